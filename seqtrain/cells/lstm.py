@@ -1,0 +1,53 @@
+"""The LSTM with forget gate."""
+
+import torch
+from torch import Tensor
+
+from seqtrain.cells.base import GateCell, LSTMState, RecurrentInit, init_memory
+
+
+class LSTMCell(GateCell):
+    r"""LSTM (Hochreiter & Schmidhuber 1997) with forget gate (Gers, Schmidhuber & Cummins 2000).
+
+        i  = sigmoid(W_xi x + W_hi h + b_i)                     input gate
+        f  = sigmoid(W_xf x + W_hf h + b_f)                     forget gate
+        g  = tanh(W_xg x + W_hg h + b_g)                        candidate
+        o  = sigmoid(W_xo x + W_ho h + b_o)                     output gate
+        c' = f * c + i * g                                      cell
+        h' = o * tanh(c')                                       hidden
+
+    Parameters
+    ----------
+    w_x [4H, I], w_h [4H, H], b [4H]; blocks i, f, g, o.
+
+    Initialisation
+    --------------
+    w_x Glorot uniform, w_h orthogonal or uniform, b zero but for b_f = forget_bias; with chrono T,
+    b_f ~ log U[1, T-1] and b_i = -b_f.
+
+    Differs from the papers: tanh for both squashings; full gradient.
+    """
+
+    gates = ("i", "f", "g", "o")
+    state_type = LSTMState
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        forget_bias: float | None = None,
+        chrono: int | None = None,
+        recurrent_init: RecurrentInit = "orthogonal",
+        learn_initial_state: bool = False,
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, recurrent_init=recurrent_init, learn_initial_state=learn_initial_state
+        )
+        init_memory(self.block(self.b, "f"), self.block(self.b, "i"), forget_bias, chrono)
+
+    def step(self, x_gates: Tensor, state: LSTMState) -> LSTMState:
+        """One step: `[B, 4H]` and the old state to the new state."""
+        i, f, g, o = torch.addmm(x_gates, state.hidden, self.w_h.t()).chunk(4, -1)  # [B, H] each
+        cell = torch.sigmoid(f) * state.cell + torch.sigmoid(i) * torch.tanh(g)
+        return LSTMState(torch.sigmoid(o) * torch.tanh(cell), cell)

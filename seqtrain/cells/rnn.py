@@ -1,0 +1,47 @@
+"""The plain recurrent network."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seqtrain.cells.base import GateCell, HiddenState, RecurrentInit
+
+
+class RNNCell(GateCell):
+    r"""Plain RNN (Elman 1990).
+
+        h' = tanh(W_x x + W_h h + b)                            or relu
+
+    Parameters
+    ----------
+    w_x [H, I], w_h [H, H], b [H].
+
+    Initialisation
+    --------------
+    w_x Glorot uniform, w_h orthogonal or uniform, b zero.
+
+    Differs from the paper: one bias; Elman's context units were trained without back-propagation through time.
+    """
+
+    gates = ("h",)
+    state_type = HiddenState
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        recurrent_init: RecurrentInit = "orthogonal",
+        learn_initial_state: bool = False,
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, recurrent_init=recurrent_init, learn_initial_state=learn_initial_state
+        )
+        self.nonlinearity = nonlinearity
+
+    def step(self, x_gates: Tensor, state: HiddenState) -> HiddenState:
+        """One step: `[B, H]` and the old state to the new state."""
+        a = torch.addmm(x_gates, state.hidden, self.w_h.t())
+        return HiddenState(torch.tanh(a) if self.nonlinearity == "tanh" else torch.relu(a))

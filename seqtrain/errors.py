@@ -1,0 +1,35 @@
+"""Every error a user can cause, each with the exit code that scripts rely on.
+
+The command line prints the message of a `SeqtrainError` and nothing else; any other exception is a bug of
+ours and keeps its traceback. A message says where, what was wrong, what is allowed, and the cure.
+"""
+
+from collections.abc import Sequence
+
+
+class SeqtrainError(Exception):
+    """Base of all errors that are not a bug of seqtrain."""
+
+    exit_code = 2
+
+
+class ConfigError(SeqtrainError):
+    """The config, or an override of it, asks for something that cannot be. Holds every fault at once."""
+
+    def __init__(self, faults: Sequence[str] | str) -> None:
+        self.faults = [faults] if isinstance(faults, str) else list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class DataError(SeqtrainError):
+    """A text file that is missing, empty, binary or too short."""
+
+
+class CheckpointError(SeqtrainError):
+    """A checkpoint or run directory that cannot be used as asked."""
+
+
+class Diverged(SeqtrainError):
+    """A loss or gradient became infinite or not a number."""
+
+    exit_code = 3

@@ -1,0 +1,137 @@
+"""Depth and direction: cells side by side and on top of each other."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqtrain.cells import Cell
+from seqtrain.recurrence import unroll
+
+Direction = Literal["forward", "backward", "bidirectional"]
+Merge = Literal["concat", "sum"]
+StackState = list[list[Any]]
+"""For each layer, the state of its forward cell, of its backward cell, or of both in this order."""
+
+PackedState = list[list[tuple[Tensor, ...]]]
+"""The same in plain tuples, as a checkpoint may hold it."""
+
+
+class Stack(nn.Module):
+    """L layers of one cell, each running forward, backward or both ways.
+
+        x --> [ layer 1 ] -- dropout --> [ layer 2 ] -- dropout --> ... [ layer L ] --> outputs
+               forward  \\
+                          merge (concat: 2H, sum: H)
+               backward /
+
+    Parameters
+    ----------
+    make_cell : builds one cell for a given input size.
+    input_size : I of the first layer.
+    depth : L, at least 1.
+    direction : which way time runs.
+    merge : how the two directions of a layer become one, if there are two.
+    dropout : probability to drop a feature between layers (not after the last), in training.
+    """
+
+    def __init__(
+        self,
+        make_cell: Callable[[int], Cell],
+        input_size: int,
+        *,
+        depth: int = 1,
+        direction: Direction = "forward",
+        merge: Merge = "concat",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.reversed = {"forward": [False], "backward": [True], "bidirectional": [False, True]}[direction]
+        self.merge = merge
+        self.dropout = dropout
+        self.layers = nn.ModuleList()
+        size = input_size
+        for _ in range(depth):
+            cells = [make_cell(size) for _ in self.reversed]
+            self.layers.append(nn.ModuleList(cells))
+            size = sum(cell.hidden_size for cell in cells) if merge == "concat" else cells[0].hidden_size
+        self.output_size = size
+
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        state: StackState | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor, StackState]:
+        """Run all layers.
+
+        Parameters
+        ----------
+        x : `[T, B, I]`.
+        lengths : `[B]` or None, as in `unroll`.
+        state : where each cell starts; None for the cells' own initial states.
+        generator : draws the dropout masks; needed in training if dropout is on.
+
+        Returns
+        -------
+        outputs : `[T, B, output_size]` of the last layer.
+        final : `[B, output_size]`, the last layer after the whole sequence: forward cells at each sequence's own
+            last step, backward cells at its first.
+        state : of every cell.
+        """
+        states: StackState = []
+        outputs = final = x
+        for depth, cells in enumerate(self.cells()):
+            if depth > 0 and self.training:
+                outputs = drop(outputs, self.dropout, generator)
+            before = [None] * len(cells) if state is None else state[depth]
+            ran = [
+                unroll(cell, outputs, start, lengths=lengths, reverse=reverse)
+                for cell, start, reverse in zip(cells, before, self.reversed, strict=True)
+            ]
+            states.append([after for _, after in ran])
+            outputs = self._merged([output for output, _ in ran])
+            final = self._merged([after.hidden for _, after in ran])
+        return outputs, final, states
+
+    def cells(self) -> list[list[Cell]]:
+        """The cells of each layer, in the order of `StackState`."""
+        return [[*layer] for layer in self.layers]  # type: ignore[misc]  # each layer is a ModuleList
+
+    def _merged(self, parts: list[Tensor]) -> Tensor:
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat(parts, -1) if self.merge == "concat" else parts[0] + parts[1]
+
+
+def detach_state(state: StackState) -> StackState:
+    """Cut the gradient between two windows of a text (truncated back-propagation through time)."""
+    return [[type(cell)(*(part.detach() for part in cell)) for cell in layer] for layer in state]
+
+
+def pack_state(state: StackState | None) -> PackedState | None:
+    """The state in plain tuples."""
+    return None if state is None else [[tuple(cell) for cell in layer] for layer in state]
+
+
+def unpack_state(packed: PackedState | None, stack: Stack, device: torch.device) -> StackState | None:
+    """What `pack_state` packed, with each cell's own type of state."""
+    if packed is None:
+        return None
+    return [
+        [
+            type(cell.initial_state(1))(*(part.to(device) for part in parts))
+            for cell, parts in zip(cells, layer, strict=True)
+        ]
+        for cells, layer in zip(stack.cells(), packed, strict=True)
+    ]
+
+
+def drop(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+    """Inverted dropout with masks from our own generator, so that a run can be repeated and resumed exactly."""
+    if probability == 0:
+        return x
+    keep = 1 - probability
+    return x * (torch.empty_like(x).bernoulli_(keep, generator=generator) / keep)

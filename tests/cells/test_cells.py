@@ -1,0 +1,309 @@
+"""Every cell against its equations restated in NumPy, against torch.nn, and against identities between cells."""
+
+import inspect
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from seqtrain.cells import CELLS
+from seqtrain.config import schema
+from seqtrain.recurrence import unroll
+
+I, H, B, T = 3, 5, 4, 7
+
+VARIANTS = {
+    "rnn": [{}, {"nonlinearity": "relu"}],
+    "lstm": [{}],
+    "peephole": [{}],
+    "coupled": [{}, {"peepholes": True}],
+    "gru": [{"reset": "after"}, {"reset": "before"}],
+}
+ALL = [pytest.param(name, options, id=f"{name}-{options}") for name, all_ in VARIANTS.items() for options in all_]
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def pre(p, x, h, gate, order):
+    """W_x x + W_h h + b of one gate, with its rows found by hand."""
+    rows = slice(order.index(gate) * H, (order.index(gate) + 1) * H)
+    return x @ p["w_x"][rows].T + h @ p["w_h"][rows].T + p["b"][rows]
+
+
+def rnn_oracle(p, x, h, c, nonlinearity="tanh"):
+    a = pre(p, x, h, "h", "h")
+    return (np.tanh(a) if nonlinearity == "tanh" else np.maximum(a, 0)), None
+
+
+def lstm_oracle(p, x, h, c):
+    i, f, o = (sigmoid(pre(p, x, h, gate, "ifgo")) for gate in "ifo")
+    new = f * c + i * np.tanh(pre(p, x, h, "g", "ifgo"))
+    return o * np.tanh(new), new
+
+
+def peephole_oracle(p, x, h, c):
+    p_i, p_f, p_o = p["p"]
+    i = sigmoid(pre(p, x, h, "i", "ifgo") + p_i * c)
+    f = sigmoid(pre(p, x, h, "f", "ifgo") + p_f * c)
+    new = f * c + i * np.tanh(pre(p, x, h, "g", "ifgo"))
+    return sigmoid(pre(p, x, h, "o", "ifgo") + p_o * new) * np.tanh(new), new
+
+
+def coupled_oracle(p, x, h, c, peepholes=False):
+    p_f, p_o = p["p"] if peepholes else (0.0, 0.0)
+    f = sigmoid(pre(p, x, h, "f", "fgo") + p_f * c)
+    new = f * c + (1 - f) * np.tanh(pre(p, x, h, "g", "fgo"))
+    return sigmoid(pre(p, x, h, "o", "fgo") + p_o * new) * np.tanh(new), new
+
+
+def gru_oracle(p, x, h, c, reset="after"):
+    r, z = sigmoid(pre(p, x, h, "r", "rzn")), sigmoid(pre(p, x, h, "z", "rzn"))
+    from_x = x @ p["w_x"][2 * H :].T + p["b"][2 * H :]
+    u = p["w_h"][2 * H :].T
+    n = np.tanh(from_x + r * (h @ u + p["b_hn"])) if reset == "after" else np.tanh(from_x + (r * h) @ u)
+    return (1 - z) * n + z * h, None
+
+
+ORACLES = {
+    "rnn": rnn_oracle,
+    "lstm": lstm_oracle,
+    "peephole": peephole_oracle,
+    "coupled": coupled_oracle,
+    "gru": gru_oracle,
+}
+
+
+def make(name, options, seed=0, input_size=I):
+    """A cell whose every parameter is random, so that nothing hides behind a zero."""
+    torch.manual_seed(seed)
+    cell = CELLS[name](input_size=input_size, hidden_size=H, **options)
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.normal_(std=0.7)
+    return cell
+
+
+def random_state(cell):
+    return type(cell.initial_state(B))(*(torch.randn(B, H) for _ in cell.initial_state(B)))
+
+
+def test_every_cell_has_an_oracle_and_a_config_section():
+    assert set(ORACLES) == set(VARIANTS) == set(CELLS) == set(schema.by_name(schema.BuiltInCell))
+
+
+@pytest.mark.parametrize(("name", "options"), ALL)
+def test_a_step_is_the_equations(float64, name, options):
+    cell = make(name, options)
+    x, state = torch.randn(T, B, I), random_state(cell)
+    new = cell.step(cell.project(x)[2], state)
+    parameters = {key: value.detach().numpy() for key, value in cell.named_parameters()}
+    old_cell = state.cell.numpy() if hasattr(state, "cell") else None
+    hidden, memory = ORACLES[name](parameters, x[2].numpy(), state.hidden.numpy(), old_cell, **options)
+    np.testing.assert_allclose(new.hidden.detach().numpy(), hidden, rtol=1e-12, atol=1e-14)
+    if memory is not None:
+        np.testing.assert_allclose(new.cell.detach().numpy(), memory, rtol=1e-12, atol=1e-14)
+
+
+PEERS = [
+    pytest.param("rnn", {}, lambda: nn.RNN(I, H), id="rnn-tanh"),
+    pytest.param("rnn", {"nonlinearity": "relu"}, lambda: nn.RNN(I, H, nonlinearity="relu"), id="rnn-relu"),
+    pytest.param("lstm", {}, lambda: nn.LSTM(I, H), id="lstm"),
+    pytest.param("gru", {"reset": "after"}, lambda: nn.GRU(I, H), id="gru-after"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "peer"), PEERS)
+def test_unrolled_equals_torch(float64, name, options, peer):
+    cell, module = make(name, options), peer()
+    with torch.no_grad():
+        module.weight_ih_l0.copy_(cell.w_x)
+        module.weight_hh_l0.copy_(cell.w_h)
+        module.bias_ih_l0.copy_(cell.b)
+        module.bias_hh_l0.zero_()
+        if name == "gru":
+            module.bias_hh_l0[2 * H :] = cell.b_hn
+    x, state = torch.randn(T, B, I), random_state(cell)
+    start = tuple(part[None] for part in state)
+    wanted, end = module(x, start if name == "lstm" else start[0])
+    outputs, final = unroll(cell, x, state)
+    torch.testing.assert_close(outputs, wanted, rtol=1e-12, atol=1e-14)
+    if name == "lstm":
+        torch.testing.assert_close(final.cell, end[1][0], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("name", "options"), ALL)
+def test_gradients_of_inputs_state_and_parameters(float64, name, options):
+    cell = make(name, options, seed=1)  # a seed for which no relu sits on its corner
+    parameters = dict(cell.named_parameters())
+    x = torch.randn(3, 2, I, requires_grad=True)
+    start = [torch.randn(2, H, requires_grad=True) for _ in cell.initial_state(2)]
+    state_type = type(cell.initial_state(2))
+
+    def run(x, *tensors):
+        values = dict(zip(parameters, tensors[len(start) :], strict=True))
+        state = state_type(*tensors[: len(start)])
+
+        class Bound:
+            initial_state = cell.initial_state
+
+            def project(self, x):
+                return torch.func.functional_call(_Call(cell, "project"), prefixed(values), (x,))
+
+            def step(self, gates, state):
+                return torch.func.functional_call(_Call(cell, "step"), prefixed(values), (gates, state))
+
+        outputs, final = unroll(Bound(), x, state)
+        return (outputs, *final)
+
+    assert torch.autograd.gradcheck(run, (x, *start, *parameters.values()))
+
+
+class _Call(nn.Module):
+    def __init__(self, cell, method):
+        super().__init__()
+        self.cell, self.method = cell, method
+
+    def forward(self, *arguments):
+        return getattr(self.cell, self.method)(*arguments)
+
+
+def prefixed(values):
+    return {f"cell.{name}": value for name, value in values.items()}
+
+
+# --- identities between cells ----------------------------------------------------------------------
+
+
+def outputs_of(cell, x, state=None):
+    return unroll(cell, x, state)[0]
+
+
+def test_peephole_with_zero_peepholes_is_the_lstm(float64):
+    peephole, lstm = make("peephole", {}), CELLS["lstm"](I, H)
+    with torch.no_grad():
+        peephole.p.zero_()
+    lstm.load_state_dict({k: v for k, v in peephole.state_dict().items() if k != "p"})
+    x = torch.randn(T, B, I)
+    torch.testing.assert_close(outputs_of(peephole, x), outputs_of(lstm, x))
+
+
+def test_coupled_is_the_lstm_whose_input_gate_negates_the_forget_gate(float64):
+    coupled, lstm = make("coupled", {}), CELLS["lstm"](I, H)
+    with torch.no_grad():
+        for name in ("w_x", "w_h", "b"):
+            f, g, o = getattr(coupled, name).chunk(3)
+            getattr(lstm, name).copy_(torch.cat([-f, f, g, o]))
+    x = torch.randn(T, B, I)
+    torch.testing.assert_close(outputs_of(coupled, x), outputs_of(lstm, x))
+
+
+@pytest.mark.parametrize("reset", ["after", "before"])
+def test_gru_with_open_reset_and_closed_update_is_the_tanh_rnn(float64, reset):
+    gru, rnn = make("gru", {"reset": reset}), CELLS["rnn"](I, H)
+    with torch.no_grad():
+        gru.b[:H], gru.b[H : 2 * H] = 1e4, -1e4
+        if reset == "after":
+            gru.b_hn.zero_()
+        for name in ("w_x", "w_h", "b"):
+            getattr(rnn, name).copy_(getattr(gru, name)[2 * H :])
+    x = torch.randn(T, B, I)
+    torch.testing.assert_close(outputs_of(gru, x), outputs_of(rnn, x))
+
+
+def test_same_seed_peephole_starts_as_the_lstm():
+    torch.manual_seed(3)
+    lstm = CELLS["lstm"](I, H)
+    torch.manual_seed(3)
+    peephole = CELLS["peephole"](I, H)
+    x = torch.randn(T, B, I)
+    assert torch.equal(outputs_of(lstm, x), outputs_of(peephole, x))
+
+
+# --- initialisation --------------------------------------------------------------------------------
+
+GATED = [name for name in CELLS if name != "rnn"]
+KEEP = {"lstm": (1, 4), "peephole": (1, 4), "coupled": (0, 3), "gru": (1, 3)}
+"""Which block of b belongs to the gate on the old state, of how many; by hand."""
+
+
+@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("bias", [None, 0.0, 2.5])
+def test_effective_forget_bias(float64, name, bias):
+    """With zero input and state, the share of an old memory that survives one step is sigmoid(forget_bias)."""
+    cell = CELLS[name](I, H, **({} if bias is None else {"forget_bias": bias}))
+    block, blocks = KEEP[name]
+    wanted = 1.0 if bias is None else bias
+    for place, part in enumerate(cell.b.detach().chunk(blocks)):
+        assert torch.equal(part, torch.full((H,), wanted if place == block else 0.0))
+    if name != "gru":
+        state = cell.initial_state(1)._replace(cell=torch.full((1, H), 1e-3))
+        with torch.no_grad():
+            kept = cell.step(cell.project(torch.zeros(1, 1, I))[0], state).cell / 1e-3
+        torch.testing.assert_close(kept, torch.full((1, H), 1 / (1 + math.exp(-wanted))))
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_chrono_biases(float64, name):
+    torch.manual_seed(0)
+    cell = CELLS[name](I, 4000, chrono=100)
+    block, blocks = KEEP[name]
+    parts = list(cell.b.detach().chunk(blocks))
+    drawn = parts[block].exp()
+    assert drawn.min() >= 1
+    assert drawn.max() <= 99
+    assert abs(float(drawn.mean()) - 50) < 2  # the mean of U[1, 99]
+    if name in ("lstm", "peephole"):
+        assert torch.equal(parts[0], -parts[1])
+
+
+def test_chrono_and_forget_bias_exclude_each_other():
+    with pytest.raises(ValueError, match="give one"):
+        CELLS["lstm"](I, H, forget_bias=1.0, chrono=50)
+
+
+@pytest.mark.parametrize("name", list(CELLS))
+def test_recurrent_init(name):
+    orthogonal = CELLS[name](I, H, recurrent_init="orthogonal")
+    for block in orthogonal.w_h.detach().split(H):
+        torch.testing.assert_close(block @ block.T, torch.eye(H), rtol=1e-5, atol=1e-5)
+    uniform = CELLS[name](I, 300, recurrent_init="uniform").w_h.detach()
+    bound = 1 / math.sqrt(300)
+    assert uniform.abs().max() <= bound
+    assert abs(float(uniform.std()) - bound / math.sqrt(3)) < 0.05 * bound
+
+
+@pytest.mark.parametrize("name", list(CELLS))
+def test_learnt_initial_state(name):
+    cell = CELLS[name](I, H, learn_initial_state=True)
+    plain = CELLS[name](I, H)
+    fields = plain.initial_state(1)._fields
+    assert sum(p.numel() for p in cell.parameters()) == sum(p.numel() for p in plain.parameters()) + H * len(fields)
+    with torch.no_grad():
+        for place, field in enumerate(fields):
+            getattr(cell, f"initial_{field}").fill_(place + 1.0)
+    state = cell.initial_state(B)
+    for place, part in enumerate(state):
+        assert torch.equal(part, torch.full((B, H), place + 1.0))
+    unroll(cell, torch.randn(T, B, I))[0].sum().backward()
+    assert all(getattr(cell, f"initial_{field}").grad.abs().sum() > 0 for field in fields)
+
+
+@pytest.mark.parametrize("name", list(CELLS))
+def test_config_section_is_the_constructor(name):
+    """Same options, same defaults: an option cannot be written down that the cell does not take."""
+    signature = inspect.signature(CELLS[name]).parameters
+    options = {k: p.default for k, p in signature.items() if k not in ("input_size", "hidden_size")}
+    section = schema.NAMED["model", "cell"][name].model_fields
+    assert {k: f.default for k, f in section.items() if k != "name"} == options
+
+
+@pytest.mark.parametrize("name", list(CELLS))
+def test_docstring_gives_equations_and_a_source(name):
+    doc = CELLS[name].__doc__
+    assert "h' =" in doc
+    assert "Parameters" in doc
+    assert any(year in doc for year in ("1990", "1997", "2002", "2014", "2017"))

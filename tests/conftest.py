@@ -1,0 +1,77 @@
+"""What all tests share. Maths runs in float64; nothing here needs the network or a GPU."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from seqtrain.__main__ import main
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_setting_for_all() -> None:
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(1)  # tensors here are tiny
+
+
+@pytest.fixture
+def float64():
+    """Build modules and tensors in double precision for the length of a test."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+class Called(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def seqtrain(monkeypatch, tmp_path, capsys) -> Callable[..., Called]:
+    """The command line, in this process and in an empty folder: `seqtrain("train", "quickstart", "--json")`."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> Called:
+        monkeypatch.setattr(sys, "argv", ["seqtrain", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+            raise SystemExit(0)
+        out, err = capsys.readouterr()
+        return Called(ended.value.code or 0, out, err)
+
+    return call
+
+
+@pytest.fixture
+def text_folder(tmp_path) -> Path:
+    """A tiny corpus in the usual layout."""
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for split, count in (("train", 60), ("valid", 12), ("test", 12)):
+        lines = [f"the {('cat', 'dog', 'bird')[n % 3]} saw {n % 5} trees\n" for n in range(count)]
+        (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+SMALL = (
+    "model.hidden_size=6",
+    "train.steps=4",
+    "train.batch_size=4",
+    "train.eval_every=2",
+    "train.log_every=2",
+)
+"""Overrides that make any config quick."""
+
+SMALL_SETS = ("task.valid_size=12", "task.test_size=12")
+"""Likewise, for tasks that draw their own sequences."""

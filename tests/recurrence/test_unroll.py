@@ -1,0 +1,138 @@
+"""The loop over time: order, state, lengths and direction."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqtrain.cells import CELLS, Cell
+from seqtrain.recurrence import unroll
+
+NAMES = list(CELLS)
+
+
+class Digits(NamedTuple):
+    hidden: torch.Tensor
+
+
+class AppendDigit(Cell):
+    """h' = 10 h + x: the outputs spell the order of the steps."""
+
+    def project(self, x):
+        return x
+
+    def step(self, x_gates, state):
+        return Digits(10 * state.hidden + x_gates)
+
+    def initial_state(self, batch_size):
+        return Digits(torch.zeros(batch_size, 1))
+
+
+@pytest.fixture(autouse=True)
+def _double(float64):
+    torch.manual_seed(0)
+
+
+def digits(*columns):
+    return torch.tensor(columns, dtype=torch.float64).T[..., None]  # [T, B, 1]
+
+
+def numbers(outputs):
+    return outputs[..., 0].T.tolist()
+
+
+def test_steps_run_in_order():
+    outputs, state = unroll(AppendDigit(1, 1), digits([1, 2, 3], [4, 5, 6]))
+    assert numbers(outputs) == [[1, 12, 123], [4, 45, 456]]
+    assert state.hidden[:, 0].tolist() == [123, 456]
+
+
+def test_reversed_steps_stay_at_their_places():
+    outputs, state = unroll(AppendDigit(1, 1), digits([1, 2, 3], [4, 5, 6]), reverse=True)
+    assert numbers(outputs) == [[321, 32, 3], [654, 65, 6]]
+    assert state.hidden[:, 0].tolist() == [321, 654]
+
+
+def test_each_sequence_ends_and_reverses_at_its_own_length():
+    x, lengths = digits([1, 2, 3], [4, 5, 9], [9, 9, 9]), torch.tensor([3, 2, 0])
+    outputs, state = unroll(AppendDigit(1, 1), x, lengths=lengths)
+    assert numbers(outputs) == [[1, 12, 123], [4, 45, 0], [0, 0, 0]]
+    assert state.hidden[:, 0].tolist() == [123, 45, 0]
+    outputs, state = unroll(AppendDigit(1, 1), x, lengths=lengths, reverse=True)
+    assert numbers(outputs) == [[321, 32, 3], [54, 5, 0], [0, 0, 0]]
+    assert state.hidden[:, 0].tolist() == [321, 54, 0]
+
+
+def test_the_given_state_is_where_it_starts():
+    outputs, _ = unroll(AppendDigit(1, 1), digits([1, 2]), Digits(torch.tensor([[7.0]])))
+    assert numbers(outputs) == [[71, 712]]
+
+
+def cell_of(name):
+    return CELLS[name](input_size=3, hidden_size=4, learn_initial_state=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_halves_with_the_state_carried_are_the_whole(name):
+    cell, x = cell_of(name), torch.randn(8, 2, 3)
+    whole, end = unroll(cell, x)
+    first, middle = unroll(cell, x[:3])
+    second, last = unroll(cell, x[3:], middle)
+    torch.testing.assert_close(torch.cat([first, second]), whole)
+    torch.testing.assert_close(tuple(last), tuple(end))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reversed_is_forward_on_the_flipped_input(name):
+    cell, x = cell_of(name), torch.randn(6, 2, 3)
+    backward, state = unroll(cell, x, reverse=True)
+    flipped, end = unroll(cell, x.flip(0))
+    torch.testing.assert_close(backward, flipped.flip(0))
+    torch.testing.assert_close(tuple(state), tuple(end))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    name=st.sampled_from(NAMES),
+    lengths=st.lists(st.integers(0, 6), min_size=1, max_size=4),
+    extra=st.integers(0, 3),
+    reverse=st.booleans(),
+)
+def test_padding_and_batch_mates_never_change_a_result(name, lengths, extra, reverse):
+    """Each sequence alone and unpadded gives what it gives in a padded batch, gradients too, whatever the padding."""
+    torch.manual_seed(sum(lengths))
+    cell = cell_of(name)
+    T, B = max(6, *lengths) + extra, len(lengths)
+    x = torch.randn(T, B, 3, requires_grad=True)
+    hostile = x.detach().clone()
+    for column, length in enumerate(lengths):
+        hostile[length:, column] = float("nan")
+    hostile.requires_grad_()
+    outputs, state = unroll(cell, hostile, lengths=torch.tensor(lengths), reverse=reverse)
+    outputs.sum().backward()
+    batch_grads = {k: p.grad.clone() for k, p in cell.named_parameters() if p.grad is not None}
+    cell.zero_grad()
+    for column, length in enumerate(lengths):
+        assert (outputs[length:, column] == 0).all()
+        if length:
+            alone, end = unroll(cell, x[:length, column : column + 1], reverse=reverse)
+            torch.testing.assert_close(outputs[:length, column : column + 1], alone)
+            torch.testing.assert_close(state.hidden[column : column + 1], end.hidden)
+            alone.sum().backward()
+    for key, grad in batch_grads.items():
+        single = dict(cell.named_parameters())[key].grad
+        torch.testing.assert_close(grad, torch.zeros_like(grad) if single is None else single)
+    for column, length in enumerate(lengths):
+        assert (hostile.grad[length:, column] == 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_extreme_inputs_stay_finite(name):
+    cell = CELLS[name](3, 4)
+    x = torch.tensor([1e4, -1e4, 0.0]).repeat(5, 2, 1)
+    outputs, _ = unroll(cell, x)
+    outputs.sum().backward()
+    assert outputs.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in cell.parameters())

@@ -1,0 +1,20 @@
+"""The tasks. `TASKS` is the registry: the name in a config, and the class."""
+
+from seqtrain.tasks.adding import Adding
+from seqtrain.tasks.base import Batch, GeneratedTask, Spec, Split, Task
+from seqtrain.tasks.copy_memory import CopyMemory
+from seqtrain.tasks.language_model import LanguageModel
+from seqtrain.tasks.lookaround import Lookaround
+from seqtrain.tasks.stories import Stories
+from seqtrain.tasks.temporal_order import TemporalOrder
+
+TASKS: dict[str, type[Task]] = {
+    "adding": Adding,
+    "copy_memory": CopyMemory,
+    "temporal_order": TemporalOrder,
+    "lookaround": Lookaround,
+    "stories": Stories,
+    "language_model": LanguageModel,
+}
+
+__all__ = ["TASKS", "Batch", "GeneratedTask", "Spec", "Split", "Task"]

@@ -1,0 +1,206 @@
+"""What a task is: batches, a loss, metrics, a computed baseline and a rule for "solved"."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seqtrain.metrics import Metric, Tally
+from seqtrain.rng import generator
+
+Split = Literal["valid", "test"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences, padded to one length, and what to predict about them.
+
+    inputs : `[T, B, I]` reals, or `[T, B]` symbols.
+    targets : `[T, B]` symbols, `[B]` classes, or `[B, O]` reals.
+    lengths : `[B]`; None if every sequence fills T.
+    scored : `[T, B]` bool, the steps that count in the loss; None for all.
+    marks : `[T, B]` whole numbers that a task gives its own meaning to; None if it needs none.
+    fresh : False if the sequences continue those of the batch before, so that the state is carried over.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    lengths: Tensor | None = None
+    scored: Tensor | None = None
+    marks: Tensor | None = None
+    fresh: bool = True
+
+    @property
+    def size(self) -> int:
+        """B."""
+        return self.inputs.shape[1]
+
+    def rows(self, start: int, stop: int) -> Self:
+        """The sequences `start` to `stop`, cut to the longest of them."""
+        lengths = None if self.lengths is None else self.lengths[start:stop]
+        T = self.inputs.shape[0] if lengths is None else int(lengths.max())
+
+        def cut(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part[:T, start:stop]
+
+        by_step = self.targets.shape[:2] == self.inputs.shape[:2]
+        targets = self.targets[:T, start:stop] if by_step else self.targets[start:stop]
+        return replace(
+            self,
+            inputs=self.inputs[:T, start:stop],
+            targets=targets,
+            lengths=lengths,
+            scored=cut(self.scored),
+            marks=cut(self.marks),
+        )
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on another device."""
+        moved: dict[str, Any] = {
+            f.name: part.to(device) for f in fields(self) if isinstance(part := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **moved)
+
+
+class Spec(NamedTuple):
+    """What a model for a task takes and gives; weights trained on one spec serve any task of the same spec.
+
+    input_size : numbers a step, or symbols in the alphabet.
+    symbols : the inputs are symbols rather than reals.
+    output_size : O, numbers in a prediction.
+    every_step : a prediction at every step rather than after the last.
+    """
+
+    input_size: int
+    symbols: bool
+    output_size: int
+    every_step: bool
+
+
+class Task(ABC):
+    """A task, ready to give batches. All of it follows from its settings and the seed."""
+
+    name: ClassVar[str]
+    generator_version: ClassVar[int] = 1
+    """Raised whenever the same settings would give other data than before."""
+
+    metric: ClassVar[Metric]
+    unit: ClassVar[Literal["sequences", "tokens"]] = "sequences"
+    next_token: ClassVar[bool] = False
+    """The target is the next input: a model that looks backward in time would see it."""
+
+    carries_state: ClassVar[bool] = False
+    """A training batch may continue the sequences of the one before."""
+
+    words: ClassVar[bool] = False
+    """The symbols are words or characters of a text: there is a `vocabulary`, and a model embeds them."""
+
+    eval_batch_size: ClassVar[int] = 250
+    """Sequences, or columns of a text, that are evaluated side by side unless the config says otherwise."""
+
+    spec: Spec
+    vocabulary: list[str]
+    """What each symbol stands for, where symbols stand for words; kept in the checkpoint."""
+
+    variant: str
+    """Names the definition, its settings, and the version of the generator."""
+
+    @abstractmethod
+    def train_batch(self, step: int, batch_size: int) -> Batch:
+        """The training batch of one step; the same step always gives the same batch."""
+
+    @abstractmethod
+    def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
+        """The fixed validation or test set, in order."""
+
+    @abstractmethod
+    def baseline(self, split: Split) -> dict[str, float]:
+        """What the best model without a memory would reach, by the names of the metrics; computed."""
+
+    @abstractmethod
+    def measure(self, outputs: Tensor, batch: Batch) -> Tally:
+        """Sums of the metrics beside the loss."""
+
+    def solved(self, means: dict[str, float]) -> bool:  # noqa: ARG002
+        """Whether these validation figures solve the task; a task without such a rule is never solved."""
+        return False
+
+    def summarise(self, means: dict[str, float]) -> dict[str, float]:
+        """The divided sums, with whatever follows from them (a perplexity from a loss)."""
+        return means
+
+    def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
+        """The loss as a sum over the scored predictions, and how many they are.
+
+        Cross-entropy in nats, over `[T, B]` or `[B]`; a task on reals brings its own.
+        """
+        if batch.scored is not None:
+            outputs, targets = outputs[batch.scored], batch.targets[batch.scored]
+        else:
+            outputs, targets = outputs.flatten(0, -2), batch.targets.flatten()
+        return F.cross_entropy(outputs, targets, reduction="sum"), targets.numel()
+
+    def work(self, batch: Batch) -> int:
+        """How many sequences or tokens (see `unit`) a batch holds, for the throughput."""
+        if self.unit == "sequences":
+            return batch.size
+        return batch.targets.numel() if batch.scored is None else int(batch.scored.sum())
+
+    def fingerprint(self, split: Split) -> str:
+        """SHA-256 of everything in a split: two equal ones prove the same test set."""
+        digest = hashlib.sha256(self.variant.encode())
+        for batch in self.eval_batches(split, 500):
+            for part in (batch.inputs, batch.targets, batch.lengths, batch.scored, batch.marks):
+                if part is not None:
+                    digest.update(str((part.dtype, tuple(part.shape))).encode())
+                    digest.update(part.contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+
+class GeneratedTask(Task):
+    """A task whose sequences are drawn, whole batches at a time, from generators named by (seed, split, step).
+
+    Parameters
+    ----------
+    seed : of the run; fixes the training stream, the validation set and the test set.
+    device : where batches are made.
+    valid_size, test_size : sequences in the two fixed sets.
+    """
+
+    def __init__(
+        self, *, seed: int, device: torch.device | str = "cpu", valid_size: int = 2000, test_size: int = 2000
+    ) -> None:
+        self.seed = seed
+        self.device = torch.device(device)
+        self.sizes: dict[Split, int] = {"valid": valid_size, "test": test_size}
+        self._fixed: dict[Split, Batch] = {}
+
+    @abstractmethod
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Draw a batch; no loop over its sequences."""
+
+    def generator(self, *key: str | int) -> torch.Generator:
+        """The generator for one purpose of this task."""
+        return generator(self.seed, self.name, *key, device=self.device)
+
+    def train_batch(self, step: int, batch_size: int) -> Batch:
+        """The training batch of one step, drawn anew from its own generator."""
+        return self.sample(batch_size, self.generator("train", step))
+
+    def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
+        """The fixed set, drawn once; how it is cut into batches does not change what is in it."""
+        if split not in self._fixed:
+            self._fixed[split] = self.sample(self.sizes[split], self.generator(split))
+        whole = self._fixed[split]
+        for start in range(0, whole.size, batch_size):
+            yield whole.rows(start, min(start + batch_size, whole.size))
+
+
+def count_correct(outputs: Tensor, targets: Tensor) -> Tensor:
+    """How many targets have the largest output: `[..., O]` against `[...]`."""
+    return (outputs.argmax(-1) == targets).sum()

@@ -1,0 +1,115 @@
+"""Next-token prediction over the user's text."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seqtrain.errors import DataError
+from seqtrain.metrics import Metric, Tally, perplexity, unigram_nats
+from seqtrain.tasks.base import Batch, Spec, Split, Task
+from seqtrain.text import Columns, Unit, Vocabulary, make_columns, read_corpus
+
+FRACTIONS = (0.9, 0.05, 0.05)
+
+
+class LanguageModel(Task):
+    """Predict the next word or character of a text.
+
+        ... the | cat  sat  on   the | mat  <eos>         windows of `window` tokens; the state is carried from
+            cat | sat  on   the  mat | <eos> ...          window to window, the gradient is cut there
+
+    The text is read in `batch_size` contiguous columns; each window is one training step, each pass through the
+    text starts from a fresh state. In evaluation every token but the first of a split counts exactly once.
+
+    Loss: cross-entropy in nats a token. Metrics: `perplexity`, `bits_per_token`. Baseline: the word frequencies of
+    the training text (add-one smoothed). Never "solved".
+
+    Parameters
+    ----------
+    path : a UTF-8 file, or a folder with `train.txt`, `valid.txt` and `test.txt`.
+    unit : what a token is.
+    window : steps of truncated back-propagation through time.
+    min_count, max_size : of the vocabulary, counted on the training text.
+    fractions : train, valid and test share of a single file; None for 0.9, 0.05, 0.05.
+    vocabulary : the tokens of a trained model; None to count them.
+
+    Raises
+    ------
+    DataError : a file is missing, empty, binary, not UTF-8, or too short.
+    """
+
+    name = "language_model"
+    metric = Metric("perplexity", higher_is_better=False)
+    unit = "tokens"
+    next_token = True
+    carries_state = True
+    words = True
+    eval_batch_size = 20
+
+    def __init__(
+        self,
+        *,
+        device: torch.device | str = "cpu",
+        path: Path,
+        unit: Unit = "word",
+        window: int = 35,
+        min_count: int = 1,
+        max_size: int | None = None,
+        fractions: tuple[float, float, float] | None = None,
+        vocabulary: list[str] | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.window = window
+        corpus = read_corpus(path, unit, fractions or FRACTIONS)
+        if vocabulary is None:
+            counted = Vocabulary.count(corpus.train, min_count=min_count, max_size=max_size)
+        else:
+            counted = Vocabulary(vocabulary)
+        self.vocabulary = counted.tokens
+        self.tokens = {name: counted.encode(part) for name, part in corpus._asdict().items()}
+        for split, tokens in self.tokens.items():
+            if len(tokens) < 2:
+                raise DataError(f"{path}: {split} has {len(tokens)} token; at least 2 are needed")
+        self.spec = Spec(input_size=len(counted), symbols=True, output_size=len(counted), every_step=True)
+        self.variant = f"language_model/{unit}/{path.name}/v{self.generator_version}"
+        self._columns: dict[int, Columns] = {}
+
+    def train_batch(self, step: int, batch_size: int) -> Batch:
+        """The window of one step; after the last window of the text comes the first again."""
+        if batch_size not in self._columns:
+            self._columns[batch_size] = make_columns(self.tokens["train"], batch_size)
+        columns = self._columns[batch_size]
+        starts = columns.starts(self.window)
+        start = starts[step % len(starts)]
+        return self._batch(columns.window(start, self.window), fresh=start == 0)
+
+    def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
+        """All windows of a split, the state carried through; the last columns may be shorter."""
+        columns = make_columns(self.tokens[split], batch_size)
+        for start in columns.starts(self.window):
+            yield self._batch(columns.window(start, self.window), fresh=start == 0)
+
+    def _batch(self, window: tuple[Tensor, Tensor, Tensor], *, fresh: bool) -> Batch:
+        inputs, targets, lengths = window
+        if bool((lengths == len(inputs)).all()):
+            return Batch(inputs, targets, fresh=fresh).to(self.device)
+        scored = torch.arange(len(inputs))[:, None] < lengths
+        return Batch(inputs, targets, lengths, scored, fresh=fresh).to(self.device)
+
+    def measure(self, outputs: Tensor, batch: Batch) -> Tally:  # noqa: ARG002
+        """Nothing beside the loss."""
+        return Tally()
+
+    def summarise(self, means: dict[str, float]) -> dict[str, float]:
+        """Perplexity and bits from nats."""
+        nats = means["loss"]
+        return means | {"perplexity": perplexity(nats), "bits_per_token": nats / math.log(2)}
+
+    def baseline(self, split: Split) -> dict[str, float]:
+        """What the token frequencies of the training text give."""
+        counts = torch.bincount(self.tokens["train"], minlength=len(self.vocabulary))
+        targets = self.tokens[split][1:]
+        return self.summarise({"loss": unigram_nats(counts, targets) / len(targets)})

@@ -1,0 +1,67 @@
+"""The task that needs the past and the future at once."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from seqtrain.metrics import Metric, Tally
+from seqtrain.tasks.base import Batch, GeneratedTask, Spec, Split, count_correct
+
+
+class Lookaround(GeneratedTask):
+    """At every step, say whether the symbol k steps before equals the symbol k steps after.
+
+        input    b  a  a  b  b  a  a  b            k = 2
+        target   .  .  1  0  0  0  .  .            x[t-k] == x[t+k]; the first and last k steps do not count
+
+    Symbols are independent and uniform, so a model that sees one side only can do no better than the prior. One
+    bidirectional layer is not enough either: its two halves reach the output as a sum, and no sum of two bits is
+    their equality; give it `depth: 2`.
+
+    Loss: cross-entropy at the steps that count. Baseline: entropy of the prior. Solved: at least 99 % right.
+    """
+
+    name = "lookaround"
+    metric = Metric("accuracy", higher_is_better=True)
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        length: int = 40,
+        offset: int = 3,
+        symbols: int = 2,
+        valid_size: int = 2000,
+        test_size: int = 2000,
+    ) -> None:
+        super().__init__(seed=seed, device=device, valid_size=valid_size, test_size=test_size)
+        self.length, self.offset, self.symbols = length, offset, symbols
+        self.spec = Spec(input_size=symbols, symbols=True, output_size=2, every_step=True)
+        self.variant = f"lookaround/length={length}/offset={offset}/symbols={symbols}/v{self.generator_version}"
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Symbols `[T, B]`, targets 0 or 1 `[T, B]`."""
+        T, k = self.length, self.offset
+        x = torch.randint(self.symbols, (T, batch_size), generator=generator, device=self.device)
+        targets = torch.zeros_like(x)
+        targets[k : T - k] = (x[: T - 2 * k] == x[2 * k :]).long()
+        scored = torch.zeros_like(x, dtype=torch.bool)
+        scored[k : T - k] = True
+        return Batch(x, targets, scored=scored)
+
+    def measure(self, outputs: Tensor, batch: Batch) -> Tally:
+        """Steps answered right (`accuracy`)."""
+        assert batch.scored is not None
+        right = count_correct(outputs[batch.scored], batch.targets[batch.scored])
+        return Tally().add("accuracy", right, batch.scored.sum())
+
+    def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
+        """The prior: two symbols are equal with probability 1/symbols."""
+        p = 1 / self.symbols
+        return {"loss": -p * math.log(p) - (1 - p) * math.log(1 - p), "accuracy": max(p, 1 - p)}
+
+    def solved(self, means: dict[str, float]) -> bool:
+        """At least 99 % right."""
+        return means["accuracy"] >= 0.99

@@ -1,0 +1,45 @@
+"""Tokens and their numbers."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+
+UNK = "<unk>"
+
+
+class Vocabulary:
+    """A two-way table of tokens; whatever is not in it becomes `<unk>`.
+
+    Parameters
+    ----------
+    tokens : all different; the place of each is its number. Must hold `<unk>`.
+    """
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self.tokens = list(tokens)
+        self.numbers = {token: number for number, token in enumerate(self.tokens)}
+
+    @classmethod
+    def count(cls, tokens: Iterable[str], *, min_count: int = 1, max_size: int | None = None) -> Self:
+        """The vocabulary of a training text.
+
+        Parameters
+        ----------
+        min_count : tokens seen less often are left out.
+        max_size : keep the most frequent, so many with `<unk>` counted in; equally frequent ones by code point.
+        """
+        counts = Counter(tokens)
+        counts.pop(UNK, None)
+        frequent = sorted((t for t, n in counts.items() if n >= min_count), key=lambda t: (-counts[t], t))
+        return cls([UNK, *frequent[: None if max_size is None else max_size - 1]])
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def encode(self, tokens: Iterable[str]) -> Tensor:
+        """Numbers of tokens, `[N]`."""
+        unknown = self.numbers[UNK]
+        return torch.tensor([self.numbers.get(token, unknown) for token in tokens], dtype=torch.long)

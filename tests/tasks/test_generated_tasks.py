@@ -1,0 +1,307 @@
+"""Every generated task: the answer recomputed from the input by a second, stupid method; fixed sets; baselines."""
+
+import inspect
+import math
+from collections import Counter
+
+import pytest
+import torch
+
+from seqtrain.config import schema
+from seqtrain.tasks import TASKS, GeneratedTask
+from seqtrain.tasks.base import Batch
+
+CASES = [
+    ("adding", {"length": 30, "variant": "halves"}),
+    ("adding", {"length": 31, "variant": "anywhere"}),
+    ("adding", {"length": 30, "variant": "hochreiter"}),
+    ("copy_memory", {"length": 7}),
+    ("temporal_order", {"length": 40, "symbols": 2}),
+    ("temporal_order", {"length": 40, "symbols": 3}),
+    ("lookaround", {"length": 12, "offset": 2, "symbols": 3}),
+    ("stories", {"distance": 20}),
+]
+cases = pytest.mark.parametrize(
+    ("name", "options"), CASES, ids=[f"{n}-{'-'.join(map(str, o.values()))}" for n, o in CASES]
+)
+
+
+def make(name, options, seed=5, **sizes):
+    return TASKS[name](seed=seed, **options, **sizes)
+
+
+def columns(batch):
+    """Each sequence alone as lists: inputs and targets without their padding."""
+    for column in range(batch.size):
+        length = len(batch.inputs) if batch.lengths is None else int(batch.lengths[column])
+        by_step = batch.targets.shape[:2] == batch.inputs.shape[:2]
+        targets = batch.targets[:length, column] if by_step else batch.targets[column]
+        yield batch.inputs[:length, column].tolist(), targets.tolist()
+
+
+# --- a second, stupid method -----------------------------------------------------------------------
+
+
+def check_adding(inputs, targets, options):
+    marked = [step for step, (_, marker) in enumerate(inputs) if marker == 1]
+    total = sum(inputs[step][0] for step in marked)
+    T = options["length"]
+    if options["variant"] == "hochreiter":
+        assert inputs[0][1] == inputs[-1][1] == -1
+        assert T <= len(inputs) <= T + T // 10
+        assert len(marked) in (1, 2)
+        assert min(marked) < 10 or len(marked) == 1
+        assert max(marked) < T // 2 - 1 or max(marked) < 10
+        assert all(-1 <= value <= 1 for value, _ in inputs)
+        assert targets == pytest.approx([0.5 + total / 4])
+        return
+    assert len(inputs) == T
+    assert len(marked) == 2
+    assert sum(marker for _, marker in inputs) == 2
+    if options["variant"] == "halves":
+        assert marked[0] < T // 2 <= marked[1]
+    assert all(0 <= value <= 1 for value, _ in inputs)
+    assert targets == pytest.approx([total])
+
+
+def check_copy_memory(inputs, targets, options):
+    T, letters = options["length"], inputs[:10]
+    assert all(0 <= letter < 8 for letter in letters)
+    assert inputs == [*letters, *[8] * (T - 1), 9, *[8] * 10]
+    assert targets == [*[8] * (T + 10), *letters]
+
+
+def check_temporal_order(inputs, target, options):
+    T = options["length"]
+    text = "".join("EBabcdXY"[symbol] for symbol in inputs)
+    assert T <= len(text) <= T + T // 10
+    assert text[0] == "E"
+    assert text[-1] == "B"
+    assert set(text[1:-1]) <= set("abcdXY")
+    marks = [(step, letter) for step, letter in enumerate(text) if letter in "XY"]
+    windows = {2: [(0.1, 0.2), (0.5, 0.6)], 3: [(0.1, 0.2), (0.33, 0.43), (0.66, 0.76)]}[options["symbols"]]
+    assert len(marks) == options["symbols"]
+    for (step, _), (low, high) in zip(marks, windows, strict=True):
+        assert low * T - 0.5 <= step <= high * T + 0.5
+    order = "".join(letter for _, letter in marks)
+    names = {2: ["XX", "XY", "YX", "YY"], 3: ["XXX", "XXY", "XYX", "XYY", "YXX", "YXY", "YYX", "YYY"]}
+    assert names[options["symbols"]][target] == order
+
+
+def check_lookaround(inputs, targets, options):
+    k = options["offset"]
+    for t in range(k, len(inputs) - k):
+        assert targets[t] == int(inputs[t - k] == inputs[t + k])
+
+
+LANGUAGES = {
+    "France": "French",
+    "Spain": "Spanish",
+    "Italy": "Italian",
+    "Germany": "German",
+    "Poland": "Polish",
+}
+
+
+def check_stories(inputs, targets, options):
+    words = TASKS["stories"](seed=0).vocabulary
+    assert inputs[1:] == targets[:-1]
+    story = [words[token] for token in [*inputs, targets[-1]]]
+    assert story[-1] == "."
+    if story[0] == "I":
+        fact, mark = 4, len(story) - 2
+        assert LANGUAGES.get(story[fact], story[mark]) == story[mark]
+        assert story[mark][:2] == story[fact][:2] or story[fact] in ("Spain", "Germany", "France", "China")
+    elif story[1:3] == ["bought", "a"]:
+        fact, mark = 0, len(story) - 5
+        assert story[mark] == (
+            "she" if story[fact] in "Anna Clara Emma Julia Maria Nina Olga Rosa Sofia Vera" else "he"
+        )
+    else:
+        fact, mark = 1, len(story) - 5
+        assert story[mark] == ("were" if story[fact].endswith("s") else "was")
+    assert 10 <= mark - fact <= options["distance"]
+
+
+STUPID = {
+    "adding": check_adding,
+    "copy_memory": check_copy_memory,
+    "temporal_order": check_temporal_order,
+    "lookaround": check_lookaround,
+    "stories": check_stories,
+}
+
+
+def test_every_generated_task_has_a_second_method():
+    assert set(STUPID) == {name for name, task in TASKS.items() if issubclass(task, GeneratedTask)}
+    assert set(TASKS) == set(schema.by_name(schema.BuiltInTask))
+
+
+@cases
+def test_the_answer_follows_from_the_input(name, options):
+    for inputs, targets in columns(make(name, options).train_batch(3, 200)):
+        STUPID[name](inputs, targets, options)
+
+
+# --- reproducible, fixed, apart --------------------------------------------------------------------
+
+
+def same(a, b):
+    parts = ((getattr(a, f), getattr(b, f)) for f in Batch.__dataclass_fields__)
+    return all(torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in parts)
+
+
+@cases
+def test_a_batch_follows_from_seed_and_step_alone(name, options):
+    task = make(name, options)
+    for step in (9, 2, 0):
+        task.train_batch(step, 8)
+    assert same(task.train_batch(5, 8), make(name, options).train_batch(5, 8))
+    assert not same(task.train_batch(5, 8), task.train_batch(6, 8))
+    assert not same(task.train_batch(5, 8), make(name, options, seed=6).train_batch(5, 8))
+
+
+@cases
+def test_fixed_sets_do_not_depend_on_how_they_are_read(name, options):
+    task = make(name, options, valid_size=23, test_size=17)
+    whole = [pair for batch in task.eval_batches("valid", 23) for pair in columns(batch)]
+    pieces = [pair for batch in task.eval_batches("valid", 5) for pair in columns(batch)]
+    test = [pair for batch in task.eval_batches("test", 5) for pair in columns(batch)]
+    train = [pair for step in range(3) for pair in columns(task.train_batch(step, 20))]
+    assert whole == pieces
+    assert (len(whole), len(test)) == (23, 17)
+    if name != "lookaround":  # its space is small enough for chance repetitions
+        texts = [str(pair) for pair in whole + test + train]
+        assert len(set(texts)) == len(texts)
+
+
+@cases
+def test_fingerprints_tell_sets_apart(name, options):
+    task = make(name, options, valid_size=30, test_size=30)
+    again = make(name, options, valid_size=30, test_size=30)
+    other = make(name, options, seed=6, valid_size=30, test_size=30)
+    assert task.fingerprint("valid") == again.fingerprint("valid")
+    assert len({task.fingerprint("valid"), task.fingerprint("test"), other.fingerprint("valid")}) == 3
+
+
+# --- baselines, computed here from data ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [o for n, o in CASES if n == "adding"])
+def test_adding_baseline_is_the_variance_of_the_targets(options):
+    task = make("adding", options)
+    targets = torch.cat([task.train_batch(step, 20_000).targets for step in range(10)])
+    assert task.baseline("test")["mse"] == pytest.approx(float(targets.var()), rel=0.01)
+
+
+def test_adding_baseline_is_a_sixth():
+    assert make("adding", {}).baseline("test")["mse"] == pytest.approx(1 / 6)
+
+
+@cases
+def test_a_guesser_without_memory_scores_the_baseline(name, options):
+    """Outputs that follow from the best guess at each step give the baseline, through the task's own loss."""
+    task = make(name, options, test_size=4000)
+    batch = next(task.eval_batches("test", 4000))
+    if name == "adding":
+        outputs = torch.full_like(batch.targets, float(batch.targets.mean()))
+    elif name == "stories":
+        pytest.skip("has a test of its own")
+    else:
+        classes = task.spec.output_size
+        logits = torch.full((*batch.targets.shape, classes), 0.0)
+        if name == "copy_memory":
+            logits[:-10] = torch.tensor([-1e9] * 8 + [0.0])
+            logits[-10:, :, 8] = -1e9
+        if name == "lookaround":
+            p = 1 / options["symbols"]
+            logits[...] = torch.tensor([1 - p, p]).log()
+        outputs = logits
+    total, count = task.loss(outputs, batch)
+    assert float(total) / count == pytest.approx(task.baseline("test")["loss"], rel=0.03)
+    measured = task.measure(outputs, batch).means()
+    if "accuracy" in task.baseline("test"):
+        assert measured["accuracy"] == pytest.approx(task.baseline("test")["accuracy"], abs=0.02)
+
+
+def test_stories_baseline_is_the_word_frequencies():
+    task = make("stories", {"distance": 20})
+    train = Counter(t for step in range(40) for _, ts in columns(task.train_batch(step, 100)) for t in ts)
+    test = [t for batch in task.eval_batches("test", 500) for _, ts in columns(batch) for t in ts]
+    nats = -sum(math.log(train[t] / train.total()) for t in test) / len(test)
+    assert task.baseline("test")["loss"] == pytest.approx(nats, rel=0.01)
+    assert task.baseline("test")["perplexity"] == pytest.approx(math.exp(nats), rel=0.03)
+
+
+# --- loss, metrics, solved -------------------------------------------------------------------------
+
+
+def perfect(task, batch):
+    if task.name == "adding":
+        return batch.targets.clone()
+    return torch.nn.functional.one_hot(batch.targets, task.spec.output_size) * 50.0
+
+
+@cases
+def test_perfect_answers_solve_and_wrong_ones_do_not(name, options):
+    task = make(name, options, valid_size=300)
+    batch = next(task.eval_batches("valid", 300))
+    right = perfect(task, batch)
+    wrong = right + 0.1 if name == "adding" else right.roll(1, -1)
+    for outputs, solved in ((right, True), (wrong, False)):
+        assert task.solved(task.measure(outputs, batch).means()) is solved
+    total, count = task.loss(right, batch)
+    assert float(total) / count < 1e-6
+
+
+@pytest.mark.parametrize(("wrong", "solved"), [(0.005, True), (0.02, False)])
+def test_solved_means_99_percent(wrong, solved):
+    task = make("temporal_order", {}, valid_size=1000)
+    batch = next(task.eval_batches("valid", 1000))
+    outputs = perfect(task, batch)
+    outputs[: int(wrong * 1000)] = outputs[: int(wrong * 1000)].roll(1, -1)
+    assert task.solved(task.measure(outputs, batch).means()) is solved
+
+
+@pytest.mark.parametrize(("variant", "inside", "outside"), [("halves", 0.079, 0.081), ("hochreiter", 0.039, 0.041)])
+def test_adding_tolerance(variant, inside, outside):
+    task = make("adding", {"variant": variant})
+    batch = task.train_batch(0, 50)
+    assert task.measure(batch.targets + inside, batch).means()["accuracy"] == 1
+    assert task.measure(batch.targets - outside, batch).means()["accuracy"] == 0
+
+
+def test_padding_is_not_scored():
+    task = make("stories", {"distance": 20})
+    batch = task.train_batch(0, 40)
+    outputs = torch.randn(*batch.targets.shape, task.spec.output_size)
+    before = task.loss(outputs, batch), task.measure(outputs, batch)
+    steps = torch.arange(len(outputs))[:, None]
+    outputs[steps >= batch.lengths] = 1e6
+    assert (task.loss(outputs, batch), task.measure(outputs, batch)) == before
+    assert before[0][1] == int(batch.lengths.sum())
+    assert task.work(batch) == 40
+
+
+def test_stories_recall_counts_the_exact_distance_and_buckets():
+    task = make("stories", {"distance": 60}, valid_size=400)
+    batch = next(task.eval_batches("valid", 400))
+    outputs = perfect(task, batch)
+    exact = batch.marks == 60
+    outputs[exact] = outputs[exact].roll(1, -1)  # every word marked at exactly 60 is wrong, all others right
+    means = task.measure(outputs, batch).means()
+    assert means["recall"] == 0
+    assert means["recall_at_25"] == means["recall_at_50"] == 1
+    assert 0 < means["recall_at_60"] < 1
+    assert 0.4 < float(exact.sum()) / 400 < 0.65
+    assert (batch.marks > 0).sum() == 400
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_config_section_is_the_constructor(name):
+    signature = inspect.signature(TASKS[name]).parameters
+    given_by_the_program = {"seed", "device", "vocabulary"}
+    options = {k: p.default for k, p in signature.items() if k not in given_by_the_program}
+    section = schema.NAMED[("task",)][name].model_fields
+    fields = {k: inspect.Parameter.empty if f.is_required() else f.default for k, f in section.items() if k != "name"}
+    assert fields == options

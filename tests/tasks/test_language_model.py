@@ -1,0 +1,97 @@
+"""Next-token prediction: every token once, the state carried, the baseline from counts."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+
+from seqtrain.errors import DataError
+from seqtrain.tasks import TASKS
+
+
+def make(path, **options):
+    return TASKS["language_model"](path=path, **options)
+
+
+def read_back(task, batches):
+    """The columns as lists of (token, next token), glued from windows."""
+    columns = {}
+    for batch in batches:
+        for column in range(batch.size):
+            length = len(batch.inputs) if batch.lengths is None else int(batch.lengths[column])
+            pairs = zip(batch.inputs[:length, column].tolist(), batch.targets[:length, column].tolist(), strict=True)
+            columns.setdefault(column, []).extend((task.vocabulary[a], task.vocabulary[b]) for a, b in pairs)
+    return [pair for column in sorted(columns) for pair in columns[column]]
+
+
+def words_of(path):
+    return [word for line in path.read_text().splitlines() for word in (*line.split(), "<eos>")]
+
+
+@pytest.mark.parametrize("columns", [1, 3, 7, 50])
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_evaluation_counts_every_token_once(text_folder, columns, split):
+    task = make(text_folder, window=4)
+    words = words_of(text_folder / f"{split}.txt")
+    assert read_back(task, task.eval_batches(split, columns)) == list(zip(words[:-1], words[1:], strict=True))
+
+
+def test_training_reads_the_text_in_columns_and_starts_again(text_folder):
+    task = make(text_folder, window=10)
+    words = words_of(text_folder / "train.txt")
+    steps = -(-(-(-(len(words) - 1) // 5)) // 10)
+    batches = [task.train_batch(step, 5) for step in range(steps)]
+    assert read_back(task, batches) == list(zip(words[:-1], words[1:], strict=True))
+    assert [batch.fresh for batch in batches] == [True, *[False] * (steps - 1)]
+    again = task.train_batch(steps, 5)
+    assert again.fresh
+    assert torch.equal(again.inputs, batches[0].inputs)
+
+
+def test_characters(tmp_path):
+    (tmp_path / "a.txt").write_text("ab\r\nba\n" * 50)
+    task = make(tmp_path / "a.txt", unit="character", fractions=(0.6, 0.2, 0.2))
+    assert sorted(task.vocabulary) == ["\n", "<unk>", "a", "b"]
+    assert len(task.tokens["train"]) == 180
+    assert len(task.tokens["valid"]) == len(task.tokens["test"]) == 60
+
+
+def test_unseen_words_become_unk_and_the_checkpoints_vocabulary_wins(text_folder):
+    (text_folder / "test.txt").write_text("the zebra saw 1 trees\n")
+    task = make(text_folder)
+    words = [task.vocabulary[token] for token in task.tokens["test"]]
+    assert words == ["the", "<unk>", "saw", "1", "trees", "<eos>"]
+    task = make(text_folder, vocabulary=["<unk>", "zebra"])
+    assert [task.vocabulary[t] for t in task.tokens["test"]] == ["<unk>", "zebra", *["<unk>"] * 4]
+    assert task.spec.output_size == 2
+
+
+def test_baseline_is_the_training_frequencies(text_folder):
+    task = make(text_folder)
+    counts = Counter(words_of(text_folder / "train.txt"))
+    total = counts.total() + len(task.vocabulary)
+    targets = words_of(text_folder / "test.txt")[1:]
+    nats = -sum(math.log((counts[word] + 1) / total) for word in targets) / len(targets)
+    assert task.baseline("test")["perplexity"] == pytest.approx(math.exp(nats))
+    assert task.baseline("test")["bits_per_token"] == pytest.approx(nats / math.log(2))
+
+
+def test_a_huge_loss_is_an_infinite_perplexity(text_folder):
+    assert make(text_folder).summarise({"loss": 1e4})["perplexity"] == math.inf
+
+
+def test_padding_is_not_scored(text_folder):
+    task = make(text_folder, window=1000)
+    (batch,) = task.eval_batches("valid", 7)
+    outputs = torch.randn(*batch.targets.shape, task.spec.output_size)
+    before = task.loss(outputs, batch)
+    outputs[~batch.scored] = 1e6
+    assert task.loss(outputs, batch) == before
+    assert before[1] == task.work(batch) == len(task.tokens["valid"]) - 1
+
+
+def test_too_short(tmp_path):
+    (tmp_path / "a.txt").write_text("only four words here\n")
+    with pytest.raises(DataError, match="too short, its 5 tokens leave 1 for valid"):
+        make(tmp_path / "a.txt")

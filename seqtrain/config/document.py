@@ -1,0 +1,171 @@
+"""A config as the user wrote it: the data of the YAML file and of the overrides, and where each key stands."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seqtrain.config.schema import NAMED
+from seqtrain.errors import ConfigError
+
+Path_ = tuple[str, ...]
+"""Where a setting is: `("model", "cell", "reset")` for `model.cell.reset`."""
+
+DEFAULT_NAMES = {("optimizer",): "adam", ("schedule",): "constant"}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which `1e-3` is a number, as people write it."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+@dataclass
+class Document:
+    """Raw settings with their places.
+
+    data : nested dicts, with `cell: gru` already spelt out as `cell: {name: gru}`.
+    source : what to call the file in messages.
+    lines : line of each key in the file.
+    overrides : the `KEY=VALUE` that set a key, by the key.
+    faults : what was wrong already with the file and the overrides as such.
+    """
+
+    data: dict[str, Any]
+    source: str
+    lines: dict[Path_, int] = field(default_factory=dict)
+    overrides: dict[Path_, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def place(self, path: Path_) -> str:
+        """Where a setting was made, or where its section begins: `file:line` or `KEY=VALUE`."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.overrides:
+                return self.overrides[path[:end]]
+            if path[:end] in self.lines:
+                return f"{self.source}:{self.lines[path[:end]]}"
+        return self.source
+
+
+def read_document(path: Path, overrides: Sequence[str]) -> Document:
+    """Read a YAML file and apply overrides; a key that stands twice and the like are noted in `faults`.
+
+    Raises
+    ------
+    ConfigError : the file is missing or not a YAML mapping.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    node, data = _parse(text, str(path))
+    if not isinstance(data, dict):
+        what = "is empty" if data is None else f"holds {short(data)}"
+        raise ConfigError(
+            f"{path}: {what}; a config is a mapping with the keys task and model "
+            "(seqtrain configs copy quickstart FILE gives one to start from)"
+        )
+    document = Document(data, str(path))
+    document.faults += _collect_lines(node, (), document, set())
+    return _completed(document, overrides)
+
+
+def document_from(data: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Document:
+    """The document of a config that is already data, such as the one in a checkpoint."""
+    return _completed(Document(data, source), overrides)
+
+
+def _completed(document: Document, overrides: Sequence[str]) -> Document:
+    _spell_out(document.data)
+    for override in overrides:
+        document.faults += _apply(document, override)
+    for path, name in DEFAULT_NAMES.items():
+        section = document.data.get(path[0])
+        if isinstance(section, dict):
+            section.setdefault("name", name)
+    return document
+
+
+def _parse(text: str, source: str) -> tuple[yaml.Node | None, Any]:
+    """The nodes, for their lines, and the data."""
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        return node, None if node is None else loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{source}{line}: is not valid YAML ({error.problem or error.context})") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{source}: is not valid YAML ({str(error).splitlines()[0]})") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: is nested too deeply for a config") from None
+
+
+def _collect_lines(node: yaml.Node | None, path: Path_, document: Document, seen: set[int]) -> Iterator[str]:
+    """Note the line of every key; yield a fault for every key that stands twice."""
+    if not isinstance(node, yaml.MappingNode) or id(node) in seen:
+        return
+    seen.add(id(node))
+    for key, value in node.value:
+        here = (*path, str(key.value))
+        line = key.start_mark.line + 1
+        if here in document.lines:
+            first = document.lines[here]
+            yield f"{document.source}:{line}: {'.'.join(here)} stands twice (first in line {first}); keep one"
+        document.lines[here] = line
+        yield from _collect_lines(value, here, document, seen)
+
+
+def _apply(document: Document, override: str) -> Iterator[str]:
+    """Set what one `KEY=VALUE` says; yield a fault if it cannot be read."""
+    key, equals, value = override.partition("=")
+    path = tuple(key.strip().split("."))
+    if not equals or not all(path):
+        yield f"{override}: is not an override; write KEY=VALUE, e.g. train.steps=500"
+        return
+    try:
+        parsed = _parse(value, override)[1]
+    except ConfigError as error:
+        yield str(error)
+        return
+    section: Any = document.data
+    for part in path[:-1]:
+        if section.get(part) is None:
+            section[part] = {}
+        section = section[part]
+        if not isinstance(section, dict):
+            yield f"{override}: {part} is {short(section)}, which has no settings of its own"
+            return
+    section[path[-1]] = parsed
+    document.overrides[path] = override
+    _spell_out(document.data)
+
+
+def _spell_out(data: dict[str, Any]) -> None:
+    """Turn `cell: gru` into `cell: {name: gru}`, in place, wherever a section is chosen by name."""
+    for path in NAMED:
+        section: Any = data
+        for part in path[:-1]:
+            section = section.get(part) if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(section.get(path[-1]), str):
+            section[path[-1]] = {"name": section[path[-1]]}
+
+
+def short(value: Any, width: int = 40) -> str:
+    """A value for a message, cut to a bearable length."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = "a structure that contains itself"
+    return text if len(text) <= width else text[: width - 3] + "..."

@@ -1,0 +1,140 @@
+"""From pydantic's errors to sentences: where, what was wrong, what is allowed, the cure."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, NamedTuple, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from seqtrain.config.document import Path_, short
+from seqtrain.config.schema import NAMED, Config, Section, UserCell, name_of
+
+
+class Fault(NamedTuple):
+    """Something wrong with one setting; the message begins after the setting's name."""
+
+    path: Path_
+    message: str
+
+
+def choose(value: Any, options: Iterable[str]) -> str:
+    """`choose one of ...`, with a guess at what was meant."""
+    names = sorted(options)
+    close = difflib.get_close_matches(str(value).lower(), names, n=1, cutoff=0.6)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"choose one of {', '.join(names)}{hint}"
+
+
+def to_fault(error: ErrorDetails, data: dict[str, Any]) -> Fault:
+    """One of pydantic's errors as a fault."""
+    path = _without_tags(error["loc"])
+    got, limits = short(error["input"]), error.get("ctx", {})
+    match error["type"]:
+        case "missing":
+            return Fault(path, f"is missing; {_cure_for_missing(path, data)}")
+        case "extra_forbidden" | "invalid_key":
+            fields = section_class(path[:-1], data).model_fields
+            owner = _owner(path[:-1], data)
+            return Fault(path, f"is not a setting of {owner}; {choose(path[-1], fields)}")
+        case "union_tag_invalid":
+            names = [*NAMED[path], *(["module:Class"] if path == ("model", "cell") else [])]
+            return Fault(path, f"is {name_of(error['input'])!r}; {choose(name_of(error['input']), names)}")
+        case "union_tag_not_found":
+            return Fault(path, f"is {got}, without a name; {choose('', NAMED[path])}, e.g. {{name: ...}}")
+        case "literal_error":
+            options = _literals(path, data)
+            return Fault(path, f"is {got}; {choose(error['input'], map(str, options))}")
+        case "greater_than_equal":
+            return Fault(path, f"is {got}; it must be at least {_number(limits['ge'])}")
+        case "greater_than":
+            return Fault(path, f"is {got}; it must be more than {_number(limits['gt'])}")
+        case "less_than_equal":
+            return Fault(path, f"is {got}; it must be at most {_number(limits['le'])}")
+        case "less_than":
+            return Fault(path, f"is {got}; it must be less than {_number(limits['lt'])}")
+        case "string_pattern_mismatch":
+            form = "cpu, cuda or cuda:1" if path == ("device",) else "module:Class, such as my_cells:MyCell"
+            return Fault(path, f"is {got}; write it as {form}")
+        case "too_short" | "too_long":
+            size = limits.get("min_length", limits.get("max_length"))
+            return Fault(path, f"is {got}; it must be a list of {size} values")
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return Fault(path, f"is {got}; it must be a section with settings of its own")
+    return Fault(path, f"is {got}; it must be {_KINDS.get(error['type'], error['msg'].lower())}")
+
+
+_KINDS = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "string_too_short": "text that is not empty",
+    "list_type": "a list",
+}
+
+
+def _without_tags(loc: tuple[int | str, ...]) -> Path_:
+    """The path of a setting; pydantic puts the name of a section that is chosen by name behind its key."""
+    path: Path_ = ()
+    skip = False
+    for part in loc:
+        if skip:
+            skip = False
+            continue
+        path = (*path, str(part))
+        skip = path in NAMED
+    return path
+
+
+def section_class(path: Path_, data: dict[str, Any]) -> type[Section]:
+    """The class of the section at a path, as its raw data choose it."""
+    found: type[Section] = Config
+    here: Any = data
+    walked: Path_ = ()
+    for part in path:
+        here = here.get(part, {}) if isinstance(here, dict) else {}
+        walked = (*walked, part)
+        if walked in NAMED:
+            found = NAMED[walked].get(name_of(here) or "", UserCell)
+            continue
+        annotation = found.model_fields[part].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found = annotation  # type: ignore[assignment]  # every nested model is a Section
+    return found
+
+
+def _owner(path: Path_, data: dict[str, Any]) -> str:
+    here: Any = data
+    for part in path:
+        here = here[part]
+    if not path:
+        return "a config"
+    return f"{path[-1]} {name_of(here)!r}" if path in NAMED else path[-1]
+
+
+def _literals(path: Path_, data: dict[str, Any]) -> list[Any]:
+    """The allowed values of a setting that is a choice."""
+    while path and path[-1].isdigit():
+        path = path[:-1]
+    annotation = section_class(path[:-1], data).model_fields[path[-1]].annotation
+    options = get_args(annotation)
+    nested = [value for option in options for value in get_args(option)]
+    return [value for value in (nested or options) if value is not type(None)]
+
+
+def _cure_for_missing(path: Path_, data: dict[str, Any]) -> str:
+    if path in NAMED:
+        return choose("", NAMED[path])
+    if path == ("model",):
+        return "add a section model with a cell, e.g. model: {cell: lstm}"
+    description = section_class(path[:-1], data).model_fields[path[-1]].description or ""
+    return "add it: " + description.rstrip(".")
+
+
+def _number(limit: float) -> str:
+    return f"{limit:g}" if abs(limit) < 1e6 else f"{limit:,.0f}".replace(",", "_")

@@ -1,0 +1,107 @@
+"""From a YAML file, or the data in a checkpoint, to a `Config`."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from seqtrain import shipped
+from seqtrain.config.checks import check_together
+from seqtrain.config.document import Document, Path_, document_from, read_document
+from seqtrain.config.faults import Fault, choose, to_fault
+from seqtrain.config.schema import Config, LanguageModel
+from seqtrain.errors import ConfigError
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
+    """The config in a file, or the shipped one of that name, with overrides applied.
+
+    Raises
+    ------
+    ConfigError : with every fault of the file and of the overrides at once.
+    """
+    return validated(read_document(find_config(name), overrides))
+
+
+def config_from(data: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Config:
+    """The config that a checkpoint or a run directory holds, with overrides applied."""
+    return validated(document_from(deepcopy(data), source, overrides))
+
+
+def find_config(name: str) -> Path:
+    """The path of a config file, or of the shipped config of that name."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = shipped.config_paths()
+    if name in known:
+        return known[name]
+    if path.exists():
+        raise ConfigError(f"{name}: is not a file; give a config file or a shipped name: {', '.join(known)}")
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        raise ConfigError(f"{name}: no such file; seqtrain configs lists those that come with seqtrain")
+    raise ConfigError(f"{name}: no such file, and no shipped config of that name; {choose(name, known)}")
+
+
+def validated(document: Document) -> Config:
+    """The config of a document, or every fault in it at once."""
+    try:
+        config = Config.model_validate(document.data)
+    except ValidationError as error:
+        faults = [to_fault(details, document.data) for details in error.errors()]
+        faults += _faults_beyond(document.data, faults)
+    else:
+        faults = list(check_together(config))
+    sentences = [f"{document.place(path)}: {'.'.join(path)} {message}" for path, message in faults]
+    if document.faults or sentences:
+        raise ConfigError(document.faults + sentences)
+    return _with_absolute_path(config)
+
+
+_STAND_INS: dict[Path_, Any] = {
+    ("task",): {"name": "copy_memory"},
+    ("task", "path"): "shipped:stories/train.txt",
+    ("model", "cell"): {"name": "rnn"},
+    ("schedule", "every"): 1,
+}
+"""For settings without a default, values that no check objects to."""
+
+
+def _faults_beyond(data: dict[str, Any], faults: list[Fault]) -> list[Fault]:
+    """What would still be wrong once `faults` are mended: the checks of the config with those settings left out."""
+    mended = deepcopy(data)
+    for fault in faults:
+        _reset(mended, fault.path)
+    try:
+        return list(check_together(Config.model_validate(mended)))
+    except ValidationError:
+        return []  # no section model, say: nothing more can be known
+
+
+def _reset(data: Any, path: Path_) -> None:
+    """Put a setting back to its default, in place."""
+    section = data
+    for part in path[:-1]:
+        section = section.get(part) if isinstance(section, dict) else None
+    if isinstance(section, dict):
+        for key in [key for key in section if str(key) == path[-1]]:
+            del section[key]
+        if path in _STAND_INS:
+            section[path[-1]] = _STAND_INS[path]
+
+
+def _with_absolute_path(config: Config) -> Config:
+    """The same config, its text found from any folder."""
+    task = config.task
+    if not isinstance(task, LanguageModel) or task.path.startswith(shipped.PREFIX):
+        return config
+    path = str(Path(task.path).expanduser().absolute())
+    return config.model_copy(update={"task": task.model_copy(update={"path": path})})
+
+
+def to_yaml(config: Config) -> str:
+    """The whole config, defaults spelt out, as a file that `load_config` reads back to an equal one."""
+    return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,242 @@
+"""Reading configs, and what is said about wrong ones."""
+
+import pytest
+import yaml
+
+from seqtrain import shipped
+from seqtrain.config import Config, config_from, load_config, schema, to_yaml
+from seqtrain.errors import ConfigError
+
+MINIMAL = "task: {name: adding}\nmodel: {cell: lstm}\n"
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(text):
+        (tmp_path / "c.yaml").write_text(text)
+        return "c.yaml"
+
+    return write
+
+
+def faults(name, *overrides):
+    with pytest.raises(ConfigError) as caught:
+        load_config(name, overrides)
+    return caught.value.faults
+
+
+def test_short_forms_and_defaults(write):
+    config = load_config(write("task: adding\nmodel: {cell: gru}\noptimizer: {lr: 1e-3}\n"))
+    assert isinstance(config.task, schema.Adding)
+    assert isinstance(config.model.cell, schema.Gru)
+    assert config.optimizer == schema.Adam(name="adam", lr=0.001)
+    assert config.schedule.name == "constant"
+    assert config.model.hidden_size == 128
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", "0.001", "+1e-03"])
+def test_floats_as_people_write_them(write, text):
+    assert load_config(write(MINIMAL + f"optimizer: {{lr: {text}}}\n")).optimizer.lr == 0.001
+    assert load_config(write(MINIMAL), [f"optimizer.lr={text}"]).optimizer.lr == 0.001
+
+
+def test_overrides(write):
+    config = load_config(
+        write(MINIMAL),
+        [
+            "train.steps=7",
+            "model.cell.forget_bias=2",
+            "model.direction=bidirectional",
+            "task.variant=anywhere",
+            "optimizer=sgd",
+            "optimizer.momentum=0.5",
+            "optimizer.clip_norm=",
+        ],
+    )
+    assert config.train.steps == 7
+    assert config.model.cell == schema.Lstm(name="lstm", forget_bias=2.0)
+    assert config.task.variant == "anywhere"
+    assert config.optimizer == schema.Sgd(name="sgd", momentum=0.5, clip_norm=None)
+
+
+def test_an_override_may_hold_equals_signs(write, text_folder):
+    odd = text_folder.parent / "a=b.txt"
+    odd.write_text("x y\n" * 50)
+    config = load_config(write("task: {name: language_model, path: x}\nmodel: {cell: rnn}"), [f"task.path={odd}"])
+    assert config.task.path == str(odd)
+
+
+def test_resolved_config_reads_back_equal(write):
+    for name in shipped.config_paths():
+        config = load_config(name)
+        assert load_config(write(to_yaml(config))) == config
+        assert config_from(config.model_dump(), "x") == config
+    user = load_config(write("task: adding\nmodel: {cell: {name: 'a.b:C', deep: 3}}"))
+    assert load_config(write(to_yaml(user))) == user
+    assert user.model_dump()["model"]["cell"] == {"name": "a.b:C", "deep": 3}
+
+
+def test_text_paths_become_absolute_but_shipped_ones_stay(write, text_folder):
+    config = load_config(write("task: {name: language_model, path: text}\nmodel: {cell: rnn}"))
+    assert config.task.path == str(text_folder)
+    config = load_config("c.yaml", ["task.path=shipped:stories"])
+    assert config.task.path == "shipped:stories"
+
+
+def test_every_fault_at_once_with_file_line_and_cure(write):
+    name = write(
+        "seed: -1\n"
+        "task:\n"
+        "  name: adding\n"
+        "  variant: halfs\n"
+        "model:\n"
+        "  cell: lsmt\n"
+        "  hiden_size: 12\n"
+        "  dropout: 0.5\n"
+        "optimizer: {lr: fast, nesterov: true}\n"
+        "schedule: cosin\n"
+        "train: {steps: 1.5}\n"
+    )
+    assert faults(name, "train.batch_size=0", "epochs=3") == [
+        "c.yaml:1: seed is -1; it must be at least 0",
+        "c.yaml:4: task.variant is 'halfs'; choose one of anywhere, halves, hochreiter (did you mean 'halves'?)",
+        "c.yaml:6: model.cell is 'lsmt'; choose one of coupled, gru, lstm, module:Class, peephole, rnn "
+        "(did you mean 'lstm'?)",
+        "c.yaml:7: model.hiden_size is not a setting of model; choose one of cell, depth, direction, dropout, "
+        "embedding_size, hidden_size, merge (did you mean 'hidden_size'?)",
+        "c.yaml:9: optimizer.lr is 'fast'; it must be a number",
+        "c.yaml:9: optimizer.nesterov is not a setting of optimizer 'adam'; choose one of betas, clip_norm, eps, lr, "
+        "name, weight_decay",
+        "c.yaml:10: schedule is 'cosin'; choose one of constant, cosine, plateau, step (did you mean 'cosine'?)",
+        "c.yaml:11: train.steps is 1.5; it must be a whole number",
+        "train.batch_size=0: train.batch_size is 0; it must be at least 1",
+        "epochs=3: epochs is not a setting of a config; choose one of device, model, optimizer, schedule, seed, task, "
+        "threads, train",
+        "c.yaml:8: model.dropout is 0.5, but dropout acts between layers and depth 1 has no between; use depth: 2 or "
+        "more, or dropout: 0",
+    ]
+
+
+TOGETHER = [
+    (
+        "task=stories model.direction=backward",
+        "model.direction 'backward' with task 'stories' would show the model",
+    ),
+    (
+        "task=language_model task.path=shipped:stories model.direction=bidirectional",
+        "model.direction 'bidirectional' with task 'language_model' would show the model the word it must predict; "
+        "use 'forward'",
+    ),
+    ("model.merge=sum", "there is nothing to merge with direction 'forward'"),
+    ("model.dropout=0.1", "depth 1 has no between"),
+    ("model.embedding_size=8", "the inputs of task 'adding' are numbers"),
+    ("model.cell.chrono=50 model.cell.forget_bias=1", "both set the same bias"),
+    ("task.variant=hochreiter task.length=21", "needs at least 22"),
+    ("task=lookaround task.length=6", "must be more than 6"),
+    (
+        "task=language_model task.path=shipped:stories train.stop_when_solved=true",
+        "has no rule for being solved",
+    ),
+    (
+        "task=language_model task.path=shipped:stories task.fractions=[0.8,0.1,0.1]",
+        "is a folder with its own train",
+    ),
+    (
+        "task=language_model task.path=c.yaml task.fractions=[0.8,0.1,0.3]",
+        "add up to 1.2; they must add up to 1",
+    ),
+    ("task=language_model task.path=nowhere", "but there is no"),
+    ("optimizer=sgd optimizer.nesterov=true", "momentum is 0; set optimizer.momentum"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "wanted"), TOGETHER, ids=[w for _, w in TOGETHER])
+def test_settings_that_make_no_sense_together(write, overrides, wanted):
+    (fault,) = faults(write(MINIMAL), *overrides.split())
+    assert wanted in fault
+
+
+SINGLE = [
+    ("model.hidden_size=true", "model.hidden_size is True; it must be a whole number"),
+    ("model.hidden_size=1e99", "it must be a whole number"),
+    ("model.hidden_size=10000000", "it must be at most 100000"),
+    ("model=3", "model is 3; it must be a section with settings of its own"),
+    (
+        "model.cell=my cell:X",
+        "model.cell.name is 'my cell:X'; write it as module:Class, such as my_cells:MyCell",
+    ),
+    ("device=gpu", "device is 'gpu'; write it as cpu, cuda or cuda:1"),
+    ("optimizer.lr=.nan", "it must be a finite number"),
+    ("optimizer.betas=[0.9]", "it must be a list of 2 values"),
+    ("optimizer.betas=[0.9, 2]", "optimizer.betas.1 is 2; it must be less than 1"),
+    ("schedule=step", "schedule.every is missing; add it"),
+    ("task=language_model", "task.path is missing; add it"),
+    ("task.symbols=4", "task.symbols is not a setting of task 'adding'"),
+    ("steps", "is not an override; write KEY=VALUE"),
+    ("seed.x=3", "seed is 0, which has no settings of its own"),
+    ("train.steps=[1", "is not valid YAML"),
+]
+
+
+@pytest.mark.parametrize(("override", "wanted"), SINGLE, ids=[w for _, w in SINGLE])
+def test_single_settings(write, override, wanted):
+    (fault,) = faults(write(MINIMAL + "seed: 0\n"), override)
+    assert fault.startswith(override)
+    assert wanted in fault
+
+
+FILES = [
+    ("", "is empty; a config is a mapping"),
+    ("- 1\n- 2\n", "holds [1, 2]; a config is a mapping"),
+    ("a: [1\n", "c.yaml:2: is not valid YAML"),
+    ("a: b: c\n", "c.yaml:1: is not valid YAML"),
+    (MINIMAL + "seed: 1\nseed: 2\n", "c.yaml:4: seed stands twice (first in line 3); keep one"),
+    ("a: &a [*a]\n" + MINIMAL, "a is not a setting of a config"),
+    ("seed: 2020-02-30\n" + MINIMAL, "is not valid YAML (day"),
+    ("model: {cell: rnn}\n", "c.yaml: task is missing; choose one of adding"),
+    ("task: adding\n", "c.yaml: model is missing; add a section model with a cell"),
+    ("x: " + "[" * 5000 + "]" * 5000, "is nested too deeply"),
+    ("\x00", "is not valid YAML"),
+    ("task: adding\nmodel: {cell: {}}\n", "model.cell is {}, without a name; choose one of coupled"),
+    ("1: 2\n" + MINIMAL, "1 is not a setting of a config"),
+]
+
+
+@pytest.mark.parametrize(("text", "wanted"), FILES, ids=[w for _, w in FILES])
+def test_files(write, text, wanted):
+    (fault,) = faults(write(text))
+    assert fault.startswith("c.yaml")
+    assert wanted in fault
+
+
+def test_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "no shipped config of that name; choose one of" in faults("quikstart")[0]
+    assert "(did you mean 'quickstart'?)" in faults("quikstart")[0]
+    assert faults("a/b.yaml") == ["a/b.yaml: no such file; seqtrain configs lists those that come with seqtrain"]
+    (tmp_path / "latin.yaml").write_bytes(b"seed: \xff")
+    assert "cannot be read as UTF-8 text" in faults("latin.yaml")[0]
+    (tmp_path / "folder").mkdir()
+    assert "is not a file" in faults("folder")[0]
+
+
+def described(section):
+    for name, field in section.model_fields.items():
+        yield section.__name__, name, field.description
+
+
+def test_every_setting_has_a_description():
+    named = [cls for classes in schema.NAMED.values() for cls in classes.values()]
+    for section in (schema.Config, schema.Model, schema.Train, *named):
+        for owner, name, description in described(section):
+            assert description or name == "name", f"{owner}.{name}"
+
+
+def test_the_json_schema_can_be_made():
+    assert "properties" in Config.model_json_schema()
+
+
+def test_resolved_yaml_is_plain():
+    assert yaml.safe_load(to_yaml(load_config("quickstart")))["optimizer"]["lr"] == 0.005

@@ -1,0 +1,164 @@
+"""From a config to objects. The only file that knows both."""
+
+import importlib
+import inspect
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from seqtrain.cells import CELLS, Cell
+from seqtrain.config import Config
+from seqtrain.config.faults import choose
+from seqtrain.config.schema import LanguageModel, UserCell
+from seqtrain.errors import ConfigError
+from seqtrain.models import OneHot, SequenceModel, Stack
+from seqtrain.rng import lent_global_generator
+from seqtrain.schedule import Schedule
+from seqtrain.shipped import text_path
+from seqtrain.tasks import TASKS, Task
+
+
+def build_device(config: Config) -> torch.device:
+    """The device to compute on.
+
+    Raises
+    ------
+    ConfigError : this machine does not have it.
+    """
+    device = torch.device(config.device)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device is {config.device!r}, but PyTorch finds {torch.cuda.device_count()} CUDA devices here; "
+            "use device: cpu"
+        )
+    return device
+
+
+def build_task(config: Config, vocabulary: list[str] | None = None) -> Task:
+    """The task, on the config's device.
+
+    Parameters
+    ----------
+    vocabulary : of a trained model, for a task on text.
+
+    Raises
+    ------
+    DataError : its text cannot be used.
+    """
+    options = config.task.model_dump(exclude={"name"})
+    device = build_device(config)
+    if isinstance(config.task, LanguageModel):
+        options |= {"path": text_path(config.task.path), "vocabulary": vocabulary}
+    else:
+        options["seed"] = config.seed
+    return TASKS[config.task.name](device=device, **options)  # type: ignore[call-arg]  # each task has its own
+
+
+def build_model(config: Config, task: Task, folder: Path | None = None) -> SequenceModel:
+    """The model for a task, with the parameters that the config's seed gives.
+
+    Parameters
+    ----------
+    folder : where a user's own cell is looked for besides the current folder and Python's path.
+
+    Raises
+    ------
+    ConfigError : a user's own cell cannot be loaded.
+    """
+    section, spec = config.model, task.spec
+    options = section.cell.model_dump(exclude={"name"})
+    make_cell = partial(cell_class(config, folder), hidden_size=section.hidden_size, **options)
+    embedding_size = section.embedding_size or (section.hidden_size if task.words else None)
+    with lent_global_generator(config.seed, "init"):
+        encoder: nn.Module
+        if not spec.symbols:
+            encoder, width = nn.Identity(), spec.input_size
+        elif embedding_size is None:
+            encoder, width = OneHot(spec.input_size), spec.input_size
+        else:
+            encoder, width = nn.Embedding(spec.input_size, embedding_size), embedding_size
+        stack = Stack(
+            make_cell,
+            width,
+            depth=section.depth,
+            direction=section.direction,
+            merge=section.merge or "concat",
+            dropout=section.dropout,
+        )
+        model = SequenceModel(encoder, stack, spec.output_size, every_step=spec.every_step)
+    return model.to(build_device(config))
+
+
+def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer over all parameters of a model."""
+    options = config.optimizer.model_dump(exclude={"name", "clip_norm"})
+    if "betas" in options:
+        options["betas"] = tuple(options["betas"])
+    classes: dict[str, type[torch.optim.Optimizer]] = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "sgd": torch.optim.SGD,
+        "rmsprop": torch.optim.RMSprop,
+    }
+    return classes[config.optimizer.name](model.parameters(), **options)
+
+
+def build_schedule(config: Config) -> Schedule:
+    """The learning-rate schedule of the whole run."""
+    return Schedule(steps=config.train.steps, **config.schedule.model_dump())
+
+
+def cell_class(config: Config, folder: Path | None = None) -> type[Cell]:
+    """The class of the config's cell; a user's own is imported (see `build_model`)."""
+    section = config.model.cell
+    return _user_cell(section, folder) if isinstance(section, UserCell) else CELLS[section.name]
+
+
+def _user_cell(section: UserCell, folder: Path | None) -> type[Cell]:
+    """Import `module:Class` and check that it can be built as the config asks."""
+    where = f"model.cell {section.name!r}"
+    module_name, class_name = section.name.split(":")
+    places = [str(Path.cwd()), *([str(folder)] if folder else [])]
+    sys.path[:0] = places
+    try:
+        importlib.invalidate_caches()
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name.split(".")[0] and error.name != module_name:
+            raise ConfigError(f"{where}: importing {module_name} failed: {error}; install what it needs") from None
+        raise ConfigError(
+            f"{where}: there is no module {module_name} in {' or '.join(places)}; run in the folder that holds "
+            f"{module_name.split('.')[0]}.py, or put that folder on PYTHONPATH"
+        ) from None
+    except Exception as error:
+        raise ConfigError(
+            f"{where}: importing {module_name} failed: {type(error).__name__}: {error}; mend the module"
+        ) from error
+    finally:
+        del sys.path[: len(places)]
+    found = getattr(module, class_name, None)
+    if not (inspect.isclass(found) and issubclass(found, Cell)):
+        cells = [n for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, Cell) and c is not Cell]
+        raise ConfigError(
+            f"{where}: {module_name} has no class {class_name} derived from seqtrain.cells.Cell; "
+            + (choose(class_name, cells) if cells else "derive your cell from it")
+        )
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise ConfigError(f"{where}: does not define {missing}; every cell needs project, step and initial_state")
+    _check_options(where, found, section)
+    return found
+
+
+def _check_options(where: str, cell: type[Cell], section: UserCell) -> None:
+    given = section.model_dump(exclude={"name"})
+    signature = inspect.signature(cell)
+    try:
+        signature.bind(input_size=1, hidden_size=1, **given)
+    except TypeError as error:
+        options = [name for name in signature.parameters if name not in ("input_size", "hidden_size")]
+        takes = f"its options are {', '.join(options)}" if options else "it has no options"
+        raise ConfigError(f"{where}: {error}; {takes}, beside input_size and hidden_size") from None

@@ -1,0 +1,62 @@
+"""Checkpoints: tensors and plain values in one file, loaded without running code from it."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqtrain.errors import CheckpointError
+from seqtrain.files import write_whole
+
+FORMAT = 1
+"""Raised whenever an older seqtrain could not read the file."""
+
+KEYS = {
+    "config": dict,
+    "variant": str,
+    "fingerprints": dict,
+    "vocabulary": list | None,
+    "model": dict,
+    "training": dict,
+}
+"""What a checkpoint holds: the resolved config, the task's variant, a hash of its validation and test set, the
+tokens of a text model, the weights, and the rest of the training state."""
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint with the entries of `KEYS`. The same content gives the same bytes."""
+    buffer = io.BytesIO()  # saving to a path would store the file's name inside
+    torch.save({"format": FORMAT} | content, buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises
+    ------
+    CheckpointError : there is none, or the file is something else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint; give a run directory or a .pt file in one") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(
+            f"{path}: is not a seqtrain checkpoint (damaged, or written by another program); "
+            "use last.pt or best.pt of a run"
+        ) from None
+    if not isinstance(content, dict) or "format" not in content:
+        raise CheckpointError(f"{path}: holds no seqtrain checkpoint; use last.pt or best.pt of a run")
+    if content["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path}: has format {content['format']!r}, this seqtrain reads {FORMAT}; use the seqtrain that wrote it"
+        )
+    for key, kind in KEYS.items():
+        if not isinstance(content.get(key), kind):
+            raise CheckpointError(f"{path}: is damaged ({key!r} is missing); use another checkpoint of the run")
+    return content

@@ -1,0 +1,157 @@
+"""The command line: parse, call, print. The only file that knows Typer; everything heavy is imported when needed."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Train, evaluate and compare recurrent sequence models from a YAML config.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+configs_app = typer.Typer(help="List the configs that come with seqtrain, or copy one.")
+app.add_typer(configs_app, name="configs")
+
+ConfigName = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config (quickstart).")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, e.g. train.steps=500."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Directory to write into; by default one under runs/.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"seqtrain {version('seqtrain')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that stand before a verb."""
+
+
+@app.command()
+def train(
+    config: ConfigName,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in the directory stands.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the directory.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model; stdout ends with the summary."""
+    from seqtrain import tables, verbs
+
+    outcome = verbs.train(config, overrides or [], out, resume=resume, overwrite=overwrite, quiet=quiet)
+    _print(outcome.summary, json, tables.run_table)
+    if outcome.message:
+        typer.echo(outcome.message, err=True)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run directory, or a .pt file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Task settings to change, e.g. task.length=400."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="valid or test.")] = "test",
+    json: Json = False,
+) -> None:
+    """Evaluate a trained model, rebuilt from its checkpoint alone."""
+    from seqtrain import tables, verbs
+
+    _print(verbs.evaluate(run, split, overrides or []), json, tables.eval_table)
+
+
+@app.command()
+def compare(
+    targets: Annotated[
+        list[str],
+        typer.Argument(metavar="CONFIG|RUN... [KEY=VALUE]...", help="A config, or run directories."),
+    ],
+    cells: Annotated[
+        str | None, typer.Option(help="Cells to train, with commas between; by default all built-in ones.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each cell; by default 3.")] = None,
+    out: Out = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train every cell with every seed and compare; or compare runs that exist."""
+    from seqtrain import tables, verbs
+
+    result, exit_code = verbs.compare(targets, cells, seeds, out, quiet=quiet)
+    if result:
+        _print(result, json, tables.compare_table, f"Learning curves: {result['curves']}")
+    raise typer.Exit(exit_code)
+
+
+@app.command()
+def validate(config: ConfigName, overrides: Overrides = None, json: Json = False) -> None:
+    """Build everything a config asks for, train nothing, report every fault at once."""
+    from seqtrain import tables, verbs
+
+    _print(verbs.validate(config, overrides or []), json, tables.validate_table)
+
+
+@app.command()
+def cells(json: Json = False) -> None:
+    """List the cells: equations, parameters, options."""
+    from seqtrain import catalogue, tables
+
+    _print({"cells": catalogue.cells()}, json, tables.definitions)
+
+
+@app.command()
+def tasks(json: Json = False) -> None:
+    """List the tasks: definitions, metrics, settings."""
+    from seqtrain import catalogue, tables
+
+    _print({"tasks": catalogue.tasks()}, json, tables.definitions)
+
+
+@configs_app.callback(invoke_without_command=True)
+def configs(context: typer.Context, json: Json = False) -> None:
+    """List the configs that come with seqtrain."""
+    if context.invoked_subcommand is None:
+        from seqtrain import catalogue, tables
+
+        _print({"configs": catalogue.configs()}, json, tables.config_table)
+
+
+@configs_app.command()
+def copy(
+    name: Annotated[str, typer.Argument(help="A name that seqtrain configs lists.")],
+    file: Annotated[Path, typer.Argument(help="Where to write it; never overwrites.")],
+) -> None:
+    """Copy a shipped config, to start from."""
+    from seqtrain import verbs
+
+    typer.echo(verbs.copy_config(name, file))
+
+
+def _print(result: dict[str, Any], json: bool, table: Any, *more: str) -> None:
+    """The result on stdout: one JSON object, or for people."""
+    if json:
+        from seqtrain import strict_json
+
+        typer.echo(strict_json.dumps(result, indent=2))
+    else:
+        from seqtrain import tables
+
+        tables.show(table(result), *more)

@@ -1,0 +1,5 @@
+"""Comparing cells: plan the runs, run them, summarise, draw."""
+
+from seqtrain.compare.compare import compare_cells, gather
+
+__all__ = ["compare_cells", "gather"]

@@ -1,0 +1,75 @@
+"""Progress of long work, on stderr: a bar on a terminal, a line every few seconds elsewhere, or nothing."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+LINE_EVERY_S = 5.0
+
+
+def figure(value: float | None) -> str:
+    """A number for people: four digits, thousands in full, `-` for none."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
+class Progress:
+    """Steps done of a known number, with a few figures beside.
+
+    Parameters
+    ----------
+    total, done : steps in all, and before this started.
+    label : what is running.
+    unit : what a step is called.
+    quiet : show nothing.
+    """
+
+    def __init__(self, total: int, *, done: int = 0, label: str = "", unit: str = "step", quiet: bool = False):
+        self.total, self.done, self.label, self.unit = total, done, label, unit
+        self.figures: dict[str, str] = {}
+        self._bar = None
+        self._lines = not quiet and not sys.stderr.isatty()
+        self._started_at = self._line_at = time.monotonic()
+        self._done_before = done
+        if not quiet and not self._lines:
+            self._bar = tqdm(total=total, initial=done, desc=label, unit=unit, dynamic_ncols=True, leave=False)
+
+    def advance(self) -> None:
+        """One more step is done."""
+        self.done += 1
+        if self._bar is not None:
+            self._bar.update()
+        elif self._lines and time.monotonic() - self._line_at >= LINE_EVERY_S:
+            self._line_at = time.monotonic()
+            print(self._line(), file=sys.stderr, flush=True)
+
+    def show(self, **figures: float | None) -> None:
+        """Set figures beside the count; None leaves a figure as it was."""
+        self.figures |= {name: figure(value) for name, value in figures.items() if value is not None}
+        if self._bar is not None:
+            self._bar.set_postfix(self.figures, refresh=False)
+
+    def _line(self) -> str:
+        elapsed = time.monotonic() - self._started_at
+        left = elapsed / max(1, self.done - self._done_before) * (self.total - self.done)
+        figures = "".join(f", {name} {value}" for name, value in self.figures.items())
+        return f"{self.label}: {self.unit} {self.done}/{self.total}{figures}, about {left:.0f} s left"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def say(message: str, *, quiet: bool = False) -> None:
+    """A line on stderr."""
+    if not quiet:
+        print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,233 @@
+"""One run: from a config to a run directory with its summary."""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from seqtrain.build import build_device, build_model, build_optimizer, build_schedule, build_task
+from seqtrain.checkpoint import load_checkpoint, save_checkpoint
+from seqtrain.config import Config, to_yaml
+from seqtrain.errors import CheckpointError, Diverged
+from seqtrain.models import SequenceModel, count_parameters
+from seqtrain.progress import Progress, say
+from seqtrain.run_dir import RunDir
+from seqtrain.runtime import prepare, versions
+from seqtrain.signals import StopRequest, stop_requests
+from seqtrain.tasks import Task
+from seqtrain.train import Clock, Plan, TrainState, evaluate, fit
+
+ENGINE = "reference"
+"""What unrolls the cells: the plain loop."""
+
+
+class Outcome(NamedTuple):
+    """How a run ended: its summary, the exit code that scripts see, and what to tell a person, if anything."""
+
+    summary: dict[str, Any]
+    exit_code: int
+    message: str | None
+
+
+def run_name(config_name: str, config: Config) -> str:
+    """The directory name of a run, `<config>-<cell>-seed<seed>`."""
+    return f"{config_name}-{cell_label(config)}-seed{config.seed}"
+
+
+def cell_label(config: Config) -> str:
+    """What a table calls the cell: its name, without the module of a user's own."""
+    return config.model.cell.name.split(":")[-1]
+
+
+def train_run(
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    folder: Path | None = None,
+) -> Outcome:
+    """Train, evaluate the best checkpoint on the test set, and write everything into `out`.
+
+    Parameters
+    ----------
+    resume : go on where `last.pt` stands; start if there is none.
+    overwrite : remove the files of an earlier run first.
+    quiet : no progress and no remarks on stderr.
+    folder : where a user's own cell is looked for besides the current folder.
+
+    Raises
+    ------
+    SeqtrainError : something about the config, its data, or the directory; nothing has been overwritten.
+    """
+    prepare(config.threads)
+    run = RunDir(out)
+    check_free(run, resume=resume, overwrite=overwrite)
+    resumed = load_checkpoint(run.last) if resume and run.last.exists() else None
+    if resumed is not None:
+        check_same(config, resumed, run)
+    task = build_task(config, vocabulary=resumed["vocabulary"] if resumed else None)
+    model = build_model(config, task, folder)
+    state = TrainState(model, build_optimizer(config, model))
+    fixed: dict[str, Any] = {
+        "config": config.model_dump(),
+        "variant": task.variant,
+        "fingerprints": {split: task.fingerprint(split) for split in ("valid", "test")},
+        "vocabulary": task.vocabulary if task.words else None,
+    }
+    elapsed = 0.0
+    run.create()
+    if resumed is not None:
+        check_fingerprints(resumed, fixed["fingerprints"], str(run.last))
+        state.restore(resumed, build_device(config))
+        elapsed = run.rewind_metrics(state.step)
+        run.summary.unlink(missing_ok=True)
+        say(f"{out}: resuming at step {state.step}", quiet=quiet)
+    else:
+        run.clear()
+        if resume:
+            say(f"{out}: no checkpoint to resume from, starting", quiet=quiet)
+    run.write_config(to_yaml(config))
+
+    def save(best: bool) -> None:
+        content = fixed | state.content()
+        save_checkpoint(run.last, content)
+        if best:
+            save_checkpoint(run.best, content)
+
+    clock = Clock(started_at=time.monotonic() - elapsed)
+    with stop_requests() as request:
+        plan = _plan(config, task, run, save, request)
+        with Progress(plan.steps, done=state.step, label=out.name, quiet=quiet) as progress:
+            try:
+                status: str = fit(state, plan, clock, progress)
+                message = None
+            except Diverged as error:
+                status, message = "diverged", f"{out}: {error}"
+        summary = _summary(config, task, state, run, status, clock)
+        run.write_summary(summary)
+    if status == "interrupted":
+        number = request.signal_number or 0
+        return Outcome(summary, 128 + number, f"{out}: interrupted and saved; go on with --resume")
+    return Outcome(summary, Diverged.exit_code if status == "diverged" else 0, message)
+
+
+def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
+    """Refuse to overwrite a run silently.
+
+    Raises
+    ------
+    CheckpointError : the directory holds a run and neither option was given.
+    """
+    if run.holds_run() and not (resume or overwrite):
+        raise CheckpointError(
+            f"{run.path}: holds a run already; go on with --resume, replace it with --overwrite, "
+            "or choose another directory with --out"
+        )
+
+
+def check_same(config: Config, checkpoint: dict[str, Any], run: RunDir) -> None:
+    """Refuse to resume under another config; only `train.steps` and `threads` may differ.
+
+    Raises
+    ------
+    CheckpointError : naming every setting that differs.
+    """
+    changes = differences(checkpoint["config"], config.model_dump())
+    changes = {key: pair for key, pair in changes.items() if key not in ("train.steps", "threads")}
+    if changes:
+        told = "; ".join(f"{key} {old!r}, the config says {new!r}" for key, (old, new) in changes.items())
+        raise CheckpointError(
+            f"{run.last} was saved with {told}; drop --resume or restore the config beside it "
+            "(only train.steps and threads may change)"
+        )
+
+
+def differences(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """The settings in which two configs differ, by dotted key."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found: dict[str, tuple[Any, Any]] = {}
+        for key in dict.fromkeys((*old, *new)):
+            found |= differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+        return found
+    return {} if old == new else {path: (old, new)}
+
+
+def check_fingerprints(checkpoint: dict[str, Any], rebuilt: dict[str, str], source: str) -> None:
+    """Prove that the validation and test sets are those that the checkpoint was trained beside.
+
+    Raises
+    ------
+    CheckpointError : they are not.
+    """
+    changed = [split for split, digest in rebuilt.items() if checkpoint["fingerprints"].get(split) != digest]
+    if changed:
+        raise CheckpointError(
+            f"{source}: the {' and '.join(changed)} data are not those it was trained with; restore the text that "
+            "task.path named, or name another with task.path=... to evaluate on it"
+        )
+
+
+def _plan(config: Config, task: Task, run: RunDir, save: Any, request: StopRequest) -> Plan:
+    train = config.train
+    return Plan(
+        task=task,
+        schedule=build_schedule(config),
+        lr=config.optimizer.lr,
+        clip_norm=config.optimizer.clip_norm,
+        seed=config.seed,
+        steps=train.steps,
+        batch_size=train.batch_size,
+        eval_every=train.eval_every,
+        eval_batch_size=train.eval_batch_size or task.eval_batch_size,
+        log_every=train.log_every,
+        stop_when_solved=train.stop_when_solved,
+        patience=train.patience,
+        record=run.append,
+        save=save,
+        stop_requested=lambda: request.signal_number is not None,
+    )
+
+
+def _summary(config: Config, task: Task, state: TrainState, run: RunDir, status: str, clock: Clock) -> dict[str, Any]:
+    """What summary.json says."""
+    model = config.model
+    return {
+        "status": status,
+        "task": task.name,
+        "variant": task.variant,
+        "cell": cell_label(config),
+        "direction": model.direction,
+        "depth": model.depth,
+        "hidden_size": model.hidden_size,
+        "parameters": count_parameters(state.model),
+        "seed": config.seed,
+        "steps": state.step,
+        "metric": task.metric._asdict(),
+        "best": {"step": state.best_step, "value": state.best_value},
+        "test": _test_figures(config, task, state.model, run) if status != "interrupted" else None,
+        "baseline": task.baseline("test"),
+        "solved_at_step": state.solved_at_step,
+        "elapsed_s": round(clock.elapsed_s, 3),
+        f"{task.unit}_per_s": _mean_throughput(run, f"{task.unit}_per_s"),
+        "engine": ENGINE,
+        "device": config.device,
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
+
+
+def _test_figures(config: Config, task: Task, model: SequenceModel, run: RunDir) -> dict[str, float] | None:
+    """Loss and metrics of the best checkpoint on the test set; None if there is no best."""
+    if not run.best.exists():
+        return None
+    model.load_state_dict(load_checkpoint(run.best)["model"])
+    return evaluate(model, task, "test", config.train.eval_batch_size or task.eval_batch_size)
+
+
+def _mean_throughput(run: RunDir, key: str) -> float | None:
+    """Mean of the recorded throughputs; each record stands for the same number of steps."""
+    rates = [record[key] for record in run.read_metrics() if record.get(key)]
+    return len(rates) / sum(1 / rate for rate in rates) if rates else None

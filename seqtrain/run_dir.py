@@ -1,0 +1,138 @@
+"""A run directory. The only file that knows the names inside one."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seqtrain import strict_json
+from seqtrain.errors import CheckpointError
+from seqtrain.files import write_whole
+
+
+class RunDir:
+    """The files of one run.
+
+    config.yaml     the resolved config: training from it repeats the run
+    metrics.jsonl   one record a line, appended
+    summary.json    how it ended
+    last.pt         where it stands
+    best.pt         where its validation metric was best
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.summary = path / "summary.json"
+        self.last = path / "last.pt"
+        self.best = path / "best.pt"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that a run writes."""
+        return (self.config, self.metrics, self.summary, self.last, self.best)
+
+    def holds_run(self) -> bool:
+        """Whether any file of a run is there."""
+        return any(file.exists() for file in self.files)
+
+    def create(self) -> None:
+        """Make the directory.
+
+        Raises
+        ------
+        CheckpointError : it cannot be made or written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.path}: cannot be made a run directory ({error.strerror}); choose another with --out"
+            ) from None
+        if not os.access(self.path, os.W_OK):
+            raise CheckpointError(f"{self.path}: is not writable; choose another directory with --out")
+
+    def clear(self) -> None:
+        """Remove the files of a run, and nothing else."""
+        for file in self.files:
+            file.unlink(missing_ok=True)
+
+    def write_config(self, text: str) -> None:
+        """Write the resolved config."""
+        write_whole(self.config, text.encode())
+
+    def read_config(self) -> dict[str, Any] | None:
+        """The resolved config as data; None if there is none."""
+        try:
+            data = yaml.safe_load(self.config.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            return None
+        return data if isinstance(data, dict) else None
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one line to the metrics."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(strict_json.dumps(record) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All whole records."""
+        return [record for record, _ in self._records()]
+
+    def rewind_metrics(self, step: int) -> float:
+        """Cut off records past a step, which a resumed run will write again; returns the seconds elapsed there."""
+        elapsed, end = 0.0, 0
+        for record, stop in self._records():
+            if record["step"] > step:
+                break
+            elapsed, end = record["elapsed_s"], stop
+        if self.metrics.exists():
+            os.truncate(self.metrics, end)
+        return elapsed
+
+    def _records(self) -> list[tuple[dict[str, Any], int]]:
+        """Each whole record with the position after it; a torn last line is left out."""
+        if not self.metrics.exists():
+            return []
+        records, end = [], 0
+        for line in self.metrics.read_bytes().splitlines(keepends=True):
+            end += len(line)
+            try:
+                record = json.loads(line)
+            except ValueError:
+                break
+            if not (line.endswith(b"\n") and isinstance(record, dict) and {"step", "elapsed_s"} <= record.keys()):
+                break
+            records.append((record, end))
+        return records
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write how the run ended."""
+        write_whole(self.summary, (strict_json.dumps(summary, indent=2) + "\n").encode())
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """How the run ended; None if it has not, or its summary cannot be read."""
+        try:
+            data = json.loads(self.summary.read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        return data if isinstance(data, dict) else None
+
+
+def checkpoint_path(run_or_checkpoint: Path) -> Path:
+    """The checkpoint that a user's argument means: a file itself, a run directory its `best.pt`.
+
+    Raises
+    ------
+    CheckpointError : the directory holds no best checkpoint.
+    """
+    if not run_or_checkpoint.is_dir():
+        return run_or_checkpoint
+    run = RunDir(run_or_checkpoint)
+    if run.best.exists():
+        return run.best
+    if run.last.exists():
+        raise CheckpointError(f"{run.path}: has no best.pt, the run was never evaluated; give {run.last}")
+    raise CheckpointError(f"{run.path}: is not a run directory, it has no best.pt; seqtrain train makes one")

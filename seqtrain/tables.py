@@ -1,0 +1,139 @@
+"""Results as tables and sentences for people."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from seqtrain import strict_json
+from seqtrain.progress import figure
+
+WIDTH_WITHOUT_TERMINAL = 140
+
+
+def show(*parts: Any) -> None:
+    """Print tables or text on stdout."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, highlight=False)
+    for part in parts:
+        console.print(Text(part) if isinstance(part, str) else part)
+
+
+def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+    """A table of names and values."""
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+    for name, value in rows:
+        table.add_row(Text(name, style="dim"), Text(value))
+    return table
+
+
+def run_table(summary: dict[str, Any]) -> Table:
+    """What a person wants to know of a run that has ended."""
+    name = summary["metric"]["name"]
+    test, unit = summary["test"] or {}, _unit(summary)
+    solved = summary["solved_at_step"]
+    best = summary["best"]
+    rows = [
+        ("status", summary["status"] + (f" at step {solved}" if solved is not None else ", not solved")),
+        ("task", summary["variant"]),
+        ("model", f"{summary['cell']}, {summary['direction']}, depth {summary['depth']}, "
+                  f"hidden size {summary['hidden_size']}, {summary['parameters']:,} parameters"),
+        (f"best valid {name}", f"{figure(best['value'])} at step {best['step']}" if best["step"] else "-"),
+        *((f"test {key}", figure(value)) for key, value in test.items()),
+        *((f"baseline {key}", figure(value)) for key, value in summary["baseline"].items()),
+        ("time", f"{summary['elapsed_s']:.1f} s, {summary['steps']} steps, "
+                 f"{figure(summary[f'{unit}_per_s'])} {unit}/s, {summary['threads']} threads"),
+        ("run", summary["run"]),
+    ]  # fmt: skip
+    return facts(f"{summary['cell']} on {summary['task']}", rows)
+
+
+def eval_table(result: dict[str, Any]) -> Table:
+    """What a person wants to know of an evaluation."""
+    fixed = {
+        "checkpoint", "step", "task", "variant", "changed", "cell", "split", "metric", "baseline", "solved",
+    }  # fmt: skip
+    changed = ", ".join(f"{key}={value}" for key, value in result["changed"].items())
+    rows = [
+        ("checkpoint", f"{result['checkpoint']} (step {result['step']})"),
+        ("task", result["variant"] + (f", not as trained: {changed}" if changed else "")),
+        *((f"{result['split']} {key}", figure(value)) for key, value in result.items() if key not in fixed),
+        *((f"baseline {key}", figure(value)) for key, value in result["baseline"].items()),
+        ("solved", "yes" if result["solved"] else "no"),
+    ]
+    return facts(f"{result['cell']} on {result['task']}, {result['split']} set", rows)
+
+
+def compare_table(result: dict[str, Any]) -> Table:
+    """One row a cell, and the baseline."""
+    name, unit = result["metric"]["name"], _unit(result["cells"][0])
+    better = "higher" if result["metric"]["higher_is_better"] else "lower"
+    table = Table(title=f"{result['variant']}: test {name}, {better} is better", title_style="bold")
+    table.add_column("cell")
+    for column in (
+        "hidden",
+        "parameters",
+        f"{name}: mean ± sd",
+        "x baseline",
+        "solved",
+        "median steps",
+        f"{unit}/s",
+    ):
+        table.add_column(column, justify="right")
+    for row in result["cells"]:
+        metric = row["metric"]
+        spread = f" ± {figure(metric['sd'])}" if metric["sd"] is not None else ""
+        diverged = f", {row['diverged']} diverged" if row["diverged"] else ""
+        table.add_row(
+            Text(row["cell"]),
+            str(row["hidden_size"]),
+            f"{row['parameters']:,}",
+            figure(metric["mean"]) + spread,
+            figure(row["of_baseline"]),
+            f"{row['solved']} of {row['runs']}{diverged}",
+            figure(row["median_steps_to_solve"]),
+            figure(row[f"{unit}_per_s"]),
+        )
+    table.add_section()
+    table.add_row("baseline", "", "", figure(result["baseline"].get(name)), "1", "", "", "")
+    return table
+
+
+def _unit(result: dict[str, Any]) -> str:
+    return "tokens" if "tokens_per_s" in result else "sequences"
+
+
+def validate_table(result: dict[str, Any]) -> Table:
+    """What a config builds."""
+    rows = [
+        ("config", f"{result['config']}: valid"),
+        ("task", result["variant"]),
+        ("model", f"{result['cell']}, {result['direction']}, depth {result['depth']}, "
+                  f"hidden size {result['hidden_size']}, {result['parameters']:,} parameters"),
+        *((f"baseline {key}", figure(value)) for key, value in result["baseline"].items()),
+    ]  # fmt: skip
+    return facts(f"{result['cell']} on {result['task']}", rows)
+
+
+def definitions(result: dict[str, Any]) -> Text:
+    """Cells or tasks, each with its definition and its options."""
+    text = Text()
+    for entry in next(iter(result.values())):
+        text.append(f"{entry['name']}\n", style="bold")
+        text.append("\n".join(f"  {line}".rstrip() for line in entry["definition"].split("\n")) + "\n\n")
+        text.append("  Options in a config\n  -------------------\n")
+        for name, option in entry["options"].items():
+            default = "required" if option["required"] else f"default {strict_json.dumps(option['default'])}"
+            text.append(f"  {name} ({default}): {option['description']}\n")
+        text.append("\n")
+    return text
+
+
+def config_table(result: dict[str, Any]) -> Table:
+    """The shipped configs."""
+    table = Table("name", "what", title="seqtrain train NAME", title_style="bold")
+    for entry in result["configs"]:
+        table.add_row(Text(entry["name"]), Text(entry["summary"]))
+    return table

@@ -1,0 +1,232 @@
+"""The one training loop of the project."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from seqtrain.errors import Diverged
+from seqtrain.metrics import Tally
+from seqtrain.models import SequenceModel, StackState, detach_state, pack_state, unpack_state
+from seqtrain.progress import Progress
+from seqtrain.rng import generator
+from seqtrain.schedule import Schedule
+from seqtrain.tasks import Batch, Split, Task
+
+Ending = Literal["solved", "finished", "interrupted"]
+
+
+@dataclass
+class TrainState:
+    """Everything that training changes: what a checkpoint holds, and all that it holds.
+
+    There is no generator among it: every random draw is named by the seed and the step (see `rng`).
+
+    step : training steps done.
+    evaluated_at : the step of the last evaluation.
+    best_step, best_value : of the best evaluation so far.
+    stalled : evaluations since then.
+    cuts, stalled_since_cut : of the plateau schedule.
+    solved_at_step : of the first evaluation that met the task's rule.
+    window_loss, window_norm, window_steps : sums since the last training record.
+    carried : the recurrent state that the next window of a text starts from.
+    """
+
+    model: SequenceModel
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    evaluated_at: int = 0
+    best_step: int | None = None
+    best_value: float | None = None
+    stalled: int = 0
+    cuts: int = 0
+    stalled_since_cut: int = 0
+    solved_at_step: int | None = None
+    window_loss: float | Tensor = 0.0
+    window_norm: float | Tensor = 0.0
+    window_steps: int = 0
+    carried: StackState | None = None
+
+    _PLAIN = (
+        "step", "evaluated_at", "best_step", "best_value", "stalled", "cuts", "stalled_since_cut",
+        "solved_at_step", "window_steps",
+    )  # fmt: skip
+
+    def content(self) -> dict[str, Any]:
+        """Tensors and plain values, for a checkpoint: the entries `model` and `training`."""
+        training = {name: getattr(self, name) for name in self._PLAIN} | {
+            "window_loss": float(self.window_loss),
+            "window_norm": float(self.window_norm),
+            "carried": pack_state(self.carried),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        return {"model": self.model.state_dict(), "training": training}
+
+    def restore(self, content: dict[str, Any], device: torch.device) -> None:
+        """Become what `content` described."""
+        self.model.load_state_dict(content["model"])
+        training = content["training"]
+        self.optimizer.load_state_dict(training["optimizer"])
+        for name in (*self._PLAIN, "window_loss", "window_norm"):
+            setattr(self, name, training[name])
+        self.carried = unpack_state(training["carried"], self.model.stack, device)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train: the parts and the numbers that `fit` needs, none of which change.
+
+    record : called with every record for metrics.jsonl.
+    save : called after an evaluation, and at an interruption; its argument says whether this is the best so far.
+    stop_requested : whether to stop after the present step.
+    """
+
+    task: Task
+    schedule: Schedule
+    lr: float
+    clip_norm: float | None
+    seed: int
+    steps: int
+    batch_size: int
+    eval_every: int
+    eval_batch_size: int
+    log_every: int
+    stop_when_solved: bool
+    patience: int | None
+    record: Callable[[dict[str, Any]], None]
+    save: Callable[[bool], None]
+    stop_requested: Callable[[], bool]
+
+
+@dataclass
+class Clock:
+    """Time spent: since the start of the run, and on training alone since the last record."""
+
+    started_at: float
+    trained_s: float = 0.0
+    work: int = 0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run started, interruptions left out."""
+        return time.monotonic() - self.started_at
+
+    def throughput(self) -> float | None:
+        """Sequences or tokens a second since the last call."""
+        rate = self.work / self.trained_s if self.trained_s else None
+        self.trained_s, self.work = 0.0, 0
+        return rate
+
+
+def fit(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> Ending:
+    """Train until solved, out of patience, out of steps, or asked to stop.
+
+    Raises
+    ------
+    Diverged : a loss or gradient is not finite; the optimizer step is withheld.
+    """
+    while True:
+        at_end = state.step >= plan.steps
+        if state.step > state.evaluated_at and (at_end or state.step % plan.eval_every == 0):
+            plan.save(_evaluate_and_judge(state, plan, clock, progress))
+        if state.solved_at_step is not None and (plan.stop_when_solved or at_end):
+            return "solved"
+        if at_end or (plan.patience is not None and state.stalled >= plan.patience):
+            return "finished" if state.solved_at_step is None else "solved"
+        if plan.stop_requested():
+            plan.save(False)
+            return "interrupted"
+        started_at = time.monotonic()
+        batch = plan.task.train_batch(state.step, plan.batch_size)
+        train_step(state, plan, batch)
+        clock.trained_s += time.monotonic() - started_at
+        clock.work += plan.task.work(batch)
+        progress.advance()
+        if state.window_steps == plan.log_every:
+            _log(state, plan, clock, progress)
+
+
+def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
+    """One step: forward, backward, clip, check, update."""
+    state.model.train()
+    masks = generator(plan.seed, "dropout", state.step, device=batch.inputs.device)
+    outputs, hidden = state.model(batch.inputs, batch.lengths, None if batch.fresh else state.carried, masks)
+    total, count = plan.task.loss(outputs, batch)
+    loss = total / count
+    state.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    limit = float("inf") if plan.clip_norm is None else plan.clip_norm
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit)
+    if not torch.isfinite(loss.detach() + norm):
+        raise Diverged(_divergence(state.step + 1, float(loss), float(norm), current_lr(state, plan)))
+    for group in state.optimizer.param_groups:
+        group["lr"] = current_lr(state, plan)
+    state.optimizer.step()
+    state.carried = detach_state(hidden) if plan.task.carries_state else None
+    state.step += 1
+    state.window_loss = state.window_loss + loss.detach()
+    state.window_norm = state.window_norm + norm
+    state.window_steps += 1
+
+
+def current_lr(state: TrainState, plan: Plan) -> float:
+    """The learning rate of the next step."""
+    return plan.lr * plan.schedule.lr_factor(state.step, state.cuts)
+
+
+@torch.inference_mode()
+def evaluate(model: SequenceModel, task: Task, split: Split, batch_size: int) -> dict[str, float]:
+    """Loss and metrics over a whole split; a text's state is carried from window to window."""
+    model.eval()
+    tally = Tally()
+    state: StackState | None = None
+    for batch in task.eval_batches(split, batch_size):
+        outputs, state = model(batch.inputs, batch.lengths, None if batch.fresh else state)
+        total, count = task.loss(outputs, batch)
+        tally.add("loss", total, count).merge(task.measure(outputs, batch))
+    return task.summarise(tally.means())
+
+
+def _evaluate_and_judge(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> bool:
+    """Evaluate on the validation set and draw the consequences; returns whether this is the best so far."""
+    means = evaluate(state.model, plan.task, "valid", plan.eval_batch_size)
+    metric = plan.task.metric
+    improved = metric.better(means[metric.name], state.best_value)
+    if improved:
+        state.best_step, state.best_value = state.step, means[metric.name]
+    state.evaluated_at = state.step
+    state.stalled = 0 if improved else state.stalled + 1
+    state.stalled_since_cut = 0 if improved else state.stalled_since_cut + 1
+    if plan.schedule.is_due(state.stalled_since_cut):
+        state.cuts, state.stalled_since_cut = state.cuts + 1, 0
+    if state.solved_at_step is None and plan.task.solved(means):
+        state.solved_at_step = state.step
+    plan.record(_record(state, plan, clock, "valid", **means))
+    progress.show(**{f"valid {metric.name}": means[metric.name]})
+    return improved
+
+
+def _log(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> None:
+    """Record the averages since the last training record."""
+    loss = float(state.window_loss) / state.window_steps
+    norm = float(state.window_norm) / state.window_steps
+    state.window_loss, state.window_norm, state.window_steps = 0.0, 0.0, 0
+    throughput = {f"{plan.task.unit}_per_s": clock.throughput()}
+    plan.record(_record(state, plan, clock, "train", loss=loss, grad_norm=norm, **throughput))
+    progress.show(loss=loss, **{f"{plan.task.unit}/s": throughput[f"{plan.task.unit}_per_s"]})
+
+
+def _record(state: TrainState, plan: Plan, clock: Clock, split: str, **figures: float | None) -> dict[str, Any]:
+    keys = ("loss", plan.task.metric.name, "lr", "grad_norm", "elapsed_s", f"{plan.task.unit}_per_s")
+    measured = figures | {"lr": current_lr(state, plan), "elapsed_s": round(clock.elapsed_s, 3)}
+    return {"step": state.step, "split": split} | dict.fromkeys(keys) | measured
+
+
+def _divergence(step: int, loss: float, norm: float, lr: float) -> str:
+    return (
+        f"step {step} diverged: loss {loss:g}, gradient norm {norm:g}, learning rate {lr:g}; the step was withheld "
+        "and the best checkpoint kept; try a lower optimizer.lr, a schedule.warmup, or a smaller optimizer.clip_norm"
+    )

@@ -1,0 +1,114 @@
+"""What the verbs of the command line do, with plain arguments and results."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from seqtrain.build import build_device, build_model, build_task, cell_class
+from seqtrain.cells import CELLS
+from seqtrain.compare import compare_cells, gather
+from seqtrain.config import find_config, load_config
+from seqtrain.config.faults import choose
+from seqtrain.errors import ConfigError, SeqtrainError
+from seqtrain.models import count_parameters
+from seqtrain.restore import evaluate_checkpoint
+from seqtrain.run import Outcome, run_name, train_run
+from seqtrain.runtime import prepare
+from seqtrain.shipped import config_paths
+from seqtrain.tasks import Split
+
+RUNS = Path("runs")
+
+
+def train(
+    name: str, overrides: Sequence[str], out: Path | None, *, resume: bool, overwrite: bool, quiet: bool
+) -> Outcome:
+    """Train the config of that name; `out` by default `runs/<config>-<cell>-seed<seed>`."""
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite: one keeps what the other removes; give one of them")
+    config, path = load_config(name, overrides), find_config(name)
+    directory = out or RUNS / run_name(path.stem, config)
+    outcome = train_run(
+        config, directory, resume=resume, overwrite=overwrite, quiet=quiet, folder=path.parent.absolute()
+    )
+    return outcome._replace(summary=outcome.summary | {"run": str(directory)})
+
+
+def evaluate(run: Path, split: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Evaluate a checkpoint."""
+    if split not in get_args(Split):
+        raise ConfigError(f"--split is {split!r}; choose one of test, valid")
+    return evaluate_checkpoint(run, cast(Split, split), overrides)
+
+
+def compare(
+    targets: Sequence[str], cells: str | None, seeds: int | None, out: Path | None, *, quiet: bool
+) -> tuple[dict[str, Any], int]:
+    """Compare cells on a config, or runs that exist; returns the result and the exit code."""
+    names = [target for target in targets if "=" not in target]
+    overrides = [target for target in targets if "=" in target]
+    if names and all(Path(name).is_dir() for name in names):
+        if overrides or cells is not None or seeds is not None:
+            raise ConfigError(
+                "KEY=VALUE, --cells and --seeds say what to train; leave them out to compare run directories"
+            )
+        return gather([Path(name) for name in names], out or RUNS / "compare"), 0
+    if len(names) != 1:
+        raise ConfigError(f"compare takes one config or run directories, not {', '.join(names) or 'nothing'}")
+    config, path = load_config(names[0], overrides), find_config(names[0])
+    chosen = [cell.strip() for cell in cells.split(",")] if cells is not None else list(CELLS)
+    return compare_cells(
+        config,
+        path.stem,
+        chosen,
+        3 if seeds is None else seeds,
+        out or RUNS / f"compare-{path.stem}",
+        quiet=quiet,
+        folder=path.parent.absolute(),
+    )
+
+
+def validate(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Build the task and the model of a config; returns what they are."""
+    config, path = load_config(name, overrides), find_config(name)
+    prepare(config.threads)
+    folder = path.parent.absolute()
+    faults = []
+    for build in (build_device, build_task, partial(cell_class, folder=folder)):
+        try:
+            build(config)
+        except SeqtrainError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError(list(dict.fromkeys(faults)))
+    task = build_task(config)
+    model = build_model(config, task, folder)
+    return {
+        "config": str(path),
+        "task": task.name,
+        "variant": task.variant,
+        "metric": task.metric._asdict(),
+        "baseline": task.baseline("test"),
+        "cell": config.model.cell.name,
+        "direction": config.model.direction,
+        "depth": config.model.depth,
+        "hidden_size": config.model.hidden_size,
+        "parameters": count_parameters(model),
+        "settings": config.model_dump(),
+    }
+
+
+def copy_config(name: str, file: Path) -> str:
+    """Copy a shipped config to a new file; returns what to say about it."""
+    known = config_paths()
+    if name not in known:
+        raise ConfigError(f"{name}: is no shipped config; {choose(name, known)}")
+    try:
+        with file.open("x", encoding="utf-8") as copy:
+            copy.write(known[name].read_text("utf-8"))
+    except FileExistsError:
+        raise ConfigError(f"{file}: exists already and is not overwritten; choose another name") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written ({error.strerror})") from None
+    return f"{file} written; train it with: seqtrain train {file}"

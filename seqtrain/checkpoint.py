@@ -2,10 +2,13 @@
 
 import io
 import pickle
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from seqtrain.errors import CheckpointError
 from seqtrain.files import write_whole
@@ -28,8 +31,26 @@ tokens of a text model, the weights, and the rest of the training state."""
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint with the entries of `KEYS`. The same content gives the same bytes."""
     buffer = io.BytesIO()  # saving to a path would store the file's name inside
-    torch.save({"format": FORMAT} | content, buffer)
+    torch.save(_canonical({"format": FORMAT} | content), buffer)
     write_whole(path, buffer.getvalue())
+
+
+def _canonical(value: Any) -> Any:
+    """The value built anew, so that its bytes depend on what it says and not on which objects happen to be shared.
+
+    Pickle writes an object it has met before as a reference: equal strings must be one object (also with those that
+    torch writes, such as "cpu"), and everything else an object of its own.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = (_canonical(item) for item in value)
+        return list(items) if isinstance(value, list) else tuple(items)
+    return value
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -40,7 +61,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     CheckpointError : there is none, or the file is something else.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of foreign files; the message below says it better
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint; give a run directory or a .pt file in one") from None
     except OSError as error:

@@ -90,6 +90,7 @@ def train_run(
         if resume:
             say(f"{out}: no checkpoint to resume from, starting", quiet=quiet)
     run.write_config(to_yaml(config))
+    run.metrics.touch()
 
     def save(best: bool) -> None:
         content = fixed | state.content()

@@ -161,7 +161,7 @@ def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
     limit = float("inf") if plan.clip_norm is None else plan.clip_norm
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit)
     if not torch.isfinite(loss.detach() + norm):
-        raise Diverged(_divergence(state.step + 1, float(loss), float(norm), current_lr(state, plan)))
+        raise Diverged(_divergence(state.step + 1, float(loss.detach()), float(norm), current_lr(state, plan)))
     for group in state.optimizer.param_groups:
         group["lr"] = current_lr(state, plan)
     state.optimizer.step()

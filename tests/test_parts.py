@@ -1,0 +1,147 @@
+"""The small parts: metrics, random numbers, JSON, checkpoints, run directories."""
+
+import json
+import math
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from seqtrain import strict_json
+from seqtrain.checkpoint import load_checkpoint, save_checkpoint
+from seqtrain.errors import CheckpointError
+from seqtrain.files import write_whole
+from seqtrain.metrics import Metric, Tally, perplexity
+from seqtrain.rng import generator, lent_global_generator
+from seqtrain.run_dir import RunDir, checkpoint_path
+
+
+def test_tally_divides_once():
+    whole = Tally().add("a", 10.0, 4).add("b", torch.tensor(1.0), torch.tensor(2))
+    whole.merge(Tally().add("a", 2.0, 1).add("c", 0.0, 0))
+    means = whole.means()
+    assert means["a"] == 12 / 5
+    assert means["b"] == 0.5
+    assert math.isnan(means["c"])
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_better_never_takes_what_is_not_finite(higher):
+    metric = Metric("m", higher)
+    assert metric.better(1.0, None)
+    assert metric.better(2.0, 1.0) is higher
+    assert metric.better(1.0, 2.0) is not higher
+    assert not metric.better(1.0, 1.0)
+    for wrong in (math.nan, math.inf, -math.inf):
+        assert not metric.better(wrong, None)
+        assert not metric.better(wrong, 1.0)
+
+
+def test_perplexity():
+    assert perplexity(math.log(7)) == pytest.approx(7)
+    assert perplexity(1e6) == math.inf
+
+
+def test_generators_are_named():
+    draws = [torch.rand(4, generator=generator(*key)) for key in ((0, "a", 1), (0, "a", 1), (0, "a", 2), (0, "b", 1))]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    assert not torch.equal(draws[0], draws[3])
+
+
+def test_the_global_generator_is_given_back():
+    torch.manual_seed(0)
+    wanted = torch.rand(2)
+    torch.manual_seed(0)
+    with lent_global_generator("x"):
+        first = torch.rand(2)
+    assert torch.equal(torch.rand(2), wanted)
+    with lent_global_generator("x"):
+        assert torch.equal(torch.rand(2), first)
+
+
+def test_strict_json():
+    value = {"a": [math.nan, 1.5, (math.inf,)], "b": {"c": -math.inf}, 3: "ü"}
+    assert json.loads(strict_json.dumps(value)) == {"a": [None, 1.5, [None]], "b": {"c": None}, "3": "ü"}
+
+
+def test_write_whole_leaves_the_old_file_if_the_new_cannot_be_renamed(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    write_whole(path, b"old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+CONTENT = {"config": {}, "variant": "v", "fingerprints": {}, "vocabulary": None, "model": {}, "training": {}}
+
+
+def test_checkpoints_read_back_and_do_not_hold_their_name(tmp_path):
+    content = CONTENT | {"model": {"w": torch.arange(3.0)}}
+    save_checkpoint(tmp_path / "a.pt", content)
+    save_checkpoint(tmp_path / "b.pt", content)
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+    assert torch.equal(load_checkpoint(tmp_path / "a.pt")["model"]["w"], torch.arange(3.0))
+    assert torch.load(tmp_path / "a.pt", weights_only=True)["format"] == 1
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("owned"),))
+
+
+def foreign_files(folder):
+    save_checkpoint(folder / "good.pt", CONTENT)
+    good = (folder / "good.pt").read_bytes()
+    yield "half", good[: len(good) // 2]
+    yield "empty", b""
+    yield "text", b"not a checkpoint at all"
+    yield "pickle", pickle.dumps({"format": 1})
+    yield "evil", pickle.dumps(Evil())
+    torch.save({"state": 1}, folder / "x")
+    yield "other program", (folder / "x").read_bytes()
+    torch.save({"format": 1, "config": {}}, folder / "x")
+    yield "missing parts", (folder / "x").read_bytes()
+    torch.save({"format": 99} | CONTENT, folder / "x")
+    yield "newer", (folder / "x").read_bytes()
+
+
+def test_foreign_checkpoints_get_a_sentence_and_run_no_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in foreign_files(tmp_path):
+        (tmp_path / "c.pt").write_bytes(content)
+        with pytest.raises(CheckpointError) as caught:
+            load_checkpoint(tmp_path / "c.pt")
+        assert str(caught.value).startswith(str(tmp_path / "c.pt")), name
+    assert not Path("owned").exists()
+
+
+def test_what_a_run_argument_means(tmp_path):
+    run = RunDir(tmp_path)
+    with pytest.raises(CheckpointError, match="is not a run directory"):
+        checkpoint_path(tmp_path)
+    run.last.touch()
+    with pytest.raises(CheckpointError, match=r"never evaluated; give .*last\.pt"):
+        checkpoint_path(tmp_path)
+    run.best.touch()
+    assert checkpoint_path(tmp_path) == run.best
+    assert checkpoint_path(run.last) == run.last
+
+
+def test_a_torn_metrics_line_is_cut_off(tmp_path):
+    run = RunDir(tmp_path)
+    for step in (1, 2, 3):
+        run.append({"step": step, "elapsed_s": step * 1.5})
+    with run.metrics.open("a") as file:
+        file.write('{"step": 4, "elap')
+    assert [record["step"] for record in run.read_metrics()] == [1, 2, 3]
+    assert run.rewind_metrics(2) == 3.0
+    assert run.metrics.read_text().count("\n") == 2

@@ -1,0 +1,361 @@
+"""The training loop: what it updates, when it stops, and that it can be stopped and go on."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import SMALL, SMALL_SETS
+
+from seqtrain.build import build_model, build_optimizer, build_schedule, build_task
+from seqtrain.config import load_config
+from seqtrain.errors import CheckpointError, Diverged
+from seqtrain.restore import load_model
+from seqtrain.run import train_run
+from seqtrain.run_dir import RunDir
+from seqtrain.train import Plan, TrainState, current_lr, train_step
+
+
+@pytest.fixture(autouse=True)
+def _in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def small(name="quickstart", *overrides):
+    sets = () if name in ("words", "characters") else SMALL_SETS
+    return load_config(name, [*SMALL, *sets, *overrides])
+
+
+def run(config, out="run", **options):
+    return train_run(config, Path(out), quiet=True, **options)
+
+
+def records(out="run", split=None):
+    return [r for r in RunDir(Path(out)).read_metrics() if split in (None, r["split"])]
+
+
+def one_step(config, **changes):
+    """The state after one step, and the gradients of that step."""
+    task = build_task(config)
+    model = build_model(config, task)
+    state = TrainState(model, build_optimizer(config, model))
+    plan = Plan(
+        task=task, schedule=build_schedule(config), lr=config.optimizer.lr, clip_norm=config.optimizer.clip_norm,
+        seed=config.seed, steps=100, batch_size=8, eval_every=10, eval_batch_size=10, log_every=10,
+        stop_when_solved=False, patience=None, record=print, save=print, stop_requested=lambda: False,
+    )  # fmt: skip
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    train_step(state, plan, task.train_batch(0, 8))
+    return state, plan, before
+
+
+# --- a step -----------------------------------------------------------------------------------------------------
+
+MODELS = [
+    ("quickstart", "model.cell={name: rnn, learn_initial_state: true}"),
+    ("quickstart", "model.cell={name: peephole, learn_initial_state: true}"),
+    ("quickstart", "model.cell={name: gru, reset: before}"),
+    ("stories", "model.cell={name: coupled, peepholes: true}"),
+    ("lookaround", "model.cell=gru"),
+    ("copy-memory", "model.embedding_size=4"),
+    ("words", "model.cell=lstm"),
+]
+
+
+@pytest.mark.parametrize(("name", "override"), MODELS)
+def test_every_parameter_moves(name, override):
+    state, _, before = one_step(small(name, override, "optimizer.lr=0.01"))
+    still = [key for key, p in state.model.named_parameters() if torch.equal(p, before[key])]
+    assert not still
+
+
+@pytest.mark.parametrize("norm", [1e-4, 10.0, None])
+def test_clipping_limits_the_gradient_and_the_logged_norm_is_the_one_before(norm):
+    config = small("quickstart", f"optimizer.clip_norm={'null' if norm is None else norm}")
+    state, _, _ = one_step(config)
+    free, _, _ = one_step(small("quickstart", "optimizer.clip_norm=null"))
+    true_norm = math.sqrt(sum(float(p.grad.square().sum()) for p in free.model.parameters()))
+    kept = math.sqrt(sum(float(p.grad.square().sum()) for p in state.model.parameters()))
+    assert float(state.window_norm) == pytest.approx(true_norm)
+    assert true_norm > 1e-3
+    assert kept == pytest.approx(min(true_norm, norm or math.inf), rel=1e-2)
+
+
+OPTIMIZERS = {
+    "adam": (torch.optim.Adam, ["betas=[0.8, 0.99]", "eps=0.1", "weight_decay=0.5"]),
+    "adamw": (torch.optim.AdamW, ["betas=[0.8, 0.99]", "eps=0.1", "weight_decay=0.5"]),
+    "sgd": (torch.optim.SGD, ["momentum=0.5", "weight_decay=0.5"]),
+    "rmsprop": (torch.optim.RMSprop, ["alpha=0.5", "eps=0.1", "momentum=0.5", "weight_decay=0.5"]),
+}
+
+
+def weights_after(*overrides, steps=3):
+    config = small("quickstart", f"train.steps={steps}", "train.eval_every=100", *overrides)
+    run(config, overwrite=True)
+    return torch.load("run/last.pt", weights_only=True)["model"]
+
+
+def same(a, b):
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_every_optimizer_option_acts(name):
+    cls, options = OPTIMIZERS[name]
+    config = small("quickstart", f"optimizer={name}")
+    assert type(build_optimizer(config, torch.nn.Linear(1, 1))) is cls
+    plain = weights_after(f"optimizer={name}", "optimizer.lr=0.01")
+    for option in ["lr=0.02", *options]:
+        assert not same(weights_after(f"optimizer={name}", "optimizer.lr=0.01", f"optimizer.{option}"), plain), option
+
+
+def test_nesterov_acts():
+    common = ("optimizer=sgd", "optimizer.lr=0.01", "optimizer.momentum=0.5")
+    assert not same(weights_after(*common), weights_after(*common, "optimizer.nesterov=true"))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1",
+        "task.variant=anywhere",
+        "task.length=20",
+        "model.cell=gru",
+        "model.cell.forget_bias=2",
+        "model.cell.chrono=50",
+        "model.cell.recurrent_init=uniform",
+        "train.batch_size=5",
+        "optimizer.clip_norm=1e-5",
+        "schedule.warmup=10",
+        "schedule=cosine",
+    ],
+)
+def test_accepted_options_change_the_weights(override):
+    assert not same_shape_and_values(weights_after("optimizer=sgd"), weights_after("optimizer=sgd", override))
+
+
+def same_shape_and_values(a, b):
+    return a.keys() == b.keys() and all(a[k].shape == b[k].shape and torch.equal(a[k], b[k]) for k in a)
+
+
+def test_dropout_acts_and_follows_the_seed():
+    deep = ("model.depth=2", "optimizer=sgd", "optimizer.lr=0.1")
+    assert not same(weights_after(*deep), weights_after(*deep, "model.dropout=0.5"))
+    assert same(weights_after(*deep, "model.dropout=0.5"), weights_after(*deep, "model.dropout=0.5"))
+
+
+# --- divergence -------------------------------------------------------------------------------------------------
+
+
+def test_a_non_finite_loss_is_stopped_before_the_optimizer_step():
+    config = small()
+    task = build_task(config)
+    model = build_model(config, task)
+    state = TrainState(model, build_optimizer(config, model))
+    with torch.no_grad():
+        model.head.bias.fill_(float("inf"))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    _, plan, _ = one_step(config)
+    with pytest.raises(Diverged, match="step 1 diverged: loss inf"):
+        train_step(state, plan, task.train_batch(0, 8))
+    assert state.step == 0
+    assert same(dict(model.named_parameters()), before)
+    assert not state.optimizer.state
+
+
+def test_a_diverged_run_keeps_its_best_and_says_so():
+    config = small("quickstart", "optimizer=sgd", "optimizer.lr=1e30", "train.steps=50", "optimizer.clip_norm=null")
+    outcome = run(config)
+    assert outcome.exit_code == 3
+    assert outcome.summary["status"] == "diverged"
+    assert "try a lower optimizer.lr" in outcome.message
+    text = Path("run/summary.json").read_text() + Path("run/metrics.jsonl").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+
+
+# --- stopping ---------------------------------------------------------------------------------------------------
+
+
+def test_stops_when_solved(monkeypatch):
+    from seqtrain.tasks.adding import Adding
+
+    monkeypatch.setattr(Adding, "solved", lambda *_: True)
+    stopped = run(small("quickstart", "train.stop_when_solved=true"), "a").summary
+    went_on = run(small("quickstart", "train.stop_when_solved=false"), "b").summary
+    assert (stopped["status"], stopped["steps"], stopped["solved_at_step"]) == ("solved", 2, 2)
+    assert (went_on["status"], went_on["steps"], went_on["solved_at_step"]) == ("solved", 4, 2)
+
+
+def test_patience_counts_evaluations_without_improvement():
+    config = small("quickstart", "train.steps=40", "train.patience=3", "optimizer=sgd", "optimizer.lr=1e-30")
+    summary = run(config).summary
+    assert summary["status"] == "finished"
+    assert summary["best"]["step"] == 2
+    assert summary["steps"] == 8
+
+
+def test_evaluates_at_the_end_whatever_eval_every_says():
+    run(small("quickstart", "train.steps=5", "train.eval_every=3"))
+    assert [r["step"] for r in records(split="valid")] == [3, 5]
+
+
+def test_plateau_cuts_the_learning_rate():
+    config = small(
+        "quickstart", "train.steps=12", "optimizer=sgd", "optimizer.lr=1e-30", "schedule=plateau",
+        "schedule.patience=1", "schedule.factor=0.5",
+    )  # fmt: skip
+    run(config)
+    rates = {r["step"]: r["lr"] / 1e-30 for r in records(split="valid")}
+    assert rates == pytest.approx({2: 1, 4: 1, 6: 0.5, 8: 0.5, 10: 0.25, 12: 0.25})
+
+
+# --- resuming ---------------------------------------------------------------------------------------------------
+
+RESUMED = [
+    ("quickstart", ()),
+    ("words", ("model.dropout=0.3", "task.window=7")),
+    ("lookaround", ("model.dropout=0.2",)),
+    ("stories", ("schedule=cosine", "schedule.warmup=3")),
+    ("words", ("model.cell=gru", "schedule.name=plateau", "optimizer=sgd", "optimizer.momentum=0.9")),
+]
+
+
+@pytest.mark.parametrize(("name", "overrides"), RESUMED)
+@pytest.mark.parametrize("stop_at", [3, 4])
+def test_n_steps_are_k_steps_a_resume_and_the_rest(name, overrides, stop_at, monkeypatch):
+    """Interrupted between two evaluations or at one: the same checkpoints, byte for byte, and the same records."""
+    config = small(name, "train.steps=9", "train.log_every=2", *overrides)
+    run(config, "whole")
+    import seqtrain.run as module
+
+    original = module._plan
+
+    def stopping(config, task, run, save, request):
+        plan = original(config, task, run, save, request)
+        done = []
+
+        def stop():
+            done.append(1)
+            return len(done) > stop_at
+
+        object.__setattr__(plan, "stop_requested", stop)
+        return plan
+
+    monkeypatch.setattr(module, "_plan", stopping)
+    assert run(config, "parts").summary["status"] == "interrupted"
+    monkeypatch.setattr(module, "_plan", original)
+    RunDir(Path("parts")).append({"step": 99, "split": "train", "elapsed_s": 1.0})  # a record past the checkpoint
+    run(config, "parts", resume=True)
+    for name in ("last.pt", "best.pt"):
+        assert Path("whole", name).read_bytes() == Path("parts", name).read_bytes()
+    timing = ("elapsed_s", "sequences_per_s", "tokens_per_s")
+    for whole, part in zip(records("whole"), records("parts"), strict=True):
+        assert {k: v for k, v in whole.items() if k not in timing} == {k: v for k, v in part.items() if k not in timing}
+
+
+def test_same_seed_same_bytes_another_seed_others():
+    for out, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(small("words", f"seed={seed}", "model.dropout=0.5"), out)
+    a, b, c = (Path(out, "last.pt").read_bytes() for out in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_resume_extends_a_finished_run_and_refuses_another_config():
+    run(small("quickstart"))
+    longer = small("quickstart", "train.steps=6", "train.stop_when_solved=true")
+    assert run(longer, resume=True).summary["steps"] == 6
+    with pytest.raises(CheckpointError) as caught:
+        run(small("quickstart", "model.hidden_size=7", "task.length=90"), resume=True)
+    assert str(caught.value).startswith(
+        "run/last.pt was saved with task.length 100, the config says 90; model.hidden_size 6, the config says 7; "
+        "drop --resume or restore the config beside it"
+    )
+
+
+def test_resume_refuses_another_text(text_folder):
+    config = small("words", f"task.path={text_folder}")
+    run(config)
+    (text_folder / "valid.txt").write_text("quite another text now\n" * 3)
+    with pytest.raises(CheckpointError, match="the valid data are not those it was trained with"):
+        run(config, resume=True)
+
+
+def test_nothing_is_overwritten_unasked():
+    run(small())
+    before = {file.name: file.read_bytes() for file in Path("run").iterdir()}
+    Path("run/notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"--resume.*--overwrite"):
+        run(small())
+    assert all(Path("run", name).read_bytes() == content for name, content in before.items())
+    run(small("quickstart", "seed=3"), overwrite=True)
+    assert Path("run/notes.txt").read_text() == "mine"
+    assert Path("run/last.pt").read_bytes() != before["last.pt"]
+
+
+# --- what is written --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "unit"), [("quickstart", "sequences"), ("words", "tokens")])
+def test_files_of_a_run(name, unit):
+    config = small(name)
+    outcome = run(config)
+    assert sorted(file.name for file in Path("run").iterdir()) == [
+        "best.pt", "config.yaml", "last.pt", "metrics.jsonl", "summary.json",
+    ]  # fmt: skip
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary == outcome.summary
+    assert set(summary) == {
+        "status", "task", "variant", "cell", "direction", "depth", "hidden_size", "parameters", "seed", "steps",
+        "metric", "best", "test", "baseline", "solved_at_step", "elapsed_s", f"{unit}_per_s", "engine", "device",
+        "threads", "versions",
+    }  # fmt: skip
+    metric = summary["metric"]["name"]
+    for record in records():
+        assert {"step", "split", "loss", metric, "lr", "grad_norm", "elapsed_s", f"{unit}_per_s"} <= set(record)
+    assert [(r["step"], r["split"]) for r in records()] == [(2, "train"), (2, "valid"), (4, "train"), (4, "valid")]
+    assert all(r["grad_norm"] > 0 and r[f"{unit}_per_s"] > 0 for r in records(split="train"))
+    best = {r["step"]: r[metric] for r in records(split="valid")}
+    assert best[summary["best"]["step"]] == summary["best"]["value"] == min(best.values())
+    again = yaml.safe_load(Path("run/config.yaml").read_text())
+    assert load_config("run/config.yaml") == config
+    assert again == config.model_dump()
+
+
+def test_training_from_the_resolved_config_repeats_the_run():
+    run(small("words"), "a")
+    run(load_config("a/config.yaml"), "b")
+    assert Path("a/last.pt").read_bytes() == Path("b/last.pt").read_bytes()
+
+
+def test_load_model_predicts_as_trained():
+    config = small("quickstart")
+    run(config)
+    model = load_model("run/last.pt")
+    assert not model.training
+    task = build_task(config)
+    batch = next(task.eval_batches("valid", 12))
+    total, count = task.loss(model(batch.inputs)[0], batch)
+    assert total.item() / count == pytest.approx(records(split="valid")[-1]["loss"])
+
+
+def test_learning_rate_of_a_step_is_the_schedules():
+    state, plan, _ = one_step(small("quickstart", "schedule.warmup=4", "optimizer.lr=0.1"))
+    assert state.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 5)
+    assert current_lr(state, plan) == pytest.approx(0.2 / 5)
+
+
+# --- learning ---------------------------------------------------------------------------------------------------
+
+
+def test_a_short_adding_problem_is_learnt():
+    """The whole machine at work: far below the baseline in seconds."""
+    config = load_config(
+        "quickstart",
+        ["task.length=10", "model.hidden_size=16", "train.steps=400", "train.eval_every=400", "optimizer.lr=0.01"],
+    )
+    summary = run(config).summary
+    assert summary["test"]["mse"] < summary["baseline"]["mse"] / 20

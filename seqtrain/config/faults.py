@@ -21,8 +21,9 @@ class Fault(NamedTuple):
 def choose(value: Any, options: Iterable[str]) -> str:
     """`choose one of ...`, with a guess at what was meant."""
     names = sorted(options)
-    close = difflib.get_close_matches(str(value).lower(), names, n=1, cutoff=0.6)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    lowered = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(str(value).lower(), lowered, n=1, cutoff=0.6)
+    hint = f" (did you mean {lowered[close[0]]!r}?)" if close else ""
     return f"choose one of {', '.join(names)}{hint}"
 
 

@@ -1,0 +1,448 @@
+"""The command line as scripts meet it: streams, exit codes, files, messages."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, SMALL_SETS
+
+from seqtrain.cells import CELLS
+from seqtrain.shipped import config_paths
+from seqtrain.tasks import TASKS
+
+QUICK = (*SMALL, *SMALL_SETS)
+
+MY_CELLS = """
+from typing import NamedTuple
+import torch
+from torch import nn
+from seqtrain.cells import Cell
+
+
+class Memory(NamedTuple):
+    hidden: torch.Tensor
+
+
+class MyCell(Cell):
+    def __init__(self, input_size, hidden_size, *, decay=0.9):
+        super().__init__(input_size, hidden_size)
+        self.inputs = nn.Linear(input_size, hidden_size)
+        self.decay = decay
+
+    def project(self, x):
+        return self.inputs(x)
+
+    def step(self, x_gates, state):
+        return Memory(self.decay * state.hidden + torch.tanh(x_gates))
+
+    def initial_state(self, batch_size):
+        return Memory(self.inputs.weight.new_zeros(batch_size, self.hidden_size))
+
+
+class Half(Cell):
+    def project(self, x):
+        return x
+
+
+class NoCell:
+    pass
+"""
+
+
+def test_train_eval_and_the_files_between(seqtrain):
+    trained = seqtrain("train", "quickstart", *QUICK, "--json")
+    assert trained.code == 0
+    assert trained.json["run"] == "runs/quickstart-lstm-seed0"
+    evaluated = seqtrain("eval", trained.json["run"], "--json")
+    for name, value in trained.json["test"].items():
+        assert evaluated.json[name] == value
+    assert evaluated.json["step"] == trained.json["best"]["step"]
+    valid = seqtrain("eval", "runs/quickstart-lstm-seed0/last.pt", "--split", "valid", "--json").json
+    last = json.loads(Path("runs/quickstart-lstm-seed0/metrics.jsonl").read_text().splitlines()[-1])
+    assert (last["step"], last["mse"], last["loss"]) == (valid["step"], valid["mse"], valid["loss"])
+
+
+def test_tables_for_people(seqtrain):
+    trained = seqtrain("train", "quickstart", *QUICK, "--out", "here")
+    assert "not solved" in trained.out
+    assert "baseline mse" in trained.out
+    assert Path("here/best.pt").exists()
+    assert "adding/halves/length=100/v1" in seqtrain("eval", "here").out
+
+
+def test_quiet_and_streams(seqtrain):
+    loud = seqtrain("train", "quickstart", *QUICK, "--out", "a", "--resume", "--json")
+    assert json.loads(loud.out)
+    assert "starting" in loud.err
+    quiet = seqtrain("train", "quickstart", *QUICK, "--out", "b", "--resume", "--json", "--quiet")
+    assert quiet.err == ""
+
+
+def test_progress_lines_when_stderr_is_no_terminal(seqtrain, monkeypatch):
+    monkeypatch.setattr("seqtrain.progress.LINE_EVERY_S", 0.0)
+    lines = seqtrain("train", "quickstart", *QUICK).err.splitlines()
+    assert len(lines) == 4
+    assert re.fullmatch(
+        r"quickstart-lstm-seed0: step 4/4, loss \S+, sequences/s \S+, valid mse \S+, about 0 s left", lines[-1]
+    )
+
+
+def test_overwriting(seqtrain):
+    seqtrain("train", "quickstart", *QUICK)
+    refused = seqtrain("train", "quickstart", *QUICK)
+    assert refused.code == 2
+    assert "--resume" in refused.err
+    assert "--overwrite" in refused.err
+    assert seqtrain("train", "quickstart", *QUICK, "--overwrite").code == 0
+    assert seqtrain("train", "quickstart", *QUICK, "--resume").code == 0
+    assert "give one of them" in seqtrain("train", "quickstart", "--resume", "--overwrite").err
+
+
+def test_divergence_is_exit_3_with_strict_json(seqtrain):
+    wild = ("optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null", "train.steps=50")
+    diverged = seqtrain("train", "quickstart", *QUICK, *wild, "--json", "--quiet")
+    assert diverged.code == 3
+    assert diverged.json["status"] == "diverged"
+    assert "the step was withheld" in diverged.err
+
+
+# --- eval -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(seqtrain):
+    seqtrain("train", "temporal-order", *QUICK, "--out", "run", "--quiet")
+    return seqtrain
+
+
+def test_eval_takes_other_lengths_and_says_so(trained):
+    result = trained("eval", "run", "task.length=150", "task.test_size=20", "--json").json
+    assert result["variant"] == "temporal_order/symbols=2/length=150/v1"
+    assert result["changed"] == {"task.length": 150, "task.test_size": 20}
+    assert "not as trained: task.length=150" in trained("eval", "run", "task.length=150").out
+    assert trained("eval", "run", "train.eval_batch_size=3", "--json").code == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("task.symbols=3", "task.symbols=3: the weights in run/best.pt do not allow it"),
+        ("model.hidden_size=9", "model.hidden_size: belongs to the weights in run/best.pt"),
+        ("task=adding", "task.name"),
+        ("train.steps=9", "train.steps: belongs to the weights"),
+        ("task.lenght=9", "did you mean 'length'?"),
+        ("seed=4", "seed: belongs to the weights"),
+    ],
+)
+def test_eval_refuses_what_the_weights_do_not_allow(trained, override, wanted):
+    refused = trained("eval", "run", override)
+    assert refused.code == 2
+    assert wanted in refused.err
+    assert refused.out == ""
+
+
+def test_eval_of_a_text_model(seqtrain, text_folder):
+    seqtrain("train", "words", *SMALL, f"task.path={text_folder}", "--out", "run")
+    whole = seqtrain("eval", "run", "--json").json
+    assert whole["perplexity"] > 1
+    other = text_folder.parent / "other.txt"
+    other.write_text("the cat saw a zebra\n" * 40)
+    assert seqtrain("eval", "run", f"task.path={other}", "--json").json["perplexity"] != whole["perplexity"]
+    (text_folder / "test.txt").write_text("the dog saw 1 trees\n" * 4)
+    changed = seqtrain("eval", "run")
+    assert changed.code == 2
+    assert "the test data are not those it was trained with" in changed.err
+    (text_folder / "test.txt").unlink()
+    assert "lacks test.txt" in seqtrain("eval", "run").err
+
+
+def test_eval_of_nothing(seqtrain, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "x.pt").write_bytes(b"no")
+    for argument, wanted in (
+        ("nowhere", "no such checkpoint"),
+        ("empty", "is not a run directory"),
+        ("x.pt", "is not a seqtrain checkpoint"),
+    ):
+        result = seqtrain("eval", argument)
+        assert (result.code, result.out) == (2, "")
+        assert wanted in result.err
+
+
+# --- compare ----------------------------------------------------------------------------------------------------
+
+
+def test_compare_trains_skips_and_draws(seqtrain):
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 2, "--json")
+    first = seqtrain(*command)
+    assert first.code == 0
+    assert [row["cell"] for row in first.json["cells"]] == ["rnn", "gru"]
+    assert Path(first.json["curves"]).read_bytes()[:4] == b"\x89PNG"
+    row = first.json["cells"][0]
+    values = row["metric"]["values"]
+    assert row["metric"]["mean"] == pytest.approx(sum(values) / 2)
+    assert row["metric"]["sd"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert row["of_baseline"] == pytest.approx(row["metric"]["mean"] * 6)
+    assert (row["runs"], row["solved"], row["median_steps_to_solve"]) == (2, 0, None)
+    again = seqtrain(*command)
+    assert again.err.count("done already") == 4
+    assert again.json == first.json
+    more = seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn,gru,coupled", "--seeds", 2)
+    assert more.err.count("done already") == 4
+    assert "coupled" in more.out
+    assert "baseline" in more.out
+
+
+def test_compare_gives_every_cell_the_same_data(seqtrain):
+    seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn,lstm", "--seeds", 2)
+    prints = {}
+    for path in Path("runs/compare-quickstart").glob("*/last.pt"):
+        import torch
+
+        content = torch.load(path, weights_only=True)
+        prints.setdefault(content["config"]["seed"], set()).add(content["fingerprints"]["test"])
+    assert [len(found) for found in prints.values()] == [1, 1]
+    assert prints[0] != prints[1]
+
+
+def test_a_diverging_run_is_a_row(seqtrain):
+    wild = ("optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null", "model.cell.nonlinearity=relu")
+    result = seqtrain(
+        "compare", "quickstart", "model.cell=rnn", *QUICK, *wild, "--cells", "rnn,lstm", "--seeds", 1, "--json"
+    )
+    assert result.code == 0
+    assert [row["diverged"] for row in result.json["cells"]] == [1, 1]
+    assert "lstm has no nonlinearity; compared without" in result.err
+
+
+def test_compare_carries_the_options_that_other_cells_have(seqtrain):
+    seqtrain("compare", "copy-memory", *QUICK, "task.length=5", "--cells", "lstm,gru,rnn", "--seeds", 1)
+    found = {
+        path.parent.name: json.dumps(path.read_text())
+        for path in Path("runs/compare-copy-memory").glob("*/config.yaml")
+    }
+    assert "chrono: 150" in found["copy-memory-gru-seed0"]
+    assert "chrono" not in found["copy-memory-rnn-seed0"]
+
+
+def test_compare_gathers_run_directories(seqtrain):
+    for direction in ("forward", "bidirectional"):
+        for seed in (0, 1):
+            seqtrain(
+                "train", "lookaround", *QUICK, f"model.direction={direction}", f"seed={seed}",
+                "--out", f"r/{direction}{seed}",
+            )  # fmt: skip
+    result = seqtrain("compare", *sorted(map(str, Path("r").iterdir())), "--out", "gathered", "--json")
+    assert [(row["cell"], row["runs"]) for row in result.json["cells"]] == [
+        ("lstm model.direction=bidirectional", 2),
+        ("lstm model.direction=forward", 2),
+    ]
+    assert Path("gathered/curves.png").exists()
+    seqtrain("train", "quickstart", *QUICK, "--out", "r/other")
+    assert "are not of one task" in seqtrain("compare", "r/other", "r/forward0").err
+
+
+def test_compare_refuses(seqtrain):
+    for arguments, wanted in (
+        (("quickstart", "--cells", "rnn,gruu"), "did you mean 'gru'?"),
+        (("quickstart", "--cells", "rnn,rnn"), "rnn stands twice"),
+        (("quickstart", "words"), "takes one config or run directories"),
+        (("nowhere",), "no shipped config of that name"),
+    ):
+        refused = seqtrain("compare", *arguments)
+        assert (refused.code, refused.out) == (2, "")
+        assert wanted in refused.err
+    seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1)
+    changed = seqtrain("compare", "quickstart", *QUICK, "model.hidden_size=9", "--cells", "rnn", "--seeds", 1)
+    assert changed.code == 2
+    assert "holds a run with model.hidden_size 6 (now 9)" in changed.err
+
+
+def test_median_steps_count_unsolved_runs_as_endless():
+    from seqtrain.compare.summarise import FinishedRun, summarise
+
+    def run(step):
+        summary = {
+            "task": "t", "variant": "v", "metric": {"name": "m", "higher_is_better": True}, "baseline": {"m": 0.5},
+            "hidden_size": 1, "parameters": 1, "status": "finished", "test": {"m": 1.0}, "solved_at_step": step,
+            "sequences_per_s": 1.0,
+        }  # fmt: skip
+        return FinishedRun(Path("x"), {}, summary, [])
+
+    def median(*steps):
+        return summarise({"a": [run(step) for step in steps]})["cells"][0]["median_steps_to_solve"]
+
+    assert median(100, 300, None) == 300
+    assert median(100, None, None) is None
+    assert median(100, None) is None
+
+
+# --- a user's own cell ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_cell(seqtrain, tmp_path, monkeypatch):
+    (tmp_path / "my_cells.py").write_text(MY_CELLS)
+    monkeypatch.delitem(sys.modules, "my_cells", raising=False)
+    return seqtrain
+
+
+def test_a_users_cell_works_in_every_verb(own_cell):
+    cell = "model.cell={name: my_cells:MyCell, decay: 0.5}"
+    assert own_cell("validate", "quickstart", cell).code == 0
+    trained = own_cell("train", "quickstart", *QUICK, cell, "--json")
+    assert trained.json["run"] == "runs/quickstart-MyCell-seed0"
+    assert trained.json["cell"] == "MyCell"
+    assert own_cell("eval", trained.json["run"], "--json").json["mse"] == trained.json["test"]["mse"]
+    compared = own_cell("compare", "quickstart", *QUICK, "--cells", "my_cells:MyCell,rnn", "--seeds", 1, "--json")
+    assert [row["cell"] for row in compared.json["cells"]] == ["MyCell", "rnn"]
+    text = own_cell("train", "words", *SMALL, cell, "--json")
+    assert text.code == 0
+    assert own_cell("train", "words", *SMALL, cell, "train.steps=6", "--resume").code == 0
+
+
+def test_a_users_cell_is_found_beside_the_config(own_cell, tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "my_cells.py").rename(tmp_path / "sub/cells_elsewhere.py")
+    (tmp_path / "sub/c.yaml").write_text("task: adding\nmodel: {cell: 'cells_elsewhere:MyCell'}\n")
+    assert own_cell("validate", "sub/c.yaml").code == 0
+
+
+def test_an_option_of_a_users_cell_acts(own_cell):
+    results = [
+        own_cell("train", "quickstart", *QUICK, f"model.cell={{name: my_cells:MyCell, decay: {decay}}}",
+                 "--out", f"r{decay}", "--json").json["test"]["mse"]
+        for decay in (0.1, 0.9)
+    ]  # fmt: skip
+    assert results[0] != results[1]
+
+
+@pytest.mark.parametrize(
+    ("cell", "wanted"),
+    [
+        ("my_cells:MyCel", "has no class MyCel derived from seqtrain.cells.Cell; choose one of Half, MyCell (did you"),
+        ("my_cells:NoCell", "has no class NoCell derived from"),
+        ("my_cells:Half", "does not define initial_state, step"),
+        ("my_cellz:MyCell", "there is no module my_cellz in"),
+        ("{name: my_cells:MyCell, depth: 3}", "got an unexpected keyword argument 'depth'; its options are decay"),
+        ("broken:X", "importing broken failed: ZeroDivisionError"),
+    ],
+)
+def test_wrong_user_cells(own_cell, tmp_path, cell, wanted):
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    result = own_cell("train", "quickstart", f"model.cell={cell}")
+    assert (result.code, result.out) == (2, "")
+    assert wanted in result.err
+    assert not Path("runs").exists()
+
+
+# --- listing ----------------------------------------------------------------------------------------------------
+
+
+def test_lists(seqtrain):
+    cells = seqtrain("cells", "--json").json["cells"]
+    assert [cell["name"] for cell in cells] == list(CELLS)
+    assert "p_o * c'" in seqtrain("cells").out
+    tasks = seqtrain("tasks", "--json").json["tasks"]
+    assert [task["name"] for task in tasks] == list(TASKS)
+    assert all(option["description"] for entry in cells + tasks for option in entry["options"].values())
+    configs = seqtrain("configs", "--json").json["configs"]
+    assert {entry["name"] for entry in configs} == set(config_paths())
+    assert all(len(entry["summary"]) > 20 for entry in configs)
+    assert "quickstart" in seqtrain("configs").out
+
+
+def test_copying_a_config(seqtrain):
+    assert seqtrain("configs", "copy", "quickstart", "mine.yaml").code == 0
+    assert seqtrain("validate", "mine.yaml").code == 0
+    refused = seqtrain("configs", "copy", "quickstart", "mine.yaml")
+    assert refused.code == 2
+    assert "exists already and is not overwritten" in refused.err
+    assert "did you mean 'quickstart'?" in seqtrain("configs", "copy", "quikstart", "x.yaml").err
+
+
+@pytest.mark.parametrize("name", list(config_paths()))
+def test_every_shipped_config_validates_and_trains(seqtrain, name):
+    sets = () if name in ("words", "characters") else SMALL_SETS
+    assert seqtrain("validate", name, "--json").json["parameters"] > 0
+    assert seqtrain("train", name, *SMALL, *sets, "--json").json["steps"] == 4
+
+
+def test_validate_reports_faults_of_config_data_and_cell_at_once(seqtrain, tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    result = seqtrain("validate", "words", "task.path=empty.txt", "model.cell=nowhere:X", "device=cuda:7", "--json")
+    assert result.code == 2
+    assert len(result.err.splitlines()) == 2 or len(result.err.splitlines()) == 3
+    assert "device is 'cuda:7'" in result.err
+    assert "there is no module nowhere" in result.err
+
+
+# --- as a process -----------------------------------------------------------------------------------------------
+
+
+def process(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "seqtrain", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_exits_by_its_number(tmp_path, number, code):
+    run = tmp_path / "run"
+    command = ("train", "quickstart", *SMALL_SETS, "train.steps=1000000", "train.log_every=1", "--out", str(run))
+    child = process(*command, "--json")
+    try:
+        for _ in range(600):
+            if (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size > 500:
+                break
+            time.sleep(0.1)
+        child.send_signal(number)
+        out, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    assert child.returncode == code, err
+    assert json.loads(out)["status"] == "interrupted"
+    assert "go on with --resume" in err
+    assert json.loads((run / "summary.json").read_text())["steps"] > 0
+    assert (run / "last.pt").exists()
+
+
+def test_help_and_usage(seqtrain):
+    assert "compare" in seqtrain("--help").out
+    assert seqtrain("--version").out.startswith("seqtrain ")
+    for arguments in (("trian",), ("train",), ("train", "quickstart", "--no-such"), ("eval", "x", "--split", "dev")):
+        result = seqtrain(*arguments)
+        assert (result.code, result.out) == (2, "")
+
+
+def test_our_own_fault_is_exit_1_with_a_traceback(tmp_path):
+    breaking = "import seqtrain.catalogue as c; c.cells = lambda: 1 / 0; from seqtrain.__main__ import main; main()"
+    child = subprocess.run(
+        [sys.executable, "-c", breaking, "cells"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert child.returncode == 1
+    assert "ZeroDivisionError" in child.stderr
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys, atexit; sys.argv = ['seqtrain', '--help']\n"
+        "atexit.register(lambda: print({'torch', 'pydantic'} & set(sys.modules), file=sys.stderr))\n"
+        "from seqtrain.__main__ import main; main()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stderr == b"set()\n"
+
+
+def test_every_thread_flushes_subnormals_to_zero():
+    code = (
+        "from seqtrain.runtime import prepare; prepare(4); import torch;"
+        "x = torch.full((4_000_000,), 1e-30); assert int((x * 1e-10 != 0).sum()) == 0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"OMP_NUM_THREADS": "4"})

@@ -1,0 +1,104 @@
+"""Who may import whom: imports only run downward."""
+
+import ast
+from pathlib import Path
+
+import seqtrain
+
+ROOT = Path(seqtrain.__file__).parent
+
+ALLOWED = {
+    "errors": set(),
+    "files": set(),
+    "rng": set(),
+    "metrics": set(),
+    "strict_json": set(),
+    "progress": set(),
+    "shipped": set(),
+    "runtime": set(),
+    "signals": set(),
+    "schedule": set(),
+    "cells": set(),
+    "recurrence": {"cells"},
+    "models": {"cells", "recurrence"},
+    "text": {"errors"},
+    "tasks": {"errors", "metrics", "rng", "text"},
+    "config": {"errors", "shipped"},
+    "checkpoint": {"errors", "files"},
+    "run_dir": {"errors", "files", "strict_json"},
+    "build": {"cells", "config", "errors", "models", "rng", "schedule", "shipped", "tasks"},
+    "train": {"errors", "metrics", "models", "progress", "rng", "schedule", "tasks"},
+    "run": {"build", "checkpoint", "config", "errors", "models", "run_dir", "runtime", "signals", "tasks", "train"}
+    | {"progress"},
+    "restore": {"build", "checkpoint", "config", "errors", "models", "run", "run_dir", "runtime", "tasks", "train"},
+    "compare": {"build", "config", "errors", "progress", "run", "run_dir", "runtime"},
+    "catalogue": {"cells", "config", "shipped", "tasks"},
+    "tables": {"progress", "strict_json"},
+    "verbs": {
+        "build",
+        "cells",
+        "compare",
+        "config",
+        "errors",
+        "models",
+        "restore",
+        "run",
+        "runtime",
+        "shipped",
+        "tasks",
+    },
+    "cli": {"catalogue", "strict_json", "tables", "verbs"},
+    "__main__": {"cli", "errors"},
+    "__init__": {"restore"},
+}
+
+
+def part_of(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Every module that a file imports anywhere, as dotted names."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            if node.module == "seqtrain":
+                yield from (f"seqtrain.{alias.name}" for alias in node.names)
+
+
+def test_imports_run_downward():
+    wrong = []
+    for path in sorted(ROOT.rglob("*.py")):
+        part = part_of(path)
+        for name in imports(path):
+            package, _, inner = name.partition(".")
+            if package == "seqtrain" and inner:
+                target = inner.split(".")[0]
+                if target != part and target not in ALLOWED[part]:
+                    wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not wrong
+
+
+def test_the_table_has_no_dead_entries():
+    used = {part: set() for part in ALLOWED}
+    for path in ROOT.rglob("*.py"):
+        for name in imports(path):
+            if name.startswith("seqtrain."):
+                used[part_of(path)].add(name.split(".")[1])
+    dead = {part: allowed - used[part] for part, allowed in ALLOWED.items() if allowed - used[part]}
+    assert not dead
+
+
+def test_only_cli_knows_typer_and_config_knows_no_torch():
+    for path in ROOT.rglob("*.py"):
+        names = {name.split(".")[0] for name in imports(path)}
+        assert "typer" not in names or part_of(path) == "cli", path
+        assert "torch" not in names or part_of(path) not in ("config", "cli", "shipped", "tables", "verbs"), path
+
+
+def test_packages_hand_names_on_and_compute_nothing():
+    for path in ROOT.rglob("*/__init__.py"):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            assert isinstance(node, ast.Expr | ast.ImportFrom | ast.Assign | ast.AnnAssign), path

@@ -1,0 +1,52 @@
+"""What an installation carries, and that it works away from the checkout."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import seqtrain
+from seqtrain import shipped
+from seqtrain.tasks.story_corpus import write_corpus
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+def test_the_embedded_corpus_is_what_its_command_writes(tmp_path):
+    write_corpus(tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["test.txt", "train.txt", "valid.txt"]
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (shipped.folder("data") / "stories" / name).read_bytes()
+
+
+def test_every_package_is_listed():
+    listed = set(tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    root = Path(seqtrain.__file__).parent
+    found = {".".join(("seqtrain", *path.parent.relative_to(root).parts)) for path in root.rglob("__init__.py")}
+    assert found == {name for name in listed if "shipped" not in name}
+
+
+def test_a_plain_install_finds_configs_and_text_from_anywhere(tmp_path):
+    """Installed without the checkout: shipped configs and the corpus are found, and a run works."""
+    target = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target, CHECKOUT],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    work = tmp_path / "work"
+    work.mkdir()
+    environment = os.environ | {"PYTHONPATH": str(target)}
+    where = "import seqtrain; print(seqtrain.__file__)"
+    python = [sys.executable]
+    found = subprocess.run(
+        [*python, "-c", where], cwd=work, env=environment, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.startswith(str(target))
+    command = ["train", "words", "train.steps=1", "model.hidden_size=4", "--json"]
+    ran = subprocess.run(
+        [*python, "-m", "seqtrain", *command], cwd=work, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert (target / "seqtrain" / "py.typed").exists()

@@ -229,6 +229,6 @@ def _test_figures(config: Config, task: Task, model: SequenceModel, run: RunDir)
 
 
 def _mean_throughput(run: RunDir, key: str) -> float | None:
-    """Mean of the recorded throughputs; each record stands for the same number of steps."""
+    """Harmonic mean of the recorded throughputs, whose records stand for the same number of steps each."""
     rates = [record[key] for record in run.read_metrics() if record.get(key)]
     return len(rates) / sum(1 / rate for rate in rates) if rates else None

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -70,28 +71,27 @@ def compare_table(result: dict[str, Any]) -> Table:
     """One row a cell, and the baseline."""
     name, unit = result["metric"]["name"], _unit(result["cells"][0])
     better = "higher" if result["metric"]["higher_is_better"] else "lower"
-    table = Table(title=f"{result['variant']}: test {name}, {better} is better", title_style="bold")
-    table.add_column("cell")
-    for column in (
-        "hidden",
-        "parameters",
-        f"{name}: mean ± sd",
-        "x baseline",
-        "solved",
-        "median steps",
-        f"{unit}/s",
-    ):
-        table.add_column(column, justify="right")
+    table = Table(
+        title=f"{result['variant']}: test {name}, {better} is better",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("cell", overflow="fold")
+    columns = ("hidden", "weights", f"{name}: mean ± sd", "/ baseline", "solved", "median steps", f"{unit}/s")
+    for column in columns:
+        table.add_column(column, justify="right", overflow="fold")
     for row in result["cells"]:
         metric = row["metric"]
-        spread = f" ± {figure(metric['sd'])}" if metric["sd"] is not None else ""
+        spread = f" ± {metric['sd']:.2g}" if metric["sd"] is not None else ""
         diverged = f", {row['diverged']} diverged" if row["diverged"] else ""
         table.add_row(
             Text(row["cell"]),
             str(row["hidden_size"]),
             f"{row['parameters']:,}",
             figure(metric["mean"]) + spread,
-            figure(row["of_baseline"]),
+            "-" if row["of_baseline"] is None else f"{row['of_baseline']:.3g}",
             f"{row['solved']} of {row['runs']}{diverged}",
             figure(row["median_steps_to_solve"]),
             figure(row[f"{unit}_per_s"]),

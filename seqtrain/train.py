@@ -130,6 +130,8 @@ def fit(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> Endi
     """
     while True:
         at_end = state.step >= plan.steps
+        if at_end and state.window_steps:
+            _log(state, plan, clock, progress)
         if state.step > state.evaluated_at and (at_end or state.step % plan.eval_every == 0):
             plan.save(_evaluate_and_judge(state, plan, clock, progress))
         if state.solved_at_step is not None and (plan.stop_when_solved or at_end):

@@ -1,10 +1,12 @@
 """Reading configs, and what is said about wrong ones."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
 from seqtrain import shipped
-from seqtrain.config import Config, config_from, load_config, schema, to_yaml
+from seqtrain.config import Config, config_from, load_config, reference, schema, to_yaml
 from seqtrain.errors import ConfigError
 
 MINIMAL = "task: {name: adding}\nmodel: {cell: lstm}\n"
@@ -240,3 +242,10 @@ def test_the_json_schema_can_be_made():
 
 def test_resolved_yaml_is_plain():
     assert yaml.safe_load(to_yaml(load_config("quickstart")))["optimizer"]["lr"] == 0.005
+
+
+def test_the_page_of_settings_is_up_to_date():
+    page = (Path(__file__).parents[2] / "docs/config.md").read_text("utf-8")
+    assert page == reference.page()
+    for classes in schema.NAMED.values():
+        assert all(f": {name}`" in page for name in classes)

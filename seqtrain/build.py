@@ -38,7 +38,7 @@ def build_device(config: Config) -> torch.device:
 
 
 def build_task(config: Config, vocabulary: list[str] | None = None) -> Task:
-    """The task, on the config's device.
+    """The task.
 
     Parameters
     ----------
@@ -49,12 +49,11 @@ def build_task(config: Config, vocabulary: list[str] | None = None) -> Task:
     DataError : its text cannot be used.
     """
     options = config.task.model_dump(exclude={"name"})
-    device = build_device(config)
     if isinstance(config.task, LanguageModel):
         options |= {"path": text_path(config.task.path), "vocabulary": vocabulary}
     else:
         options["seed"] = config.seed
-    return TASKS[config.task.name](device=device, **options)  # type: ignore[call-arg]  # each task has its own
+    return TASKS[config.task.name](**options)
 
 
 def build_model(config: Config, task: Task, folder: Path | None = None) -> SequenceModel:

@@ -154,7 +154,9 @@ def fit(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> Endi
 def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
     """One step: forward, backward, clip, check, update."""
     state.model.train()
-    masks = generator(plan.seed, "dropout", state.step, device=batch.inputs.device)
+    device = device_of(state.model)
+    batch = batch.to(device)
+    masks = generator(plan.seed, "dropout", state.step, device=device)
     outputs, hidden = state.model(batch.inputs, batch.lengths, None if batch.fresh else state.carried, masks)
     total, count = plan.task.loss(outputs, batch)
     loss = total / count
@@ -179,13 +181,19 @@ def current_lr(state: TrainState, plan: Plan) -> float:
     return plan.lr * plan.schedule.lr_factor(state.step, state.cuts)
 
 
+def device_of(model: SequenceModel) -> torch.device:
+    """Where a model's parameters are."""
+    return next(model.parameters()).device
+
+
 @torch.inference_mode()
 def evaluate(model: SequenceModel, task: Task, split: Split, batch_size: int) -> dict[str, float]:
     """Loss and metrics over a whole split; a text's state is carried from window to window."""
     model.eval()
-    tally = Tally()
+    device, tally = device_of(model), Tally()
     state: StackState | None = None
     for batch in task.eval_batches(split, batch_size):
+        batch = batch.to(device)
         outputs, state = model(batch.inputs, batch.lengths, None if batch.fresh else state)
         total, count = task.loss(outputs, batch)
         tally.add("loss", total, count).merge(task.measure(outputs, batch))

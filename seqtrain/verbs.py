@@ -46,8 +46,8 @@ def compare(
     targets: Sequence[str], cells: str | None, seeds: int | None, out: Path | None, *, quiet: bool
 ) -> tuple[dict[str, Any], int]:
     """Compare cells on a config, or runs that exist; returns the result and the exit code."""
-    names = [target for target in targets if "=" not in target]
-    overrides = [target for target in targets if "=" in target]
+    names = [target for target in targets if "=" not in target or Path(target).is_dir()]
+    overrides = [target for target in targets if target not in names]
     if names and all(Path(name).is_dir() for name in names):
         if overrides or cells is not None or seeds is not None:
             raise ConfigError(

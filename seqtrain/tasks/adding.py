@@ -37,13 +37,12 @@ class Adding(GeneratedTask):
         self,
         *,
         seed: int,
-        device: torch.device | str = "cpu",
         length: int = 100,
         variant: Variant = "halves",
         valid_size: int = 2000,
         test_size: int = 2000,
     ) -> None:
-        super().__init__(seed=seed, device=device, valid_size=valid_size, test_size=test_size)
+        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
         self.length = length
         self.rule = variant
         self.tolerance = 0.04 if variant == "hochreiter" else 0.08
@@ -54,7 +53,7 @@ class Adding(GeneratedTask):
         if self.rule == "hochreiter":
             return self._sample_hochreiter(batch_size, generator)
         T, B = self.length, batch_size
-        values = torch.rand(T, B, generator=generator, device=self.device)
+        values = torch.rand(T, B, generator=generator)
         if self.rule == "halves":
             first = self._integers(T // 2, B, generator)
             second = T // 2 + self._integers(T - T // 2, B, generator)
@@ -68,19 +67,19 @@ class Adding(GeneratedTask):
         T = self.length
         lengths = T + self._integers(T // 10 + 1, B, generator)
         longest = int(lengths.max())
-        values = torch.rand(longest, B, generator=generator, device=self.device) * 2 - 1
+        values = torch.rand(longest, B, generator=generator) * 2 - 1
         first = self._integers(10, B, generator)
         second = _skip(self._integers(T // 2 - 2, B, generator), first)
         marker = torch.zeros_like(values).scatter_(0, torch.stack([first, second]), 1.0)
         marker[0] = -1.0
         marker.scatter_(0, lengths[None] - 1, -1.0)
         total = (values * (marker == 1)).sum(0)
-        inside = torch.arange(longest, device=self.device)[:, None] < lengths
+        inside = torch.arange(longest)[:, None] < lengths
         inputs = torch.stack([values, marker], -1) * inside[..., None]
         return Batch(inputs, (0.5 + total / 4)[:, None], lengths)
 
     def _integers(self, high: int, B: int, generator: torch.Generator) -> Tensor:
-        return torch.randint(high, (B,), generator=generator, device=self.device)
+        return torch.randint(high, (B,), generator=generator)
 
     def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
         """Summed squared error."""

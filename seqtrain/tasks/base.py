@@ -83,7 +83,10 @@ class Spec(NamedTuple):
 
 
 class Task(ABC):
-    """A task, ready to give batches. All of it follows from its settings and the seed."""
+    """A task, ready to give batches. All of it follows from its settings and the seed.
+
+    Batches are made on the CPU and moved by whoever uses them: the same seed gives the same data on every device.
+    """
 
     name: ClassVar[str]
     generator_version: ClassVar[int] = 1
@@ -168,15 +171,11 @@ class GeneratedTask(Task):
     Parameters
     ----------
     seed : of the run; fixes the training stream, the validation set and the test set.
-    device : where batches are made.
     valid_size, test_size : sequences in the two fixed sets.
     """
 
-    def __init__(
-        self, *, seed: int, device: torch.device | str = "cpu", valid_size: int = 2000, test_size: int = 2000
-    ) -> None:
+    def __init__(self, *, seed: int, valid_size: int = 2000, test_size: int = 2000) -> None:
         self.seed = seed
-        self.device = torch.device(device)
         self.sizes: dict[Split, int] = {"valid": valid_size, "test": test_size}
         self._fixed: dict[Split, Batch] = {}
 
@@ -186,7 +185,7 @@ class GeneratedTask(Task):
 
     def generator(self, *key: str | int) -> torch.Generator:
         """The generator for one purpose of this task."""
-        return generator(self.seed, self.name, *key, device=self.device)
+        return generator(self.seed, self.name, *key)
 
     def train_batch(self, step: int, batch_size: int) -> Batch:
         """The training batch of one step, drawn anew from its own generator."""

@@ -32,18 +32,17 @@ class CopyMemory(GeneratedTask):
         self,
         *,
         seed: int,
-        device: torch.device | str = "cpu",
         length: int = 100,
         valid_size: int = 2000,
         test_size: int = 2000,
     ) -> None:
-        super().__init__(seed=seed, device=device, valid_size=valid_size, test_size=test_size)
+        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
         self.length = length
         self.variant = f"copy_memory/length={length}/v{self.generator_version}"
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T+20, B]` in and out."""
-        letters = torch.randint(LETTERS, (COPIED, batch_size), generator=generator, device=self.device)
+        letters = torch.randint(LETTERS, (COPIED, batch_size), generator=generator)
         inputs = letters.new_full((self.length + 2 * COPIED, batch_size), BLANK)
         targets = inputs.clone()
         inputs[:COPIED] = letters

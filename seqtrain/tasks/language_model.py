@@ -52,7 +52,6 @@ class LanguageModel(Task):
     def __init__(
         self,
         *,
-        device: torch.device | str = "cpu",
         path: Path,
         unit: Unit = "word",
         window: int = 35,
@@ -61,7 +60,6 @@ class LanguageModel(Task):
         fractions: tuple[float, float, float] | None = None,
         vocabulary: list[str] | None = None,
     ) -> None:
-        self.device = torch.device(device)
         self.window = window
         corpus = read_corpus(path, unit, fractions or FRACTIONS)
         if vocabulary is None:
@@ -95,9 +93,9 @@ class LanguageModel(Task):
     def _batch(self, window: tuple[Tensor, Tensor, Tensor], *, fresh: bool) -> Batch:
         inputs, targets, lengths = window
         if bool((lengths == len(inputs)).all()):
-            return Batch(inputs, targets, fresh=fresh).to(self.device)
+            return Batch(inputs, targets, fresh=fresh)
         scored = torch.arange(len(inputs))[:, None] < lengths
-        return Batch(inputs, targets, lengths, scored, fresh=fresh).to(self.device)
+        return Batch(inputs, targets, lengths, scored, fresh=fresh)
 
     def measure(self, outputs: Tensor, batch: Batch) -> Tally:  # noqa: ARG002
         """Nothing beside the loss."""

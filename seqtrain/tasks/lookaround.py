@@ -29,14 +29,13 @@ class Lookaround(GeneratedTask):
         self,
         *,
         seed: int,
-        device: torch.device | str = "cpu",
         length: int = 40,
         offset: int = 3,
         symbols: int = 2,
         valid_size: int = 2000,
         test_size: int = 2000,
     ) -> None:
-        super().__init__(seed=seed, device=device, valid_size=valid_size, test_size=test_size)
+        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
         self.length, self.offset, self.symbols = length, offset, symbols
         self.spec = Spec(input_size=symbols, symbols=True, output_size=2, every_step=True)
         self.variant = f"lookaround/length={length}/offset={offset}/symbols={symbols}/v{self.generator_version}"
@@ -44,7 +43,7 @@ class Lookaround(GeneratedTask):
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T, B]`, targets 0 or 1 `[T, B]`."""
         T, k = self.length, self.offset
-        x = torch.randint(self.symbols, (T, batch_size), generator=generator, device=self.device)
+        x = torch.randint(self.symbols, (T, batch_size), generator=generator)
         targets = torch.zeros_like(x)
         targets[k : T - k] = (x[: T - 2 * k] == x[2 * k :]).long()
         scored = torch.zeros_like(x, dtype=torch.bool)

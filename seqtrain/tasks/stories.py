@@ -41,26 +41,25 @@ class Stories(GeneratedTask):
         self,
         *,
         seed: int,
-        device: torch.device | str = "cpu",
         distance: int = 25,
         valid_size: int = 2000,
         test_size: int = 2000,
     ) -> None:
-        super().__init__(seed=seed, device=device, valid_size=valid_size, test_size=test_size)
+        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
         self.distance = distance
         self.vocabulary = vocabulary()
         size = len(self.vocabulary)
         self.spec = Spec(input_size=size, symbols=True, output_size=size, every_step=True)
         self.variant = f"stories/distance={distance}/v{self.generator_version}"
-        self._grammar = _Grammar(self.vocabulary, self.device)
+        self._grammar = _Grammar(self.vocabulary)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Words `[T, B]`, each next word `[T, B]`; `marks` holds the distance where the next word is marked."""
-        drawn = torch.randint(MIN_DISTANCE, self.distance + 1, (batch_size,), generator=generator, device=self.device)
-        exact = torch.rand(batch_size, generator=generator, device=self.device) < 0.5
+        drawn = torch.randint(MIN_DISTANCE, self.distance + 1, (batch_size,), generator=generator)
+        exact = torch.rand(batch_size, generator=generator) < 0.5
         story = self._grammar.write(torch.where(exact, self.distance, drawn), generator)
         words, marks = story.words.t(), story.distances.t()  # [T, B]
-        inside = torch.arange(len(words), device=self.device)[:, None] < story.lengths
+        inside = torch.arange(len(words))[:, None] < story.lengths
         return Batch(
             inputs=words[:-1] * inside[1:],
             targets=words[1:],
@@ -127,24 +126,23 @@ class _Written(NamedTuple):
 class _Grammar:
     """The grammar as tables of tokens, so that whole batches are written at once."""
 
-    def __init__(self, vocabulary: list[str], device: torch.device) -> None:
+    def __init__(self, vocabulary: list[str]) -> None:
         token = {word: place for place, word in enumerate(vocabulary)}
-        self.device = device
         self.kinds = [
             (
                 [token.get(word, -1) for word in kind.opening.split()],
                 [token.get(word, -1) for word in kind.closing.split()],
-                torch.tensor([[token[a], token[b]] for a, b in kind.pairs], device=device),
+                torch.tensor([[token[a], token[b]] for a, b in kind.pairs]),
             )
             for kind in KINDS.values()
         ]
         self.longest = max(len(sentence.split()) for sentence in FILLERS)
         self.shortest = min(len(sentence.split()) for sentence in FILLERS)
-        self.filler_lengths = torch.tensor([len(s.split()) for s in FILLERS], device=device)
+        self.filler_lengths = torch.tensor([len(s.split()) for s in FILLERS])
         slots = [[_options(word) for word in sentence.split()] for sentence in FILLERS]
         most = max(len(options) for sentence in slots for options in sentence)
-        self.options = torch.zeros(len(FILLERS), self.longest, most, dtype=torch.long, device=device)
-        self.option_counts = torch.ones(len(FILLERS), self.longest, device=device)
+        self.options = torch.zeros(len(FILLERS), self.longest, most, dtype=torch.long)
+        self.option_counts = torch.ones(len(FILLERS), self.longest)
         for s, sentence in enumerate(slots):
             for w, options in enumerate(sentence):
                 self.options[s, w, : len(options)] = torch.tensor([token[word] for word in options])
@@ -153,7 +151,7 @@ class _Grammar:
     def write(self, distance: Tensor, generator: torch.Generator) -> _Written:
         """Stories with `distance` `[B]` words from the fact to the marked word."""
         B = len(distance)
-        kind = torch.randint(len(self.kinds), (B,), generator=generator, device=self.device)
+        kind = torch.randint(len(self.kinds), (B,), generator=generator)
         heads, tails, fillers = (torch.zeros_like(kind) for _ in range(3))
         for k, (opening, closing, _) in enumerate(self.kinds):
             chosen = kind == k
@@ -161,12 +159,12 @@ class _Grammar:
             heads[chosen], tails[chosen] = len(opening), len(closing)
             fillers[chosen] = distance[chosen] - fixed
         lengths = heads + fillers + tails
-        words = torch.zeros(B, int(lengths.max()) + self.longest, dtype=torch.long, device=self.device)
+        words = torch.zeros(B, int(lengths.max()) + self.longest, dtype=torch.long)
         distances = torch.zeros_like(words)
         self._fill(words, heads, fillers, generator)
         for k, (opening, closing, pairs) in enumerate(self.kinds):
             rows = (kind == k).nonzero()[:, 0]
-            pick = torch.randint(len(pairs), (len(rows),), generator=generator, device=self.device)
+            pick = torch.randint(len(pairs), (len(rows),), generator=generator)
             start = heads[rows] + fillers[rows]
             for place, word in enumerate(opening):
                 words[rows, place] = pairs[pick, 0] if word < 0 else word
@@ -179,13 +177,13 @@ class _Grammar:
     def _fill(self, words: Tensor, start: Tensor, total: Tensor, generator: torch.Generator) -> None:
         """Write filler sentences of exactly `total` `[B]` words from `start` `[B]` on, one sentence a turn."""
         left, at = total.clone(), start.clone()
-        places = torch.arange(self.longest, device=self.device)
+        places = torch.arange(self.longest)
         while bool((left > 0).any()):
             after = left[:, None] - self.filler_lengths  # [B, fillers]
             allowed = ((after == 0) | (after >= self.shortest)).float()
             allowed[left == 0] = 1.0  # any: nothing of it is written
             sentence = torch.multinomial(allowed, 1, generator=generator)[:, 0]
-            draw = torch.rand(len(words), self.longest, generator=generator, device=self.device)
+            draw = torch.rand(len(words), self.longest, generator=generator)
             option = (draw * self.option_counts[sentence]).long()
             text = self.options[sentence].gather(2, option[..., None])[..., 0]  # [B, longest]
             count = torch.where(left > 0, self.filler_lengths[sentence], 0)

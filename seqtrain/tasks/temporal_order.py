@@ -34,13 +34,12 @@ class TemporalOrder(GeneratedTask):
         self,
         *,
         seed: int,
-        device: torch.device | str = "cpu",
         length: int = 100,
         symbols: Literal[2, 3] = 2,
         valid_size: int = 2000,
         test_size: int = 2000,
     ) -> None:
-        super().__init__(seed=seed, device=device, valid_size=valid_size, test_size=test_size)
+        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
         self.length = length
         self.classes = 2**symbols
         self.windows = [(round(low * length), round(high * length)) for low, high in WINDOWS[symbols]]
@@ -51,7 +50,7 @@ class TemporalOrder(GeneratedTask):
         """Symbols `[T, B]`, classes `[B]`: the marks read as binary digits, X = 0 and Y = 1, first mark first."""
 
         def integers(low: int, high: int, *shape: int) -> Tensor:
-            return torch.randint(low, high, shape, generator=generator, device=self.device)
+            return torch.randint(low, high, shape, generator=generator)
 
         lengths = integers(self.length, self.length + self.length // 10 + 1, batch_size)
         longest = int(lengths.max())
@@ -63,7 +62,7 @@ class TemporalOrder(GeneratedTask):
             inputs.scatter_(0, integers(low, high + 1, 1, batch_size), X + mark[None])
             targets = 2 * targets + mark
         inputs.scatter_(0, lengths[None] - 1, TRIGGER)
-        inside = torch.arange(longest, device=self.device)[:, None] < lengths
+        inside = torch.arange(longest)[:, None] < lengths
         return Batch(inputs * inside, targets, lengths)
 
     def measure(self, outputs: Tensor, batch: Batch) -> Tally:

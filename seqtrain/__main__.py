@@ -1,6 +1,8 @@
 """`seqtrain` and `python -m seqtrain`."""
 
+import os
 import sys
+from pathlib import Path
 
 from seqtrain.errors import SeqtrainError
 
@@ -9,6 +11,9 @@ def main() -> None:
     """Run the command line; a `SeqtrainError` becomes its message and exit code, anything else is our bug."""
     from seqtrain.cli import app
 
+    # Python gives None for a stream that the caller closed; nobody reads it, and nothing should fail over it.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")
     try:
         app()
     except SeqtrainError as error:

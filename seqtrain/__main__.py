@@ -12,8 +12,8 @@ def main() -> None:
     from seqtrain.cli import app
 
     # Python gives None for a stream that the caller closed; nobody reads it, and nothing should fail over it.
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     try:
         app()
     except SeqtrainError as error:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from conftest import SMALL, SMALL_SETS
 from seqtrain.build import build_model, build_optimizer, build_schedule, build_task
 from seqtrain.config import load_config
 from seqtrain.errors import CheckpointError, Diverged
-from seqtrain.restore import load_model
+from seqtrain.restore import evaluate_checkpoint, load_model
 from seqtrain.run import train_run
 from seqtrain.run_dir import RunDir
-from seqtrain.train import Plan, TrainState, current_lr, train_step
+from seqtrain.train import Plan, TrainState, current_lr, evaluate, train_step
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +147,125 @@ def test_dropout_acts_and_follows_the_seed():
     assert same(weights_after(*deep, "model.dropout=0.5"), weights_after(*deep, "model.dropout=0.5"))
 
 
+def still(config, **changes):
+    """State and plan for steps that move nothing, so that only what is computed matters."""
+    _, plan, _ = one_step(config)
+    model = build_model(config, plan.task)
+    return TrainState(model, torch.optim.SGD(model.parameters(), lr=0.0)), replace(
+        plan, lr=0.0, clip_norm=None, **changes
+    )
+
+
+def test_dropout_masks_follow_seed_and_step():
+    config = small("quickstart", "model.depth=2", "model.dropout=0.5")
+
+    def loss(step, seed):
+        state, plan = still(config, seed=seed)
+        state.step = step
+        train_step(state, plan, plan.task.train_batch(0, 8))
+        return float(state.window_loss)
+
+    assert loss(0, 0) == loss(0, 0)
+    assert len({loss(0, 0), loss(1, 0), loss(0, 1)}) == 3
+
+
+# --- the carried state ------------------------------------------------------------------------------------------
+
+
+def language(text_folder, *overrides):
+    return small("words", f"task.path={text_folder}", "task.window=5", "model.dropout=0", *overrides)
+
+
+def windows(task, batch_size=4):
+    """The training windows of one pass through the text."""
+    batches = [task.train_batch(0, batch_size)]
+    while not (batch := task.train_batch(len(batches), batch_size)).fresh:
+        batches.append(batch)
+    return batches
+
+
+def test_a_window_starts_from_the_state_after_the_one_before_and_a_pass_from_none(text_folder):
+    """Losses of single windows are those of one long unroll; after the last window everything begins again."""
+    state, plan = still(language(text_folder))
+    batches = windows(plan.task)
+    losses = []
+    for step in range(len(batches) + 1):
+        state.window_loss = 0.0
+        train_step(state, plan, plan.task.train_batch(step, 4))
+        losses.append(float(state.window_loss))
+    whole = torch.cat([batch.inputs for batch in batches])
+    with torch.no_grad():
+        outputs, _ = state.model(whole)
+    start = 0
+    for batch, loss in zip(batches, losses, strict=False):
+        total, count = plan.task.loss(outputs[start : start + len(batch.inputs)], batch)
+        assert loss == pytest.approx(total.item() / count, rel=1e-5)
+        start += len(batch.inputs)
+    assert losses[-1] == losses[0]
+    carried = state.carried
+    train_step(state, plan, batches[1])
+    alone = float(state.window_loss) - losses[-1]
+    state.carried = None
+    state.window_loss = 0.0
+    train_step(state, plan, batches[1])
+    assert carried is not None
+    assert alone != pytest.approx(float(state.window_loss), rel=1e-7)
+
+
+def test_the_gradient_is_cut_between_windows(text_folder):
+    state, plan = still(language(text_folder))
+    first, second = windows(plan.task)[:2]
+    train_step(state, plan, first)
+    start = state.carried
+    assert all(not part.requires_grad for layer in start for cell in layer for part in cell)
+    train_step(state, plan, second)
+    found = {name: p.grad.clone() for name, p in state.model.named_parameters()}
+    state.model.zero_grad()
+    total, count = plan.task.loss(state.model(second.inputs, second.lengths, start)[0], second)
+    (total / count).backward()
+    for name, p in state.model.named_parameters():
+        torch.testing.assert_close(found[name], p.grad)
+
+
+def test_tasks_of_separate_sequences_carry_nothing():
+    state, _, _ = one_step(small("stories"))
+    assert state.carried is None
+
+
+@pytest.mark.parametrize("columns", [1, 4])
+def test_evaluation_carries_the_state_through_the_split(text_folder, columns):
+    """The loss does not depend on the window: it is that of one unroll over the whole split."""
+    losses = []
+    for window in (3, 1000):
+        config = language(text_folder, f"task.window={window}")
+        task = build_task(config)
+        losses.append(evaluate(build_model(config, task), task, "valid", columns)["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["quickstart", "stories"])
+def test_evaluation_divides_once(name):
+    """Batches of unequal size do not change an average."""
+    config = small(name)
+    task = build_task(config)
+    model = build_model(config, task)
+    whole, pieces = (evaluate(model, task, "valid", size) for size in (12, 5))
+    assert pieces == pytest.approx(whole, rel=1e-6)
+
+
+def test_eval_batch_size_acts(monkeypatch):
+    asked = []
+    config = small("quickstart", "train.eval_batch_size=7")
+    task_class = type(build_task(config))
+    original = task_class.eval_batches
+    monkeypatch.setattr(
+        task_class, "eval_batches", lambda self, split, size: asked.append((split, size)) or original(self, split, size)
+    )
+    run(config)
+    assert ("valid", 7) in asked
+    assert ("test", 7) in asked
+
+
 # --- divergence -------------------------------------------------------------------------------------------------
 
 
@@ -163,6 +283,15 @@ def test_a_non_finite_loss_is_stopped_before_the_optimizer_step():
     assert state.step == 0
     assert same(dict(model.named_parameters()), before)
     assert not state.optimizer.state
+
+
+def test_a_finite_loss_with_a_gradient_that_is_not_is_stopped_too(monkeypatch):
+    state, plan, _ = one_step(small())
+    monkeypatch.setattr(type(plan.task), "loss", lambda _task, outputs, _batch: ((0 * outputs).abs().sqrt().sum(), 1))
+    before = {name: p.detach().clone() for name, p in state.model.named_parameters()}
+    with pytest.raises(Diverged, match="loss 0, gradient norm nan"):
+        train_step(state, plan, plan.task.train_batch(1, 8))
+    assert same(dict(state.model.named_parameters()), before)
 
 
 def test_a_diverged_run_keeps_its_best_and_says_so():
@@ -329,6 +458,14 @@ def test_training_from_the_resolved_config_repeats_the_run():
     run(small("words"), "a")
     run(load_config("a/config.yaml"), "b")
     assert Path("a/last.pt").read_bytes() == Path("b/last.pt").read_bytes()
+
+
+def test_the_test_figures_are_those_of_the_best_checkpoint():
+    config = small("quickstart", "train.steps=30", "optimizer=sgd", "optimizer.lr=0.9", "optimizer.clip_norm=100")
+    summary = run(config).summary
+    assert summary["best"]["step"] < 30
+    figures = {name: evaluate_checkpoint(Path("run", name), "test") for name in ("best.pt", "last.pt")}
+    assert summary["test"]["mse"] == figures["best.pt"]["mse"] != figures["last.pt"]["mse"]
 
 
 def test_load_model_predicts_as_trained():

@@ -266,6 +266,14 @@ def test_chrono_and_forget_bias_exclude_each_other():
 
 
 @pytest.mark.parametrize("name", list(CELLS))
+def test_input_init_is_glorot_uniform_per_gate(name):
+    bound = math.sqrt(6 / (50 + 300))
+    for block in CELLS[name](50, 300).w_x.detach().split(300):
+        assert 0.99 * bound < block.abs().max() <= bound
+        assert float(block.std()) == pytest.approx(bound / math.sqrt(3), rel=0.03)
+
+
+@pytest.mark.parametrize("name", list(CELLS))
 def test_recurrent_init(name):
     orthogonal = CELLS[name](I, H, recurrent_init="orthogonal")
     for block in orthogonal.w_h.detach().split(H):

@@ -143,6 +143,28 @@ def test_the_answer_follows_from_the_input(name, options):
         STUPID[name](inputs, targets, options)
 
 
+def test_lengths_and_marks_reach_both_ends_of_their_ranges():
+    """Every allowed length and place occurs, the first and the last too."""
+    lengths, marks = set(), [set(), set()]
+    for inputs, _ in columns(make("adding", {"length": 30, "variant": "hochreiter"}).train_batch(0, 3000)):
+        lengths.add(len(inputs))
+        marks[0].update(step for step, (_, marker) in enumerate(inputs) if marker == 1)
+    assert lengths == {30, 31, 32, 33}
+    assert marks[0] == set(range(1, 14))
+    lengths, marks = set(), [set(), set()]
+    for inputs, _ in columns(make("temporal_order", {"length": 40}).train_batch(0, 3000)):
+        lengths.add(len(inputs))
+        for place, step in enumerate(step for step, symbol in enumerate(inputs) if symbol in (6, 7)):
+            marks[place].add(step)
+    assert lengths == {40, 41, 42, 43, 44}
+    assert marks == [set(range(4, 9)), set(range(20, 25))]
+    marks = [set(), set()]
+    for inputs, _ in columns(make("adding", {"length": 9}).train_batch(0, 500)):
+        for place, step in enumerate(step for step, (_, marker) in enumerate(inputs) if marker == 1):
+            marks[place].add(step)
+    assert marks == [set(range(4)), set(range(4, 9))]
+
+
 # --- reproducible, fixed, apart --------------------------------------------------------------------
 
 

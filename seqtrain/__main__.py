@@ -1,24 +1,42 @@
 """`seqtrain` and `python -m seqtrain`."""
 
+import io
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from seqtrain.errors import SeqtrainError
 
 
 def main() -> None:
     """Run the command line; a `SeqtrainError` becomes its message and exit code, anything else is our bug."""
+    # Read when torch is loaded. Without it, waiting threads spin, and two trainings at once on a machine bring each
+    # other to a standstill (docs/LOG.md, 2026-11-21).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from seqtrain.cli import app
 
     # Python gives None for a stream that the caller closed; nobody reads it, and nothing should fail over it.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows "?"
     try:
         app()
     except SeqtrainError as error:
-        print(f"seqtrain: {error}".replace("\n", "\nseqtrain: "), file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
+    except OSError as error:  # a full disk, a folder that may not be written
+        _fail(f"{error.filename or 'output'}: {error.strerror}", 2)
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        _fail("not enough memory; make model.hidden_size, train.batch_size or the sequences smaller", 2)
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    print(f"seqtrain: {message}".replace("\n", "\nseqtrain: "), file=sys.stderr)
+    sys.exit(exit_code)
 
 
 if __name__ == "__main__":

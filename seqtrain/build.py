@@ -15,10 +15,11 @@ from seqtrain.config.faults import choose
 from seqtrain.config.schema import LanguageModel, UserCell
 from seqtrain.errors import ConfigError
 from seqtrain.models import OneHot, SequenceModel, Stack
+from seqtrain.recurrence import unroll
 from seqtrain.rng import lent_global_generator
 from seqtrain.schedule import Schedule
 from seqtrain.shipped import text_path
-from seqtrain.tasks import TASKS, Task
+from seqtrain.tasks import TASKS, Spec, Task
 
 
 def build_device(config: Config) -> torch.device:
@@ -56,8 +57,8 @@ def build_task(config: Config, vocabulary: list[str] | None = None) -> Task:
     return TASKS[config.task.name](**options)
 
 
-def build_model(config: Config, task: Task, folder: Path | None = None) -> SequenceModel:
-    """The model for a task, with the parameters that the config's seed gives.
+def build_model(config: Config, spec: Spec, folder: Path | None = None) -> SequenceModel:
+    """The model for a task of that spec, with the parameters that the config's seed gives.
 
     Parameters
     ----------
@@ -67,10 +68,10 @@ def build_model(config: Config, task: Task, folder: Path | None = None) -> Seque
     ------
     ConfigError : a user's own cell cannot be loaded.
     """
-    section, spec = config.model, task.spec
+    section = config.model
     options = section.cell.model_dump(exclude={"name"})
     make_cell = partial(cell_class(config, folder), hidden_size=section.hidden_size, **options)
-    embedding_size = section.embedding_size or (section.hidden_size if task.words else None)
+    embedding_size = section.embedding_size or (section.hidden_size if spec.words else None)
     with lent_global_generator(config.seed, "init"):
         encoder: nn.Module
         if not spec.symbols:
@@ -161,3 +162,13 @@ def _check_options(where: str, cell: type[Cell], section: UserCell) -> None:
         options = [name for name in signature.parameters if name not in ("input_size", "hidden_size")]
         takes = f"its options are {', '.join(options)}" if options else "it has no options"
         raise ConfigError(f"{where}: {error}; {takes}, beside input_size and hidden_size") from None
+    try:
+        with lent_global_generator("trial"):
+            outputs, state = unroll(cell(input_size=2, hidden_size=3, **given), torch.zeros(2, 1, 2))
+    except Exception as error:
+        raise ConfigError(f"{where}: cannot take a step: {type(error).__name__}: {error}; mend the cell") from error
+    if outputs.shape != (2, 1, 3) or getattr(state, "_fields", ("",))[0] != "hidden":
+        raise ConfigError(
+            f"{where}: its state must be a NamedTuple whose first field is hidden, [B, H]; with B 1 and H 3 its "
+            f"outputs over 2 steps are {list(outputs.shape)}"
+        )

@@ -1,7 +1,6 @@
 """Checkpoints: tensors and plain values in one file, loaded without running code from it."""
 
 import io
-import pickle
 import sys
 import warnings
 from pathlib import Path
@@ -20,11 +19,12 @@ KEYS = {
     "config": dict,
     "variant": str,
     "fingerprints": dict,
+    "spec": tuple,
     "vocabulary": list | None,
     "model": dict,
     "training": dict,
 }
-"""What a checkpoint holds: the resolved config, the task's variant, a hash of its validation and test set, the
+"""What a checkpoint holds: the resolved config, the task's variant, hashes of its fixed sets, its spec, the
 tokens of a text model, the weights, and the rest of the training state."""
 
 
@@ -68,18 +68,21 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint; give a run directory or a .pt file in one") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+    except Exception:  # a foreign file makes the unpickler fail in any way it likes
         raise CheckpointError(
             f"{path}: is not a seqtrain checkpoint (damaged, or written by another program); "
             "use last.pt or best.pt of a run"
         ) from None
     if not isinstance(content, dict) or "format" not in content:
         raise CheckpointError(f"{path}: holds no seqtrain checkpoint; use last.pt or best.pt of a run")
-    if content["format"] != FORMAT:
+    if not isinstance(content["format"], int) or content["format"] != FORMAT:
         raise CheckpointError(
             f"{path}: has format {content['format']!r}, this seqtrain reads {FORMAT}; use the seqtrain that wrote it"
         )
     for key, kind in KEYS.items():
         if not isinstance(content.get(key), kind):
             raise CheckpointError(f"{path}: is damaged ({key!r} is missing); use another checkpoint of the run")
+    plain = all(isinstance(token, str) for token in content["vocabulary"] or [])
+    if not (plain and isinstance(content["training"].get("step"), int) and len(content["spec"]) == 5):
+        raise CheckpointError(f"{path}: is damaged (its contents make no sense); use another checkpoint of the run")
     return content

@@ -22,7 +22,18 @@ Overrides = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Directory to write into; by default one under runs/.")]
+
+
+def _directory(text: str) -> Path:
+    if not text or text.startswith("-"):
+        raise typer.BadParameter(f"{text!r} is no directory to write into")
+    return Path(text)
+
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", parser=_directory, metavar="DIR", help="Where to write; by default a folder under runs/."),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -96,7 +107,9 @@ def compare(
     from seqtrain import tables, verbs
 
     result, exit_code = verbs.compare(targets, cells, seeds, out, quiet=quiet)
-    if result:
+    if not result and json:
+        _print({"status": "interrupted"}, json, tables.compare_table)
+    elif result:
         _print(result, json, tables.compare_table, f"Learning curves: {result['curves']}")
     raise typer.Exit(exit_code)
 

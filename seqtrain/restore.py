@@ -12,7 +12,7 @@ from seqtrain.models import SequenceModel
 from seqtrain.run import check_fingerprints, differences
 from seqtrain.run_dir import checkpoint_path
 from seqtrain.runtime import prepare
-from seqtrain.tasks import Split, Task
+from seqtrain.tasks import Spec, Split, Task
 from seqtrain.train import evaluate
 
 
@@ -32,9 +32,18 @@ def load_model(run_or_checkpoint: str | Path) -> SequenceModel:
 
     Raises
     ------
-    SeqtrainError : there is none, or what it was trained on cannot be found.
+    SeqtrainError : there is none, or a cell of the user's own cannot be found.
     """
-    return restore(Path(run_or_checkpoint), ["device=cpu"]).model
+    path = checkpoint_path(Path(run_or_checkpoint))
+    content = load_checkpoint(path)
+    try:
+        config = Config.model_validate(content["config"] | {"device": "cpu"})
+        spec = Spec(*content["spec"])
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its config cannot be read ({error})") from None
+    model = build_model(config, spec, path.parent)
+    _load_weights(model, content, path)
+    return model.eval()
 
 
 def restore(run_or_checkpoint: Path, overrides: Sequence[str] = ()) -> Restored:
@@ -56,21 +65,16 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = ()) -> Restored:
     _check_allowed(changes, path)
     prepare(config.threads)
     task = build_task(config, content["vocabulary"])
-    trained = config_from(content["config"], str(path))
-    model = build_model(config, task, path.parent)
-    try:
-        model.load_state_dict(content["model"])
-    except RuntimeError as error:
+    if task.spec != Spec(*content["spec"]):
         told = ", ".join(f"{key}={new}" for key, (_, new) in changes.items())
-        if not told:
-            raise CheckpointError(f"{path}: its weights do not fit its own config ({error})") from None
         raise ConfigError(
-            f"{told}: the weights in {path} do not allow it; they were trained with task {trained.task.name!r} for "
-            "other symbols or classes"
-        ) from None
+            f"{told}: the weights in {path} do not allow it; they were trained for other symbols or classes"
+        )
+    model = build_model(config, task.spec, path.parent)
+    _load_weights(model, content, path)
     model.eval()
-    if not any(key.startswith("task.") for key in changes):
-        check_fingerprints(content, {split: task.fingerprint(split) for split in ("valid", "test")}, str(path))
+    if not any(key.startswith("task.") and key != "task.window" for key in changes):
+        check_fingerprints(content, task.fingerprints(), str(path))
     return Restored(path, content["training"]["step"], config, task, model, changes)
 
 
@@ -97,9 +101,17 @@ def evaluate_checkpoint(run_or_checkpoint: Path, split: Split, overrides: Sequen
 
 def _check_allowed(changes: dict[str, tuple[Any, Any]], path: Path) -> None:
     free = ("train.eval_batch_size", "device", "threads")
-    wrong = [key for key in changes if key == "task.name" or not (key.startswith("task.") or key in free)]
+    bound = ("task.name", "task.unit", "task.min_count", "task.max_size")
+    wrong = [key for key in changes if key in bound or not (key.startswith("task.") or key in free)]
     if wrong:
         raise ConfigError(
             f"{', '.join(wrong)}: belongs to the weights in {path} and cannot be changed in eval; "
             f"settings of the same task (task.*), {', '.join(free)} can"
         )
+
+
+def _load_weights(model: SequenceModel, content: dict[str, Any], path: Path) -> None:
+    try:
+        model.load_state_dict(content["model"])
+    except (RuntimeError, AttributeError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path}: its weights do not fit its own config ({error})") from None

@@ -68,17 +68,37 @@ def train_run(
     resumed = load_checkpoint(run.last) if resume and run.last.exists() else None
     if resumed is not None:
         check_same(config, resumed, run)
+    elif resume:
+        check_empty_or_same(config, run)
     task = build_task(config, vocabulary=resumed["vocabulary"] if resumed else None)
-    model = build_model(config, task, folder)
+    model = build_model(config, task.spec, folder)
     state = TrainState(model, build_optimizer(config, model))
     fixed: dict[str, Any] = {
         "config": config.model_dump(),
         "variant": task.variant,
-        "fingerprints": {split: task.fingerprint(split) for split in ("valid", "test")},
-        "vocabulary": task.vocabulary if task.words else None,
+        "fingerprints": task.fingerprints(),
+        "spec": tuple(task.spec),
+        "vocabulary": task.vocabulary if task.spec.words else None,
     }
-    elapsed = 0.0
     run.create()
+    with run.locked():
+        check_free(run, resume=resume, overwrite=overwrite)
+        return _train(config, task, state, fixed, run, resumed, resume=resume, quiet=quiet)
+
+
+def _train(
+    config: Config,
+    task: Task,
+    state: TrainState,
+    fixed: dict[str, Any],
+    run: RunDir,
+    resumed: dict[str, Any] | None,
+    *,
+    resume: bool,
+    quiet: bool,
+) -> Outcome:
+    """What `train_run` does once everything is built and the directory is its own."""
+    elapsed, out = 0.0, run.path
     if resumed is not None:
         check_fingerprints(resumed, fixed["fingerprints"], str(run.last))
         state.restore(resumed, build_device(config))
@@ -94,9 +114,9 @@ def train_run(
 
     def save(best: bool) -> None:
         content = fixed | state.content()
-        save_checkpoint(run.last, content)
-        if best:
+        if best:  # first: a kill between the two then repeats this evaluation instead of missing it
             save_checkpoint(run.best, content)
+        save_checkpoint(run.last, content)
 
     clock = Clock(started_at=time.monotonic() - elapsed)
     with stop_requests() as request:
@@ -109,9 +129,9 @@ def train_run(
                 status, message = "diverged", f"{out}: {error}"
         summary = _summary(config, task, state, run, status, clock)
         run.write_summary(summary)
-    if status == "interrupted":
-        number = request.signal_number or 0
-        return Outcome(summary, 128 + number, f"{out}: interrupted and saved; go on with --resume")
+    if request.signal_number is not None:
+        what = "interrupted and saved; go on with --resume" if status == "interrupted" else f"{status} and saved"
+        return Outcome(summary, 128 + request.signal_number, f"{out}: {what}")
     return Outcome(summary, Diverged.exit_code if status == "diverged" else 0, message)
 
 
@@ -126,6 +146,20 @@ def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
         raise CheckpointError(
             f"{run.path}: holds a run already; go on with --resume, replace it with --overwrite, "
             "or choose another directory with --out"
+        )
+
+
+def check_empty_or_same(config: Config, run: RunDir) -> None:
+    """Refuse to start under `--resume` over the files of another run, or over a file of the user's own.
+
+    Raises
+    ------
+    CheckpointError : there are files without a checkpoint, and not of this config.
+    """
+    if run.holds_run() and run.read_config() != config.model_dump():
+        raise CheckpointError(
+            f"{run.path}: has no last.pt to resume from, and its files are not of a run with this config; "
+            "choose another directory with --out, or replace them with --overwrite"
         )
 
 
@@ -144,6 +178,9 @@ def check_same(config: Config, checkpoint: dict[str, Any], run: RunDir) -> None:
             f"{run.last} was saved with {told}; drop --resume or restore the config beside it "
             "(only train.steps and threads may change)"
         )
+    done = checkpoint["training"]["step"]
+    if config.train.steps < done:
+        raise CheckpointError(f"{run.last}: has {done} steps done, the config asks for {config.train.steps}; raise it")
 
 
 def differences(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
@@ -212,7 +249,7 @@ def _summary(config: Config, task: Task, state: TrainState, run: RunDir, status:
         "baseline": task.baseline("test"),
         "solved_at_step": state.solved_at_step,
         "elapsed_s": round(clock.elapsed_s, 3),
-        f"{task.unit}_per_s": _mean_throughput(run, f"{task.unit}_per_s"),
+        f"{task.unit}_per_s": clock.throughput(),
         "engine": ENGINE,
         "device": config.device,
         "threads": torch.get_num_threads(),
@@ -226,9 +263,3 @@ def _test_figures(config: Config, task: Task, model: SequenceModel, run: RunDir)
         return None
     model.load_state_dict(load_checkpoint(run.best)["model"])
     return evaluate(model, task, "test", config.train.eval_batch_size or task.eval_batch_size)
-
-
-def _mean_throughput(run: RunDir, key: str) -> float | None:
-    """Harmonic mean of the recorded throughputs, whose records stand for the same number of steps each."""
-    rates = [record[key] for record in run.read_metrics() if record.get(key)]
-    return len(rates) / sum(1 / rate for rate in rates) if rates else None

@@ -2,6 +2,9 @@
 
 import json
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,30 @@ class RunDir:
         if not os.access(self.path, os.W_OK):
             raise CheckpointError(f"{self.path}: is not writable; choose another directory with --out")
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from running in this directory; the lock goes with the process, however it ends.
+
+        Raises
+        ------
+        CheckpointError : another process is running here.
+        """
+        if sys.platform == "win32":  # no flock there
+            yield
+            return
+        import fcntl
+
+        directory = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise CheckpointError(
+                f"{self.path}: another process is running in it; wait for it, or choose another directory with --out"
+            ) from None
+        finally:
+            os.close(directory)
+
     def clear(self) -> None:
         """Remove the files of a run, and nothing else."""
         for file in self.files:
@@ -93,19 +120,23 @@ class RunDir:
         return elapsed
 
     def _records(self) -> list[tuple[dict[str, Any], int]]:
-        """Each whole record with the position after it; a torn last line is left out."""
+        """Each record with the position after it; a torn last line is left out.
+
+        Raises
+        ------
+        CheckpointError : a line before the last is no record.
+        """
         if not self.metrics.exists():
             return []
         records, end = [], 0
-        for line in self.metrics.read_bytes().splitlines(keepends=True):
+        lines = self.metrics.read_bytes().splitlines(keepends=True)
+        for number, line in enumerate(lines, 1):
             end += len(line)
-            try:
-                record = json.loads(line)
-            except ValueError:
-                break
-            if not (line.endswith(b"\n") and isinstance(record, dict) and {"step", "elapsed_s"} <= record.keys()):
-                break
-            records.append((record, end))
+            record = _record(line)
+            if record is not None:
+                records.append((record, end))
+            elif line.strip() and number < len(lines):
+                raise CheckpointError(f"{self.metrics}:{number}: is not a record of a run; mend or remove the line")
         return records
 
     def write_summary(self, summary: dict[str, Any]) -> None:
@@ -119,6 +150,16 @@ class RunDir:
         except (OSError, ValueError):
             return None
         return data if isinstance(data, dict) else None
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """A whole line as a record, or None."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    whole = line.endswith(b"\n") and isinstance(record, dict) and {"step", "split", "elapsed_s"} <= record.keys()
+    return record if whole else None
 
 
 def checkpoint_path(run_or_checkpoint: Path) -> Path:

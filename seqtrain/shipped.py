@@ -23,4 +23,4 @@ def config_paths() -> dict[str, Path]:
 
 def text_path(path: str) -> Path:
     """The file or folder that a config's text path means."""
-    return folder("data") / path.removeprefix(PREFIX) if path.startswith(PREFIX) else Path(path)
+    return folder("data") / path.removeprefix(PREFIX) if path.startswith(PREFIX) else Path(path).expanduser()

@@ -24,7 +24,7 @@ def show(*parts: Any) -> None:
 
 def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
     """A table of names and values."""
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+    table = Table(title=Text(title), title_justify="left", title_style="bold", show_header=False, box=None)
     for name, value in rows:
         table.add_row(Text(name, style="dim"), Text(value))
     return table
@@ -72,7 +72,7 @@ def compare_table(result: dict[str, Any]) -> Table:
     name, unit = result["metric"]["name"], _unit(result["cells"][0])
     better = "higher" if result["metric"]["higher_is_better"] else "lower"
     table = Table(
-        title=f"{result['variant']}: test {name}, {better} is better",
+        title=Text(f"{result['variant']}: test {name}, {better} is better"),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,

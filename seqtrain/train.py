@@ -1,5 +1,6 @@
 """The one training loop of the project."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,21 +104,32 @@ class Plan:
 
 @dataclass
 class Clock:
-    """Time spent: since the start of the run, and on training alone since the last record."""
+    """Time spent: since the start of the run, and on training alone, in all and since the last record."""
 
     started_at: float
     trained_s: float = 0.0
     work: int = 0
+    recorded_s: float = 0.0
+    recorded_work: int = 0
 
     @property
     def elapsed_s(self) -> float:
         """Seconds since the run started, interruptions left out."""
         return time.monotonic() - self.started_at
 
+    def count(self, seconds: float, work: int) -> None:
+        """A training step took so long and held so many sequences or tokens."""
+        self.trained_s += seconds
+        self.work += work
+
     def throughput(self) -> float | None:
-        """Sequences or tokens a second since the last call."""
-        rate = self.work / self.trained_s if self.trained_s else None
-        self.trained_s, self.work = 0.0, 0
+        """Sequences or tokens a second of training, since this process began; None before the first step."""
+        return self.work / self.trained_s if self.trained_s else None
+
+    def throughput_since_record(self) -> float:
+        """Likewise since the last call."""
+        rate = (self.work - self.recorded_work) / (self.trained_s - self.recorded_s)
+        self.recorded_s, self.recorded_work = self.trained_s, self.work
         return rate
 
 
@@ -130,9 +142,9 @@ def fit(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> Endi
     """
     while True:
         at_end = state.step >= plan.steps
-        if at_end and state.window_steps:
-            _log(state, plan, clock, progress)
         if state.step > state.evaluated_at and (at_end or state.step % plan.eval_every == 0):
+            if state.window_steps:
+                _log(state, plan, clock, progress)
             plan.save(_evaluate_and_judge(state, plan, clock, progress))
         if state.solved_at_step is not None and (plan.stop_when_solved or at_end):
             return "solved"
@@ -144,10 +156,9 @@ def fit(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> Endi
         started_at = time.monotonic()
         batch = plan.task.train_batch(state.step, plan.batch_size)
         train_step(state, plan, batch)
-        clock.trained_s += time.monotonic() - started_at
-        clock.work += plan.task.work(batch)
+        clock.count(time.monotonic() - started_at, plan.task.work(batch))
         progress.advance()
-        if state.window_steps == plan.log_every:
+        if state.step % plan.log_every == 0:
             _log(state, plan, clock, progress)
 
 
@@ -203,6 +214,9 @@ def evaluate(model: SequenceModel, task: Task, split: Split, batch_size: int) ->
 def _evaluate_and_judge(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> bool:
     """Evaluate on the validation set and draw the consequences; returns whether this is the best so far."""
     means = evaluate(state.model, plan.task, "valid", plan.eval_batch_size)
+    plan.record(_record(state, plan, clock, "valid", **means))
+    if not math.isfinite(means["loss"]):
+        raise Diverged(f"the validation loss after step {state.step} is {means['loss']:g}; {_ADVICE}")
     metric = plan.task.metric
     improved = metric.better(means[metric.name], state.best_value)
     if improved:
@@ -214,7 +228,6 @@ def _evaluate_and_judge(state: TrainState, plan: Plan, clock: Clock, progress: P
         state.cuts, state.stalled_since_cut = state.cuts + 1, 0
     if state.solved_at_step is None and plan.task.solved(means):
         state.solved_at_step = state.step
-    plan.record(_record(state, plan, clock, "valid", **means))
     progress.show(**{f"valid {metric.name}": means[metric.name]})
     return improved
 
@@ -224,19 +237,22 @@ def _log(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> Non
     loss = float(state.window_loss) / state.window_steps
     norm = float(state.window_norm) / state.window_steps
     state.window_loss, state.window_norm, state.window_steps = 0.0, 0.0, 0
-    throughput = {f"{plan.task.unit}_per_s": clock.throughput()}
+    throughput = {f"{plan.task.unit}_per_s": clock.throughput_since_record()}
     plan.record(_record(state, plan, clock, "train", loss=loss, grad_norm=norm, **throughput))
     progress.show(loss=loss, **{f"{plan.task.unit}/s": throughput[f"{plan.task.unit}_per_s"]})
 
 
 def _record(state: TrainState, plan: Plan, clock: Clock, split: str, **figures: float | None) -> dict[str, Any]:
     keys = ("loss", plan.task.metric.name, "lr", "grad_norm", "elapsed_s", f"{plan.task.unit}_per_s")
-    measured = figures | {"lr": current_lr(state, plan), "elapsed_s": round(clock.elapsed_s, 3)}
+    measured = figures | {"lr": state.optimizer.param_groups[0]["lr"], "elapsed_s": round(clock.elapsed_s, 3)}
     return {"step": state.step, "split": split} | dict.fromkeys(keys) | measured
 
 
 def _divergence(step: int, loss: float, norm: float, lr: float) -> str:
     return (
-        f"step {step} diverged: loss {loss:g}, gradient norm {norm:g}, learning rate {lr:g}; the step was withheld "
-        "and the best checkpoint kept; try a lower optimizer.lr, a schedule.warmup, or a smaller optimizer.clip_norm"
+        f"step {step} diverged: loss {loss:g}, gradient norm {norm:g}, learning rate {lr:g}; the step was withheld; "
+        + _ADVICE
     )
+
+
+_ADVICE = "the best checkpoint is kept; try a lower optimizer.lr, a schedule.warmup, or a smaller optimizer.clip_norm"

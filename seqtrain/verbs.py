@@ -14,6 +14,7 @@ from seqtrain.errors import ConfigError, SeqtrainError
 from seqtrain.models import count_parameters
 from seqtrain.restore import evaluate_checkpoint
 from seqtrain.run import Outcome, run_name, train_run
+from seqtrain.run_dir import RunDir
 from seqtrain.runtime import prepare
 from seqtrain.shipped import config_paths
 from seqtrain.tasks import Split
@@ -48,14 +49,17 @@ def compare(
     """Compare cells on a config, or runs that exist; returns the result and the exit code."""
     names = [target for target in targets if "=" not in target or Path(target).is_dir()]
     overrides = [target for target in targets if target not in names]
-    if names and all(Path(name).is_dir() for name in names):
+    if names and all(RunDir(Path(name)).holds_run() for name in names):
         if overrides or cells is not None or seeds is not None:
             raise ConfigError(
                 "KEY=VALUE, --cells and --seeds say what to train; leave them out to compare run directories"
             )
         return gather([Path(name) for name in names], out or RUNS / "compare"), 0
     if len(names) != 1:
-        raise ConfigError(f"compare takes one config or run directories, not {', '.join(names) or 'nothing'}")
+        wrong = [name for name in names if not RunDir(Path(name)).holds_run()]
+        raise ConfigError(
+            f"compare takes one config, or run directories; {', '.join(wrong) or 'nothing'} is no run directory"
+        )
     config, path = load_config(names[0], overrides), find_config(names[0])
     chosen = [cell.strip() for cell in cells.split(",")] if cells is not None else list(CELLS)
     return compare_cells(
@@ -83,7 +87,7 @@ def validate(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
     task = build_task(config)
-    model = build_model(config, task, folder)
+    model = build_model(config, task.spec, folder)
     return {
         "config": str(path),
         "task": task.name,

@@ -1,12 +1,15 @@
 """What all tests share. Maths runs in float64; nothing here needs the network or a GPU."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded; see seqtrain/__main__.py
 import torch
 
 from seqtrain.__main__ import main

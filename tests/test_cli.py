@@ -52,6 +52,16 @@ class Half(Cell):
 
 class NoCell:
     pass
+
+
+class Refuses(MyCell):
+    def __init__(self, input_size, hidden_size):
+        raise ValueError("no")
+
+
+class WrongState(MyCell):
+    def step(self, x_gates, state):
+        return Memory(torch.zeros(1, 7))
 """
 
 
@@ -162,6 +172,48 @@ def test_eval_of_a_text_model(seqtrain, text_folder):
     assert "lacks test.txt" in seqtrain("eval", "run").err
 
 
+def test_runs_on_different_texts_are_not_compared(seqtrain, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "t.txt").write_text(f"the {name} saw\n" * 90)
+        seqtrain("train", "words", *SMALL, f"task.path={name}/t.txt", "--out", f"run-{name}")
+    assert "are not of one task" in seqtrain("compare", "run-a", "run-b").err
+
+
+def test_odd_names_survive_the_picture_and_the_table(seqtrain, tmp_path):
+    (tmp_path / "a$\\foo$ [red]x.txt").write_text("the cat saw\n" * 90)
+    trained = seqtrain("train", "words", *SMALL, "task.path=a$\\foo$ [red]x.txt", "--out", "run")
+    assert trained.code == 0, trained.err
+    compared = seqtrain("compare", "run")
+    assert (compared.code, "[red]x.txt" in compared.out) == (0, True)
+
+
+def test_what_the_disk_refuses_is_a_sentence(seqtrain, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for arguments in (("--out", "file"), ("--out", "file/x"), ("--out", "x" * 300)):
+        refused = seqtrain("train", "quickstart", *QUICK, *arguments)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err.startswith("seqtrain: ")
+    assert (tmp_path / "file").read_text() == "mine"
+    for odd in ("", "--json"):
+        assert seqtrain("train", "quickstart", *QUICK, "--out", odd).code == 2
+
+
+def test_eval_batch_size_acts_in_eval(trained, monkeypatch):
+    import seqtrain.restore as module
+
+    asked = []
+    original = module.evaluate
+    monkeypatch.setattr(module, "evaluate", lambda *a: asked.append(a[-1]) or original(*a))
+    trained("eval", "run", "train.eval_batch_size=3")
+    assert asked == [3]
+
+
+def test_home_is_expanded(seqtrain, text_folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(text_folder.parent))
+    assert seqtrain("validate", "words", "task.path=~/text").code == 0
+
+
 def test_eval_of_nothing(seqtrain, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "x.pt").write_bytes(b"no")
@@ -197,6 +249,28 @@ def test_compare_trains_skips_and_draws(seqtrain):
     assert more.err.count("done already") == 4
     assert "coupled" in more.out
     assert "baseline" in more.out
+
+
+def test_compare_counts_seeds_from_the_configs_own(seqtrain):
+    seqtrain("compare", "quickstart", *QUICK, "seed=5", "--cells", "rnn", "--seeds", 2)
+    found = sorted(path.name for path in Path("runs/compare-quickstart").glob("*seed*"))
+    assert found == ["quickstart-rnn-seed5", "quickstart-rnn-seed6"]
+
+
+def test_a_signal_in_the_last_evaluation_stops_a_comparison(seqtrain, monkeypatch):
+    import seqtrain.run as module
+
+    original = module._test_figures
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "_test_figures", interrupted)
+    stopped = seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 1, "--json")
+    assert stopped.code == 130
+    assert stopped.json == {"status": "interrupted"}
+    assert [path.name for path in Path("runs/compare-quickstart").glob("*seed*")] == ["quickstart-rnn-seed0"]
 
 
 def test_compare_gives_every_cell_the_same_data(seqtrain):
@@ -244,6 +318,10 @@ def test_compare_gathers_run_directories(seqtrain):
         ("lstm model.direction=forward", 2),
     ]
     assert Path("gathered/curves.png").exists()
+    import shutil
+
+    shutil.copytree("r/forward0", "r/copy")
+    assert "is the same run as" in seqtrain("compare", "r/forward0", "r/copy").err
     seqtrain("train", "quickstart", *QUICK, "--out", "r/other")
     assert "are not of one task" in seqtrain("compare", "r/other", "r/forward0").err
 
@@ -252,7 +330,7 @@ def test_compare_refuses(seqtrain):
     for arguments, wanted in (
         (("quickstart", "--cells", "rnn,gruu"), "did you mean 'gru'?"),
         (("quickstart", "--cells", "rnn,rnn"), "rnn stands twice"),
-        (("quickstart", "words"), "takes one config or run directories"),
+        (("quickstart", "words"), "takes one config, or run directories; quickstart, words is no run directory"),
         (("nowhere",), "no shipped config of that name"),
     ):
         refused = seqtrain("compare", *arguments)
@@ -326,11 +404,14 @@ def test_an_option_of_a_users_cell_acts(own_cell):
 @pytest.mark.parametrize(
     ("cell", "wanted"),
     [
-        ("my_cells:MyCel", "has no class MyCel derived from seqtrain.cells.Cell; choose one of Half, MyCell (did you"),
+        ("my_cells:MyCel", "has no class MyCel derived from seqtrain.cells.Cell; choose one of Half, MyCell, Refuses"),
         ("my_cells:NoCell", "has no class NoCell derived from"),
         ("my_cells:Half", "does not define initial_state, step"),
         ("my_cellz:MyCell", "there is no module my_cellz in"),
         ("{name: my_cells:MyCell, depth: 3}", "got an unexpected keyword argument 'depth'; its options are decay"),
+        ("my_cells:Refuses", "cannot take a step: ValueError: no"),
+        ("my_cells:WrongState", "over 2 steps are [2, 1, 7]"),
+        ("{name: my_cells:MyCell, decay: 2024-01-01}", "model.cell.decay is datetime.date(2024, 1, 1); it must be"),
         ("broken:X", "importing broken failed: ZeroDivisionError"),
     ],
 )

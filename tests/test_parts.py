@@ -80,7 +80,15 @@ def test_write_whole_leaves_the_old_file_if_the_new_cannot_be_renamed(tmp_path, 
     assert path.read_bytes() == b"old"
 
 
-CONTENT = {"config": {}, "variant": "v", "fingerprints": {}, "vocabulary": None, "model": {}, "training": {}}
+CONTENT = {
+    "config": {},
+    "variant": "v",
+    "fingerprints": {},
+    "spec": (1, False, 1, True, False),
+    "vocabulary": None,
+    "model": {},
+    "training": {"step": 1},
+}
 
 
 def test_checkpoints_read_back_and_do_not_hold_their_name(tmp_path):
@@ -110,8 +118,15 @@ def foreign_files(folder):
     yield "other program", (folder / "x").read_bytes()
     torch.save({"format": 1, "config": {}}, folder / "x")
     yield "missing parts", (folder / "x").read_bytes()
-    torch.save({"format": 99} | CONTENT, folder / "x")
-    yield "newer", (folder / "x").read_bytes()
+    for name, change in (
+        ("newer", {"format": 99}),
+        ("odd format", {"format": torch.ones(2)}),
+        ("no step", {"training": {}}),
+        ("odd vocabulary", {"vocabulary": [1, 2]}),
+    ):
+        torch.save({"format": 1} | CONTENT | change, folder / "x")
+        yield name, (folder / "x").read_bytes()
+    yield "yaml", b"seed: 0\ntask: adding\n"
 
 
 def test_foreign_checkpoints_get_a_sentence_and_run_no_code(tmp_path, monkeypatch):
@@ -139,9 +154,20 @@ def test_what_a_run_argument_means(tmp_path):
 def test_a_torn_metrics_line_is_cut_off(tmp_path):
     run = RunDir(tmp_path)
     for step in (1, 2, 3):
-        run.append({"step": step, "elapsed_s": step * 1.5})
+        run.append({"step": step, "split": "train", "elapsed_s": step * 1.5})
     with run.metrics.open("a") as file:
         file.write('{"step": 4, "elap')
     assert [record["step"] for record in run.read_metrics()] == [1, 2, 3]
     assert run.rewind_metrics(2) == 3.0
     assert run.metrics.read_text().count("\n") == 2
+
+
+def test_a_blank_line_loses_no_metrics_and_a_broken_one_is_said(tmp_path):
+    run = RunDir(tmp_path)
+    run.metrics.write_text("\n")
+    run.append({"step": 1, "split": "train", "elapsed_s": 1.0})
+    assert run.rewind_metrics(5) == 1.0
+    assert [record["step"] for record in run.read_metrics()] == [1]
+    run.metrics.write_text("nonsense\n" + run.metrics.read_text())
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl:1: is not a record"):
+        run.rewind_metrics(5)

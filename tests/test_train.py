@@ -40,7 +40,7 @@ def records(out="run", split=None):
 def one_step(config, **changes):
     """The state after one step, and the gradients of that step."""
     task = build_task(config)
-    model = build_model(config, task)
+    model = build_model(config, task.spec)
     state = TrainState(model, build_optimizer(config, model))
     plan = Plan(
         task=task, schedule=build_schedule(config), lr=config.optimizer.lr, clip_norm=config.optimizer.clip_norm,
@@ -150,7 +150,7 @@ def test_dropout_acts_and_follows_the_seed():
 def still(config, **changes):
     """State and plan for steps that move nothing, so that only what is computed matters."""
     _, plan, _ = one_step(config)
-    model = build_model(config, plan.task)
+    model = build_model(config, plan.task.spec)
     return TrainState(model, torch.optim.SGD(model.parameters(), lr=0.0)), replace(
         plan, lr=0.0, clip_norm=None, **changes
     )
@@ -239,7 +239,7 @@ def test_evaluation_carries_the_state_through_the_split(text_folder, columns):
     for window in (3, 1000):
         config = language(text_folder, f"task.window={window}")
         task = build_task(config)
-        losses.append(evaluate(build_model(config, task), task, "valid", columns)["loss"])
+        losses.append(evaluate(build_model(config, task.spec), task, "valid", columns)["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
@@ -248,7 +248,7 @@ def test_evaluation_divides_once(name):
     """Batches of unequal size do not change an average."""
     config = small(name)
     task = build_task(config)
-    model = build_model(config, task)
+    model = build_model(config, task.spec)
     whole, pieces = (evaluate(model, task, "valid", size) for size in (12, 5))
     assert pieces == pytest.approx(whole, rel=1e-6)
 
@@ -272,7 +272,7 @@ def test_eval_batch_size_acts(monkeypatch):
 def test_a_non_finite_loss_is_stopped_before_the_optimizer_step():
     config = small()
     task = build_task(config)
-    model = build_model(config, task)
+    model = build_model(config, task.spec)
     state = TrainState(model, build_optimizer(config, model))
     with torch.no_grad():
         model.head.bias.fill_(float("inf"))
@@ -338,7 +338,7 @@ def test_plateau_cuts_the_learning_rate():
     )  # fmt: skip
     run(config)
     rates = {r["step"]: r["lr"] / 1e-30 for r in records(split="valid")}
-    assert rates == pytest.approx({2: 1, 4: 1, 6: 0.5, 8: 0.5, 10: 0.25, 12: 0.25})
+    assert rates == pytest.approx({2: 1, 4: 1, 6: 1, 8: 0.5, 10: 0.5, 12: 0.25})
 
 
 # --- resuming ---------------------------------------------------------------------------------------------------
@@ -376,7 +376,7 @@ def test_n_steps_are_k_steps_a_resume_and_the_rest(name, overrides, stop_at, mon
     monkeypatch.setattr(module, "_plan", stopping)
     assert run(config, "parts").summary["status"] == "interrupted"
     monkeypatch.setattr(module, "_plan", original)
-    RunDir(Path("parts")).append({"step": 99, "split": "train", "elapsed_s": 1.0})  # a record past the checkpoint
+    RunDir(Path("parts")).append({"step": 99, "split": "train", "elapsed_s": 1.0})  # past the checkpoint
     run(config, "parts", resume=True)
     for name in ("last.pt", "best.pt"):
         assert Path("whole", name).read_bytes() == Path("parts", name).read_bytes()
@@ -410,6 +410,9 @@ def test_resume_refuses_another_text(text_folder):
     run(config)
     (text_folder / "valid.txt").write_text("quite another text now\n" * 3)
     with pytest.raises(CheckpointError, match="the valid data are not those it was trained with"):
+        run(config, resume=True)
+    (text_folder / "train.txt").write_text((text_folder / "train.txt").read_text().replace("cat", "dog"))
+    with pytest.raises(CheckpointError, match="the train and valid data are not"):
         run(config, resume=True)
 
 
@@ -483,6 +486,81 @@ def test_learning_rate_of_a_step_is_the_schedules():
     state, plan, _ = one_step(small("quickstart", "schedule.warmup=4", "optimizer.lr=0.1"))
     assert state.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 5)
     assert current_lr(state, plan) == pytest.approx(0.2 / 5)
+
+
+def test_the_seed_reaches_the_parameters():
+    weights = [
+        build_model(c := small("quickstart", f"seed={seed}"), build_task(c).spec).head.weight for seed in (0, 0, 1)
+    ]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_model_loads_without_its_text(text_folder):
+    run(small("words", f"task.path={text_folder}"))
+    for file in text_folder.iterdir():
+        file.unlink()
+    assert load_model("run").head.out_features == len(torch.load("run/best.pt", weights_only=True)["vocabulary"])
+
+
+def test_the_logged_learning_rate_is_the_one_used():
+    overrides = ("train.steps=6", "train.log_every=1", "optimizer=sgd", "optimizer.lr=1.0")
+    run(small("quickstart", *overrides, "schedule={name: step, every: 3, factor: 0.1}"))
+    rates = [r["lr"] for r in records(split="train")]
+    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1])
+
+
+def test_training_records_reach_the_last_step_however_the_run_ends():
+    config = small(
+        "quickstart", "train.steps=40", "train.patience=1", "train.log_every=30", "optimizer=sgd", "optimizer.lr=1e-30"
+    )
+    summary = run(config).summary
+    assert records(split="train")[-1]["step"] == summary["steps"] == 4
+    assert summary["sequences_per_s"] > 0
+
+
+def test_a_validation_loss_that_is_not_finite_is_a_divergence():
+    config = small("quickstart", "train.steps=1", "optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null")
+    outcome = run(config)
+    assert (outcome.exit_code, outcome.summary["status"]) == (3, "diverged")
+    assert "the validation loss after step 1" in outcome.message
+
+
+def test_best_is_saved_before_last(monkeypatch):
+    """A kill between the two must leave a last.pt that finds this best again."""
+    import seqtrain.run as module
+
+    saved = []
+    original = module.save_checkpoint
+    monkeypatch.setattr(
+        module, "save_checkpoint", lambda path, content: saved.append(path.name) or original(path, content)
+    )
+    run(small("quickstart", "train.steps=2"))
+    assert saved == ["best.pt", "last.pt"]
+
+
+def test_resume_without_a_checkpoint_touches_nothing_of_another_run():
+    run(small("quickstart"))
+    Path("run/last.pt").unlink()
+    before = {file.name: file.read_bytes() for file in Path("run").iterdir()}
+    with pytest.raises(CheckpointError, match=r"has no last\.pt to resume from"):
+        run(small("quickstart", "seed=4"), resume=True)
+    assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == before
+    assert run(small("quickstart"), resume=True).exit_code == 0
+
+
+def test_resume_refuses_fewer_steps_than_are_done():
+    run(small("quickstart"))
+    with pytest.raises(CheckpointError, match="has 4 steps done, the config asks for 3"):
+        run(small("quickstart", "train.steps=3"), resume=True)
+
+
+def test_two_processes_never_share_a_directory():
+    directory = RunDir(Path("run"))
+    directory.create()
+    with directory.locked(), pytest.raises(CheckpointError, match="another process is running in it"):
+        run(small("quickstart"))
+    assert run(small("quickstart")).exit_code == 0
 
 
 # --- learning ---------------------------------------------------------------------------------------------------

@@ -9,8 +9,10 @@ from seqtrain.compare.curves import draw_curves
 from seqtrain.compare.plan import plan_runs
 from seqtrain.compare.summarise import group_runs, read_runs, summarise
 from seqtrain.config import Config
+from seqtrain.errors import Diverged
 from seqtrain.progress import say
 from seqtrain.run import train_run
+from seqtrain.run_dir import RunDir
 from seqtrain.runtime import prepare
 
 
@@ -39,9 +41,10 @@ def compare_cells(
     """
     runs, remarks = plan_runs(config, config_name, cells, seeds, out)
     prepare(config.threads)
+    RunDir(out).create()
     task = build_task(config)
     for run in {run.config.model.cell.name: run for run in runs}.values():
-        build_model(run.config, task, folder)
+        build_model(run.config, task.spec, folder)
     for remark in remarks:
         say(remark, quiet=quiet)
     for number, run in enumerate(runs, 1):
@@ -49,7 +52,7 @@ def compare_cells(
             say(f"{number}/{len(runs)} {run.out.name}: done already", quiet=quiet)
             continue
         outcome = train_run(run.config, run.out, resume=True, quiet=quiet, folder=folder)
-        if outcome.summary["status"] == "interrupted":
+        if outcome.exit_code not in (0, Diverged.exit_code):
             say(f"{outcome.message}: repeat the same command to go on with the comparison")
             return {}, outcome.exit_code
         say(f"{number}/{len(runs)} {run.out.name}: {_ending(outcome.summary)}", quiet=quiet)
@@ -63,6 +66,7 @@ def gather(paths: Sequence[Path], out: Path) -> dict[str, Any]:
     ------
     CheckpointError : one of the paths holds no finished run, or they are not of one task.
     """
+    RunDir(out).create()
     groups = group_runs(read_runs(paths))
     picture = out / "curves.png"
     draw_curves(groups, picture)

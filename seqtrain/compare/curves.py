@@ -21,7 +21,7 @@ def draw_curves(groups: dict[str, list[FinishedRun]], path: Path) -> None:
         for place, run in enumerate(runs):
             steps, values = _curve(run, name)
             positive = positive and all(value > 0 for value in values)
-            legend = f"{label} (solved {_solved(runs)} of {len(runs)})" if place == 0 else None
+            legend = f"{label} (solved {_solved(runs)} of {len(runs)})".replace("$", r"\$") if place == 0 else None
             axes.plot(steps, values, color=f"C{number % 10}", alpha=0.8, marker=".", markersize=4, label=legend)
             if run.summary["status"] == "diverged" and steps:
                 axes.plot(steps[-1], values[-1], "x", color=f"C{number % 10}", markersize=9)
@@ -31,7 +31,7 @@ def draw_curves(groups: dict[str, list[FinishedRun]], path: Path) -> None:
         axes.set_yscale("log")
     axes.set_xlabel("training step")
     axes.set_ylabel(f"validation {name}")
-    axes.set_title(first["variant"])
+    axes.set_title(first["variant"], parse_math=False)
     axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,12 @@ PER_RUN = ("seed", "threads")
 """Settings in which the runs of one row may differ."""
 
 
+NEEDED = {
+    "task", "variant", "metric", "baseline", "test", "status", "solved_at_step", "hidden_size", "parameters", "seed",
+}  # fmt: skip
+"""What a summary must say to be compared."""
+
+
 class FinishedRun(NamedTuple):
     """What a run directory says about itself."""
 
@@ -30,13 +36,17 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     CheckpointError : one holds no finished run, or they are not runs of one task.
     """
     runs, faults = [], []
-    for path in dict.fromkeys(paths):
+    seen: dict[str, Path] = {}
+    for path in {path.resolve(): path for path in paths}.values():
         run = RunDir(path)
         config, summary = run.read_config(), run.read_summary()
-        if config is None or summary is None or "metric" not in summary:
+        if config is None or summary is None or not summary.keys() >= NEEDED:
             faults.append(f"{path}: holds no finished run; seqtrain train makes one")
-        else:
-            runs.append(FinishedRun(path, config, summary, run.read_metrics()))
+            continue
+        runs.append(FinishedRun(path, config, summary, run.read_metrics()))
+        same = seen.setdefault(json.dumps(config, sort_keys=True), path)
+        if same != path:
+            faults.append(f"{path}: is the same run as {same} (config and seed agree); give it once")
     variants = {run.summary["variant"]: run.path for run in runs}
     if len(variants) > 1:
         told = "; ".join(f"{path} is {variant}" for variant, path in variants.items())

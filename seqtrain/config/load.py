@@ -34,7 +34,7 @@ def config_from(data: dict[str, Any], source: str, overrides: Sequence[str] = ()
 def find_config(name: str) -> Path:
     """The path of a config file, or of the shipped config of that name."""
     path = Path(name)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return path
     known = shipped.config_paths()
     if name in known:
@@ -98,7 +98,7 @@ def _with_absolute_path(config: Config) -> Config:
     task = config.task
     if not isinstance(task, LanguageModel) or task.path.startswith(shipped.PREFIX):
         return config
-    path = str(Path(task.path).expanduser().absolute())
+    path = str(shipped.text_path(task.path).absolute())
     return config.model_copy(update={"task": task.model_copy(update={"path": path})})
 
 

@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor
@@ -74,12 +74,14 @@ class Spec(NamedTuple):
     symbols : the inputs are symbols rather than reals.
     output_size : O, numbers in a prediction.
     every_step : a prediction at every step rather than after the last.
+    words : the symbols are words or characters of a text: the task has a `vocabulary`, and a model embeds them.
     """
 
     input_size: int
     symbols: bool
     output_size: int
     every_step: bool
+    words: bool = False
 
 
 class Task(ABC):
@@ -99,9 +101,6 @@ class Task(ABC):
 
     carries_state: ClassVar[bool] = False
     """A training batch may continue the sequences of the one before."""
-
-    words: ClassVar[bool] = False
-    """The symbols are words or characters of a text: there is a `vocabulary`, and a model embeds them."""
 
     eval_batch_size: ClassVar[int] = 250
     """Sequences, or columns of a text, that are evaluated side by side unless the config says otherwise."""
@@ -154,8 +153,12 @@ class Task(ABC):
             return batch.size
         return batch.targets.numel() if batch.scored is None else int(batch.scored.sum())
 
+    def fingerprints(self) -> dict[str, str]:
+        """SHA-256 of everything in the fixed sets: two equal ones prove the same test set."""
+        return {split: self.fingerprint(split) for split in get_args(Split)}
+
     def fingerprint(self, split: Split) -> str:
-        """SHA-256 of everything in a split: two equal ones prove the same test set."""
+        """SHA-256 of everything in a split."""
         digest = hashlib.sha256(self.variant.encode())
         for batch in self.eval_batches(split, 500):
             for part in (batch.inputs, batch.targets, batch.lengths, batch.scored, batch.marks):

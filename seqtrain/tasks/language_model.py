@@ -1,5 +1,6 @@
 """Next-token prediction over the user's text."""
 
+import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from seqtrain.errors import DataError
 from seqtrain.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.base import Batch, Spec, Split, Task
 from seqtrain.text import Columns, Unit, Vocabulary, make_columns, read_corpus
+from seqtrain.text.vocabulary import UNK
 
 FRACTIONS = (0.9, 0.05, 0.05)
 
@@ -46,7 +48,6 @@ class LanguageModel(Task):
     unit = "tokens"
     next_token = True
     carries_state = True
-    words = True
     eval_batch_size = 20
 
     def __init__(
@@ -64,15 +65,20 @@ class LanguageModel(Task):
         corpus = read_corpus(path, unit, fractions or FRACTIONS)
         if vocabulary is None:
             counted = Vocabulary.count(corpus.train, min_count=min_count, max_size=max_size)
-        else:
+        elif UNK in vocabulary:
             counted = Vocabulary(vocabulary)
+        else:
+            raise DataError(f"the vocabulary of a text model must hold {UNK}; use an undamaged checkpoint")
         self.vocabulary = counted.tokens
         self.tokens = {name: counted.encode(part) for name, part in corpus._asdict().items()}
+        if len(counted) == 1:
+            raise DataError(f"{path}: task.min_count {min_count} leaves no token but <unk>; lower it")
         for split, tokens in self.tokens.items():
             if len(tokens) < 2:
                 raise DataError(f"{path}: {split} has {len(tokens)} token; at least 2 are needed")
-        self.spec = Spec(input_size=len(counted), symbols=True, output_size=len(counted), every_step=True)
-        self.variant = f"language_model/{unit}/{path.name}/v{self.generator_version}"
+        self.spec = Spec(input_size=len(counted), symbols=True, output_size=len(counted), every_step=True, words=True)
+        digest = hashlib.sha256("".join(self.fingerprints().values()).encode()).hexdigest()[:12]
+        self.variant = f"language_model/{unit}/{path.name}/{digest}/v{self.generator_version}"
         self._columns: dict[int, Columns] = {}
 
     def train_batch(self, step: int, batch_size: int) -> Batch:
@@ -89,6 +95,16 @@ class LanguageModel(Task):
         columns = make_columns(self.tokens[split], batch_size)
         for start in columns.starts(self.window):
             yield self._batch(columns.window(start, self.window), fresh=start == 0)
+
+    def fingerprints(self) -> dict[str, str]:
+        """SHA-256 of the vocabulary and the tokens of each split, the training text included."""
+        words = hashlib.sha256(repr(self.vocabulary).encode())
+        found = {}
+        for split, tokens in self.tokens.items():
+            digest = words.copy()
+            digest.update(tokens.numpy().tobytes())
+            found[split] = digest.hexdigest()
+        return found
 
     def _batch(self, window: tuple[Tensor, Tensor, Tensor], *, fresh: bool) -> Batch:
         inputs, targets, lengths = window

@@ -35,7 +35,6 @@ class Stories(GeneratedTask):
     name = "stories"
     metric = Metric("recall", higher_is_better=True)
     next_token = True
-    words = True
 
     def __init__(
         self,
@@ -49,7 +48,7 @@ class Stories(GeneratedTask):
         self.distance = distance
         self.vocabulary = vocabulary()
         size = len(self.vocabulary)
-        self.spec = Spec(input_size=size, symbols=True, output_size=size, every_step=True)
+        self.spec = Spec(input_size=size, symbols=True, output_size=size, every_step=True, words=True)
         self.variant = f"stories/distance={distance}/v{self.generator_version}"
         self._grammar = _Grammar(self.vocabulary)
 

@@ -11,9 +11,9 @@ from seqtrain.errors import SeqtrainError
 
 def main() -> None:
     """Run the command line; a `SeqtrainError` becomes its message and exit code, anything else is our bug."""
-    # Read when torch is loaded. Without it, waiting threads spin, and two trainings at once on a machine bring each
-    # other to a standstill (docs/LOG.md, 2026-11-21).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when torch is loaded: how long a waiting thread spins. With OpenMP's default, two trainings at once on a
+    # machine bring each other to a standstill (docs/LOG.md, 2026-11-21).
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from seqtrain.cli import app
 
     # Python gives None for a stream that the caller closed; nobody reads it, and nothing should fail over it.

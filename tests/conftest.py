@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded; see seqtrain/__main__.py
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch is loaded; see seqtrain/__main__.py
 import torch
 
 from seqtrain.__main__ import main

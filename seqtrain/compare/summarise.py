@@ -74,7 +74,10 @@ def _label(key: str, identities: dict[str, dict[str, Any]]) -> str:
     own = identities[key]
     alike = [other for other in identities.values() if other["model.cell.name"] == own["model.cell.name"]]
     varied = [name for name in own if any(other.get(name) != own[name] for other in alike)]
-    return " ".join([own["model.cell.name"].split(":")[-1], *(f"{name}={own[name]}" for name in varied)])
+    name = own["model.cell.name"]
+    short = name.split(":")[-1]
+    clash = any(o["model.cell.name"].split(":")[-1] == short != name and o not in alike for o in identities.values())
+    return " ".join([name if clash else short, *(f"{name}={own[name]}" for name in varied)])
 
 
 def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -170,6 +170,7 @@ def test_eval_of_a_text_model(seqtrain, text_folder):
     assert "the test data are not those it was trained with" in changed.err
     (text_folder / "test.txt").unlink()
     assert "lacks test.txt" in seqtrain("eval", "run").err
+    assert seqtrain("eval", "run", f"task.path={other}").code == 0  # a text that moved is named anew
 
 
 def test_runs_on_different_texts_are_not_compared(seqtrain, tmp_path):

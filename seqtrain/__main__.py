@@ -24,6 +24,12 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows "?"
     try:
         app()
+    except SystemExit as ended:
+        if ended.code == 2:
+            _hint_at_settings()
+        raise
+    except KeyboardInterrupt:  # a second one, while the first is granted
+        _fail("interrupted", 130)
     except SeqtrainError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written
@@ -32,6 +38,18 @@ def main() -> None:
         if "DefaultCPUAllocator" not in str(error):
             raise
         _fail("not enough memory; make model.hidden_size, train.batch_size or the sequences smaller", 2)
+
+
+def _hint_at_settings() -> None:
+    """After a usage error: `--steps` is no option, but there is a setting of that name."""
+    from seqtrain.config.settings import find_setting
+
+    for word in sys.argv[1:]:
+        option = word.partition("=")[0]
+        settings = find_setting(option.removeprefix("--").replace("-", "_")) if option.startswith("--") else []
+        if settings:
+            told = " or ".join(f"{setting}=VALUE" for setting in settings)
+            print(f"seqtrain: {option} is a setting, not an option; write {told}", file=sys.stderr)
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:

@@ -20,6 +20,7 @@ from seqtrain.rng import lent_global_generator
 from seqtrain.schedule import Schedule
 from seqtrain.shipped import text_path
 from seqtrain.tasks import TASKS, Spec, Task
+from seqtrain.tasks import LanguageModel as LanguageModelTask
 
 
 def build_device(config: Config) -> torch.device:
@@ -48,29 +49,32 @@ def build_task(config: Config, vocabulary: list[str] | None = None) -> Task:
     Raises
     ------
     DataError : its text cannot be used.
+    ConfigError : the text is shorter than a batch is wide.
     """
     options = config.task.model_dump(exclude={"name"})
     if isinstance(config.task, LanguageModel):
         options |= {"path": text_path(config.task.path), "vocabulary": vocabulary}
     else:
         options["seed"] = config.seed
-    return TASKS[config.task.name](**options)
+    task = TASKS[config.task.name](**options)
+    if isinstance(task, LanguageModelTask) and config.train.batch_size >= len(task.tokens["train"]):
+        raise ConfigError(
+            f"train.batch_size is {config.train.batch_size}, but the training text has {len(task.tokens['train'])} "
+            "tokens and cannot be laid out in so many columns; make it smaller"
+        )
+    return task
 
 
-def build_model(config: Config, spec: Spec, folder: Path | None = None) -> SequenceModel:
+def build_model(config: Config, spec: Spec) -> SequenceModel:
     """The model for a task of that spec, with the parameters that the config's seed gives.
-
-    Parameters
-    ----------
-    folder : where a user's own cell is looked for besides the current folder and Python's path.
 
     Raises
     ------
     ConfigError : a user's own cell cannot be loaded.
     """
     section = config.model
-    options = section.cell.model_dump(exclude={"name"})
-    make_cell = partial(cell_class(config, folder), hidden_size=section.hidden_size, **options)
+    options = section.cell.model_dump(exclude={"name", "folder"})
+    make_cell = partial(cell_class(config), hidden_size=section.hidden_size, **options)
     embedding_size = section.embedding_size or (section.hidden_size if spec.words else None)
     with lent_global_generator(config.seed, "init"):
         encoder: nn.Module
@@ -111,17 +115,17 @@ def build_schedule(config: Config) -> Schedule:
     return Schedule(steps=config.train.steps, **config.schedule.model_dump())
 
 
-def cell_class(config: Config, folder: Path | None = None) -> type[Cell]:
+def cell_class(config: Config) -> type[Cell]:
     """The class of the config's cell; a user's own is imported (see `build_model`)."""
     section = config.model.cell
-    return _user_cell(section, folder) if isinstance(section, UserCell) else CELLS[section.name]
+    return _user_cell(section) if isinstance(section, UserCell) else CELLS[section.name]
 
 
-def _user_cell(section: UserCell, folder: Path | None) -> type[Cell]:
+def _user_cell(section: UserCell) -> type[Cell]:
     """Import `module:Class` and check that it can be built as the config asks."""
     where = f"model.cell {section.name!r}"
     module_name, class_name = section.name.split(":")
-    places = [str(Path.cwd()), *([str(folder)] if folder else [])]
+    places = list(dict.fromkeys([section.folder or str(Path.cwd()), str(Path.cwd())]))
     sys.path[:0] = places
     try:
         importlib.invalidate_caches()
@@ -130,8 +134,8 @@ def _user_cell(section: UserCell, folder: Path | None) -> type[Cell]:
         if error.name != module_name.split(".")[0] and error.name != module_name:
             raise ConfigError(f"{where}: importing {module_name} failed: {error}; install what it needs") from None
         raise ConfigError(
-            f"{where}: there is no module {module_name} in {' or '.join(places)}; run in the folder that holds "
-            f"{module_name.split('.')[0]}.py, or put that folder on PYTHONPATH"
+            f"{where}: there is no module {module_name} in {' or '.join(places)}; name the folder that holds "
+            f"{module_name.split('.')[0]}.py: model.cell.folder=FOLDER, or put it on PYTHONPATH"
         ) from None
     except Exception as error:
         raise ConfigError(
@@ -154,7 +158,7 @@ def _user_cell(section: UserCell, folder: Path | None) -> type[Cell]:
 
 
 def _check_options(where: str, cell: type[Cell], section: UserCell) -> None:
-    given = section.model_dump(exclude={"name"})
+    given = section.model_dump(exclude={"name", "folder"})
     signature = inspect.signature(cell)
     try:
         signature.bind(input_size=1, hidden_size=1, **given)

@@ -1,28 +1,41 @@
-"""What there is to choose from: cells with their equations, tasks with their definitions, shipped configs."""
+"""What there is to choose from: cells with their equations, tasks with their definitions, settings, configs."""
 
 import inspect
+from collections.abc import Collection
 from typing import Any
 
-from pydantic.fields import FieldInfo
-
 from seqtrain.config import schema
+from seqtrain.config.faults import choose
+from seqtrain.config.settings import sections, settings_of
+from seqtrain.errors import ConfigError
 from seqtrain.shipped import config_paths
 
 
-def cells() -> list[dict[str, Any]]:
-    """Every built-in cell: name, definition, options."""
+def cells(names: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Built-in cells, all or those named: name, definition, options."""
     from seqtrain.cells import CELLS
 
-    return [_entry(name, cls, schema.NAMED["model", "cell"][name]) for name, cls in CELLS.items()]
+    return [_entry(name, CELLS[name], schema.NAMED["model", "cell"][name]) for name in _chosen(names, CELLS)]
 
 
-def tasks() -> list[dict[str, Any]]:
-    """Every task: name, definition, metric, settings."""
+def tasks(names: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Tasks, all or those named: name, definition, metric, settings."""
     from seqtrain.tasks import TASKS
 
     return [
-        _entry(name, cls, schema.NAMED[("task",)][name]) | {"metric": cls.metric._asdict()}
-        for name, cls in TASKS.items()
+        _entry(name, TASKS[name], schema.NAMED[("task",)][name]) | {"metric": TASKS[name].metric._asdict()}
+        for name in _chosen(names, TASKS)
+    ]
+
+
+def settings(names: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Every section of a config, or those whose name begins as one of `names`: its settings."""
+    known = dict(sections())
+    wrong = [name for name in names if not any(title.startswith(name) for title in known)]
+    if wrong:
+        raise ConfigError([f"{name}: there is no such section; {choose(name, known)}" for name in wrong])
+    return [
+        _entry(title, cls, cls) for title, cls in known.items() if not names or any(title.startswith(n) for n in names)
     ]
 
 
@@ -34,11 +47,13 @@ def configs() -> list[dict[str, str]]:
     ]
 
 
+def _chosen(names: Collection[str], known: Collection[str]) -> Collection[str]:
+    wrong = [name for name in names if name not in known]
+    if wrong:
+        raise ConfigError([f"{name}: there is none of this name; {choose(name, known)}" for name in wrong])
+    return names or known
+
+
 def _entry(name: str, cls: type, section: type[schema.Section]) -> dict[str, Any]:
-    options = {field: _option(info) for field, info in section.model_fields.items() if field != "name"}
+    options = {option.name: option._asdict() for option in settings_of(section)}
     return {"name": name, "definition": inspect.getdoc(cls) or "", "options": options}
-
-
-def _option(info: FieldInfo) -> dict[str, Any]:
-    default = {} if info.is_required() else {"default": info.default}
-    return {"description": info.description, "required": info.is_required()} | default

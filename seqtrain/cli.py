@@ -18,9 +18,10 @@ app.add_typer(configs_app, name="configs")
 ConfigName = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config (quickstart).")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, e.g. train.steps=500."),
+    typer.Argument(metavar="KEY=VALUE", help="Settings to change, e.g. train.steps=500."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 
@@ -58,7 +59,9 @@ def train(
     config: ConfigName,
     overrides: Overrides = None,
     out: Out = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in the directory stands.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run in the directory stands; start if there is none.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the directory.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -78,7 +81,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run directory, or a .pt file.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Task settings to change, e.g. task.length=400."),
+        typer.Argument(metavar="KEY=VALUE", help="Task settings to change, e.g. task.length=400."),
     ] = None,
     split: Annotated[str, typer.Option(help="valid or test.")] = "test",
     json: Json = False,
@@ -93,7 +96,9 @@ def evaluate(
 def compare(
     targets: Annotated[
         list[str],
-        typer.Argument(metavar="CONFIG|RUN... [KEY=VALUE]...", help="A config, or run directories."),
+        typer.Argument(
+            metavar="CONFIG|RUN", help="A config and KEY=VALUE settings; or run directories, or folders of them."
+        ),
     ],
     cells: Annotated[
         str | None, typer.Option(help="Cells to train, with commas between; by default all built-in ones.")
@@ -123,19 +128,27 @@ def validate(config: ConfigName, overrides: Overrides = None, json: Json = False
 
 
 @app.command()
-def cells(json: Json = False) -> None:
+def cells(names: Names = None, json: Json = False) -> None:
     """List the cells: equations, parameters, options."""
     from seqtrain import catalogue, tables
 
-    _print({"cells": catalogue.cells()}, json, tables.definitions)
+    _print({"cells": catalogue.cells(names or ())}, json, tables.definitions)
 
 
 @app.command()
-def tasks(json: Json = False) -> None:
+def tasks(names: Names = None, json: Json = False) -> None:
     """List the tasks: definitions, metrics, settings."""
     from seqtrain import catalogue, tables
 
-    _print({"tasks": catalogue.tasks()}, json, tables.definitions)
+    _print({"tasks": catalogue.tasks(names or ())}, json, tables.definitions)
+
+
+@app.command()
+def settings(names: Names = None, json: Json = False) -> None:
+    """List the settings of every section of a config, e.g. of optimizer or train."""
+    from seqtrain import catalogue, tables
+
+    _print({"settings": catalogue.settings(names or ())}, json, tables.definitions)
 
 
 @configs_app.callback(invoke_without_command=True)

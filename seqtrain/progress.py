@@ -9,6 +9,9 @@ from tqdm import tqdm
 
 LINE_EVERY_S = 5.0
 
+BAR = "{desc}: {bar:10} {n_fmt}/{total_fmt} [{remaining} left{postfix}]"
+"""A short bar: on a narrow terminal the figures matter more."""
+
 
 def figure(value: float | None) -> str:
     """A number for people: four digits, thousands in full, `-` for none."""
@@ -36,7 +39,9 @@ class Progress:
         self._started_at = self._line_at = time.monotonic()
         self._done_before = done
         if not quiet and not self._lines:
-            self._bar = tqdm(total=total, initial=done, desc=label, unit=unit, dynamic_ncols=True, leave=False)
+            self._bar = tqdm(
+                total=total, initial=done, desc=label, unit=unit, dynamic_ncols=True, leave=False, bar_format=BAR
+            )
 
     def advance(self) -> None:
         """One more step is done."""

@@ -41,7 +41,7 @@ def load_model(run_or_checkpoint: str | Path) -> SequenceModel:
         spec = Spec(*content["spec"])
     except ValueError as error:
         raise CheckpointError(f"{path}: its config cannot be read ({error})") from None
-    model = build_model(config, spec, path.parent)
+    model = build_model(config, spec)
     _load_weights(model, content, path)
     return model.eval()
 
@@ -51,8 +51,8 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = ()) -> Restored:
 
     Parameters
     ----------
-    overrides : `KEY=VALUE` of the task, `train.eval_batch_size`, `device` or `threads`; other settings belong to
-        the weights.
+    overrides : `KEY=VALUE` of the task, `train.eval_batch_size`, `device`, `threads` or `model.cell.folder`;
+        other settings belong to the weights.
 
     Raises
     ------
@@ -66,11 +66,11 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = ()) -> Restored:
     prepare(config.threads)
     task = build_task(config, content["vocabulary"])
     if task.spec != Spec(*content["spec"]):
-        told = ", ".join(f"{key}={new}" for key, (_, new) in changes.items())
+        told = ", ".join(f"{key}={new}" for key, (_, new) in changes.items()) or f"task {task.name}"
         raise ConfigError(
             f"{told}: the weights in {path} do not allow it; they were trained for other symbols or classes"
         )
-    model = build_model(config, task.spec, path.parent)
+    model = build_model(config, task.spec)
     _load_weights(model, content, path)
     model.eval()
     if not any(key.startswith("task.") and key != "task.window" for key in changes):
@@ -94,13 +94,14 @@ def evaluate_checkpoint(run_or_checkpoint: Path, split: Split, overrides: Sequen
         "split": split,
         "metric": task.metric._asdict(),
         **figures,
+        "data": task.facts(split),
         "baseline": task.baseline(split),
         "solved": task.solved(figures),
     }
 
 
 def _check_allowed(changes: dict[str, tuple[Any, Any]], path: Path) -> None:
-    free = ("train.eval_batch_size", "device", "threads")
+    free = ("train.eval_batch_size", "device", "threads", "model.cell.folder")
     bound = ("task.name", "task.unit", "task.min_count", "task.max_size")
     wrong = [key for key in changes if key in bound or not (key.startswith("task.") or key in free)]
     if wrong:

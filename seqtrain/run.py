@@ -21,6 +21,9 @@ from seqtrain.train import Clock, Plan, TrainState, evaluate, fit
 ENGINE = "reference"
 """What unrolls the cells: the plain loop."""
 
+MAY_CHANGE = ("train.steps", "threads", "model.cell.folder")
+"""Settings that a resumed run may have otherwise than before."""
+
 
 class Outcome(NamedTuple):
     """How a run ended: its summary, the exit code that scripts see, and what to tell a person, if anything."""
@@ -32,12 +35,8 @@ class Outcome(NamedTuple):
 
 def run_name(config_name: str, config: Config) -> str:
     """The directory name of a run, `<config>-<cell>-seed<seed>`."""
-    return f"{config_name}-{cell_label(config)}-seed{config.seed}"
-
-
-def cell_label(config: Config) -> str:
-    """What a table calls the cell: its name, without the module of a user's own."""
-    return config.model.cell.name.split(":")[-1]
+    cell = config.model.cell.name.replace(":", ".")  # of a user's own: no colons in names of files
+    return f"{config_name}-{cell}-seed{config.seed}"
 
 
 def train_run(
@@ -47,7 +46,6 @@ def train_run(
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
-    folder: Path | None = None,
 ) -> Outcome:
     """Train, evaluate the best checkpoint on the test set, and write everything into `out`.
 
@@ -56,7 +54,6 @@ def train_run(
     resume : go on where `last.pt` stands; start if there is none.
     overwrite : remove the files of an earlier run first.
     quiet : no progress and no remarks on stderr.
-    folder : where a user's own cell is looked for besides the current folder.
 
     Raises
     ------
@@ -71,7 +68,7 @@ def train_run(
     elif resume:
         check_empty_or_same(config, run)
     task = build_task(config, vocabulary=resumed["vocabulary"] if resumed else None)
-    model = build_model(config, task.spec, folder)
+    model = build_model(config, task.spec)
     state = TrainState(model, build_optimizer(config, model))
     fixed: dict[str, Any] = {
         "config": config.model_dump(),
@@ -102,7 +99,7 @@ def _train(
     if resumed is not None:
         check_fingerprints(resumed, fixed["fingerprints"], str(run.last))
         state.restore(resumed, build_device(config))
-        elapsed = run.rewind_metrics(state.step)
+        elapsed = max(run.rewind_metrics(state.step), _elapsed_when_interrupted(run, state.step))
         run.summary.unlink(missing_ok=True)
         say(f"{out}: resuming at step {state.step}", quiet=quiet)
     else:
@@ -135,6 +132,13 @@ def _train(
     return Outcome(summary, Diverged.exit_code if status == "diverged" else 0, message)
 
 
+def _elapsed_when_interrupted(run: RunDir, step: int) -> float:
+    """What the summary of an interrupted run says, if it stands at that step; the metrics may end earlier."""
+    summary = run.read_summary() or {}
+    elapsed = summary.get("elapsed_s")
+    return float(elapsed) if summary.get("steps") == step and isinstance(elapsed, int | float) else 0.0
+
+
 def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
     """Refuse to overwrite a run silently.
 
@@ -164,19 +168,19 @@ def check_empty_or_same(config: Config, run: RunDir) -> None:
 
 
 def check_same(config: Config, checkpoint: dict[str, Any], run: RunDir) -> None:
-    """Refuse to resume under another config; only `train.steps` and `threads` may differ.
+    """Refuse to resume under another config, but for the settings in `MAY_CHANGE`.
 
     Raises
     ------
     CheckpointError : naming every setting that differs.
     """
     changes = differences(checkpoint["config"], config.model_dump())
-    changes = {key: pair for key, pair in changes.items() if key not in ("train.steps", "threads")}
+    changes = {key: pair for key, pair in changes.items() if key not in MAY_CHANGE}
     if changes:
         told = "; ".join(f"{key} {old!r}, the config says {new!r}" for key, (old, new) in changes.items())
         raise CheckpointError(
             f"{run.last} was saved with {told}; drop --resume or restore the config beside it "
-            "(only train.steps and threads may change)"
+            f"(only {', '.join(MAY_CHANGE)} may change)"
         )
     done = checkpoint["training"]["step"]
     if config.train.steps < done:
@@ -236,7 +240,7 @@ def _summary(config: Config, task: Task, state: TrainState, run: RunDir, status:
         "status": status,
         "task": task.name,
         "variant": task.variant,
-        "cell": cell_label(config),
+        "cell": model.cell.name,
         "direction": model.direction,
         "depth": model.depth,
         "hidden_size": model.hidden_size,

@@ -1,5 +1,6 @@
 """Results as tables and sentences for people."""
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +18,8 @@ WIDTH_WITHOUT_TERMINAL = 140
 
 def show(*parts: Any) -> None:
     """Print tables or text on stdout."""
-    console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, highlight=False)
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(width=None if known else WIDTH_WITHOUT_TERMINAL, highlight=False)
     for part in parts:
         console.print(Text(part) if isinstance(part, str) else part)
 
@@ -44,8 +46,8 @@ def run_table(summary: dict[str, Any]) -> Table:
         (f"best valid {name}", f"{figure(best['value'])} at step {best['step']}" if best["step"] else "-"),
         *((f"test {key}", figure(value)) for key, value in test.items()),
         *((f"baseline {key}", figure(value)) for key, value in summary["baseline"].items()),
-        ("time", f"{summary['elapsed_s']:.1f} s, {summary['steps']} steps, "
-                 f"{figure(summary[f'{unit}_per_s'])} {unit}/s, {summary['threads']} threads"),
+        ("time", f"{summary['elapsed_s']:.1f} s, {counted(summary['steps'], 'step')}, "
+                 f"{figure(summary[f'{unit}_per_s'])} {unit}/s, {counted(summary['threads'], 'thread')}"),
         ("run", summary["run"]),
     ]  # fmt: skip
     return facts(f"{summary['cell']} on {summary['task']}", rows)
@@ -54,7 +56,7 @@ def run_table(summary: dict[str, Any]) -> Table:
 def eval_table(result: dict[str, Any]) -> Table:
     """What a person wants to know of an evaluation."""
     fixed = {
-        "checkpoint", "step", "task", "variant", "changed", "cell", "split", "metric", "baseline", "solved",
+        "checkpoint", "step", "task", "variant", "changed", "cell", "split", "metric", "data", "baseline", "solved",
     }  # fmt: skip
     changed = ", ".join(f"{key}={value}" for key, value in result["changed"].items())
     rows = [
@@ -62,8 +64,10 @@ def eval_table(result: dict[str, Any]) -> Table:
         ("task", result["variant"] + (f", not as trained: {changed}" if changed else "")),
         *((f"{result['split']} {key}", figure(value)) for key, value in result.items() if key not in fixed),
         *((f"baseline {key}", figure(value)) for key, value in result["baseline"].items()),
+        *((key.replace("_", " "), value if isinstance(value, str) else figure(value))
+          for key, value in result["data"].items()),
         ("solved", "yes" if result["solved"] else "no"),
-    ]
+    ]  # fmt: skip
     return facts(f"{result['cell']} on {result['task']}, {result['split']} set", rows)
 
 
@@ -78,10 +82,10 @@ def compare_table(result: dict[str, Any]) -> Table:
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("cell", overflow="fold")
-    columns = ("hidden", "weights", f"{name}: mean ± sd", "/ baseline", "solved", "median steps", f"{unit}/s")
+    table.add_column("cell", overflow="fold", min_width=8, vertical="bottom")
+    columns = ("hidden", "weights", f"{name}\nmean ± sd", "of base-\nline", "solved", "median\nsteps", f"{unit}\n/s")
     for column in columns:
-        table.add_column(column, justify="right", overflow="fold")
+        table.add_column(column, justify="right", no_wrap=True)
     for row in result["cells"]:
         metric = row["metric"]
         spread = f" ± {metric['sd']:.2g}" if metric["sd"] is not None else ""
@@ -99,6 +103,11 @@ def compare_table(result: dict[str, Any]) -> Table:
     table.add_section()
     table.add_row("baseline", "", "", figure(result["baseline"].get(name)), "1", "", "", "")
     return table
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def _unit(result: dict[str, Any]) -> str:
@@ -123,10 +132,10 @@ def definitions(result: dict[str, Any]) -> Text:
     for entry in next(iter(result.values())):
         text.append(f"{entry['name']}\n", style="bold")
         text.append("\n".join(f"  {line}".rstrip() for line in entry["definition"].split("\n")) + "\n\n")
-        text.append("  Options in a config\n  -------------------\n")
+        text.append("  Settings\n  --------\n")
         for name, option in entry["options"].items():
             default = "required" if option["required"] else f"default {strict_json.dumps(option['default'])}"
-            text.append(f"  {name} ({default}): {option['description']}\n")
+            text.append(f"  {name}: {option['kind']} ({default})\n      {option['description']}\n")
         text.append("\n")
     return text
 

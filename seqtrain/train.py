@@ -28,7 +28,7 @@ class TrainState:
 
     step : training steps done.
     evaluated_at : the step of the last evaluation.
-    best_step, best_value : of the best evaluation so far.
+    best_step, best_value : of the best evaluation so far; one that solves the task is better than any that does not.
     stalled : evaluations since then.
     cuts, stalled_since_cut : of the plateau schedule.
     solved_at_step : of the first evaluation that met the task's rule.
@@ -176,7 +176,7 @@ def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
     limit = float("inf") if plan.clip_norm is None else plan.clip_norm
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit)
     if not torch.isfinite(loss.detach() + norm):
-        raise Diverged(_divergence(state.step + 1, float(loss.detach()), float(norm), current_lr(state, plan)))
+        raise Diverged(_divergence(state.step + 1, float(loss.detach()), float(norm), plan, current_lr(state, plan)))
     for group in state.optimizer.param_groups:
         group["lr"] = current_lr(state, plan)
     state.optimizer.step()
@@ -216,9 +216,11 @@ def _evaluate_and_judge(state: TrainState, plan: Plan, clock: Clock, progress: P
     means = evaluate(state.model, plan.task, "valid", plan.eval_batch_size)
     plan.record(_record(state, plan, clock, "valid", **means))
     if not math.isfinite(means["loss"]):
-        raise Diverged(f"the validation loss after step {state.step} is {means['loss']:g}; {_ADVICE}")
-    metric = plan.task.metric
-    improved = metric.better(means[metric.name], state.best_value)
+        raise Diverged(f"the validation loss after step {state.step} is {means['loss']:g}; {_advice(plan)}")
+    metric, solved = plan.task.metric, plan.task.solved(means)
+    first_solved = solved and state.solved_at_step is None
+    comparable = solved or state.solved_at_step is None  # nothing unsolved takes the place of a best that is solved
+    improved = first_solved or (comparable and metric.better(means[metric.name], state.best_value))
     if improved:
         state.best_step, state.best_value = state.step, means[metric.name]
     state.evaluated_at = state.step
@@ -226,7 +228,7 @@ def _evaluate_and_judge(state: TrainState, plan: Plan, clock: Clock, progress: P
     state.stalled_since_cut = 0 if improved else state.stalled_since_cut + 1
     if plan.schedule.is_due(state.stalled_since_cut):
         state.cuts, state.stalled_since_cut = state.cuts + 1, 0
-    if state.solved_at_step is None and plan.task.solved(means):
+    if first_solved:
         state.solved_at_step = state.step
     progress.show(**{f"valid {metric.name}": means[metric.name]})
     return improved
@@ -248,11 +250,13 @@ def _record(state: TrainState, plan: Plan, clock: Clock, split: str, **figures: 
     return {"step": state.step, "split": split} | dict.fromkeys(keys) | measured
 
 
-def _divergence(step: int, loss: float, norm: float, lr: float) -> str:
+def _divergence(step: int, loss: float, norm: float, plan: Plan, lr: float) -> str:
     return (
         f"step {step} diverged: loss {loss:g}, gradient norm {norm:g}, learning rate {lr:g}; the step was withheld; "
-        + _ADVICE
+        + _advice(plan)
     )
 
 
-_ADVICE = "the best checkpoint is kept; try a lower optimizer.lr, a schedule.warmup, or a smaller optimizer.clip_norm"
+def _advice(plan: Plan) -> str:
+    clip = "optimizer.clip_norm=1" if plan.clip_norm is None else "a smaller optimizer.clip_norm"
+    return f"the best checkpoint is kept; try a lower optimizer.lr, a schedule.warmup, or {clip}"

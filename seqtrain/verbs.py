@@ -1,7 +1,6 @@
 """What the verbs of the command line do, with plain arguments and results."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -30,9 +29,7 @@ def train(
         raise ConfigError("--resume and --overwrite: one keeps what the other removes; give one of them")
     config, path = load_config(name, overrides), find_config(name)
     directory = out or RUNS / run_name(path.stem, config)
-    outcome = train_run(
-        config, directory, resume=resume, overwrite=overwrite, quiet=quiet, folder=path.parent.absolute()
-    )
+    outcome = train_run(config, directory, resume=resume, overwrite=overwrite, quiet=quiet)
     return outcome._replace(summary=outcome.summary | {"run": str(directory)})
 
 
@@ -49,19 +46,17 @@ def compare(
     """Compare cells on a config, or runs that exist; returns the result and the exit code."""
     names = [target for target in targets if "=" not in target or Path(target).is_dir()]
     overrides = [target for target in targets if target not in names]
-    if names and all(RunDir(Path(name)).holds_run() for name in names):
-        if overrides or cells is not None or seeds is not None:
-            raise ConfigError(
-                "KEY=VALUE, --cells and --seeds say what to train; leave them out to compare run directories"
-            )
-        return gather([Path(name) for name in names], out or RUNS / "compare"), 0
+    runs = {name: _runs_in(Path(name)) for name in names}
+    if any(runs.values()):
+        _check_only_runs(runs, trains=bool(overrides) or cells is not None or seeds is not None)
+        found = [run for those in runs.values() for run in those]
+        folder = Path(names[0]) if len(names) == 1 and found != [Path(names[0])] else RUNS / "compare"
+        return gather(found, out or folder), 0
     if len(names) != 1:
-        wrong = [name for name in names if not RunDir(Path(name)).holds_run()]
-        raise ConfigError(
-            f"compare takes one config, or run directories; {', '.join(wrong) or 'nothing'} is no run directory"
-        )
+        raise ConfigError(f"compare takes one config, or run directories; got {', '.join(names) or 'neither'}")
     config, path = load_config(names[0], overrides), find_config(names[0])
-    chosen = [cell.strip() for cell in cells.split(",")] if cells is not None else list(CELLS)
+    own = config.model.cell.name
+    chosen = [cell.strip() for cell in cells.split(",")] if cells is not None else list(dict.fromkeys([*CELLS, own]))
     return compare_cells(
         config,
         path.stem,
@@ -69,17 +64,35 @@ def compare(
         3 if seeds is None else seeds,
         out or RUNS / f"compare-{path.stem}",
         quiet=quiet,
-        folder=path.parent.absolute(),
+        beside=path.parent,
     )
+
+
+def _runs_in(path: Path) -> list[Path]:
+    """The path itself if it is a run directory, or the run directories in the folder, as `compare` leaves them."""
+    if RunDir(path).holds_run():
+        return [path]
+    return [run for run in sorted(path.iterdir()) if RunDir(run).holds_run()] if path.is_dir() else []
+
+
+def _check_only_runs(runs: dict[str, list[Path]], *, trains: bool) -> None:
+    """Refuse what cannot stand beside run directories."""
+    faults = []
+    for name in (name for name, found in runs.items() if not found):
+        what = "holds no run" if Path(name).exists() else "there is no such run directory"
+        faults.append(f"{name}: {what}; leave it out, or give the folder that holds the runs instead of its files")
+    if trains:
+        faults.append("KEY=VALUE, --cells and --seeds say what to train; leave them out to compare run directories")
+    if faults:
+        raise ConfigError(faults)
 
 
 def validate(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     """Build the task and the model of a config; returns what they are."""
     config, path = load_config(name, overrides), find_config(name)
     prepare(config.threads)
-    folder = path.parent.absolute()
     faults = []
-    for build in (build_device, build_task, partial(cell_class, folder=folder)):
+    for build in (build_device, build_task, cell_class):
         try:
             build(config)
         except SeqtrainError as error:
@@ -87,7 +100,7 @@ def validate(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
     task = build_task(config)
-    model = build_model(config, task.spec, folder)
+    model = build_model(config, task.spec)
     return {
         "config": str(path),
         "task": task.name,

@@ -163,7 +163,17 @@ def test_eval_of_a_text_model(seqtrain, text_folder):
     assert whole["perplexity"] > 1
     other = text_folder.parent / "other.txt"
     other.write_text("the cat saw a zebra\n" * 40)
-    assert seqtrain("eval", "run", f"task.path={other}", "--json").json["perplexity"] != whole["perplexity"]
+    elsewhere = seqtrain("eval", "run", f"task.path={other}", "--json").json
+    assert elsewhere["perplexity"] != whole["perplexity"]
+    assert elsewhere["data"] == {  # 12 tokens, two lines: all but the first are predicted, "a" and "zebra" unknown
+        "text": f"{other}, the last 5 %",
+        "tokens": 11,
+        "vocabulary_size": 2 + len(["the", "cat", "dog", "bird", "saw", "trees"]) + 5,
+        "unk_share": pytest.approx(4 / 11),
+    }
+    assert whole["data"]["text"] == str(text_folder / "test.txt")
+    assert "unk share" in seqtrain("eval", "run").out
+    assert "cannot be laid out in so many columns" in seqtrain("train", "words", "train.batch_size=99999").err
     (text_folder / "test.txt").write_text("the dog saw 1 trees\n" * 4)
     changed = seqtrain("eval", "run")
     assert changed.code == 2
@@ -315,10 +325,12 @@ def test_compare_gathers_run_directories(seqtrain):
             )  # fmt: skip
     result = seqtrain("compare", *sorted(map(str, Path("r").iterdir())), "--out", "gathered", "--json")
     assert [(row["cell"], row["runs"]) for row in result.json["cells"]] == [
-        ("lstm model.direction=bidirectional", 2),
-        ("lstm model.direction=forward", 2),
+        ("lstm direction=bidirectional", 2),
+        ("lstm direction=forward", 2),
     ]
     assert Path("gathered/curves.png").exists()
+    folder = seqtrain("compare", "r", "--json").json
+    assert (folder["cells"], folder["curves"]) == (result.json["cells"], "r/curves.png")
     import shutil
 
     shutil.copytree("r/forward0", "r/copy")
@@ -331,13 +343,18 @@ def test_compare_refuses(seqtrain):
     for arguments, wanted in (
         (("quickstart", "--cells", "rnn,gruu"), "did you mean 'gru'?"),
         (("quickstart", "--cells", "rnn,rnn"), "rnn stands twice"),
-        (("quickstart", "words"), "takes one config, or run directories; quickstart, words is no run directory"),
+        (("quickstart", "words"), "takes one config, or run directories; got quickstart, words"),
         (("nowhere",), "no shipped config of that name"),
     ):
         refused = seqtrain("compare", *arguments)
         assert (refused.code, refused.out) == (2, "")
         assert wanted in refused.err
     seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1)
+    Path("a.txt").write_text("a")
+    odd = seqtrain("compare", "runs/compare-quickstart", "a.txt", "nowhere", "--seeds", 2).err.splitlines()
+    assert "a.txt: holds no run" in odd[0]
+    assert "nowhere: there is no such run directory" in odd[1]
+    assert "--cells and --seeds say what to train" in odd[2]
     changed = seqtrain("compare", "quickstart", *QUICK, "model.hidden_size=9", "--cells", "rnn", "--seeds", 1)
     assert changed.code == 2
     assert "holds a run with model.hidden_size 6 (now 9)" in changed.err
@@ -376,11 +393,11 @@ def test_a_users_cell_works_in_every_verb(own_cell):
     cell = "model.cell={name: my_cells:MyCell, decay: 0.5}"
     assert own_cell("validate", "quickstart", cell).code == 0
     trained = own_cell("train", "quickstart", *QUICK, cell, "--json")
-    assert trained.json["run"] == "runs/quickstart-MyCell-seed0"
-    assert trained.json["cell"] == "MyCell"
+    assert trained.json["run"] == "runs/quickstart-my_cells.MyCell-seed0"
+    assert trained.json["cell"] == "my_cells:MyCell"
     assert own_cell("eval", trained.json["run"], "--json").json["mse"] == trained.json["test"]["mse"]
     compared = own_cell("compare", "quickstart", *QUICK, "--cells", "my_cells:MyCell,rnn", "--seeds", 1, "--json")
-    assert [row["cell"] for row in compared.json["cells"]] == ["MyCell", "rnn"]
+    assert [row["cell"] for row in compared.json["cells"]] == ["my_cells:MyCell", "rnn"]
     text = own_cell("train", "words", *SMALL, cell, "--json")
     assert text.code == 0
     assert own_cell("train", "words", *SMALL, cell, "train.steps=6", "--resume").code == 0
@@ -390,7 +407,32 @@ def test_a_users_cell_is_found_beside_the_config(own_cell, tmp_path, monkeypatch
     (tmp_path / "sub").mkdir()
     (tmp_path / "my_cells.py").rename(tmp_path / "sub/cells_elsewhere.py")
     (tmp_path / "sub/c.yaml").write_text("task: adding\nmodel: {cell: 'cells_elsewhere:MyCell'}\n")
-    assert own_cell("validate", "sub/c.yaml").code == 0
+    trained = own_cell("train", "sub/c.yaml", *QUICK, "--json").json
+    assert own_cell("eval", trained["run"], "--json").json["mse"] == trained["test"]["mse"]
+    repeated = own_cell("train", f"{trained['run']}/config.yaml", "--out", "again", "--json").json
+    assert repeated["test"] == trained["test"]
+    compared = own_cell("compare", "sub/c.yaml", *QUICK, "--seeds", 1, "--json").json
+    assert [row["cell"] for row in compared["cells"]] == [*CELLS, "cells_elsewhere:MyCell"]
+
+
+def test_a_users_cell_that_moved_is_found_by_naming_its_folder(own_cell, tmp_path, monkeypatch):
+    (tmp_path / "my_cells.py").rename(tmp_path / "moving_cells.py")
+    trained = own_cell("train", "quickstart", *QUICK, "model.cell=moving_cells:MyCell", "--json").json
+    (tmp_path / "away").mkdir()
+    (tmp_path / "moving_cells.py").rename(tmp_path / "away/moving_cells.py")
+    monkeypatch.delitem(sys.modules, "moving_cells")
+    refused = own_cell("eval", trained["run"])
+    assert refused.code == 2
+    assert "model.cell.folder=FOLDER" in refused.err
+    moved = own_cell("eval", trained["run"], "model.cell.folder=away", "--json")
+    assert moved.json["mse"] == trained["test"]["mse"]
+
+
+def test_two_cells_of_one_class_name_are_compared(own_cell, tmp_path):
+    (tmp_path / "other_cells.py").write_text((tmp_path / "my_cells.py").read_text())
+    both = "my_cells:MyCell,other_cells:MyCell"
+    compared = own_cell("compare", "quickstart", *QUICK, "--cells", both, "--seeds", 1, "--json").json
+    assert [row["cell"] for row in compared["cells"]] == both.split(",")
 
 
 def test_an_option_of_a_users_cell_acts(own_cell):
@@ -434,6 +476,12 @@ def test_lists(seqtrain):
     tasks = seqtrain("tasks", "--json").json["tasks"]
     assert [task["name"] for task in tasks] == list(TASKS)
     assert all(option["description"] for entry in cells + tasks for option in entry["options"].values())
+    assert seqtrain("cells", "gru", "--json").json["cells"] == [cells[-1]]
+    assert "reset: after | before (default" in seqtrain("cells", "gru").out
+    assert "did you mean 'gru'?" in seqtrain("cells", "gruu").err
+    named = [entry["name"] for entry in seqtrain("settings", "optimizer", "train", "--json").json["settings"]]
+    assert named == ["train", *(f"optimizer: {name}" for name in ("adam", "adamw", "sgd", "rmsprop"))]
+    assert seqtrain("settings", "optimiser").code == 2
     configs = seqtrain("configs", "--json").json["configs"]
     assert {entry["name"] for entry in configs} == set(config_paths())
     assert all(len(entry["summary"]) > 20 for entry in configs)
@@ -496,16 +544,46 @@ def test_a_signal_saves_and_exits_by_its_number(tmp_path, number, code):
     assert (run / "last.pt").exists()
 
 
+def test_a_second_signal_stops_at_once_without_a_traceback(tmp_path):
+    slow = (
+        "import time, seqtrain.train as t; t.train_step = lambda *_: time.sleep(60);"
+        "from seqtrain.__main__ import main; main()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", slow, "train", "quickstart", *SMALL_SETS, "--out", "run"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    try:
+        for _ in range(600):
+            if (tmp_path / "run/metrics.jsonl").exists():
+                break
+            time.sleep(0.1)
+        time.sleep(1)
+        child.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=20)
+    finally:
+        child.kill()
+    assert child.returncode == 130
+    assert "Traceback" not in err
+
+
 def test_help_and_usage(seqtrain):
     assert "compare" in seqtrain("--help").out
     assert seqtrain("--version").out.startswith("seqtrain ")
+    hint = "--steps is a setting, not an option; write train.steps=VALUE"
+    assert hint in seqtrain("train", "quickstart", "--steps", 100).err
+    assert hint in seqtrain("compare", "quickstart", "--steps=100").err
     for arguments in (("trian",), ("train",), ("train", "quickstart", "--no-such"), ("eval", "x", "--split", "dev")):
         result = seqtrain(*arguments)
         assert (result.code, result.out) == (2, "")
 
 
 def test_our_own_fault_is_exit_1_with_a_traceback(tmp_path):
-    breaking = "import seqtrain.catalogue as c; c.cells = lambda: 1 / 0; from seqtrain.__main__ import main; main()"
+    breaking = (
+        "import seqtrain.catalogue as c; c.cells = lambda names: 1 / 0; from seqtrain.__main__ import main; main()"
+    )
     child = subprocess.run(
         [sys.executable, "-c", breaking, "cells"], capture_output=True, text=True, check=False, cwd=tmp_path
     )

@@ -32,7 +32,7 @@ ALLOWED = {
     | {"progress"},
     "restore": {"build", "checkpoint", "config", "errors", "models", "run", "run_dir", "runtime", "tasks", "train"},
     "compare": {"build", "config", "errors", "progress", "run", "run_dir", "runtime"},
-    "catalogue": {"cells", "config", "shipped", "tasks"},
+    "catalogue": {"cells", "config", "errors", "shipped", "tasks"},
     "tables": {"progress", "strict_json"},
     "verbs": {
         "build",
@@ -49,7 +49,7 @@ ALLOWED = {
         "tasks",
     },
     "cli": {"catalogue", "strict_json", "tables", "verbs"},
-    "__main__": {"cli", "errors"},
+    "__main__": {"cli", "config", "errors"},
     "__init__": {"restore"},
 }
 

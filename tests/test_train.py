@@ -10,12 +10,14 @@ import torch
 import yaml
 from conftest import SMALL, SMALL_SETS
 
+import seqtrain.run
 from seqtrain.build import build_model, build_optimizer, build_schedule, build_task
 from seqtrain.config import load_config
 from seqtrain.errors import CheckpointError, Diverged
 from seqtrain.restore import evaluate_checkpoint, load_model
 from seqtrain.run import train_run
 from seqtrain.run_dir import RunDir
+from seqtrain.tasks.adding import Adding
 from seqtrain.train import Plan, TrainState, current_lr, evaluate, train_step
 
 
@@ -309,13 +311,27 @@ def test_a_diverged_run_keeps_its_best_and_says_so():
 
 
 def test_stops_when_solved(monkeypatch):
-    from seqtrain.tasks.adding import Adding
-
     monkeypatch.setattr(Adding, "solved", lambda *_: True)
     stopped = run(small("quickstart", "train.stop_when_solved=true"), "a").summary
     went_on = run(small("quickstart", "train.stop_when_solved=false"), "b").summary
     assert (stopped["status"], stopped["steps"], stopped["solved_at_step"]) == ("solved", 2, 2)
     assert (went_on["status"], went_on["steps"], went_on["solved_at_step"]) == ("solved", 4, 2)
+
+
+def test_an_evaluation_that_solves_the_task_is_better_than_one_that_does_not(monkeypatch):
+    figures = iter([(0.5, False), (0.9, True), (0.1, False), (0.8, True), (0.2, False), (0.7, False)])
+    solves = {}
+
+    def evaluated(*_):
+        mse, solved = next(figures)
+        solves[mse] = solved
+        return {"loss": mse, "mse": mse, "accuracy": 0.0}
+
+    monkeypatch.setattr("seqtrain.train.evaluate", evaluated)
+    monkeypatch.setattr("seqtrain.run.evaluate", lambda *_: {"loss": 0.0, "mse": 0.0})
+    monkeypatch.setattr(Adding, "solved", lambda _, means: solves[means["mse"]])
+    summary = run(small("quickstart", "train.steps=12", "train.stop_when_solved=false")).summary
+    assert (summary["solved_at_step"], summary["best"]) == (4, {"step": 8, "value": 0.8})
 
 
 def test_patience_counts_evaluations_without_improvement():
@@ -352,30 +368,26 @@ RESUMED = [
 ]
 
 
+def stop_after(steps, monkeypatch):
+    """Have runs interrupted after so many steps, as a signal would."""
+    original = seqtrain.run._plan
+
+    def stopping(*arguments):
+        asked = iter([False] * steps)
+        return replace(original(*arguments), stop_requested=lambda: next(asked, True))
+
+    monkeypatch.setattr(seqtrain.run, "_plan", stopping)
+
+
 @pytest.mark.parametrize(("name", "overrides"), RESUMED)
 @pytest.mark.parametrize("stop_at", [3, 4])
 def test_n_steps_are_k_steps_a_resume_and_the_rest(name, overrides, stop_at, monkeypatch):
     """Interrupted between two evaluations or at one: the same checkpoints, byte for byte, and the same records."""
     config = small(name, "train.steps=9", "train.log_every=2", *overrides)
     run(config, "whole")
-    import seqtrain.run as module
-
-    original = module._plan
-
-    def stopping(config, task, run, save, request):
-        plan = original(config, task, run, save, request)
-        done = []
-
-        def stop():
-            done.append(1)
-            return len(done) > stop_at
-
-        object.__setattr__(plan, "stop_requested", stop)
-        return plan
-
-    monkeypatch.setattr(module, "_plan", stopping)
-    assert run(config, "parts").summary["status"] == "interrupted"
-    monkeypatch.setattr(module, "_plan", original)
+    with monkeypatch.context() as patched:
+        stop_after(stop_at, patched)
+        assert run(config, "parts").summary["status"] == "interrupted"
     RunDir(Path("parts")).append({"step": 99, "split": "train", "elapsed_s": 1.0})  # past the checkpoint
     run(config, "parts", resume=True)
     for name in ("last.pt", "best.pt"):
@@ -480,6 +492,16 @@ def test_load_model_predicts_as_trained():
     batch = next(task.eval_batches("valid", 12))
     total, count = task.loss(model(batch.inputs)[0], batch)
     assert total.item() / count == pytest.approx(records(split="valid")[-1]["loss"])
+
+
+def test_time_before_an_interruption_counts_though_no_record_was_due(monkeypatch):
+    config = small("quickstart", "train.steps=9", "train.log_every=1000", "train.eval_every=1000")
+    with monkeypatch.context() as patched:
+        stop_after(7, patched)
+        summary = run(config).summary
+    assert (summary["status"], records()) == ("interrupted", [])
+    RunDir(Path("run")).write_summary(summary | {"elapsed_s": 500.0})
+    assert run(config, resume=True).summary["elapsed_s"] > 500
 
 
 def test_learning_rate_of_a_step_is_the_schedules():

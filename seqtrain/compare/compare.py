@@ -24,12 +24,16 @@ def compare_cells(
     out: Path,
     *,
     quiet: bool = False,
-    folder: Path | None = None,
+    beside: Path | None = None,
 ) -> tuple[dict[str, Any], int]:
     """Train every cell with every seed, each run in its own directory under `out`, and compare them.
 
     Runs that are done are not repeated, one that was interrupted goes on, one that diverges is a row like the
     others.
+
+    Parameters
+    ----------
+    beside : the folder of the config, where cells of the user's own may lie.
 
     Returns
     -------
@@ -39,19 +43,19 @@ def compare_cells(
     ------
     SeqtrainError : something about the config or the directories, before anything is trained.
     """
-    runs, remarks = plan_runs(config, config_name, cells, seeds, out)
+    runs, remarks = plan_runs(config, config_name, cells, seeds, out, beside or Path())
     prepare(config.threads)
     RunDir(out).create()
     task = build_task(config)
     for run in {run.config.model.cell.name: run for run in runs}.values():
-        build_model(run.config, task.spec, folder)
+        build_model(run.config, task.spec)
     for remark in remarks:
         say(remark, quiet=quiet)
     for number, run in enumerate(runs, 1):
         if run.is_done():
             say(f"{number}/{len(runs)} {run.out.name}: done already", quiet=quiet)
             continue
-        outcome = train_run(run.config, run.out, resume=True, quiet=quiet, folder=folder)
+        outcome = train_run(run.config, run.out, resume=RunDir(run.out).holds_run(), quiet=quiet)
         if outcome.exit_code not in (0, Diverged.exit_code):
             say(f"{outcome.message}: repeat the same command to go on with the comparison")
             return {}, outcome.exit_code

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from seqtrain.config import Config, config_from
+from seqtrain.config import Config, config_from, located
 from seqtrain.errors import CheckpointError, ConfigError
-from seqtrain.run import cell_label, differences, run_name
+from seqtrain.run import differences, run_name
 from seqtrain.run_dir import RunDir
 
 DONE = ("solved", "finished", "diverged")
@@ -25,7 +25,7 @@ class PlannedRun(NamedTuple):
 
 
 def plan_runs(
-    config: Config, config_name: str, cells: Sequence[str], seeds: int, out: Path
+    config: Config, config_name: str, cells: Sequence[str], seeds: int, out: Path, beside: Path
 ) -> tuple[list[PlannedRun], list[str]]:
     """All runs, and remarks on options of the config's cell that another cell does not have.
 
@@ -42,11 +42,10 @@ def plan_runs(
         data = config.model_dump()
         data["model"]["cell"] = section
         try:
-            variants.append(config_from(data, f"--cells {cell}"))
+            variants.append(located(config_from(data, f"--cells {cell}"), beside))
         except ConfigError as error:
             faults += error.faults
-    labels = [cell_label(variant) for variant in variants]
-    faults += [f"--cells: {label} stands twice; name each once" for label in labels if labels.count(label) > 1]
+    faults += [f"--cells: {cell} stands twice; name each once" for cell in cells if cells.count(cell) > 1]
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
     runs = [
@@ -81,7 +80,7 @@ def _check_directories(runs: Sequence[PlannedRun]) -> None:
     for run in runs:
         found = RunDir(run.out).read_config()
         changed = differences(found, run.config.model_dump()) if found is not None else {}
-        changed.pop("threads", None)
+        changed = {key: pair for key, pair in changed.items() if key not in ("threads", "model.cell.folder")}
         if changed:
             told = ", ".join(f"{key} {old!r} (now {new!r})" for key, (old, new) in changed.items())
             faults.append(f"{run.out}: holds a run with {told}; choose another directory with --out")

@@ -74,10 +74,13 @@ def _label(key: str, identities: dict[str, dict[str, Any]]) -> str:
     own = identities[key]
     alike = [other for other in identities.values() if other["model.cell.name"] == own["model.cell.name"]]
     varied = [name for name in own if any(other.get(name) != own[name] for other in alike)]
-    name = own["model.cell.name"]
-    short = name.split(":")[-1]
-    clash = any(o["model.cell.name"].split(":")[-1] == short != name and o not in alike for o in identities.values())
-    return " ".join([name if clash else short, *(f"{name}={own[name]}" for name in varied)])
+    return " ".join([own["model.cell.name"], *(f"{_last(name, varied)}={own[name]}" for name in varied)])
+
+
+def _last(name: str, among: list[str]) -> str:
+    """The last word of a setting's name, if it is the only one that ends so."""
+    end = name.rsplit(".", 1)[-1]
+    return end if sum(other.rsplit(".", 1)[-1] == end for other in among) == 1 else name
 
 
 def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:

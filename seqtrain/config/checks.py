@@ -12,7 +12,7 @@ from seqtrain.config.schema import (
     Sgd,
     Stories,
 )
-from seqtrain.shipped import text_path
+from seqtrain.shipped import PREFIX, text_path
 
 
 def check_together(config: Config) -> Iterator[Fault]:
@@ -41,6 +41,9 @@ def _task(config: Config) -> Iterator[Fault]:
 
 def _text(task: LanguageModel) -> Iterator[Fault]:
     path = text_path(task.path)
+    if task.path.startswith(PREFIX) and not path.exists():
+        yield Fault(("task", "path"), f"is {task.path!r}, but the text that comes with seqtrain is {PREFIX}stories")
+        return
     expected = [path / f"{split}.txt" for split in ("train", "valid", "test")] if path.is_dir() else [path]
     missing = [file.name if path.is_dir() else str(path.absolute()) for file in expected if not file.exists()]
     if missing and path.is_dir():

@@ -132,7 +132,8 @@ def _apply(document: Document, override: str) -> Iterator[str]:
     key, equals, value = override.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
-        yield f"{override}: is not an override; write KEY=VALUE, e.g. train.steps=500"
+        example = f"task.path={override}" if Path(override).exists() else "train.steps=500"
+        yield f"{override}: is not an override; write KEY=VALUE, e.g. {example}"
         return
     try:
         parsed = _parse(value, override)[1]

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from seqtrain.config.document import Path_, short
 from seqtrain.config.schema import NAMED, Config, Section, UserCell, name_of
+from seqtrain.config.settings import find_setting
 
 
 class Fault(NamedTuple):
@@ -37,7 +38,9 @@ def to_fault(error: ErrorDetails, data: dict[str, Any]) -> Fault:
         case "extra_forbidden" | "invalid_key":
             fields = section_class(path[:-1], data).model_fields
             owner = _owner(path[:-1], data)
-            return Fault(path, f"is not a setting of {owner}; {choose(path[-1], fields)}")
+            meant = " or ".join(find_setting(path[-1])) if len(path) == 1 else ""
+            cure = f"did you mean {meant}?" if meant else choose(path[-1], fields)
+            return Fault(path, f"is not a setting of {owner}; {cure}")
         case "union_tag_invalid":
             names = [*NAMED[path], *(["module:Class"] if path == ("model", "cell") else [])]
             return Fault(path, f"is {name_of(error['input'])!r}; {choose(name_of(error['input']), names)}")

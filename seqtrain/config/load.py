@@ -12,7 +12,7 @@ from seqtrain import shipped
 from seqtrain.config.checks import check_together
 from seqtrain.config.document import Document, Path_, document_from, read_document
 from seqtrain.config.faults import Fault, choose, to_fault
-from seqtrain.config.schema import Config, LanguageModel
+from seqtrain.config.schema import Config, LanguageModel, UserCell
 from seqtrain.errors import ConfigError
 
 
@@ -23,12 +23,26 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     ------
     ConfigError : with every fault of the file and of the overrides at once.
     """
-    return validated(read_document(find_config(name), overrides))
+    path = find_config(name)
+    return located(validated(read_document(path, overrides)), path.parent)
 
 
 def config_from(data: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Config:
     """The config that a checkpoint or a run directory holds, with overrides applied."""
     return validated(document_from(deepcopy(data), source, overrides))
+
+
+def located(config: Config, beside: Path) -> Config:
+    """The same config, with the folder of a user's own cell noted if it is the current one or `beside`."""
+    cell = config.model.cell
+    if not isinstance(cell, UserCell) or cell.folder is not None:
+        return config
+    module = cell.name.split(":")[0].split(".")[0]
+    for folder in (Path.cwd(), beside.absolute()):
+        if (folder / f"{module}.py").exists() or (folder / module).is_dir():
+            model = config.model.model_copy(update={"cell": cell.model_copy(update={"folder": str(folder)})})
+            return config.model_copy(update={"model": model})
+    return config
 
 
 def find_config(name: str) -> Path:

@@ -1,13 +1,10 @@
 """Every setting as a page: `python -m seqtrain.config.reference > docs/config.md`."""
 
 import json
-import types
 from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
-from seqtrain.config import schema
+from seqtrain.config.schema import Section
+from seqtrain.config.settings import Setting, sections, settings_of
 
 INTRODUCTION = """\
 # Every setting
@@ -20,45 +17,22 @@ Made by `python -m seqtrain.config.reference > docs/config.md` from the schema t
 
 def page() -> str:
     """The page, as Markdown."""
-    return "\n".join([INTRODUCTION, *_section("The whole", schema.Config, ()), *_named()]) + "\n"
+    return "\n".join([INTRODUCTION, *(line for title, cls in sections() for line in _section(title, cls))]) + "\n"
 
 
-def _named() -> Iterator[str]:
-    yield from _section("`model`", schema.Model, ("model",))
-    yield from _section("`train`", schema.Train, ("train",))
-    for path, classes in schema.NAMED.items():
-        for name, cls in classes.items():
-            yield from _section(f"`{'.'.join(path)}: {name}`", cls, path)
-
-
-def _section(title: str, cls: type[schema.Section], path: tuple[str, ...]) -> Iterator[str]:
-    yield f"## {title}\n\n{(cls.__doc__ or '').strip()}\n"
-    yield "| setting | default | |\n|---|---|---|"
-    for name, field in cls.model_fields.items():
-        if name != "name":
-            yield f"| `{name}` | {_default(field, (*path, name))} | {_meaning(field)} |"
+def _section(title: str, cls: type[Section]) -> Iterator[str]:
+    yield f"## `{title}`\n\n{(cls.__doc__ or '').strip()}\n"
+    yield "| setting | may be | default | |\n|---|---|---|---|"
+    for setting in settings_of(cls):
+        kind, description = (
+            text.replace("|", "\\|").replace("\n", " ") for text in (setting.kind, setting.description)
+        )
+        yield f"| `{setting.name}` | {kind} | {_default(setting)} | {description} |"
     yield ""
 
 
-def _default(field: FieldInfo, path: tuple[str, ...]) -> str:
-    if path in schema.NAMED and not field.is_required():
-        return f"`{schema.name_of(field.default)}`"
-    if isinstance(field.default, schema.Section):
-        return "see below"
-    return "required" if field.is_required() else f"`{json.dumps(field.default)}`"
-
-
-def _meaning(field: FieldInfo) -> str:
-    options = _choices(field.annotation)
-    listed = " One of " + ", ".join(f"`{option}`" for option in options) + "." if options else ""
-    return (field.description or "").replace("|", "\\|").replace("\n", " ") + listed
-
-
-def _choices(annotation: Any) -> list[Any]:
-    """The values of a Literal, also of one that may be null."""
-    if get_origin(annotation) is types.UnionType:
-        return [choice for part in get_args(annotation) for choice in _choices(part)]
-    return list(get_args(annotation)) if get_origin(annotation) is Literal else []
+def _default(setting: Setting) -> str:
+    return "required" if setting.required else f"`{json.dumps(setting.default)}`"
 
 
 if __name__ == "__main__":

@@ -93,7 +93,9 @@ class UserCell(Section):
     __pydantic_extra__: dict[str, JsonValue]
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-    """`module:Class`, the module importable from the current folder or the config's."""
+    """`module:Class`; the module is looked for in the current folder, beside the config, and on Python's path."""
+    folder: str | None = None
+    """Where the module lies; null for what the search found, which is then noted here and in the checkpoint."""
 
 
 # --- tasks -----------------------------------------------------------------------------------------
@@ -200,7 +202,8 @@ class Model(Section):
     """The network."""
 
     cell: Cell
-    """The recurrent cell: a name, or {name: ..., option: ...}; `module:Class` for a cell of your own."""
+    """The recurrent cell: rnn, lstm, peephole, coupled, gru, or `module:Class` for one of your own; with options,
+    {name: ..., option: ...}."""
     hidden_size: Annotated[int, Field(ge=1, le=100_000)] = 128
     """Units of each layer and direction."""
     depth: Annotated[int, Field(ge=1, le=1000)] = 1

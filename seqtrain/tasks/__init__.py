@@ -17,4 +17,4 @@ TASKS: dict[str, type[Task]] = {
     "language_model": LanguageModel,
 }
 
-__all__ = ["TASKS", "Batch", "GeneratedTask", "Spec", "Split", "Task"]
+__all__ = ["TASKS", "Batch", "GeneratedTask", "LanguageModel", "Spec", "Split", "Task"]

@@ -136,6 +136,10 @@ class Task(ABC):
         """The divided sums, with whatever follows from them (a perplexity from a loss)."""
         return means
 
+    def facts(self, split: Split) -> dict[str, Any]:  # noqa: ARG002
+        """What a reader of the figures on a split should know about its data."""
+        return {}
+
     def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
         """The loss as a sum over the scored predictions, and how many they are.
 

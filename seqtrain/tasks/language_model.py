@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from seqtrain.errors import DataError
 from seqtrain.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.base import Batch, Spec, Split, Task
-from seqtrain.text import Columns, Unit, Vocabulary, make_columns, read_corpus
+from seqtrain.text import Columns, Unit, Vocabulary, make_columns, read_corpus, sources
 from seqtrain.text.vocabulary import UNK
 
 FRACTIONS = (0.9, 0.05, 0.05)
@@ -28,19 +29,6 @@ class LanguageModel(Task):
 
     Loss: cross-entropy in nats a token. Metrics: `perplexity`, `bits_per_token`. Baseline: the word frequencies of
     the training text (add-one smoothed). Never "solved".
-
-    Parameters
-    ----------
-    path : a UTF-8 file, or a folder with `train.txt`, `valid.txt` and `test.txt`.
-    unit : what a token is.
-    window : steps of truncated back-propagation through time.
-    min_count, max_size : of the vocabulary, counted on the training text.
-    fractions : train, valid and test share of a single file; None for 0.9, 0.05, 0.05.
-    vocabulary : the tokens of a trained model; None to count them.
-
-    Raises
-    ------
-    DataError : a file is missing, empty, binary, not UTF-8, or too short.
     """
 
     name = "language_model"
@@ -61,8 +49,24 @@ class LanguageModel(Task):
         fractions: tuple[float, float, float] | None = None,
         vocabulary: list[str] | None = None,
     ) -> None:
+        """Read the text and count its vocabulary.
+
+        Parameters
+        ----------
+        path : a UTF-8 file, or a folder with `train.txt`, `valid.txt` and `test.txt`.
+        unit : what a token is.
+        window : steps of truncated back-propagation through time.
+        min_count, max_size : of the vocabulary, counted on the training text.
+        fractions : train, valid and test share of a single file; None for 0.9, 0.05, 0.05.
+        vocabulary : the tokens of a trained model; None to count them.
+
+        Raises
+        ------
+        DataError : a file is missing, empty, binary, not UTF-8, or too short.
+        """
         self.window = window
         corpus = read_corpus(path, unit, fractions or FRACTIONS)
+        self.sources = sources(path, fractions or FRACTIONS)
         if vocabulary is None:
             counted = Vocabulary.count(corpus.train, min_count=min_count, max_size=max_size)
         elif UNK in vocabulary:
@@ -105,6 +109,17 @@ class LanguageModel(Task):
             digest.update(tokens.numpy().tobytes())
             found[split] = digest.hexdigest()
         return found
+
+    def facts(self, split: Split) -> dict[str, Any]:
+        """Where the split comes from, how many predictions it asks for, and how much of it is `<unk>`."""
+        targets = self.tokens[split][1:]
+        unknown = int((targets == self.vocabulary.index(UNK)).sum())
+        return {
+            "text": self.sources[split],
+            "tokens": len(targets),
+            "vocabulary_size": len(self.vocabulary),
+            "unk_share": unknown / len(targets),
+        }
 
     def _batch(self, window: tuple[Tensor, Tensor, Tensor], *, fresh: bool) -> Batch:
         inputs, targets, lengths = window

@@ -44,6 +44,16 @@ def read_corpus(path: Path, unit: Unit, fractions: tuple[float, float, float]) -
     return Corpus(*(tokenise(text, unit) for text in texts if isinstance(text, str)))
 
 
+def sources(path: Path, fractions: tuple[float, float, float]) -> dict[str, str]:
+    """Where each split comes from, in words: a file, or a part of one."""
+    if path.is_dir():
+        return {split: str(path / f"{split}.txt") for split in SPLITS}
+    parts = ("the first", "the middle", "the last")
+    return {
+        split: f"{path}, {part} {100 * share:g} %" for split, part, share in zip(SPLITS, parts, fractions, strict=True)
+    }
+
+
 def tokenise(text: str, unit: Unit) -> list[str]:
     """Tokens of a text, see `read_corpus`."""
     if unit == "character":

@@ -7,6 +7,7 @@ import yaml
 
 from seqtrain import shipped
 from seqtrain.config import Config, config_from, load_config, reference, schema, to_yaml
+from seqtrain.config.settings import find_setting, sections, settings_of
 from seqtrain.errors import ConfigError
 
 MINIMAL = "task: {name: adding}\nmodel: {cell: lstm}\n"
@@ -77,7 +78,7 @@ def test_resolved_config_reads_back_equal(write):
         assert config_from(config.model_dump(), "x") == config
     user = load_config(write("task: adding\nmodel: {cell: {name: 'a.b:C', deep: 3}}"))
     assert load_config(write(to_yaml(user))) == user
-    assert user.model_dump()["model"]["cell"] == {"name": "a.b:C", "deep": 3}
+    assert user.model_dump()["model"]["cell"] == {"name": "a.b:C", "folder": None, "deep": 3}
 
 
 def test_text_paths_become_absolute_but_shipped_ones_stay(write, text_folder):
@@ -151,6 +152,9 @@ TOGETHER = [
     ),
     ("task=language_model task.path=nowhere", "but there is no"),
     ("optimizer=sgd optimizer.nesterov=true", "momentum is 0; set optimizer.momentum"),
+    ("task=language_model task.path=shipped:books", "the text that comes with seqtrain is shipped:stories"),
+    ("lr=0.1", "lr is not a setting of a config; did you mean optimizer.lr?"),
+    ("c.yaml", "is not an override; write KEY=VALUE, e.g. task.path=c.yaml"),
 ]
 
 
@@ -249,3 +253,22 @@ def test_the_page_of_settings_is_up_to_date():
     assert page == reference.page()
     for classes in schema.NAMED.values():
         assert all(f": {name}`" in page for name in classes)
+
+
+def test_kinds_of_settings_in_words():
+    kinds = {f"{title}.{setting.name}": setting.kind for title, cls in sections() for setting in settings_of(cls)}
+    assert kinds["model.hidden_size"] == "whole number from 1 to 100,000"
+    assert kinds["model.merge"] == "concat | sum | null"
+    assert kinds["optimizer: adam.betas"] == "list of 2, each a number from 0 below 1"
+    assert kinds["optimizer: adam.clip_norm"] == "number above 0 | null"
+    assert kinds["task: temporal_order.symbols"] == "2 | 3"
+    assert kinds["train.stop_when_solved"] == "true | false"
+    assert kinds["a config.optimizer"] == "adam | adamw | rmsprop | sgd"
+    assert not [name for name, kind in kinds.items() if kind in ("", "None", "object")]
+
+
+def test_settings_are_found_by_their_last_word():
+    assert find_setting("steps") == ["train.steps"]
+    assert find_setting("seed") == ["seed"]
+    assert find_setting("length") == ["task.length"]
+    assert find_setting("nonsense") == find_setting("name") == []

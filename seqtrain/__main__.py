@@ -46,7 +46,9 @@ def _hint_at_settings() -> None:
 
     for word in sys.argv[1:]:
         option = word.partition("=")[0]
-        settings = find_setting(option.removeprefix("--").replace("-", "_")) if option.startswith("--") else []
+        settings = (
+            find_setting(option.removeprefix("--").replace("-", "_").split(".")[-1]) if option.startswith("--") else []
+        )
         if settings:
             told = " or ".join(f"{setting}=VALUE" for setting in settings)
             print(f"seqtrain: {option} is a setting, not an option; write {told}", file=sys.stderr)

@@ -5,6 +5,7 @@ import inspect
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from seqtrain.schedule import Schedule
 from seqtrain.shipped import text_path
 from seqtrain.tasks import TASKS, Spec, Task
 from seqtrain.tasks import LanguageModel as LanguageModelTask
+from seqtrain.text import Vocabulary
 
 
 def build_device(config: Config) -> torch.device:
@@ -39,30 +41,38 @@ def build_device(config: Config) -> torch.device:
     return device
 
 
-def build_task(config: Config, vocabulary: list[str] | None = None) -> Task:
+def build_task(config: Config, trained: dict[str, Any] | None = None) -> Task:
     """The task.
 
     Parameters
     ----------
-    vocabulary : of a trained model, for a task on text.
+    trained : the checkpoint of a model for the task; on text, its vocabulary counts.
 
     Raises
     ------
     DataError : its text cannot be used.
-    ConfigError : the text is shorter than a batch is wide.
     """
     options = config.task.model_dump(exclude={"name"})
     if isinstance(config.task, LanguageModel):
-        options |= {"path": text_path(config.task.path), "vocabulary": vocabulary}
+        known = Vocabulary(trained["vocabulary"], trained["counts"]) if trained else None
+        options |= {"path": text_path(config.task.path), "vocabulary": known}
     else:
         options["seed"] = config.seed
-    task = TASKS[config.task.name](**options)
+    return TASKS[config.task.name](**options)
+
+
+def check_batch_size(config: Config, task: Task) -> None:
+    """Refuse more columns than a text has tokens.
+
+    Raises
+    ------
+    ConfigError : the training text is shorter than a batch is wide.
+    """
     if isinstance(task, LanguageModelTask) and config.train.batch_size >= len(task.tokens["train"]):
         raise ConfigError(
             f"train.batch_size is {config.train.batch_size}, but the training text has {len(task.tokens['train'])} "
             "tokens and cannot be laid out in so many columns; make it smaller"
         )
-    return task
 
 
 def build_model(config: Config, spec: Spec) -> SequenceModel:
@@ -170,7 +180,10 @@ def _check_options(where: str, cell: type[Cell], section: UserCell) -> None:
         with lent_global_generator("trial"):
             outputs, state = unroll(cell(input_size=2, hidden_size=3, **given), torch.zeros(2, 1, 2))
     except Exception as error:
-        raise ConfigError(f"{where}: cannot take a step: {type(error).__name__}: {error}; mend the cell") from error
+        told = f" with {', '.join(f'{name} {value!r}' for name, value in given.items())}" if given else ""
+        raise ConfigError(
+            f"{where}{told}: cannot take a step: {type(error).__name__}: {error}; mend the cell or its options"
+        ) from error
     if outputs.shape != (2, 1, 3) or getattr(state, "_fields", ("",))[0] != "hidden":
         raise ConfigError(
             f"{where}: its state must be a NamedTuple whose first field is hidden, [B, H]; with B 1 and H 3 its "

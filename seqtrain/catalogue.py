@@ -1,5 +1,6 @@
 """What there is to choose from: cells with their equations, tasks with their definitions, settings, configs."""
 
+import difflib
 import inspect
 from collections.abc import Collection
 from typing import Any
@@ -29,14 +30,28 @@ def tasks(names: Collection[str] = ()) -> list[dict[str, Any]]:
 
 
 def settings(names: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Every section of a config, or those whose name begins as one of `names`: its settings."""
-    known = dict(sections())
-    wrong = [name for name in names if not any(title.startswith(name) for title in known)]
+    """The sections of a config with their settings: all, or those that one of `names` means.
+
+    A name may be that of a section (`optimizer`), of a choice (`adam`, `optimizer.adam`), or of a setting (`lr`).
+    """
+    chosen = {"name", *(name for title, _ in sections() for name in _names(title))}  # no settings, but sections
+    known = {title: (cls, _names(title) | cls.model_fields.keys() - chosen) for title, cls in sections()}
+    every = {name for _, called in known.values() for name in called}
+    wrong = [name for name in names if name not in every]
     if wrong:
-        raise ConfigError([f"{name}: there is no such section; {choose(name, known)}" for name in wrong])
-    return [
-        _entry(title, cls, cls) for title, cls in known.items() if not names or any(title.startswith(n) for n in names)
-    ]
+        raise ConfigError([f"{name}: there is no such section or setting; {_near(name, every)}" for name in wrong])
+    return [_entry(title, cls, cls) for title, (cls, called) in known.items() if not names or called & set(names)]
+
+
+def _names(title: str) -> set[str]:
+    """What a section may be called: `optimizer: adam` also `optimizer`, `adam` and `optimizer.adam`."""
+    section, _, choice = title.partition(": ")
+    return {title, section, section.split(".")[-1], choice or title, f"{section}.{choice}" if choice else title}
+
+
+def _near(name: str, every: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, every, n=1)
+    return f"did you mean {close[0]!r}?" if close else "seqtrain settings lists all"
 
 
 def configs() -> list[dict[str, str]]:

@@ -21,11 +21,13 @@ KEYS = {
     "fingerprints": dict,
     "spec": tuple,
     "vocabulary": list | None,
+    "counts": list | None,
     "model": dict,
     "training": dict,
 }
 """What a checkpoint holds: the resolved config, the task's variant, hashes of its fixed sets, its spec, the
-tokens of a text model, the weights, and the rest of the training state."""
+tokens of a text model and how often each stood in its training text, the weights, and the rest of the training
+state."""
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -83,6 +85,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if not isinstance(content.get(key), kind):
             raise CheckpointError(f"{path}: is damaged ({key!r} is missing); use another checkpoint of the run")
     plain = all(isinstance(token, str) for token in content["vocabulary"] or [])
+    plain = plain and all(isinstance(count, int) for count in content["counts"] or [])
+    plain = plain and len(content["vocabulary"] or []) == len(content["counts"] or content["vocabulary"] or [])
     if not (plain and isinstance(content["training"].get("step"), int) and len(content["spec"]) == 5):
         raise CheckpointError(f"{path}: is damaged (its contents make no sense); use another checkpoint of the run")
     return content

@@ -64,7 +64,7 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = ()) -> Restored:
     changes = differences(content["config"], config.model_dump())
     _check_allowed(changes, path)
     prepare(config.threads)
-    task = build_task(config, content["vocabulary"])
+    task = build_task(config, content)
     if task.spec != Spec(*content["spec"]):
         told = ", ".join(f"{key}={new}" for key, (_, new) in changes.items()) or f"task {task.name}"
         raise ConfigError(
@@ -74,7 +74,7 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = ()) -> Restored:
     _load_weights(model, content, path)
     model.eval()
     if not any(key.startswith("task.") and key != "task.window" for key in changes):
-        check_fingerprints(content, task.fingerprints(), str(path))
+        check_fingerprints(content, task.fingerprints(), str(path), "name another with task.path=... to evaluate on it")
     return Restored(path, content["training"]["step"], config, task, model, changes)
 
 
@@ -96,7 +96,7 @@ def evaluate_checkpoint(run_or_checkpoint: Path, split: Split, overrides: Sequen
         **figures,
         "data": task.facts(split),
         "baseline": task.baseline(split),
-        "solved": task.solved(figures),
+        "solved": task.solved(figures) if task.solvable else None,
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from seqtrain.build import build_device, build_model, build_optimizer, build_schedule, build_task
+from seqtrain.build import build_device, build_model, build_optimizer, build_schedule, build_task, check_batch_size
 from seqtrain.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.config import Config, to_yaml
 from seqtrain.errors import CheckpointError, Diverged
@@ -67,7 +67,8 @@ def train_run(
         check_same(config, resumed, run)
     elif resume:
         check_empty_or_same(config, run)
-    task = build_task(config, vocabulary=resumed["vocabulary"] if resumed else None)
+    task = build_task(config, resumed)
+    check_batch_size(config, task)
     model = build_model(config, task.spec)
     state = TrainState(model, build_optimizer(config, model))
     fixed: dict[str, Any] = {
@@ -76,6 +77,7 @@ def train_run(
         "fingerprints": task.fingerprints(),
         "spec": tuple(task.spec),
         "vocabulary": task.vocabulary if task.spec.words else None,
+        "counts": task.counts,
     }
     run.create()
     with run.locked():
@@ -95,9 +97,9 @@ def _train(
     quiet: bool,
 ) -> Outcome:
     """What `train_run` does once everything is built and the directory is its own."""
-    elapsed, out = 0.0, run.path
+    elapsed, out, earlier = 0.0, run.path, run.read_summary()
     if resumed is not None:
-        check_fingerprints(resumed, fixed["fingerprints"], str(run.last))
+        check_fingerprints(resumed, fixed["fingerprints"], str(run.last), "start anew with --overwrite")
         state.restore(resumed, build_device(config))
         elapsed = max(run.rewind_metrics(state.step), _elapsed_when_interrupted(run, state.step))
         run.summary.unlink(missing_ok=True)
@@ -124,7 +126,11 @@ def _train(
                 message = None
             except Diverged as error:
                 status, message = "diverged", f"{out}: {error}"
-        summary = _summary(config, task, state, run, status, clock)
+        if earlier is not None and not clock.work and earlier.get("status") == status:
+            say(f"{out}: {status} already, nothing to train", quiet=quiet)
+            summary = earlier
+        else:
+            summary = _summary(config, task, state, run, status, clock)
         run.write_summary(summary)
     if request.signal_number is not None:
         what = "interrupted and saved; go on with --resume" if status == "interrupted" else f"{status} and saved"
@@ -197,8 +203,13 @@ def differences(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]
     return {} if old == new else {path: (old, new)}
 
 
-def check_fingerprints(checkpoint: dict[str, Any], rebuilt: dict[str, str], source: str) -> None:
+def check_fingerprints(checkpoint: dict[str, Any], rebuilt: dict[str, str], source: str, otherwise: str) -> None:
     """Prove that the validation and test sets are those that the checkpoint was trained beside.
+
+    Parameters
+    ----------
+    source : the checkpoint.
+    otherwise : what else a person may do if they are not.
 
     Raises
     ------
@@ -207,8 +218,8 @@ def check_fingerprints(checkpoint: dict[str, Any], rebuilt: dict[str, str], sour
     changed = [split for split, digest in rebuilt.items() if checkpoint["fingerprints"].get(split) != digest]
     if changed:
         raise CheckpointError(
-            f"{source}: the {' and '.join(changed)} data are not those it was trained with; restore the text that "
-            "task.path named, or name another with task.path=... to evaluate on it"
+            f"{source}: the {', '.join(changed)} data are not those it was trained with; restore the text that "
+            f"task.path named, or {otherwise}"
         )
 
 

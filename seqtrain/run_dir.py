@@ -176,4 +176,8 @@ def checkpoint_path(run_or_checkpoint: Path) -> Path:
         return run.best
     if run.last.exists():
         raise CheckpointError(f"{run.path}: has no best.pt, the run was never evaluated; give {run.last}")
+    if run.holds_run():
+        raise CheckpointError(
+            f"{run.path}: has no checkpoint, the run ended before its first evaluation; train it anew"
+        )
     raise CheckpointError(f"{run.path}: is not a run directory, it has no best.pt; seqtrain train makes one")

@@ -37,9 +37,10 @@ def run_table(summary: dict[str, Any]) -> Table:
     name = summary["metric"]["name"]
     test, unit = summary["test"] or {}, _unit(summary)
     solved = summary["solved_at_step"]
+    unsolved = ", not solved" if unit == "sequences" else ""  # a text is never solved
     best = summary["best"]
     rows = [
-        ("status", summary["status"] + (f" at step {solved}" if solved is not None else ", not solved")),
+        ("status", summary["status"] + (f" at step {solved}" if solved is not None else unsolved)),
         ("task", summary["variant"]),
         ("model", f"{summary['cell']}, {summary['direction']}, depth {summary['depth']}, "
                   f"hidden size {summary['hidden_size']}, {summary['parameters']:,} parameters"),
@@ -66,7 +67,7 @@ def eval_table(result: dict[str, Any]) -> Table:
         *((f"baseline {key}", figure(value)) for key, value in result["baseline"].items()),
         *((key.replace("_", " "), value if isinstance(value, str) else figure(value))
           for key, value in result["data"].items()),
-        ("solved", "yes" if result["solved"] else "no"),
+        *([("solved", "yes" if result["solved"] else "no")] if result["solved"] is not None else []),
     ]  # fmt: skip
     return facts(f"{result['cell']} on {result['task']}, {result['split']} set", rows)
 
@@ -83,7 +84,7 @@ def compare_table(result: dict[str, Any]) -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column("cell", overflow="fold", min_width=8, vertical="bottom")
-    columns = ("hidden", "weights", f"{name}\nmean ± sd", "of base-\nline", "solved", "median\nsteps", f"{unit}\n/s")
+    columns = ("hidden", "weights", f"{name}\nmean ± sd", "of\nbaseline", "solved", "median\nsteps", f"{unit}\nper s")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for row in result["cells"]:
@@ -121,6 +122,7 @@ def validate_table(result: dict[str, Any]) -> Table:
         ("task", result["variant"]),
         ("model", f"{result['cell']}, {result['direction']}, depth {result['depth']}, "
                   f"hidden size {result['hidden_size']}, {result['parameters']:,} parameters"),
+        ("optimizer", ", ".join(f"{key} {value}" for key, value in result["optimizer"].items()).removeprefix("name ")),
         *((f"baseline {key}", figure(value)) for key, value in result["baseline"].items()),
     ]  # fmt: skip
     return facts(f"{result['cell']} on {result['task']}", rows)

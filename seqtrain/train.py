@@ -176,7 +176,7 @@ def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
     limit = float("inf") if plan.clip_norm is None else plan.clip_norm
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit)
     if not torch.isfinite(loss.detach() + norm):
-        raise Diverged(_divergence(state.step + 1, float(loss.detach()), float(norm), plan, current_lr(state, plan)))
+        raise Diverged(_divergence(state.step + 1, float(loss.detach()), float(norm), state, plan))
     for group in state.optimizer.param_groups:
         group["lr"] = current_lr(state, plan)
     state.optimizer.step()
@@ -216,7 +216,7 @@ def _evaluate_and_judge(state: TrainState, plan: Plan, clock: Clock, progress: P
     means = evaluate(state.model, plan.task, "valid", plan.eval_batch_size)
     plan.record(_record(state, plan, clock, "valid", **means))
     if not math.isfinite(means["loss"]):
-        raise Diverged(f"the validation loss after step {state.step} is {means['loss']:g}; {_advice(plan)}")
+        raise Diverged(f"the validation loss after step {state.step} is {means['loss']:g}; {_advice(state, plan)}")
     metric, solved = plan.task.metric, plan.task.solved(means)
     first_solved = solved and state.solved_at_step is None
     comparable = solved or state.solved_at_step is None  # nothing unsolved takes the place of a best that is solved
@@ -250,13 +250,14 @@ def _record(state: TrainState, plan: Plan, clock: Clock, split: str, **figures: 
     return {"step": state.step, "split": split} | dict.fromkeys(keys) | measured
 
 
-def _divergence(step: int, loss: float, norm: float, plan: Plan, lr: float) -> str:
+def _divergence(step: int, loss: float, norm: float, state: TrainState, plan: Plan) -> str:
     return (
-        f"step {step} diverged: loss {loss:g}, gradient norm {norm:g}, learning rate {lr:g}; the step was withheld; "
-        + _advice(plan)
+        f"step {step} diverged: loss {loss:g}, gradient norm {norm:g}, learning rate {current_lr(state, plan):g}; "
+        f"the step was withheld; {_advice(state, plan)}"
     )
 
 
-def _advice(plan: Plan) -> str:
+def _advice(state: TrainState, plan: Plan) -> str:
+    kept = "there is no checkpoint yet" if state.best_step is None else "the best checkpoint is kept"
     clip = "optimizer.clip_norm=1" if plan.clip_norm is None else "a smaller optimizer.clip_norm"
-    return f"the best checkpoint is kept; try a lower optimizer.lr, a schedule.warmup, or {clip}"
+    return f"{kept}; try a lower optimizer.lr, a schedule.warmup, or {clip}"

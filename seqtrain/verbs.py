@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from seqtrain.build import build_device, build_model, build_task, cell_class
+from seqtrain.build import build_device, build_model, build_task, cell_class, check_batch_size
 from seqtrain.cells import CELLS
-from seqtrain.compare import compare_cells, gather
+from seqtrain.compare import PICTURE, compare_cells, gather
 from seqtrain.config import find_config, load_config
 from seqtrain.config.faults import choose
 from seqtrain.errors import ConfigError, SeqtrainError
@@ -24,11 +24,11 @@ RUNS = Path("runs")
 def train(
     name: str, overrides: Sequence[str], out: Path | None, *, resume: bool, overwrite: bool, quiet: bool
 ) -> Outcome:
-    """Train the config of that name; `out` by default `runs/<config>-<cell>-seed<seed>`."""
+    """Train the config of that name; `out` by default `runs/<config>-<cell>-seed<seed>`, or the run that `name` is."""
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite: one keeps what the other removes; give one of them")
     config, path = load_config(name, overrides), find_config(name)
-    directory = out or RUNS / run_name(path.stem, config)
+    directory = out or (Path(name) if Path(name).is_dir() else RUNS / run_name(path.stem, config))
     outcome = train_run(config, directory, resume=resume, overwrite=overwrite, quiet=quiet)
     return outcome._replace(summary=outcome.summary | {"run": str(directory)})
 
@@ -78,7 +78,8 @@ def _runs_in(path: Path) -> list[Path]:
 def _check_only_runs(runs: dict[str, list[Path]], *, trains: bool) -> None:
     """Refuse what cannot stand beside run directories."""
     faults = []
-    for name in (name for name, found in runs.items() if not found):
+    pictured = [name for name in runs if Path(name).name == PICTURE]  # what `runs/compare-x/*` finds beside the runs
+    for name in (name for name, found in runs.items() if not found and name not in pictured):
         what = "holds no run" if Path(name).exists() else "there is no such run directory"
         faults.append(f"{name}: {what}; leave it out, or give the folder that holds the runs instead of its files")
     if trains:
@@ -100,6 +101,7 @@ def validate(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
     task = build_task(config)
+    check_batch_size(config, task)
     model = build_model(config, task.spec)
     return {
         "config": str(path),
@@ -112,6 +114,11 @@ def validate(name: str, overrides: Sequence[str]) -> dict[str, Any]:
         "depth": config.model.depth,
         "hidden_size": config.model.hidden_size,
         "parameters": count_parameters(model),
+        "optimizer": {
+            "name": config.optimizer.name,
+            "lr": config.optimizer.lr,
+            "clip_norm": config.optimizer.clip_norm,
+        },
         "settings": config.model_dump(),
     }
 

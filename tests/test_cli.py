@@ -172,6 +172,8 @@ def test_eval_of_a_text_model(seqtrain, text_folder):
         "unk_share": pytest.approx(4 / 11),
     }
     assert whole["data"]["text"] == str(text_folder / "test.txt")
+    all_of_it = seqtrain("eval", "run", f"task.path={other}", "task.fractions=[0,0,1]", "--json").json
+    assert all_of_it["data"]["tokens"] == 40 * 6 - 1
     assert "unk share" in seqtrain("eval", "run").out
     assert "cannot be laid out in so many columns" in seqtrain("train", "words", "train.batch_size=99999").err
     (text_folder / "test.txt").write_text("the dog saw 1 trees\n" * 4)
@@ -331,6 +333,7 @@ def test_compare_gathers_run_directories(seqtrain):
     assert Path("gathered/curves.png").exists()
     folder = seqtrain("compare", "r", "--json").json
     assert (folder["cells"], folder["curves"]) == (result.json["cells"], "r/curves.png")
+    assert seqtrain("compare", *sorted(map(str, Path("r").iterdir())), "--json").json["cells"] == result.json["cells"]
     import shutil
 
     shutil.copytree("r/forward0", "r/copy")
@@ -481,7 +484,13 @@ def test_lists(seqtrain):
     assert "did you mean 'gru'?" in seqtrain("cells", "gruu").err
     named = [entry["name"] for entry in seqtrain("settings", "optimizer", "train", "--json").json["settings"]]
     assert named == ["train", *(f"optimizer: {name}" for name in ("adam", "adamw", "sgd", "rmsprop"))]
-    assert seqtrain("settings", "optimiser").code == 2
+    for name in ("optimizer.adam", "adam", "betas"):
+        found = seqtrain("settings", name, "--json").json["settings"]
+        assert "optimizer: adam" in [entry["name"] for entry in found]
+    assert [entry["name"] for entry in seqtrain("settings", "threads", "--json").json["settings"]] == ["config"]
+    refused = seqtrain("settings", "optimiser")
+    assert refused.code == 2
+    assert "did you mean 'optimizer'?" in refused.err
     configs = seqtrain("configs", "--json").json["configs"]
     assert {entry["name"] for entry in configs} == set(config_paths())
     assert all(len(entry["summary"]) > 20 for entry in configs)

@@ -26,7 +26,7 @@ ALLOWED = {
     "config": {"errors", "shipped"},
     "checkpoint": {"errors", "files"},
     "run_dir": {"errors", "files", "strict_json"},
-    "build": {"cells", "config", "errors", "models", "recurrence", "rng", "schedule", "shipped", "tasks"},
+    "build": {"cells", "config", "errors", "models", "recurrence", "rng", "schedule", "shipped", "tasks", "text"},
     "train": {"errors", "metrics", "models", "progress", "rng", "schedule", "tasks"},
     "run": {"build", "checkpoint", "config", "errors", "models", "run_dir", "runtime", "signals", "tasks", "train"}
     | {"progress"},

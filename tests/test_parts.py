@@ -86,6 +86,7 @@ CONTENT = {
     "fingerprints": {},
     "spec": (1, False, 1, True, False),
     "vocabulary": None,
+    "counts": None,
     "model": {},
     "training": {"step": 1},
 }
@@ -122,7 +123,9 @@ def foreign_files(folder):
         ("newer", {"format": 99}),
         ("odd format", {"format": torch.ones(2)}),
         ("no step", {"training": {}}),
-        ("odd vocabulary", {"vocabulary": [1, 2]}),
+        ("odd vocabulary", {"vocabulary": [1, 2], "counts": [1, 2]}),
+        ("odd counts", {"vocabulary": ["a", "b"], "counts": [1, "2"]}),
+        ("lost counts", {"vocabulary": ["a", "b"], "counts": [1]}),
     ):
         torch.save({"format": 1} | CONTENT | change, folder / "x")
         yield name, (folder / "x").read_bytes()

@@ -41,7 +41,8 @@ def test_the_first_two_commands_install_and_train_and_test():
 
 
 def test_every_command_runs_in_order(tmp_path):
-    (tmp_path / "my_text.txt").write_text("the cat sat on the mat\n" * 200)
+    for name in ("my_text.txt", "other_text.txt"):
+        (tmp_path / name).write_text("the cat sat on the mat\n" * 200)
     (tmp_path / "my_cells.py").write_text(next(b for b in blocks("python") if b.startswith("# my_cells.py")))
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for command in ["seqtrain train quickstart", *COMMANDS[2:]]:

@@ -301,7 +301,9 @@ def test_a_diverged_run_keeps_its_best_and_says_so():
     outcome = run(config)
     assert outcome.exit_code == 3
     assert outcome.summary["status"] == "diverged"
-    assert "try a lower optimizer.lr" in outcome.message
+    assert "there is no checkpoint yet; try a lower optimizer.lr, a schedule.warmup, or optimizer.clip_norm=1" in (
+        outcome.message
+    )
     text = Path("run/summary.json").read_text() + Path("run/metrics.jsonl").read_text()
     assert "NaN" not in text
     assert "Infinity" not in text
@@ -417,6 +419,14 @@ def test_resume_extends_a_finished_run_and_refuses_another_config():
     )
 
 
+def test_resume_of_a_finished_run_leaves_it_as_it_is():
+    run(small("quickstart"))
+    before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    again = run(small("quickstart"), resume=True)
+    assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+    assert again.summary["sequences_per_s"] > 0
+
+
 def test_resume_refuses_another_text(text_folder):
     config = small("words", f"task.path={text_folder}")
     run(config)
@@ -424,7 +434,7 @@ def test_resume_refuses_another_text(text_folder):
     with pytest.raises(CheckpointError, match="the valid data are not those it was trained with"):
         run(config, resume=True)
     (text_folder / "train.txt").write_text((text_folder / "train.txt").read_text().replace("cat", "dog"))
-    with pytest.raises(CheckpointError, match="the train and valid data are not"):
+    with pytest.raises(CheckpointError, match="the train, valid data are not"):
         run(config, resume=True)
 
 

@@ -1,5 +1,5 @@
 """Comparing cells: plan the runs, run them, summarise, draw."""
 
-from seqtrain.compare.compare import compare_cells, gather
+from seqtrain.compare.compare import PICTURE, compare_cells, gather
 
-__all__ = ["compare_cells", "gather"]
+__all__ = ["PICTURE", "compare_cells", "gather"]

@@ -15,6 +15,8 @@ from seqtrain.run import train_run
 from seqtrain.run_dir import RunDir
 from seqtrain.runtime import prepare
 
+PICTURE = "curves.png"
+
 
 def compare_cells(
     config: Config,
@@ -57,7 +59,7 @@ def compare_cells(
             continue
         outcome = train_run(run.config, run.out, resume=RunDir(run.out).holds_run(), quiet=quiet)
         if outcome.exit_code not in (0, Diverged.exit_code):
-            say(f"{outcome.message}: repeat the same command to go on with the comparison")
+            say(f"{run.out}: {outcome.summary['status']}; repeat the same command to go on with the comparison")
             return {}, outcome.exit_code
         say(f"{number}/{len(runs)} {run.out.name}: {_ending(outcome.summary)}", quiet=quiet)
     return gather([run.out for run in runs], out), 0
@@ -72,7 +74,7 @@ def gather(paths: Sequence[Path], out: Path) -> dict[str, Any]:
     """
     RunDir(out).create()
     groups = group_runs(read_runs(paths))
-    picture = out / "curves.png"
+    picture = out / PICTURE
     draw_curves(groups, picture)
     return summarise(groups) | {"curves": str(picture)}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from seqtrain.config.schema import NAMED
+from seqtrain.config.schema import NAMED, name_of
 from seqtrain.errors import ConfigError
 
 Path_ = tuple[str, ...]
@@ -48,8 +48,9 @@ class Document:
     def place(self, path: Path_) -> str:
         """Where a setting was made, or where its section begins: `file:line` or `KEY=VALUE`."""
         for end in range(len(path), 0, -1):
-            if path[:end] in self.overrides:
-                return self.overrides[path[:end]]
+            for chosen in (path[:end], (*path[:end], "name")):
+                if chosen in self.overrides:
+                    return self.overrides[chosen]
             if path[:end] in self.lines:
                 return f"{self.source}:{self.lines[path[:end]]}"
         return self.source
@@ -148,6 +149,8 @@ def _apply(document: Document, override: str) -> Iterator[str]:
         if not isinstance(section, dict):
             yield f"{override}: {part} is {short(section)}, which has no settings of its own"
             return
+    if path in NAMED and isinstance(parsed, str) and name_of(section.get(path[-1])) == parsed:
+        return  # `optimizer=adam` where it is adam already: its settings stay
     section[path[-1]] = parsed
     document.overrides[path] = override
     _spell_out(document.data)

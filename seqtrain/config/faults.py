@@ -23,7 +23,9 @@ def choose(value: Any, options: Iterable[str]) -> str:
     """`choose one of ...`, with a guess at what was meant."""
     names = sorted(options)
     lowered = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(str(value).lower(), lowered, n=1, cutoff=0.6)
+    meant = str(value).lower()
+    begun = [name for name in lowered if meant and name.startswith(meant)]
+    close = begun[:1] or difflib.get_close_matches(meant, lowered, n=1, cutoff=0.6)
     hint = f" (did you mean {lowered[close[0]]!r}?)" if close else ""
     return f"choose one of {', '.join(names)}{hint}"
 
@@ -38,9 +40,7 @@ def to_fault(error: ErrorDetails, data: dict[str, Any]) -> Fault:
         case "extra_forbidden" | "invalid_key":
             fields = section_class(path[:-1], data).model_fields
             owner = _owner(path[:-1], data)
-            meant = " or ".join(find_setting(path[-1])) if len(path) == 1 else ""
-            cure = f"did you mean {meant}?" if meant else choose(path[-1], fields)
-            return Fault(path, f"is not a setting of {owner}; {cure}")
+            return Fault(path, f"is not a setting of {owner}; {_cure_for_extra(path, fields)}")
         case "union_tag_invalid":
             names = [*NAMED[path], *(["module:Class"] if path == ("model", "cell") else [])]
             return Fault(path, f"is {name_of(error['input'])!r}; {choose(name_of(error['input']), names)}")
@@ -129,6 +129,20 @@ def _literals(path: Path_, data: dict[str, Any]) -> list[Any]:
     options = get_args(annotation)
     nested = [value for option in options for value in get_args(option)]
     return [value for value in (nested or options) if value is not type(None)]
+
+
+def _cure_for_extra(path: Path_, fields: Iterable[str]) -> str:
+    """What may have been meant: a setting of another section, an option of the command line, or a near name."""
+    if len(path) == 1:
+        if path[0] in COMMAND_LINE_OPTIONS:
+            return f"write --{path[0]} for the option of the command line"
+        if found := find_setting(path[0]):
+            return f"did you mean {' or '.join(found)}?"
+    elsewhere = [name for name, cls in NAMED.get(path[:-1], {}).items() if path[-1] in cls.model_fields]
+    return choose(path[-1], fields) + (f" (it is one of {', '.join(elsewhere)})" if elsewhere else "")
+
+
+COMMAND_LINE_OPTIONS = ("out", "resume", "overwrite", "json", "quiet", "cells", "seeds", "split")
 
 
 def _cure_for_missing(path: Path_, data: dict[str, Any]) -> str:

@@ -46,17 +46,24 @@ def located(config: Config, beside: Path) -> Config:
 
 
 def find_config(name: str) -> Path:
-    """The path of a config file, or of the shipped config of that name."""
+    """The path of a config file, of the shipped config of that name, or of the config in a run directory."""
     path = Path(name)
     if path.exists() and not path.is_dir():
         return path
     known = shipped.config_paths()
     if name in known:
         return known[name]
+    run = path / "config.yaml"
+    if run.exists():
+        return run
+    if path.with_name(f"{path.name}.yaml").exists():
+        raise ConfigError(f"{name}: no such file; did you mean {name}.yaml?")
+    if path.suffix and path.stem in known:
+        raise ConfigError(f"{name}: no such file; did you mean {path.stem}, which comes with seqtrain?")
     if path.exists():
         raise ConfigError(f"{name}: is not a file; give a config file or a shipped name: {', '.join(known)}")
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
-        raise ConfigError(f"{name}: no such file; seqtrain configs lists those that come with seqtrain")
+        raise ConfigError(f"{name}: no such file or run; seqtrain configs lists the configs that come with seqtrain")
     raise ConfigError(f"{name}: no such file, and no shipped config of that name; {choose(name, known)}")
 
 

@@ -172,8 +172,8 @@ class LanguageModel(Section):
     """Tokens seen less often in training become <unk>."""
     max_size: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
     """Largest vocabulary, <unk> counted in; null for no limit."""
-    fractions: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=3, max_length=3)] | None = None
-    """Shares of train, valid and test in a single file; null for 0.9, 0.05, 0.05."""
+    fractions: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)] | None = None
+    """Shares of train, valid and test in a single file; null for 0.9, 0.05, 0.05. [0, 0, 1] evaluates all of it."""
 
 
 # --- model -----------------------------------------------------------------------------------------

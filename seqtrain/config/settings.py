@@ -24,8 +24,8 @@ class Setting(NamedTuple):
 
 
 def sections() -> Iterator[tuple[str, type[schema.Section]]]:
-    """Every section with what to call it: `model`, `task: adding`, `model.cell: gru` and so on."""
-    yield "a config", schema.Config
+    """Every section with what to call it: `config`, `model`, `task: adding`, `model.cell: gru` and so on."""
+    yield "config", schema.Config
     yield "model", schema.Model
     yield "train", schema.Train
     for path, classes in schema.NAMED.items():
@@ -51,7 +51,7 @@ def find_setting(word: str) -> list[str]:
     """The full names of the settings whose last part is `word`: `steps` is `train.steps`."""
     found = []
     for title, section in sections():
-        path = title.partition(":")[0].replace("a config", "")
+        path = title.partition(":")[0].replace("config", "")
         if word in section.model_fields and word != "name":
             found.append(f"{path}.{word}".lstrip("."))
     return list(dict.fromkeys(found))

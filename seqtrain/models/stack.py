@@ -56,6 +56,7 @@ class Stack(nn.Module):
             cells = [make_cell(size) for _ in self.reversed]
             self.layers.append(nn.ModuleList(cells))
             size = sum(cell.hidden_size for cell in cells) if merge == "concat" else cells[0].hidden_size
+        self.input_size = input_size
         self.output_size = size
 
     def forward(
@@ -80,7 +81,13 @@ class Stack(nn.Module):
         final : `[B, output_size]`, the last layer after the whole sequence: forward cells at each sequence's own
             last step, backward cells at its first.
         state : of every cell.
+
+        Raises
+        ------
+        ValueError : the inputs have another size.
         """
+        if x.shape[-1] != self.input_size:
+            raise ValueError(f"the inputs have {x.shape[-1]} numbers a step; this model was made for {self.input_size}")
         states: StackState = []
         outputs = final = x
         for depth, cells in enumerate(self.cells()):

@@ -102,12 +102,18 @@ class Task(ABC):
     carries_state: ClassVar[bool] = False
     """A training batch may continue the sequences of the one before."""
 
+    solvable: ClassVar[bool] = True
+    """There is a rule for "solved"."""
+
     eval_batch_size: ClassVar[int] = 250
     """Sequences, or columns of a text, that are evaluated side by side unless the config says otherwise."""
 
     spec: Spec
     vocabulary: list[str]
     """What each symbol stands for, where symbols stand for words; kept in the checkpoint."""
+
+    counts: list[int] | None = None
+    """How often each stands in the training text, if there is one; kept likewise."""
 
     variant: str
     """Names the definition, its settings, and the version of the generator."""

@@ -13,6 +13,7 @@ from seqtrain.errors import DataError
 from seqtrain.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.base import Batch, Spec, Split, Task
 from seqtrain.text import Columns, Unit, Vocabulary, make_columns, read_corpus, sources
+from seqtrain.text.corpus import SPLITS
 from seqtrain.text.vocabulary import UNK
 
 FRACTIONS = (0.9, 0.05, 0.05)
@@ -35,6 +36,7 @@ class LanguageModel(Task):
     metric = Metric("perplexity", higher_is_better=False)
     unit = "tokens"
     next_token = True
+    solvable = False
     carries_state = True
     eval_batch_size = 20
 
@@ -47,7 +49,7 @@ class LanguageModel(Task):
         min_count: int = 1,
         max_size: int | None = None,
         fractions: tuple[float, float, float] | None = None,
-        vocabulary: list[str] | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         """Read the text and count its vocabulary.
 
@@ -58,7 +60,8 @@ class LanguageModel(Task):
         window : steps of truncated back-propagation through time.
         min_count, max_size : of the vocabulary, counted on the training text.
         fractions : train, valid and test share of a single file; None for 0.9, 0.05, 0.05.
-        vocabulary : the tokens of a trained model; None to count them.
+        vocabulary : of a trained model; None to count them. With it, a text serves that
+            has nothing to train on.
 
         Raises
         ------
@@ -67,19 +70,13 @@ class LanguageModel(Task):
         self.window = window
         corpus = read_corpus(path, unit, fractions or FRACTIONS)
         self.sources = sources(path, fractions or FRACTIONS)
-        if vocabulary is None:
-            counted = Vocabulary.count(corpus.train, min_count=min_count, max_size=max_size)
-        elif UNK in vocabulary:
-            counted = Vocabulary(vocabulary)
-        else:
-            raise DataError(f"the vocabulary of a text model must hold {UNK}; use an undamaged checkpoint")
-        self.vocabulary = counted.tokens
+        counted = vocabulary or Vocabulary.count(corpus.train, min_count=min_count, max_size=max_size)
+        self.vocabulary, self.counts = counted.tokens, counted.counts
         self.tokens = {name: counted.encode(part) for name, part in corpus._asdict().items()}
         if len(counted) == 1:
             raise DataError(f"{path}: task.min_count {min_count} leaves no token but <unk>; lower it")
-        for split, tokens in self.tokens.items():
-            if len(tokens) < 2:
-                raise DataError(f"{path}: {split} has {len(tokens)} token; at least 2 are needed")
+        for split in SPLITS if vocabulary is None else ():
+            self._check_length(split)
         self.spec = Spec(input_size=len(counted), symbols=True, output_size=len(counted), every_step=True, words=True)
         digest = hashlib.sha256("".join(self.fingerprints().values()).encode()).hexdigest()[:12]
         self.variant = f"language_model/{unit}/{path.name}/{digest}/v{self.generator_version}"
@@ -96,6 +93,7 @@ class LanguageModel(Task):
 
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """All windows of a split, the state carried through; the last columns may be shorter."""
+        self._check_length(split)
         columns = make_columns(self.tokens[split], batch_size)
         for start in columns.starts(self.window):
             yield self._batch(columns.window(start, self.window), fresh=start == 0)
@@ -121,6 +119,15 @@ class LanguageModel(Task):
             "unk_share": unknown / len(targets),
         }
 
+    def _check_length(self, split: str) -> None:
+        """Raise a DataError if there is nothing to predict."""
+        found = len(self.tokens[split])
+        if found < 2:
+            raise DataError(
+                f"{self.sources[split]}: too short, {split} has {found} token{'' if found == 1 else 's'}; at least "
+                "2 are needed; give a longer text"
+            )
+
     def _batch(self, window: tuple[Tensor, Tensor, Tensor], *, fresh: bool) -> Batch:
         inputs, targets, lengths = window
         if bool((lengths == len(inputs)).all()):
@@ -138,7 +145,7 @@ class LanguageModel(Task):
         return means | {"perplexity": perplexity(nats), "bits_per_token": nats / math.log(2)}
 
     def baseline(self, split: Split) -> dict[str, float]:
-        """What the token frequencies of the training text give."""
-        counts = torch.bincount(self.tokens["train"], minlength=len(self.vocabulary))
+        """What the token frequencies of the text that the model was trained on give."""
+        counts = torch.tensor(self.counts)
         targets = self.tokens[split][1:]
         return self.summarise({"loss": unigram_nats(counts, targets) / len(targets)})

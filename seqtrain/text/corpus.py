@@ -35,7 +35,7 @@ def read_corpus(path: Path, unit: Unit, fractions: tuple[float, float, float]) -
     if not path.is_dir():
         text = _read(path)
         if isinstance(text, str):
-            return _cut(tokenise(text, unit), fractions, path)
+            return _cut(tokenise(text, unit), fractions)
         raise DataError(str(text))
     texts = [_read(path / f"{split}.txt") for split in SPLITS]
     faults = [str(text) for text in texts if isinstance(text, DataError)]
@@ -87,14 +87,7 @@ def _read(path: Path) -> str | DataError:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _cut(tokens: list[str], fractions: tuple[float, float, float], path: Path) -> Corpus:
+def _cut(tokens: list[str], fractions: tuple[float, float, float]) -> Corpus:
     first = round(fractions[0] * len(tokens))
     second = round((fractions[0] + fractions[1]) * len(tokens))
-    corpus = Corpus(tokens[:first], tokens[first:second], tokens[second:])
-    for split, part in zip(SPLITS, corpus, strict=True):
-        if len(part) < 2:
-            raise DataError(
-                f"{path}: too short, its {len(tokens)} tokens leave {len(part)} for {split}; "
-                "at least 2 are needed in each of train, valid and test; give a longer text"
-            )
-    return corpus
+    return Corpus(tokens[:first], tokens[first:second], tokens[second:])

@@ -7,6 +7,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from seqtrain.errors import DataError
+
 UNK = "<unk>"
 
 
@@ -16,10 +18,18 @@ class Vocabulary:
     Parameters
     ----------
     tokens : all different; the place of each is its number. Must hold `<unk>`.
+    counts : how often each stands in the training text, `<unk>` for all that is left out.
+
+    Raises
+    ------
+    DataError : there is no `<unk>` among the tokens.
     """
 
-    def __init__(self, tokens: Sequence[str]) -> None:
+    def __init__(self, tokens: Sequence[str], counts: Sequence[int]) -> None:
+        if UNK not in tokens:
+            raise DataError(f"the vocabulary of a text model must hold {UNK}; use an undamaged checkpoint")
         self.tokens = list(tokens)
+        self.counts = list(counts)
         self.numbers = {token: number for number, token in enumerate(self.tokens)}
 
     @classmethod
@@ -32,9 +42,12 @@ class Vocabulary:
         max_size : keep the most frequent, so many with `<unk>` counted in; equally frequent ones by code point.
         """
         counts = Counter(tokens)
+        total = counts.total()
         counts.pop(UNK, None)
         frequent = sorted((t for t, n in counts.items() if n >= min_count), key=lambda t: (-counts[t], t))
-        return cls([UNK, *frequent[: None if max_size is None else max_size - 1]])
+        kept = frequent[: None if max_size is None else max_size - 1]
+        known = [counts[token] for token in kept]
+        return cls([UNK, *kept], [total - sum(known), *known])
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -111,7 +111,7 @@ def test_every_fault_at_once_with_file_line_and_cure(write):
         "embedding_size, hidden_size, merge (did you mean 'hidden_size'?)",
         "c.yaml:9: optimizer.lr is 'fast'; it must be a number",
         "c.yaml:9: optimizer.nesterov is not a setting of optimizer 'adam'; choose one of betas, clip_norm, eps, lr, "
-        "name, weight_decay",
+        "name, weight_decay (it is one of sgd)",
         "c.yaml:10: schedule is 'cosin'; choose one of constant, cosine, plateau, step (did you mean 'cosine'?)",
         "c.yaml:11: train.steps is 1.5; it must be a whole number",
         "train.batch_size=0: train.batch_size is 0; it must be at least 1",
@@ -153,6 +153,16 @@ TOGETHER = [
     ("task=language_model task.path=nowhere", "but there is no"),
     ("optimizer=sgd optimizer.nesterov=true", "momentum is 0; set optimizer.momentum"),
     ("task=language_model task.path=shipped:books", "the text that comes with seqtrain is shipped:stories"),
+    ("out=runs/x", "out is not a setting of a config; write --out for the option of the command line"),
+    (
+        "model.cell.reset=before",
+        "choose one of chrono, forget_bias, learn_initial_state, name, recurrent_init (it is one of gru)",
+    ),
+    (
+        "task.name=copy",
+        "task.name=copy: task is 'copy'; choose one of adding, copy_memory, language_model, lookaround, "
+        "stories, temporal_order (did you mean 'copy_memory'?)",
+    ),
     ("lr=0.1", "lr is not a setting of a config; did you mean optimizer.lr?"),
     ("c.yaml", "is not an override; write KEY=VALUE, e.g. task.path=c.yaml"),
 ]
@@ -221,11 +231,25 @@ def test_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "no shipped config of that name; choose one of" in faults("quikstart")[0]
     assert "(did you mean 'quickstart'?)" in faults("quikstart")[0]
-    assert faults("a/b.yaml") == ["a/b.yaml: no such file; seqtrain configs lists those that come with seqtrain"]
+    assert faults("a/b.yaml") == [
+        "a/b.yaml: no such file or run; seqtrain configs lists the configs that come with seqtrain"
+    ]
+    (tmp_path / "mine.yaml").write_text(MINIMAL)
+    assert faults("mine") == ["mine: no such file; did you mean mine.yaml?"]
+    assert faults("quickstart.yaml") == [
+        "quickstart.yaml: no such file; did you mean quickstart, which comes with seqtrain?"
+    ]
     (tmp_path / "latin.yaml").write_bytes(b"seed: \xff")
     assert "cannot be read as UTF-8 text" in faults("latin.yaml")[0]
     (tmp_path / "folder").mkdir()
     assert "is not a file" in faults("folder")[0]
+
+
+def test_a_name_alone_keeps_the_settings_of_a_section_of_that_name_and_replaces_another(write):
+    name = write(MINIMAL + "optimizer: {name: adam, lr: 0.5}\n")
+    assert load_config(name, ["optimizer=adam"]).optimizer.lr == 0.5
+    assert load_config(name, ["optimizer=sgd"]).optimizer.lr == 0.001
+    assert load_config(name, ["optimizer.name=sgd"]).optimizer.lr == 0.5
 
 
 def described(section):
@@ -263,7 +287,7 @@ def test_kinds_of_settings_in_words():
     assert kinds["optimizer: adam.clip_norm"] == "number above 0 | null"
     assert kinds["task: temporal_order.symbols"] == "2 | 3"
     assert kinds["train.stop_when_solved"] == "true | false"
-    assert kinds["a config.optimizer"] == "adam | adamw | rmsprop | sgd"
+    assert kinds["config.optimizer"] == "adam | adamw | rmsprop | sgd"
     assert not [name for name, kind in kinds.items() if kind in ("", "None", "object")]
 
 

@@ -8,6 +8,7 @@ import torch
 
 from seqtrain.errors import DataError
 from seqtrain.tasks import TASKS
+from seqtrain.text import Vocabulary
 
 
 def make(path, **options):
@@ -62,7 +63,7 @@ def test_unseen_words_become_unk_and_the_checkpoints_vocabulary_wins(text_folder
     task = make(text_folder)
     words = [task.vocabulary[token] for token in task.tokens["test"]]
     assert words == ["the", "<unk>", "saw", "1", "trees", "<eos>"]
-    task = make(text_folder, vocabulary=["<unk>", "zebra"])
+    task = make(text_folder, vocabulary=Vocabulary(["<unk>", "zebra"], [5, 1]))
     assert [task.vocabulary[t] for t in task.tokens["test"]] == ["<unk>", "zebra", *["<unk>"] * 4]
     assert task.spec.output_size == 2
 
@@ -75,6 +76,18 @@ def test_baseline_is_the_training_frequencies(text_folder):
     nats = -sum(math.log((counts[word] + 1) / total) for word in targets) / len(targets)
     assert task.baseline("test")["perplexity"] == pytest.approx(math.exp(nats))
     assert task.baseline("test")["bits_per_token"] == pytest.approx(nats / math.log(2))
+    (text_folder / "train.txt").write_text("quite another text\n")
+    trained = Vocabulary(task.vocabulary, task.counts)
+    assert make(text_folder, vocabulary=trained).baseline("test") == task.baseline("test")
+
+
+def test_a_trained_vocabulary_needs_no_training_text(tmp_path):
+    (tmp_path / "a.txt").write_text("the cat sat\n")
+    known = Vocabulary(["<unk>", "cat"], [1, 1])
+    task = make(tmp_path / "a.txt", fractions=(0.0, 0.0, 1.0), vocabulary=known)
+    assert task.facts("test")["tokens"] == 3
+    with pytest.raises(DataError, match="valid has 0 tokens"):
+        next(task.eval_batches("valid", 2))
 
 
 def test_a_huge_loss_is_an_infinite_perplexity(text_folder):
@@ -93,5 +106,5 @@ def test_padding_is_not_scored(text_folder):
 
 def test_too_short(tmp_path):
     (tmp_path / "a.txt").write_text("only four words here\n")
-    with pytest.raises(DataError, match="too short, its 5 tokens leave 1 for valid"):
+    with pytest.raises(DataError, match=r"a\.txt, the middle 5 %: too short, valid has 1 token; at least 2 are needed"):
         make(tmp_path / "a.txt")

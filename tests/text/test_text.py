@@ -56,6 +56,7 @@ def test_vocabulary_by_count_and_size():
     assert Vocabulary.count(tokens, min_count=2).tokens == ["<unk>", "b", "a", "c"]
     assert Vocabulary.count(tokens, max_size=3).tokens == ["<unk>", "b", "a"]
     vocabulary = Vocabulary.count(tokens, max_size=3)
+    assert vocabulary.counts == [9 - 3 - 2, 3, 2]
     assert vocabulary.encode(["a", "d", "<unk>", "b"]).tolist() == [2, 0, 0, 1]
 
 

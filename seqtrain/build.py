@@ -16,7 +16,7 @@ from seqtrain.config.faults import choose
 from seqtrain.config.schema import LanguageModel, UserCell
 from seqtrain.errors import ConfigError
 from seqtrain.models import OneHot, SequenceModel, Stack
-from seqtrain.recurrence import unroll
+from seqtrain.recurrence import choose_unroll, unroll
 from seqtrain.rng import lent_global_generator
 from seqtrain.schedule import Schedule
 from seqtrain.shipped import text_path
@@ -80,7 +80,7 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
 
     Raises
     ------
-    ConfigError : a user's own cell cannot be loaded.
+    ConfigError : a user's own cell cannot be loaded, or the engine does not serve the cell.
     """
     section = config.model
     options = section.cell.model_dump(exclude={"name", "folder"})
@@ -103,7 +103,12 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
             dropout=section.dropout,
         )
         model = SequenceModel(encoder, stack, spec.output_size, every_step=spec.every_step)
-    return model.to(build_device(config))
+    model = model.to(build_device(config))
+    try:
+        model.stack.loop = choose_unroll(config.engine, model.stack.cells()[0][0])
+    except ValueError as error:
+        raise ConfigError(f"engine is 'fused', but {error}; use engine: auto, or reference") from None
+    return model
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:

@@ -37,7 +37,7 @@ def load_model(run_or_checkpoint: str | Path) -> SequenceModel:
     path = checkpoint_path(Path(run_or_checkpoint))
     content = load_checkpoint(path)
     try:
-        config = Config.model_validate(content["config"] | {"device": "cpu"})
+        config = Config.model_validate(content["config"] | {"device": "cpu", "engine": "auto"})
         spec = Spec(*content["spec"])
     except ValueError as error:
         raise CheckpointError(f"{path}: its config cannot be read ({error})") from None
@@ -51,7 +51,7 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = ()) -> Restored:
 
     Parameters
     ----------
-    overrides : `KEY=VALUE` of the task, `train.eval_batch_size`, `device`, `threads` or `model.cell.folder`;
+    overrides : `KEY=VALUE` of the task, `train.eval_batch_size`, `device`, `threads`, `engine` or `model.cell.folder`;
         other settings belong to the weights.
 
     Raises
@@ -101,7 +101,7 @@ def evaluate_checkpoint(run_or_checkpoint: Path, split: Split, overrides: Sequen
 
 
 def _check_allowed(changes: dict[str, tuple[Any, Any]], path: Path) -> None:
-    free = ("train.eval_batch_size", "device", "threads", "model.cell.folder")
+    free = ("train.eval_batch_size", "device", "threads", "engine", "model.cell.folder")
     bound = ("task.name", "task.unit", "task.min_count", "task.max_size")
     wrong = [key for key in changes if key in bound or not (key.startswith("task.") or key in free)]
     if wrong:

@@ -18,10 +18,7 @@ from seqtrain.signals import StopRequest, stop_requests
 from seqtrain.tasks import Task
 from seqtrain.train import Clock, Plan, TrainState, evaluate, fit
 
-ENGINE = "reference"
-"""What unrolls the cells: the plain loop."""
-
-MAY_CHANGE = ("train.steps", "threads", "model.cell.folder")
+MAY_CHANGE = ("train.steps", "threads", "engine", "model.cell.folder")
 """Settings that a resumed run may have otherwise than before."""
 
 
@@ -70,6 +67,8 @@ def train_run(
     task = build_task(config, resumed)
     check_batch_size(config, task)
     model = build_model(config, task.spec)
+    if model.stack.loop.missing is not None:
+        say(f"engine: {model.stack.loop.missing}; the plain loop runs instead", quiet=quiet)
     state = TrainState(model, build_optimizer(config, model))
     fixed: dict[str, Any] = {
         "config": config.model_dump(),
@@ -265,7 +264,7 @@ def _summary(config: Config, task: Task, state: TrainState, run: RunDir, status:
         "solved_at_step": state.solved_at_step,
         "elapsed_s": round(clock.elapsed_s, 3),
         f"{task.unit}_per_s": clock.throughput(),
-        "engine": ENGINE,
+        "engine": state.model.stack.loop.name,
         "device": config.device,
         "threads": torch.get_num_threads(),
         "versions": versions(),

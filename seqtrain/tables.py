@@ -48,7 +48,8 @@ def run_table(summary: dict[str, Any]) -> Table:
         *((f"test {key}", figure(value)) for key, value in test.items()),
         *((f"baseline {key}", figure(value)) for key, value in summary["baseline"].items()),
         ("time", f"{summary['elapsed_s']:.1f} s, {counted(summary['steps'], 'step')}, "
-                 f"{figure(summary[f'{unit}_per_s'])} {unit}/s, {counted(summary['threads'], 'thread')}"),
+                 f"{figure(summary[f'{unit}_per_s'])} {unit}/s"),
+        ("on", f"{summary['device']}, {counted(summary['threads'], 'thread')}, engine {summary['engine']}"),
         ("run", summary["run"]),
     ]  # fmt: skip
     return facts(f"{summary['cell']} on {summary['task']}", rows)
@@ -122,6 +123,7 @@ def validate_table(result: dict[str, Any]) -> Table:
         ("task", result["variant"]),
         ("model", f"{result['cell']}, {result['direction']}, depth {result['depth']}, "
                   f"hidden size {result['hidden_size']}, {result['parameters']:,} parameters"),
+        ("engine", result["engine"]),
         ("optimizer", ", ".join(f"{key} {value}" for key, value in result["optimizer"].items()).removeprefix("name ")),
         *((f"baseline {key}", figure(value)) for key, value in result["baseline"].items()),
     ]  # fmt: skip

@@ -114,6 +114,7 @@ def validate(name: str, overrides: Sequence[str]) -> dict[str, Any]:
         "depth": config.model.depth,
         "hidden_size": config.model.hidden_size,
         "parameters": count_parameters(model),
+        "engine": model.stack.loop.name,
         "optimizer": {
             "name": config.optimizer.name,
             "lr": config.optimizer.lr,

@@ -13,7 +13,8 @@ from conftest import SMALL, SMALL_SETS
 import seqtrain.run
 from seqtrain.build import build_model, build_optimizer, build_schedule, build_task
 from seqtrain.config import load_config
-from seqtrain.errors import CheckpointError, Diverged
+from seqtrain.errors import CheckpointError, ConfigError, Diverged
+from seqtrain.recurrence import native
 from seqtrain.restore import evaluate_checkpoint, load_model
 from seqtrain.run import train_run
 from seqtrain.run_dir import RunDir
@@ -397,6 +398,26 @@ def test_n_steps_are_k_steps_a_resume_and_the_rest(name, overrides, stop_at, mon
     timing = ("elapsed_s", "sequences_per_s", "tokens_per_s")
     for whole, part in zip(records("whole"), records("parts"), strict=True):
         assert {k: v for k, v in whole.items() if k not in timing} == {k: v for k, v in part.items() if k not in timing}
+
+
+def test_the_engine_that_ran_is_named_and_trains_as_the_plain_loop_does(monkeypatch):
+    fused = run(small("quickstart"), "fused").summary
+    plain = run(small("quickstart", "engine=reference"), "plain").summary
+    assert (fused["engine"], plain["engine"]) == (f"fused-{native.variant()}", "reference")
+    assert fused["test"]["loss"] == pytest.approx(plain["test"]["loss"], rel=1e-4)
+    assert evaluate_checkpoint(Path("fused"), "test", ["engine=reference"])["loss"] == pytest.approx(
+        fused["test"]["loss"], rel=1e-5
+    )
+
+
+def test_without_the_compiled_engine_auto_goes_on_and_says_so_once(monkeypatch, capsys):
+    monkeypatch.setenv("SEQTRAIN_NATIVE", "abacus")
+    outcome = train_run(small("quickstart", "model.depth=2"), Path("run"))
+    assert outcome.summary["engine"] == "reference"
+    assert capsys.readouterr().err.count("the compiled engine for abacus is missing") == 1
+    with pytest.raises(ConfigError, match="engine is 'fused', but the compiled engine for abacus is missing"):
+        run(small("quickstart", "engine=fused"), "other")
+    assert not Path("other").exists()
 
 
 def test_same_seed_same_bytes_another_seed_others():

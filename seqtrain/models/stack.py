@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from seqtrain.cells import Cell
-from seqtrain.recurrence import unroll
+from seqtrain.recurrence import Chosen, unroll
 
 Direction = Literal["forward", "backward", "bidirectional"]
 Merge = Literal["concat", "sum"]
@@ -34,6 +34,10 @@ class Stack(nn.Module):
     direction : which way time runs.
     merge : how the two directions of a layer become one, if there are two.
     dropout : probability to drop a feature between layers (not after the last), in training.
+
+    Attributes
+    ----------
+    loop : runs the cells over time; the plain loop unless set otherwise.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Stack(nn.Module):
         self.reversed = {"forward": [False], "backward": [True], "bidirectional": [False, True]}[direction]
         self.merge = merge
         self.dropout = dropout
+        self.loop = Chosen("reference", unroll, None)
         self.layers = nn.ModuleList()
         size = input_size
         for _ in range(depth):
@@ -95,7 +100,7 @@ class Stack(nn.Module):
                 outputs = drop(outputs, self.dropout, generator)
             before = [None] * len(cells) if state is None else state[depth]
             ran = [
-                unroll(cell, outputs, start, lengths=lengths, reverse=reverse)
+                self.loop.unroll(cell, outputs, start, lengths=lengths, reverse=reverse)
                 for cell, start, reverse in zip(cells, before, self.reversed, strict=True)
             ]
             states.append([after for _, after in ran])

@@ -115,8 +115,8 @@ def test_every_fault_at_once_with_file_line_and_cure(write):
         "c.yaml:10: schedule is 'cosin'; choose one of constant, cosine, plateau, step (did you mean 'cosine'?)",
         "c.yaml:11: train.steps is 1.5; it must be a whole number",
         "train.batch_size=0: train.batch_size is 0; it must be at least 1",
-        "epochs=3: epochs is not a setting of a config; choose one of device, model, optimizer, schedule, seed, task, "
-        "threads, train",
+        "epochs=3: epochs is not a setting of a config; choose one of device, engine, model, optimizer, schedule, "
+        "seed, task, threads, train",
         "c.yaml:8: model.dropout is 0.5, but dropout acts between layers and depth 1 has no between; use depth: 2 or "
         "more, or dropout: 0",
     ]

@@ -1,0 +1,35 @@
+"""Finding and loading the compiled engine, whose source is the folder `native`."""
+
+import ctypes
+import os
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import torch
+
+VARIANTS = ("avx512", "avx2", "portable")
+"""One source, compiled for three kinds of processor; an installation builds those that its compiler can."""
+
+
+def variant() -> str:
+    """The variant for this processor, or the one that the environment variable `SEQTRAIN_NATIVE` names."""
+    capability = torch.backends.cpu.get_cpu_capability().lower()
+    return os.environ.get("SEQTRAIN_NATIVE") or (capability if capability in VARIANTS else "portable")
+
+
+def library() -> ctypes.CDLL | str:
+    """The engine for this processor, or the reason why there is none."""
+    return _load(variant())
+
+
+@cache
+def _load(variant: str) -> ctypes.CDLL | str:
+    paths = [Path(__file__).with_name(f"engine_{variant}{suffix}") for suffix in EXTENSION_SUFFIXES]
+    found = [path for path in paths if path.exists()]
+    if not found:
+        return f"the compiled engine for {variant} is missing; install seqtrain where there is a C++ compiler"
+    try:
+        return ctypes.CDLL(str(found[0]))
+    except OSError as error:
+        return f"the compiled engine cannot be loaded ({error}); install seqtrain anew on this machine"

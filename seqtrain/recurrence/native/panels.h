@@ -1,0 +1,185 @@
+// Matrix products of a few rows with the recurrent matrix, which is packed once a call.
+//
+// A panel holds all columns of a few vectors of hidden units, so that a product with it leaves everything that the
+// pointwise maths of those units needs. It is stored strip by strip, [k][columns of the strip], in the order in which
+// the micro-kernel reads it.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "vector.h"
+
+namespace seqtrain {
+
+constexpr int kStripVectors = kRegisters / 8;  // of columns; times kBlockRows accumulators, plus what is multiplied
+constexpr int kBlockRows = 6;
+constexpr int kTileRows = 48;   // rows whose sums are kept at once
+constexpr int kPackedTogether = 16;  // rows of a matrix that are packed for all panels in turn: read as they lie
+constexpr int kDepth = 256;  // of a product before the next rows take their turn: a strip this deep stays in L2
+
+// One turn of the micro-kernel: sums[r][v] = rows[r][k * step] . strip[k][v] over k in [from, from + depth), added to
+// what stands in `base` if there is one.
+struct Turn {
+    const float* const* rows;
+    std::int64_t step, from, depth;
+    const float* strip;
+    float* sums;
+    std::int64_t stride;  // from one row of sums to the next
+    const float* base;
+    std::int64_t base_stride;
+};
+
+template <int Rows, int Vectors>
+void multiply_block(const Turn& turn) {
+    const std::int64_t depth = turn.depth, step = turn.step, stride = turn.stride;
+    const float* strip = turn.strip;
+    float* sums = turn.sums;
+    Vec total[Rows][Vectors];
+    const float* row[Rows];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+        row[r] = turn.rows[r] + turn.from * step;
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v)
+            total[r][v] = turn.base ? load(turn.base + r * turn.base_stride + v * kLanes) : Vec{};
+    }
+    for (std::int64_t k = 0; k < depth; ++k) {
+        Vec column[Vectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) column[v] = load(strip + (k * Vectors + v) * kLanes);
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r) {
+            const float factor = row[r][k * step];
+#pragma GCC unroll 4
+            for (int v = 0; v < Vectors; ++v) total[r][v] += factor * column[v];
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) store(sums + r * stride + v * kLanes, total[r][v]);
+    }
+}
+
+using Block = void (*)(const Turn&);
+
+template <int Vectors>
+Block block_of(int rows) {
+    constexpr Block blocks[] = {multiply_block<1, Vectors>, multiply_block<2, Vectors>, multiply_block<3, Vectors>,
+                                multiply_block<4, Vectors>, multiply_block<5, Vectors>, multiply_block<6, Vectors>};
+    static_assert(sizeof(blocks) / sizeof(blocks[0]) == kBlockRows, "one for each number of rows");
+    return blocks[rows - 1];
+}
+
+inline Block block_of(int rows, int vectors) {
+    switch (vectors) {
+        case 1: return block_of<1>(rows);
+        case 2: return block_of<2>(rows);
+        case 3: return block_of<3>(rows);
+        default: return block_of<4>(rows);
+    }
+}
+
+// The first of the `parts` equal parts of `whole` begins at 0, the one after the last at `whole`.
+inline std::int64_t part(std::int64_t whole, std::int64_t parts, std::int64_t index) { return whole * index / parts; }
+
+inline std::int64_t parts_of(std::int64_t whole, std::int64_t most) { return (whole + most - 1) / most; }
+
+// A matrix of any layout.
+struct Matrix {
+    const float* data;
+    std::int64_t row_step, column_step;
+    const float* at(std::int64_t row, std::int64_t column) const {
+        return data + row * row_step + column * column_step;
+    }
+};
+
+// A matrix [depth, columns * hidden] as panels: each hidden unit has a column in each of the `columns` blocks.
+class Panels {
+public:
+    Panels(std::int64_t depth, int columns, std::int64_t hidden)
+        : depth_(depth), columns_(columns), hidden_(hidden), vectors_(parts_of(hidden, kLanes)),
+          count_(parts_of(vectors_, std::max(1, kStripVectors / columns))),
+          data_(new float[depth * columns * vectors_ * kLanes]) {}
+
+    // Take over a matrix, at most as deep as there is room.
+    void pack(const Matrix& matrix, std::int64_t depth, int threads) {
+        depth_ = depth;
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (std::int64_t from = 0; from < depth; from += kPackedTogether)
+            for (std::int64_t panel = 0; panel < count_; ++panel)
+                pack_panel(matrix, panel, from, std::min(depth, from + kPackedTogether));
+    }
+
+    std::int64_t depth() const { return depth_; }
+    std::int64_t count() const { return count_; }
+    std::int64_t start(std::int64_t panel) const { return part(vectors_, count_, panel); }  // in vectors of units
+    std::int64_t width(std::int64_t panel) const { return columns_ * (start(panel + 1) - start(panel)); }  // in vectors
+
+    // sums = rows times the panel (+ base), for `count` rows whose factors are `step` floats apart.
+    void multiply(std::int64_t panel, const float* const* rows, int count, std::int64_t step, float* sums,
+                  std::int64_t stride, const float* base = nullptr, std::int64_t base_stride = 0) const {
+        const int blocks = static_cast<int>(parts_of(count, kBlockRows));
+        const float* data = data_.get() + start(panel) * columns_ * depth_ * kLanes;
+        for (int strip = 0; strip < strips(panel); ++strip) {
+            const std::int64_t first = strip_start(panel, strip);
+            const int vectors = static_cast<int>(strip_start(panel, strip + 1) - first);
+            const float* at = data + first * depth_ * kLanes;
+            for (std::int64_t from = 0; from < depth_; from += kDepth) {
+                const std::int64_t deep = std::min<std::int64_t>(kDepth, depth_ - from);
+                for (int block = 0; block < blocks; ++block) {  // of nearly equal size: a lone row is a slow row
+                    const int begin = static_cast<int>(part(count, blocks, block));
+                    const int size = static_cast<int>(part(count, blocks, block + 1)) - begin;
+                    float* to = sums + begin * stride + first * kLanes;
+                    Turn turn = {rows + begin, step, from, deep, at + from * vectors * kLanes, to, stride, to, stride};
+                    if (from == 0) {
+                        turn.base = base ? base + begin * base_stride + first * kLanes : nullptr;
+                        turn.base_stride = base_stride;
+                    }
+                    block_of(size, vectors)(turn);
+                }
+            }
+        }
+    }
+
+    std::int64_t widest() const { return columns_ * parts_of(vectors_, count_); }
+
+private:
+    void pack_panel(const Matrix& matrix, std::int64_t panel, std::int64_t from, std::int64_t end) {
+        for (int strip = 0; strip < strips(panel); ++strip) {
+            const std::int64_t first = strip_start(panel, strip), last = strip_start(panel, strip + 1);
+            float* to = data_.get() +
+                        ((start(panel) * columns_ + first) * depth_ + from * (last - first)) * kLanes;
+            for (std::int64_t k = from; k < end; ++k)
+                for (std::int64_t c = first; c < last; ++c) {
+                    const std::int64_t unit = (start(panel) + c / columns_) * kLanes;
+                    const std::int64_t lanes = std::min<std::int64_t>(kLanes, hidden_ - unit);
+                    pack_vector(matrix.at(k, c % columns_ * hidden_ + unit), matrix.column_step, lanes, to);
+                    to += kLanes;
+                }
+        }
+    }
+
+    static void pack_vector(const float* from, std::int64_t step, std::int64_t lanes, float* to) {
+        if (step == 1 && lanes == kLanes) {
+            store(to, load(from));
+            return;
+        }
+        for (std::int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[lane * step];
+        for (std::int64_t lane = lanes; lane < kLanes; ++lane) to[lane] = 0.0f;  // the last vector's units that are not
+    }
+
+    int strips(std::int64_t panel) const { return static_cast<int>(parts_of(width(panel), kStripVectors)); }
+    std::int64_t strip_start(std::int64_t panel, int strip) const { return part(width(panel), strips(panel), strip); }
+
+    std::int64_t depth_;
+    int columns_;
+    std::int64_t hidden_;
+    std::int64_t vectors_;  // of hidden units
+    std::int64_t count_;
+    std::unique_ptr<float[]> data_;
+};
+
+}  // namespace seqtrain

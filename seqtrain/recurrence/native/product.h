@@ -1,0 +1,135 @@
+// A matrix product of any layout, c = a b (+ bias), for what stands before and behind the recurrence.
+//
+// It is here because the micro-kernel of the recurrence is: on the tall, thin matrices of a sequence it is ahead of the
+// library that torch brings, most of all where one side is narrow.
+#pragma once
+
+#include "flush.h"
+#include "panels.h"
+
+namespace seqtrain {
+
+constexpr std::int64_t kPackedDepth = 512;  // of the second factor that is packed at a time
+
+// One thread's.
+struct ProductMemory {
+    std::vector<float> sums = std::vector<float>(kTileRows * kStripVectors * kLanes);
+    std::vector<float> factors = std::vector<float>(kTileRows * kPackedDepth);
+};
+
+// The part of a product that comes from the depths [from, from + b.depth()); parts are run in order of depth.
+struct PartialProduct {
+    const Matrix& a;
+    const Panels& b;
+    const std::int64_t from;
+    const float* bias;
+    float* c;
+    const std::int64_t columns, stride;  // of c: those that b has, and from one row to the next
+
+    void run(std::int64_t begin, std::int64_t end, ProductMemory& memory) const {
+        const float* rows[kTileRows];
+        for (std::int64_t first = begin; first < end; first += kTileRows) {
+            const int count = static_cast<int>(std::min<std::int64_t>(kTileRows, end - first));
+            const std::int64_t step = gather(first, count, rows, memory.factors.data());
+            for (std::int64_t panel = 0; panel < b.count(); ++panel)
+                multiply(panel, first, rows, count, step, memory.sums.data());
+        }
+    }
+
+private:
+    // Finds a tile's rows; returns how far apart the factors of a row are.
+    std::int64_t gather(std::int64_t first, int count, const float** rows, float* factors) const {
+        if (a.column_step == 1) {
+            for (int r = 0; r < count; ++r) rows[r] = a.at(first + r, from);
+            return 1;
+        }
+        for (int r = 0; r < count; ++r) rows[r] = factors + r;
+        for (std::int64_t k = 0; k < b.depth(); ++k, factors += count) {  // a column is far from the next: close up
+            const float* column = a.at(first, from + k);
+            if (a.row_step == 1)
+                std::copy_n(column, count, factors);
+            else
+                for (int r = 0; r < count; ++r) factors[r] = column[r * a.row_step];
+        }
+        return count;
+    }
+
+    void multiply(std::int64_t panel, std::int64_t first, const float* const* rows, int count, std::int64_t step,
+                  float* sums) const {
+        const std::int64_t unit = b.start(panel) * kLanes, width = b.width(panel) * kLanes;
+        float* to = c + first * stride + unit;
+        const float* base = from ? to : bias ? bias + unit : nullptr;
+        const std::int64_t base_stride = from ? stride : 0;
+        if (unit + width <= columns) {
+            b.multiply(panel, rows, count, step, to, stride, base, base_stride);
+            return;
+        }
+        b.multiply(panel, rows, count, step, sums, width);  // the last vector is wider than c
+        for (int r = 0; r < count; ++r, to += stride)
+            for (std::int64_t k = 0; k < columns - unit; ++k)
+                to[k] = sums[r * width + k] + (base ? base[r * base_stride + k] : 0.0f);
+    }
+};
+
+// to [columns, rows] = from [rows, columns], in squares whose lines all stay near.
+inline void transpose(const float* from, std::int64_t rows, std::int64_t columns, float* to, int threads) {
+    constexpr std::int64_t side = 16;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (std::int64_t left = 0; left < columns; left += side)
+        for (std::int64_t top = 0; top < rows; top += side)
+            for (std::int64_t c = left; c < std::min(columns, left + side); ++c)
+                for (std::int64_t r = top; r < std::min(rows, top + side); ++r) to[c * rows + r] = from[r * columns + c];
+}
+
+// c [rows, columns] = a b (+ bias).
+struct Product {
+    std::int64_t rows, depth, columns;
+    const Matrix a, b;
+    const float* bias;
+    float* c;
+    int threads;
+
+    void run() const { depth > rows ? split_columns() : split_rows(); }
+
+private:
+    std::int64_t packed_depth() const { return std::min(kPackedDepth, depth); }
+
+    // Threads share b and have rows of their own.
+    void split_rows() const {
+        Panels panels(packed_depth(), 1, columns);
+        std::vector<ProductMemory> memory(threads);
+        for (std::int64_t from = 0; from < depth; from += kPackedDepth) {
+            panels.pack({b.at(from, 0), b.row_step, b.column_step}, std::min(kPackedDepth, depth - from), threads);
+            const PartialProduct product{a, panels, from, bias, c, columns, columns};
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+            for (int n = 0; n < threads; ++n) {
+                const FlushToZero guard;
+                product.run(part(rows, threads, n), part(rows, threads, n + 1), memory[n]);
+            }
+        }
+    }
+
+    // Threads have columns of b of their own, and all rows: for a sum over many steps, of which nothing is then read
+    // twice nor waited for.
+    void split_columns() const {
+        const std::int64_t vectors = parts_of(columns, kLanes);
+        const int count = static_cast<int>(std::min<std::int64_t>(threads, vectors));
+        const auto begin = [&](int n) { return std::min(columns, part(vectors, count, n) * kLanes); };
+        std::vector<ProductMemory> memory(count);
+        std::vector<Panels> panels;
+        for (int n = 0; n < count; ++n) panels.emplace_back(packed_depth(), 1, begin(n + 1) - begin(n));
+#pragma omp parallel for num_threads(count) schedule(static, 1)
+        for (int n = 0; n < count; ++n) {
+            const FlushToZero guard;
+            const std::int64_t first = begin(n);
+            for (std::int64_t from = 0; from < depth; from += kPackedDepth) {
+                panels[n].pack({b.at(from, first), b.row_step, b.column_step}, std::min(kPackedDepth, depth - from), 1);
+                const PartialProduct product{a, panels[n], from, bias ? bias + first : nullptr, c + first,
+                                             begin(n + 1) - first, columns};
+                product.run(0, rows, memory[n]);
+            }
+        }
+    }
+};
+
+}  // namespace seqtrain

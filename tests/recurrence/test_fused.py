@@ -1,0 +1,333 @@
+"""The native engine against the plain loop in float64: outputs, final state and every gradient."""
+
+import copy
+import shutil
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from seqtrain.cells import CoupledCell, GRUCell, LSTMCell, LSTMState, PeepholeCell, RNNCell
+from seqtrain.recurrence import choose_unroll, memory, native, unroll
+from seqtrain.recurrence.fused import KERNELS, unroll_fused, why_not_fused
+from seqtrain.recurrence.native import VARIANTS, library
+
+CELLS = {
+    "lstm": (LSTMCell, {}),
+    "peephole": (PeepholeCell, {}),
+    "coupled": (CoupledCell, {}),
+    "coupled_peepholes": (CoupledCell, {"peepholes": True}),
+    "gru_after": (GRUCell, {"reset": "after"}),
+    "gru_before": (GRUCell, {"reset": "before"}),
+    "rnn_tanh": (RNNCell, {"nonlinearity": "tanh"}),
+    "rnn_relu": (RNNCell, {"nonlinearity": "relu"}),
+}
+
+SHAPES = st.tuples(
+    st.integers(1, 7),  # T
+    st.integers(1, 9) | st.just(50),  # B
+    st.integers(1, 5),  # I
+    st.integers(1, 40) | st.sampled_from([64, 100, 128]),  # H
+)
+
+
+pytestmark = pytest.mark.skipif(
+    isinstance(library(), str) and shutil.which("g++") is None, reason="there is no compiler to build the engine with"
+)
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request, monkeypatch):
+    capability = torch.backends.cpu.get_cpu_capability()
+    if request.param == "avx512" and capability != "AVX512":
+        pytest.skip("this processor has no AVX-512")
+    if request.param == "avx2" and capability not in ("AVX512", "AVX2"):
+        pytest.skip("this processor has no AVX2")
+    monkeypatch.setenv("SEQTRAIN_NATIVE", request.param)
+    return request.param
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def cell_of(kernel, I, H, **options):
+    kind, own = CELLS[kernel]
+    cell = kind(I, H, **own, **options)
+    for name, parameter in cell.named_parameters():
+        if not name.startswith("w_"):  # biases, peepholes and initial states are zero in a new cell
+            parameter.data.add_(0.3 * torch.randn_like(parameter))
+    return cell
+
+
+def state_of(cell, B):
+    return cell.state_type(*(torch.randn(B, cell.hidden_size) for _ in cell.state_type._fields))
+
+
+def results(run, cell, x, state, dtype, **options):
+    """Outputs, final state and all gradients of a random weighting of them, by name."""
+    cell = copy.deepcopy(cell).to(dtype)
+    x = x.to(dtype, copy=True).requires_grad_()
+    start = None if state is None else type(state)(*(s.to(dtype, copy=True).requires_grad_() for s in state))
+    outputs, last = run(cell, x, start, **options)
+    found = {"outputs": outputs, **{f"last {name}": part for name, part in last._asdict().items()}}
+    random = torch.Generator().manual_seed(1)
+    sum((part * torch.randn(part.shape, generator=random).to(dtype)).sum() for part in found.values()).backward()
+    gradients = {"x": x, **dict(cell.named_parameters()), **({} if start is None else start._asdict())}
+    return {**found, **{f"d {name}": tensor.grad for name, tensor in gradients.items()}}
+
+
+def assert_same(cell, x, state=None, **options):
+    expected = results(unroll, cell, x, state, torch.float64, **options)
+    got = results(unroll_fused, cell, x, state, torch.float32, **options)
+    assert got.keys() == expected.keys()
+    for name in got:
+        scale = max(1.0, expected[name].abs().max().item()) if expected[name].numel() else 1.0
+        torch.testing.assert_close(got[name].double(), expected[name], rtol=0, atol=4e-6 * scale, msg=name)
+
+
+def test_every_kernel_is_tested():
+    assert tuple(CELLS) == KERNELS
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@given(
+    shape=SHAPES,
+    reverse=st.booleans(),
+    start=st.sampled_from(["zero", "given", "learnt"]),
+    lengths=st.none() | st.lists(st.integers(0, 7), min_size=50, max_size=50),
+    count=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+@example(shape=(3, 2, 4, 1), reverse=True, start="given", lengths=[2, 0] * 25, count=2, seed=0)
+@example(shape=(1, 1, 1, 3), reverse=False, start="zero", lengths=None, count=3, seed=0)
+@example(shape=(6, 5, 2, 17), reverse=True, start="learnt", lengths=[4, 2, 0, 1, 3] * 10, count=2, seed=0)
+@example(shape=(4, 13, 2, 100), reverse=False, start="given", lengths=None, count=1, seed=0)
+@example(shape=(3, 7, 3, 650), reverse=True, start="given", lengths=None, count=3, seed=0)
+@settings(deadline=None, max_examples=25)
+def test_equals_the_plain_loop(kernel, shape, reverse, start, lengths, count, seed):
+    T, B, I, H = shape
+    torch.manual_seed(seed)
+    cell, x = cell_of(kernel, I, H, learn_initial_state=start == "learnt"), torch.randn(T, B, I)
+    state = state_of(cell, B) if start == "given" else None
+    lengths = None if lengths is None else torch.tensor(lengths[:B]).clamp(max=T)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(count)
+        assert_same(cell, x, state, reverse=reverse, lengths=lengths)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_build_equals_the_plain_loop(kernel, variant):
+    torch.manual_seed(0)
+    for T, B, I, H in ((1, 1, 1, 1), (5, 3, 2, 17), (4, 50, 3, 100), (3, 7, 4, 128)):
+        cell = cell_of(kernel, I, H)
+        lengths = torch.randint(0, T + 1, (B,))
+        assert_same(cell, torch.randn(T, B, I), state_of(cell, B), lengths=lengths, reverse=True)
+        assert_same(cell, torch.randn(T, B, I))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("size", [1e-30, 1e-4, 30.0, 1e4, 1e30])
+def test_extreme_inputs_give_numbers(kernel, size, variant):
+    if kernel == "rnn_relu" and size > 1e4:
+        pytest.skip("relu does not saturate")
+    torch.manual_seed(0)
+    cell = cell_of(kernel, 2, 18)
+    cell.b.data.zero_()
+    x = size * torch.randn(3, 4, 2)
+    found = results(unroll_fused, cell, x, None, torch.float32)
+    assert all(tensor.isfinite().all() for tensor in found.values())
+    expected, _ = unroll(copy.deepcopy(cell).double(), x.double())
+    torch.testing.assert_close(found["outputs"].double(), expected, rtol=2e-5, atol=1e-6 * min(size, 1.0))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_infinite_inputs_saturate_and_nan_stays(kernel, variant):
+    torch.manual_seed(0)
+    cell = cell_of(kernel, 1, 17)
+    cell.w_x.data.fill_(1.0)
+    x = torch.tensor([float("inf"), -float("inf"), float("nan")])[None, :, None]
+    outputs, _ = unroll_fused(cell, x)
+    expected, _ = unroll(cell, x)
+    torch.testing.assert_close(outputs, expected, equal_nan=True)
+    assert outputs[0, 2].isnan().all()
+
+
+def test_functions_are_accurate_to_a_few_units_in_the_last_place(variant):
+    """An RNN without recurrence is tanh; a coupled cell that starts from zero is sigmoid times tanh of its cell."""
+    cell = RNNCell(1, 1)
+    cell.w_x.data.fill_(1.0)
+    x = torch.cat([torch.linspace(-12, 12, 40001), torch.logspace(-30, 1, 4001), -torch.logspace(-30, 1, 4001)])
+    outputs, _ = unroll_fused(cell, x.view(1, -1, 1))
+    expected = x.double().tanh()
+    assert ((outputs.flatten() - expected).abs() / expected.abs().clamp(min=1e-37)).max() < 4 * 2**-24
+
+    cell = LSTMCell(1, 1, forget_bias=0.0)
+    cell.w_x.data.copy_(torch.tensor([[1.0], [0.0], [0.0], [0.0]]))  # c' = sigmoid(x) * tanh(b_g)
+    cell.b.data[2] = 20.0
+    x = torch.linspace(-80, 80, 40001)
+    _, state = unroll_fused(cell, x.view(1, -1, 1))
+    expected = x.double().sigmoid()
+    assert ((state.cell.flatten() - expected).abs() / expected).max() < 8 * 2**-24
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_padding_never_changes_a_result(kernel):
+    torch.manual_seed(0)
+    cell, x, lengths = cell_of(kernel, 2, 5), torch.randn(6, 3, 2), torch.tensor([4, 0, 2])
+    state = state_of(cell, 3)
+    plain = results(unroll_fused, cell, x, state, torch.float32, lengths=lengths)
+    for b, length in enumerate(lengths):
+        x[length:, b] = float("nan")
+    padded = results(unroll_fused, cell, x, state, torch.float32, lengths=lengths)
+    assert all(torch.equal(plain[name], padded[name]) for name in plain)
+    assert not plain["outputs"][4:, 0].any()
+    assert torch.equal(plain["last hidden"][1], state.hidden[1])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_same_bytes_twice(kernel, threads):
+    torch.manual_seed(0)
+    cell, x = cell_of(kernel, 3, 33), torch.randn(9, 7, 3)
+    for count in (1, 3):
+        threads(count)
+        first, second = (results(unroll_fused, cell, x, None, torch.float32) for _ in range(2))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_inference_gives_the_same_bytes(kernel, reverse):
+    torch.manual_seed(0)
+    cell, x, lengths = cell_of(kernel, 3, 20), torch.randn(8, 4, 3), torch.tensor([8, 3, 0, 5])
+    state = state_of(cell, 4)
+    outputs, last = unroll_fused(cell, x, state, lengths=lengths, reverse=reverse)
+    assert outputs.requires_grad
+    with torch.no_grad():
+        same, same_last = unroll_fused(cell, x, state, lengths=lengths, reverse=reverse)
+    assert not same.requires_grad
+    assert torch.equal(outputs, same)
+    assert all(torch.equal(a, b) for a, b in zip(last, same_last, strict=True))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_backward_twice_gives_the_same_gradients(kernel):
+    torch.manual_seed(0)
+    cell, x = cell_of(kernel, 3, 20), torch.randn(5, 4, 3, requires_grad=True)
+    outputs, _ = unroll_fused(cell, x)
+    tensors = [x, *cell.parameters()]
+    first = torch.autograd.grad(outputs.sum(), tensors, retain_graph=True)
+    second = torch.autograd.grad(outputs.sum(), tensors)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_only_what_needs_a_gradient_gets_one(kernel):
+    torch.manual_seed(0)
+    cell, x = cell_of(kernel, 3, 20), torch.randn(5, 4, 3)
+    whole = results(unroll_fused, cell, x, None, torch.float32)
+    for name, parameter in cell.named_parameters():
+        cell.requires_grad_(False)
+        parameter.requires_grad_(True)
+        outputs, last = unroll_fused(cell, x)
+        random = torch.Generator().manual_seed(1)
+        sum((part * torch.randn(part.shape, generator=random)).sum() for part in (outputs, *last)).backward()
+        assert torch.equal(parameter.grad, whole[f"d {name}"])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_any_layout_of_input_and_gradient(kernel):
+    torch.manual_seed(0)
+    cell, x = cell_of(kernel, 3, 20), torch.randn(4, 3, 5).permute(2, 0, 1)  # [5, 4, 3]
+    assert_same(cell, x)
+    state = cell.state_type(*(torch.randn(20, 4).t() for _ in cell.state_type._fields))
+    assert_same(cell, x, state)
+    outputs, _ = unroll_fused(cell, x)
+    outputs.sum().backward()  # its gradient is one number, seen as an array
+    expected, _ = unroll(double := copy.deepcopy(cell).double(), x.double())
+    double.zero_grad()
+    expected.sum().backward()
+    torch.testing.assert_close(cell.w_h.grad.double(), double.w_h.grad, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_loss_on_the_final_state_alone(kernel):
+    torch.manual_seed(0)
+    cell, x = cell_of(kernel, 3, 20), torch.randn(5, 4, 3)
+    double = copy.deepcopy(cell).double()
+    unroll_fused(cell, x)[1].hidden.square().sum().backward()
+    unroll(double, x.double())[1].hidden.square().sum().backward()
+    for mine, its in zip(cell.parameters(), double.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad.double(), its.grad, rtol=1e-5, atol=1e-5)
+
+
+class OwnLSTM(LSTMCell):
+    pass
+
+
+def test_says_what_it_does_not_serve(monkeypatch):
+    assert why_not_fused(LSTMCell(2, 3)) is None
+    assert "OwnLSTM" in why_not_fused(OwnLSTM(2, 3))
+    assert "float64" in why_not_fused(LSTMCell(2, 3).double())
+    assert "meta" in why_not_fused(LSTMCell(2, 3).to("meta"))
+    monkeypatch.setenv("SEQTRAIN_NATIVE", "abacus")
+    assert "engine for abacus is missing" in library()
+    assert "engine for abacus is missing" in why_not_fused(LSTMCell(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("x", "state", "lengths", "wanted"),
+    [
+        (torch.zeros(3, 2, 4), None, None, r"x is torch.float32 \[3, 2, 4\] on cpu; the engine needs .* \[3, 2, 5\]"),
+        (torch.zeros(3, 2, 5).double(), None, None, "x is torch.float64"),
+        (torch.zeros(3, 2, 5), LSTMState(torch.zeros(2, 6), torch.zeros(1, 6)), None, r"cell is .* \[1, 6\]"),
+        (torch.zeros(3, 2, 5), None, torch.tensor([4, 1]), "lengths must be 2 whole numbers from 0 to 3"),
+        (torch.zeros(3, 2, 5), None, torch.tensor([-1, 1]), "lengths must be 2 whole numbers from 0 to 3"),
+        (torch.zeros(3, 2, 5), None, torch.tensor([1]), "lengths must be 2 whole numbers from 0 to 3"),
+    ],
+)
+def test_refuses_what_would_be_read_beyond_its_end(x, state, lengths, wanted):
+    with pytest.raises(ValueError, match=wanted):
+        unroll_fused(LSTMCell(5, 6), x, state, lengths=lengths)
+
+
+def test_choosing(monkeypatch):
+    cell = LSTMCell(2, 3)
+    assert choose_unroll("auto", cell) == (f"fused-{native.variant()}", unroll_fused, None)
+    assert choose_unroll("reference", cell) == ("reference", unroll, None)
+    assert choose_unroll("auto", OwnLSTM(2, 3)) == ("reference", unroll, None)
+    with pytest.raises(ValueError, match="OwnLSTM is not a built-in cell"):
+        choose_unroll("fused", OwnLSTM(2, 3))
+    monkeypatch.setenv("SEQTRAIN_NATIVE", "abacus")
+    name, chosen, missing = choose_unroll("auto", cell)
+    assert (name, chosen) == ("reference", unroll)
+    assert "abacus is missing" in missing
+    with pytest.raises(ValueError, match="abacus is missing"):
+        choose_unroll("fused", cell)
+
+
+def test_large_arrays_are_used_again_but_never_while_they_live():
+    first = memory.empty(1 << 20)
+    address = first.data_ptr()
+    view = first[5:]
+    del first
+    assert memory.empty(1 << 20).data_ptr() != address  # the view still holds it
+    del view
+    held = memory.empty(1 << 20)
+    assert held.data_ptr() == address or memory.empty(1 << 20).data_ptr() == address
+
+
+def test_no_more_memory_is_held_than_was_in_use_at_once():
+    pool = memory._Pool()
+    for megabytes in (2, 4, 8, 16, 32, 2, 4):
+        pool.give_back(pool.take(megabytes << 20))
+        assert pool.used == 0
+        assert sum(map(len, pool.free)) <= 32 << 20
+    assert pool.peak == 32 << 20

@@ -9,7 +9,7 @@
 
 namespace seqtrain {
 
-constexpr std::int64_t kPackedDepth = 512;  // of the second factor that is packed at a time
+constexpr std::int64_t kPackedDepth = 256;  // of the second factor that is packed at a time
 
 // One thread's.
 struct ProductMemory {
@@ -28,30 +28,38 @@ struct PartialProduct {
 
     void run(std::int64_t begin, std::int64_t end, ProductMemory& memory) const {
         const float* rows[kTileRows];
-        for (std::int64_t first = begin; first < end; first += kTileRows) {
-            const int count = static_cast<int>(std::min<std::int64_t>(kTileRows, end - first));
-            const std::int64_t step = gather(first, count, rows, memory.factors.data());
+        const std::int64_t tiles = parts_of(end - begin, kTileRows);
+        for (std::int64_t tile = 0; tile < tiles; ++tile) {  // of nearly equal size, as their blocks are
+            const std::int64_t first = begin + part(end - begin, tiles, tile);
+            const int count = static_cast<int>(begin + part(end - begin, tiles, tile + 1) - first);
+            const std::int64_t step = gather(first, count, end, rows, memory.factors.data());
             for (std::int64_t panel = 0; panel < b.count(); ++panel)
                 multiply(panel, first, rows, count, step, memory.sums.data());
         }
     }
 
 private:
-    // Finds a tile's rows; returns how far apart the factors of a row are.
-    std::int64_t gather(std::int64_t first, int count, const float** rows, float* factors) const {
+    // Finds a tile's rows, all of them before `end`; returns how far apart the factors of a row are.
+    std::int64_t gather(std::int64_t first, int count, std::int64_t end, const float** rows, float* factors) const {
         if (a.column_step == 1) {
             for (int r = 0; r < count; ++r) rows[r] = a.at(first + r, from);
             return 1;
         }
-        for (int r = 0; r < count; ++r) rows[r] = factors + r;
-        for (std::int64_t k = 0; k < b.depth(); ++k, factors += count) {  // a column is far from the next: close up
-            const float* column = a.at(first, from + k);
-            if (a.row_step == 1)
-                std::copy_n(column, count, factors);
+        // A column is far from the next: the rows of a block close up, in the order in which the micro-kernel reads.
+        const int blocks = static_cast<int>(parts_of(count, kBlockRows));
+        for (int block = 0; block < blocks; ++block, factors += kBlockRows * b.depth()) {
+            const int begin = static_cast<int>(part(count, blocks, block));
+            const int size = static_cast<int>(part(count, blocks, block + 1)) - begin;
+            for (int r = 0; r < size; ++r) rows[begin + r] = factors + r;
+            const float* column = a.at(first + begin, from);
+            if (a.row_step == 1 && first + begin + kBlockRows <= end)  // a row too many does no harm, and is faster
+                for (std::int64_t k = 0; k < b.depth(); ++k, column += a.column_step)
+                    std::memcpy(factors + k * kBlockRows, column, sizeof(float) * kBlockRows);
             else
-                for (int r = 0; r < count; ++r) factors[r] = column[r * a.row_step];
+                for (std::int64_t k = 0; k < b.depth(); ++k, column += a.column_step)
+                    for (int r = 0; r < size; ++r) factors[k * kBlockRows + r] = column[r * a.row_step];
         }
-        return count;
+        return kBlockRows;
     }
 
     void multiply(std::int64_t panel, std::int64_t first, const float* const* rows, int count, std::int64_t step,

@@ -112,8 +112,9 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over all parameters of a model."""
+    """The optimizer over all parameters of a model, in torch's fastest form of it."""
     options = config.optimizer.model_dump(exclude={"name", "clip_norm"})
+    options |= {"foreach": True} if config.optimizer.name == "rmsprop" else {"fused": True}
     if "betas" in options:
         options["betas"] = tuple(options["betas"])
     classes: dict[str, type[torch.optim.Optimizer]] = {

@@ -120,6 +120,30 @@ def compare(
 
 
 @app.command()
+def bench(
+    cells: Annotated[
+        str | None,
+        typer.Option(help="Cells to time, with commas between: rnn, lstm, peephole, coupled, gru, gru-before."),
+    ] = None,
+    shapes: Annotated[
+        list[str] | None, typer.Option(metavar="T,B,I,H", help="Steps, batch, input and hidden size; may be repeated.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=3, help="How often each contestant has its turn.")] = 15,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default what PyTorch finds.")] = None,
+    keep_memory: Annotated[
+        bool, typer.Option("--keep-memory", help="Keep freed memory in the process, for all, as training does.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Time the cells: ours, the module of torch.nn of the same kind, and the plain loop, in turns."""
+    from seqtrain import tables, verbs
+
+    result = verbs.time_cells(cells, shapes, rounds, threads, keep_memory=keep_memory, quiet=quiet)
+    _print(result, json, tables.bench_table, tables.bench_means(result))
+
+
+@app.command()
 def validate(config: ConfigName, overrides: Overrides = None, json: Json = False) -> None:
     """Build everything a config asks for, train nothing, report every fault at once."""
     from seqtrain import tables, verbs
@@ -171,7 +195,7 @@ def copy(
     typer.echo(verbs.copy_config(name, file))
 
 
-def _print(result: dict[str, Any], json: bool, table: Any, *more: str) -> None:
+def _print(result: dict[str, Any], json: bool, table: Any, *more: Any) -> None:
     """The result on stdout: one JSON object, or for people."""
     if json:
         from seqtrain import strict_json

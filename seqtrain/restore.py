@@ -11,7 +11,7 @@ from seqtrain.errors import CheckpointError, ConfigError
 from seqtrain.models import SequenceModel
 from seqtrain.run import check_fingerprints, differences
 from seqtrain.run_dir import checkpoint_path
-from seqtrain.runtime import prepare
+from seqtrain.runtime import keep_freed_memory, prepare
 from seqtrain.tasks import Spec, Split, Task
 from seqtrain.train import evaluate
 
@@ -64,6 +64,7 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = ()) -> Restored:
     changes = differences(content["config"], config.model_dump())
     _check_allowed(changes, path)
     prepare(config.threads)
+    keep_freed_memory()
     task = build_task(config, content)
     if task.spec != Spec(*content["spec"]):
         told = ", ".join(f"{key}={new}" for key, (_, new) in changes.items()) or f"task {task.name}"

@@ -13,7 +13,7 @@ from seqtrain.errors import CheckpointError, Diverged
 from seqtrain.models import SequenceModel, count_parameters
 from seqtrain.progress import Progress, say
 from seqtrain.run_dir import RunDir
-from seqtrain.runtime import prepare, versions
+from seqtrain.runtime import keep_freed_memory, prepare, versions
 from seqtrain.signals import StopRequest, stop_requests
 from seqtrain.tasks import Task
 from seqtrain.train import Clock, Plan, TrainState, evaluate, fit
@@ -57,6 +57,7 @@ def train_run(
     SeqtrainError : something about the config, its data, or the directory; nothing has been overwritten.
     """
     prepare(config.threads)
+    keep_freed_memory()
     run = RunDir(out)
     check_free(run, resume=resume, overwrite=overwrite)
     resumed = load_checkpoint(run.last) if resume and run.last.exists() else None

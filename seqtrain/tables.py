@@ -144,6 +144,49 @@ def definitions(result: dict[str, Any]) -> Text:
     return text
 
 
+def bench_table(result: dict[str, Any]) -> Table:
+    """One row a cell and shape: milliseconds of a training step, and the ratios."""
+    table = Table(
+        title=Text(
+            f"milliseconds, medians of {result['rounds']} rounds, {counted(result['threads'], 'thread')}, "
+            f"freed memory: {result['memory']}, engine: {', '.join(sorted({row['engine'] for row in result['rows']}))}; "
+            "ratios: how many times as long as ours"
+        ),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("cell", vertical="bottom")
+    columns = ("T,B,I,H", "step\nours", "torch\n.nn", "plain\nloop", "GEMM\nfloor", "ratio\n.nn", "ratio\nplain")
+    for column in (*columns, "forward\nours", "torch\n.nn", "ratio\n.nn", "peak MB\nours / .nn"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in result["rows"]:
+        train, forward = row["train"], row["forward"]
+        table.add_row(
+            row["cell"],
+            ",".join(map(str, row["shape"].values())),
+            *(f"{train['ms'][name]:.3g}" for name in ("ours", "torch_nn", "plain", "floor")),
+            *(f"{train['ratio'][name]:.2f}" for name in ("torch_nn", "plain")),
+            *(f"{forward['ms'][name]:.3g}" for name in ("ours", "torch_nn")),
+            f"{forward['ratio']['torch_nn']:.2f}",
+            " / ".join("-" if peak is None else f"{max(0, peak) / 1e6:.0f}" for peak in row["peak_bytes"].values()),
+        )
+    return table
+
+
+def bench_means(result: dict[str, Any]) -> Table:
+    """The geometric means over the shapes, and the least ratio."""
+    table = Table(title=Text("over the shapes: geometric mean, least"), title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("cell")
+    for column in ("step, torch.nn", "step, plain loop", "forward, torch.nn", "forward, plain loop"):
+        table.add_column(column, justify="right")
+    for row in result["means"]:
+        pairs = [row[mode][peer] for mode in ("train", "forward") for peer in ("torch_nn", "plain")]
+        table.add_row(row["cell"], *(f"{pair['geometric_mean']:.2f}, {pair['least']:.2f}" for pair in pairs))
+    return table
+
+
 def config_table(result: dict[str, Any]) -> Table:
     """The shipped configs."""
     table = Table("name", "what", title="seqtrain train NAME", title_style="bold")

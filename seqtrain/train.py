@@ -167,7 +167,7 @@ def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
     state.model.train()
     device = device_of(state.model)
     batch = batch.to(device)
-    masks = generator(plan.seed, "dropout", state.step, device=device)
+    masks = generator(plan.seed, "dropout", state.step, device=device) if state.model.stack.dropout else None
     outputs, hidden = state.model(batch.inputs, batch.lengths, None if batch.fresh else state.carried, masks)
     total, count = plan.task.loss(outputs, batch)
     loss = total / count

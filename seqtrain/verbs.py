@@ -1,6 +1,6 @@
 """What the verbs of the command line do, with plain arguments and results."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -14,7 +14,7 @@ from seqtrain.models import count_parameters
 from seqtrain.restore import evaluate_checkpoint
 from seqtrain.run import Outcome, run_name, train_run
 from seqtrain.run_dir import RunDir
-from seqtrain.runtime import prepare
+from seqtrain.runtime import keep_freed_memory, prepare
 from seqtrain.shipped import config_paths
 from seqtrain.tasks import Split
 
@@ -86,6 +86,35 @@ def _check_only_runs(runs: dict[str, list[Path]], *, trains: bool) -> None:
         faults.append("KEY=VALUE, --cells and --seeds say what to train; leave them out to compare run directories")
     if faults:
         raise ConfigError(faults)
+
+
+def time_cells(
+    cells: str | None, shapes: Sequence[str] | None, rounds: int, threads: int | None, *, keep_memory: bool, quiet: bool
+) -> dict[str, Any]:
+    """Time cells on shapes, all or those named."""
+    from seqtrain.bench import SHAPES, VARIANTS, bench
+
+    variants = list(VARIANTS) if cells is None else [cell.strip() for cell in cells.split(",")]
+    faults = [f"--cells {name}: {choose(name, VARIANTS)}" for name in variants if name not in VARIANTS]
+    sizes = list(SHAPES) if not shapes else [size for text in shapes for size in _shapes(text, faults)]
+    if faults:
+        raise ConfigError(faults)
+    prepare(threads)
+    kept = keep_memory and keep_freed_memory()
+    result = bench(list(dict.fromkeys(variants)), list(dict.fromkeys(sizes)), rounds, quiet=quiet)
+    return result | {"memory": "kept" if kept else "system"}
+
+
+def _shapes(text: str, faults: list[str]) -> Iterator[Any]:
+    """Shapes such as `100,32,128,128`, with spaces between if there are several."""
+    from seqtrain.bench import Shape
+
+    for part in text.split():
+        numbers = [int(number) if number.isdecimal() else 0 for number in part.split(",")]
+        if len(numbers) == len(Shape._fields) and min(numbers) > 0:
+            yield Shape(*numbers)
+        else:
+            faults.append(f"--shapes {part}: is no shape; write T,B,I,H as whole numbers above 0, e.g. 100,32,128,128")
 
 
 def validate(name: str, overrides: Sequence[str]) -> dict[str, Any]:

@@ -522,6 +522,39 @@ def test_validate_reports_faults_of_config_data_and_cell_at_once(seqtrain, tmp_p
     assert "there is no module nowhere" in result.err
 
 
+# --- bench ------------------------------------------------------------------------------------------------------
+
+
+def test_bench_times_each_cell_on_each_shape(seqtrain):
+    arguments = ("--cells", "lstm,gru-before", "--shapes", "3,2,4,5 2,2,1,3", "--rounds", 3)
+    result = seqtrain("bench", *arguments, "--json").json
+    shapes = [{"T": 3, "B": 2, "I": 4, "H": 5}, {"T": 2, "B": 2, "I": 1, "H": 3}]
+    assert [(row["cell"], row["shape"]) for row in result["rows"]] == [
+        (cell, shape) for cell in ("lstm", "gru-before") for shape in shapes
+    ]
+    for row in result["rows"]:
+        for mode in ("forward", "train"):
+            ms, ratio = row[mode]["ms"], row[mode]["ratio"]
+            assert all(low <= ms[name] <= high for name, (low, high) in row[mode]["middle_half_ms"].items())
+            assert ratio == {name: pytest.approx(ms[name] / ms["ours"]) for name in ("torch_nn", "plain", "floor")}
+    for cell, mean in zip(("lstm", "gru-before"), result["means"], strict=True):
+        ratios = [row["train"]["ratio"]["torch_nn"] for row in result["rows"] if row["cell"] == cell]
+        assert mean["train"]["torch_nn"] == {
+            "geometric_mean": pytest.approx((ratios[0] * ratios[1]) ** 0.5), "least": min(ratios)
+        }  # fmt: skip
+    table = seqtrain("bench", *arguments, "--keep-memory", "--threads", 1).out
+    assert "gru-before" in table
+    assert "1 thread" in table
+
+
+def test_bench_refuses_at_once_what_it_does_not_know(seqtrain):
+    refused = seqtrain("bench", "--cells", "lstm,gruu", "--shapes", "1,2,3", "--shapes", "1,2,3,0 1,x,1,1")
+    assert (refused.code, refused.out) == (2, "")
+    assert [line.split(":")[1].strip() for line in refused.err.splitlines()] == [
+        "--cells gruu", "--shapes 1,2,3", "--shapes 1,2,3,0", "--shapes 1,x,1,1",
+    ]  # fmt: skip
+
+
 # --- as a process -----------------------------------------------------------------------------------------------
 
 

@@ -31,10 +31,12 @@ ALLOWED = {
     "run": {"build", "checkpoint", "config", "errors", "models", "run_dir", "runtime", "signals", "tasks", "train"}
     | {"progress"},
     "restore": {"build", "checkpoint", "config", "errors", "models", "run", "run_dir", "runtime", "tasks", "train"},
+    "bench": {"cells", "progress", "recurrence", "runtime"},
     "compare": {"build", "config", "errors", "progress", "run", "run_dir", "runtime"},
     "catalogue": {"cells", "config", "errors", "shipped", "tasks"},
     "tables": {"progress", "strict_json"},
     "verbs": {
+        "bench",
         "build",
         "cells",
         "compare",

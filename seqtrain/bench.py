@@ -1,0 +1,173 @@
+"""How fast the cells are: ours beside the module of `torch.nn` of the same kind and the plain loop, in one process.
+
+Contestants take turns within a round, so that whatever else the machine does meets all of them alike; flush-to-zero
+and the number of threads are the process's and so the same for all.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seqtrain.cells import CELLS
+from seqtrain.progress import Progress
+from seqtrain.recurrence import choose_unroll, unroll
+from seqtrain.runtime import versions
+
+
+class Shape(NamedTuple):
+    """Steps, batch, input size, hidden size."""
+
+    T: int
+    B: int
+    I: int
+    H: int
+
+
+SHAPES = (
+    Shape(100, 32, 128, 128),
+    Shape(35, 20, 200, 200),
+    Shape(200, 64, 256, 256),
+    Shape(35, 20, 650, 650),
+    Shape(400, 50, 2, 128),
+    Shape(1000, 16, 64, 100),
+)
+
+VARIANTS: dict[str, tuple[str, dict[str, Any], Callable[[int, int], nn.Module]]] = {
+    "rnn": ("rnn", {}, nn.RNN),
+    "lstm": ("lstm", {}, nn.LSTM),
+    "peephole": ("peephole", {}, nn.LSTM),
+    "coupled": ("coupled", {}, nn.LSTM),
+    "gru": ("gru", {}, nn.GRU),
+    "gru-before": ("gru", {"reset": "before"}, nn.GRU),
+}
+"""What can be measured: the cell, its options, and its peer in `torch.nn`."""
+
+WARMUP = 2
+
+
+def bench(variants: Sequence[str], shapes: Sequence[Shape], rounds: int, *, quiet: bool = False) -> dict[str, Any]:
+    """Measure every variant on every shape.
+
+    Returns
+    -------
+    What `seqtrain bench --json` prints: a row for each variant and shape with the milliseconds of each contestant
+    (median, and the middle half of the rounds) in a forward pass without gradients and in a training step (forward
+    and backward, the inputs having gradients too), the ratios to ours, and the bytes that a training step needs at
+    its peak (Linux only, else null); and the geometric mean of the ratios over the shapes.
+    """
+    rows = []
+    with Progress(len(variants) * len(shapes), label="bench", unit="row", quiet=quiet) as progress:
+        for variant in variants:
+            for shape in shapes:
+                rows.append(_row(variant, shape, rounds))
+                progress.advance()
+    return {
+        "threads": torch.get_num_threads(),
+        "rounds": rounds,
+        "rows": rows,
+        "means": [_means(variant, rows) for variant in variants],
+        "versions": versions(),
+    }
+
+
+def _row(variant: str, shape: Shape, rounds: int) -> dict[str, Any]:
+    name, options, peer = VARIANTS[variant]
+    torch.manual_seed(0)
+    cell = CELLS[name](shape.I, shape.H, **options)
+    x = torch.randn(shape.T, shape.B, shape.I, requires_grad=True)
+    d_outputs = torch.randn(shape.T, shape.B, shape.H)
+    chosen = choose_unroll("auto", cell)
+    runs: dict[str, Callable[[], Tensor]] = {
+        "ours": lambda: chosen.unroll(cell, x)[0],
+        "torch_nn": _peer_run(peer(shape.I, shape.H), x),
+        "plain": lambda: unroll(cell, x)[0],
+    }
+    gemm = _gemm(shape, sum(part.numel() for name, part in cell.named_parameters() if name == "b"))
+    forward = _time({name: _without_gradients(run) for name, run in runs.items()} | {"floor": gemm}, rounds)
+    steps = {name: _training_step(run, d_outputs) for name, run in runs.items()}
+    train = _time(steps | {"floor": lambda: [gemm() for _ in range(3)]}, rounds)
+    return {
+        "cell": variant,
+        "shape": shape._asdict(),
+        "engine": chosen.name,
+        "forward": forward,
+        "train": train,
+        "peak_bytes": {name: peak_bytes(steps[name]) for name in ("ours", "torch_nn")},
+    }
+
+
+def _peer_run(module: nn.Module, x: Tensor) -> Callable[[], Tensor]:
+    return lambda: module(x)[0]
+
+
+def _gemm(shape: Shape, columns: int) -> Callable[[], Any]:
+    """One matrix product of torch with as many multiplications as a forward pass."""
+    left, right = torch.randn(shape.T * shape.B, shape.I + shape.H), torch.randn(shape.I + shape.H, columns)
+    out = torch.empty(shape.T * shape.B, columns)
+    return lambda: torch.mm(left, right, out=out)
+
+
+def _without_gradients(run: Callable[[], Tensor]) -> Callable[[], Any]:
+    return torch.no_grad()(run)
+
+
+def _training_step(run: Callable[[], Tensor], d_outputs: Tensor) -> Callable[[], Any]:
+    """Forward and backward. Gradients are added up rather than made anew, for all contestants alike."""
+    return lambda: run().backward(d_outputs)  # type: ignore[no-untyped-call]
+
+
+def _time(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
+    """Milliseconds of each, taking turns; and how many times as long as ours each took, from the medians."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(WARMUP + rounds):
+        for name, run in contestants.items():
+            started_at = time.perf_counter()
+            run()
+            if turn >= WARMUP:
+                seconds[name].append(time.perf_counter() - started_at)
+    medians = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
+    return {
+        "ms": medians,
+        "middle_half_ms": {name: _middle_half(times) for name, times in seconds.items()},
+        "ratio": {name: median / medians["ours"] for name, median in medians.items() if name != "ours"},
+    }
+
+
+def _middle_half(times: list[float]) -> list[float]:
+    if len(times) < 2:
+        return [1e3 * times[0]] * 2
+    first, _, third = statistics.quantiles(times, n=4)
+    return [1e3 * first, 1e3 * third]
+
+
+def _means(variant: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    mine = [row for row in rows if row["cell"] == variant]
+    means: dict[str, Any] = {"cell": variant}
+    for mode in ("forward", "train"):
+        for peer in ("torch_nn", "plain"):
+            ratios = [row[mode]["ratio"][peer] for row in mine]
+            mean = math.exp(statistics.fmean(map(math.log, ratios)))
+            means.setdefault(mode, {})[peer] = {"geometric_mean": mean, "least": min(ratios)}
+    return means
+
+
+def peak_bytes(run: Callable[[], Any]) -> int | None:
+    """The most memory that a call needs on top of what the process holds; None where the system does not tell."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+        before = _status("VmRSS")
+        run()
+        return _status("VmHWM") - before
+    except OSError:
+        return None
+
+
+def _status(field: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024

@@ -146,10 +146,11 @@ def definitions(result: dict[str, Any]) -> Text:
 
 def bench_table(result: dict[str, Any]) -> Table:
     """One row a cell and shape: milliseconds of a training step, and the ratios."""
+    engines = ", ".join(sorted({row["engine"] for row in result["rows"]}))
     table = Table(
         title=Text(
             f"milliseconds, medians of {result['rounds']} rounds, {counted(result['threads'], 'thread')}, "
-            f"freed memory: {result['memory']}, engine: {', '.join(sorted({row['engine'] for row in result['rows']}))}; "
+            f"freed memory: {result['memory']}, engine: {engines}; "
             "ratios: how many times as long as ours"
         ),
         title_justify="left",

@@ -1,11 +1,14 @@
 """How fast the cells are: ours beside the module of `torch.nn` of the same kind and the plain loop, in one process.
 
-Contestants take turns within a round, so that whatever else the machine does meets all of them alike; flush-to-zero
-and the number of threads are the process's and so the same for all.
+Contestants take turns within a round, each round beginning with another one, so that whatever else the machine does
+meets all of them alike; flush-to-zero and the number of threads are the process's and so the same for all.
 """
 
+import json
 import math
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +20,7 @@ from torch import Tensor, nn
 from seqtrain.cells import CELLS
 from seqtrain.progress import Progress
 from seqtrain.recurrence import choose_unroll, unroll
-from seqtrain.runtime import versions
+from seqtrain.runtime import prepare, versions
 
 
 class Shape(NamedTuple):
@@ -51,21 +54,31 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], Callable[[int, int], nn.Module]]]
 WARMUP = 2
 
 
-def bench(variants: Sequence[str], shapes: Sequence[Shape], rounds: int, *, quiet: bool = False) -> dict[str, Any]:
+def bench(
+    variants: Sequence[str], shapes: Sequence[Shape], rounds: int, *, memory: bool = False, quiet: bool = False
+) -> dict[str, Any]:
     """Measure every variant on every shape.
+
+    Parameters
+    ----------
+    memory : also measure the most memory that the first training step needs, each contestant in a process of its own.
 
     Returns
     -------
     What `seqtrain bench --json` prints: a row for each variant and shape with the milliseconds of each contestant
     (median, and the middle half of the rounds) in a forward pass without gradients and in a training step (forward
-    and backward, the inputs having gradients too), the ratios to ours, and the bytes that a training step needs at
-    its peak (Linux only, else null); and the geometric mean of the ratios over the shapes.
+    and backward, the inputs having gradients too), the ratios to ours, and, if asked for, the bytes that a training
+    step needs at its peak (Linux only, else null); and the geometric mean of the ratios over the shapes.
     """
     rows = []
     with Progress(len(variants) * len(shapes), label="bench", unit="row", quiet=quiet) as progress:
         for variant in variants:
             for shape in shapes:
                 rows.append(_row(variant, shape, rounds))
+                if memory:
+                    rows[-1]["peak_bytes"] = {
+                        name: peak_elsewhere(variant, shape, name) for name in ("ours", "torch_nn")
+                    }
                 progress.advance()
     return {
         "threads": torch.get_num_threads(),
@@ -77,37 +90,33 @@ def bench(variants: Sequence[str], shapes: Sequence[Shape], rounds: int, *, quie
 
 
 def _row(variant: str, shape: Shape, rounds: int) -> dict[str, Any]:
-    name, options, peer = VARIANTS[variant]
-    torch.manual_seed(0)
-    cell = CELLS[name](shape.I, shape.H, **options)
-    x = torch.randn(shape.T, shape.B, shape.I, requires_grad=True)
+    engine, runs = _contestants(variant, shape)
+    gemm = _gemm(variant, shape)
     d_outputs = torch.randn(shape.T, shape.B, shape.H)
-    chosen = choose_unroll("auto", cell)
-    runs: dict[str, Callable[[], Tensor]] = {
-        "ours": lambda: chosen.unroll(cell, x)[0],
-        "torch_nn": _peer_run(peer(shape.I, shape.H), x),
-        "plain": lambda: unroll(cell, x)[0],
-    }
-    gemm = _gemm(shape, sum(part.numel() for name, part in cell.named_parameters() if name == "b"))
     forward = _time({name: _without_gradients(run) for name, run in runs.items()} | {"floor": gemm}, rounds)
     steps = {name: _training_step(run, d_outputs) for name, run in runs.items()}
     train = _time(steps | {"floor": lambda: [gemm() for _ in range(3)]}, rounds)
-    return {
-        "cell": variant,
-        "shape": shape._asdict(),
-        "engine": chosen.name,
-        "forward": forward,
-        "train": train,
-        "peak_bytes": {name: peak_bytes(steps[name]) for name in ("ours", "torch_nn")},
+    return {"cell": variant, "shape": shape._asdict(), "engine": engine, "forward": forward, "train": train}
+
+
+def _contestants(variant: str, shape: Shape) -> tuple[str, dict[str, Callable[[], Tensor]]]:
+    """Which engine is ours, and the forward passes over one input."""
+    name, options, peer = VARIANTS[variant]
+    torch.manual_seed(0)
+    cell, module = CELLS[name](shape.I, shape.H, **options), peer(shape.I, shape.H)
+    x = torch.randn(shape.T, shape.B, shape.I, requires_grad=True)
+    chosen = choose_unroll("auto", cell)
+    return chosen.name, {
+        "ours": lambda: chosen.unroll(cell, x)[0],
+        "torch_nn": lambda: module(x)[0],
+        "plain": lambda: unroll(cell, x)[0],
     }
 
 
-def _peer_run(module: nn.Module, x: Tensor) -> Callable[[], Tensor]:
-    return lambda: module(x)[0]
-
-
-def _gemm(shape: Shape, columns: int) -> Callable[[], Any]:
+def _gemm(variant: str, shape: Shape) -> Callable[[], Any]:
     """One matrix product of torch with as many multiplications as a forward pass."""
+    name, options, _ = VARIANTS[variant]
+    columns = CELLS[name](1, shape.H, **options).state_dict()["w_h"].shape[0]
     left, right = torch.randn(shape.T * shape.B, shape.I + shape.H), torch.randn(shape.I + shape.H, columns)
     out = torch.empty(shape.T * shape.B, columns)
     return lambda: torch.mm(left, right, out=out)
@@ -125,10 +134,12 @@ def _training_step(run: Callable[[], Tensor], d_outputs: Tensor) -> Callable[[],
 def _time(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
     """Milliseconds of each, taking turns; and how many times as long as ours each took, from the medians."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    names = list(contestants)
     for turn in range(WARMUP + rounds):
-        for name, run in contestants.items():
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
             started_at = time.perf_counter()
-            run()
+            contestants[name]()
             if turn >= WARMUP:
                 seconds[name].append(time.perf_counter() - started_at)
     medians = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
@@ -157,6 +168,21 @@ def _means(variant: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return means
 
 
+def peak_elsewhere(variant: str, shape: Shape, contestant: str) -> int | None:
+    """The most memory that the first training step of a contestant needs, in a process of its own."""
+    task = json.dumps([variant, shape, contestant, torch.get_num_threads()])
+    ran = subprocess.run([sys.executable, "-m", __name__, task], capture_output=True, check=True, text=True)
+    peak: int | None = json.loads(ran.stdout)
+    return peak
+
+
+def _peak_here(variant: str, shape: Shape, contestant: str) -> int | None:
+    tiny = Shape(2, 2, 2, 2)  # loads whatever is loaded at the first use
+    _training_step(_contestants(variant, tiny)[1][contestant], torch.randn(tiny.T, tiny.B, tiny.H))()
+    d_outputs = torch.randn(shape.T, shape.B, shape.H)
+    return peak_bytes(_training_step(_contestants(variant, shape)[1][contestant], d_outputs))
+
+
 def peak_bytes(run: Callable[[], Any]) -> int | None:
     """The most memory that a call needs on top of what the process holds; None where the system does not tell."""
     try:
@@ -171,3 +197,9 @@ def peak_bytes(run: Callable[[], Any]) -> int | None:
 def _status(field: str) -> int:
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    variant, sizes, contestant, threads = json.loads(sys.argv[1])
+    prepare(threads)
+    print(json.dumps(_peak_here(variant, Shape(*sizes), contestant)))

@@ -130,6 +130,9 @@ def bench(
     ] = None,
     rounds: Annotated[int, typer.Option(min=3, help="How often each contestant has its turn.")] = 15,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default what PyTorch finds.")] = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Also measure the peak memory of a step, each in its own process (Linux).")
+    ] = False,
     keep_memory: Annotated[
         bool, typer.Option("--keep-memory", help="Keep freed memory in the process, for all, as training does.")
     ] = False,
@@ -139,7 +142,7 @@ def bench(
     """Time the cells: ours, the module of torch.nn of the same kind, and the plain loop, in turns."""
     from seqtrain import tables, verbs
 
-    result = verbs.time_cells(cells, shapes, rounds, threads, keep_memory=keep_memory, quiet=quiet)
+    result = verbs.time_cells(cells, shapes, rounds, threads, memory=memory, keep_memory=keep_memory, quiet=quiet)
     _print(result, json, tables.bench_table, tables.bench_means(result))
 
 

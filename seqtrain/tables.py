@@ -171,7 +171,8 @@ def bench_table(result: dict[str, Any]) -> Table:
             *(f"{train['ratio'][name]:.2f}" for name in ("torch_nn", "plain")),
             *(f"{forward['ms'][name]:.3g}" for name in ("ours", "torch_nn")),
             f"{forward['ratio']['torch_nn']:.2f}",
-            " / ".join("-" if peak is None else f"{max(0, peak) / 1e6:.0f}" for peak in row["peak_bytes"].values()),
+            " / ".join("-" if peak is None else f"{peak / 1e6:.0f}" for peak in row.get("peak_bytes", {}).values())
+            or "-",
         )
     return table
 

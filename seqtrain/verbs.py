@@ -89,7 +89,14 @@ def _check_only_runs(runs: dict[str, list[Path]], *, trains: bool) -> None:
 
 
 def time_cells(
-    cells: str | None, shapes: Sequence[str] | None, rounds: int, threads: int | None, *, keep_memory: bool, quiet: bool
+    cells: str | None,
+    shapes: Sequence[str] | None,
+    rounds: int,
+    threads: int | None,
+    *,
+    memory: bool,
+    keep_memory: bool,
+    quiet: bool,
 ) -> dict[str, Any]:
     """Time cells on shapes, all or those named."""
     from seqtrain.bench import SHAPES, VARIANTS, bench
@@ -101,7 +108,7 @@ def time_cells(
         raise ConfigError(faults)
     prepare(threads)
     kept = keep_memory and keep_freed_memory()
-    result = bench(list(dict.fromkeys(variants)), list(dict.fromkeys(sizes)), rounds, quiet=quiet)
+    result = bench(list(dict.fromkeys(variants)), list(dict.fromkeys(sizes)), rounds, memory=memory, quiet=quiet)
     return result | {"memory": "kept" if kept else "system"}
 
 

@@ -19,7 +19,7 @@ def test_contestants_take_turns_and_the_first_rounds_do_not_count(monkeypatch):
 
     monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
     found = bench._time({name: contestant(name) for name in slow}, rounds=5)
-    assert turns == ["ours", "other"] * (bench.WARMUP + 5)
+    assert turns == ["ours", "other", "other", "ours"] * 3 + ["ours", "other"]  # every other round begins with it
     assert found["ms"] == pytest.approx({"ours": 20, "other": 40})
     assert found["ratio"] == {"other": pytest.approx(2)}
     assert found["middle_half_ms"]["ours"] == pytest.approx([20, 20])
@@ -41,6 +41,14 @@ def test_every_contestant_computes_the_same():
             module.bias_ih_l0.copy_(cell.b)
             module.bias_hh_l0.zero_()
         torch.testing.assert_close(module(x)[0], unroll(cell, x)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(bench.peak_bytes(lambda: None) is None, reason="the system does not tell")
+def test_peak_memory_of_a_step_holds_what_backward_needs():
+    shape = bench.Shape(50, 40, 3, 200)
+    peak = bench.peak_elsewhere("lstm", shape, "ours")
+    activations = 4 * 50 * 40 * 200 * (4 + 1 + 1)  # gates, cell, hidden, in bytes
+    assert activations < peak < 4 * activations
 
 
 @pytest.mark.skipif(bench.peak_bytes(lambda: None) is None, reason="the system does not tell")

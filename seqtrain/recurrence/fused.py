@@ -154,8 +154,8 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None, *, out: Tensor | 
 
 def _gradient_of_weights(inputs: Tensor, d_outputs: Tensor) -> Tensor:
     """`d_outputs.T @ inputs`, `[N, O]` and `[N, I]` to `[O, I]`, computed the other way round, which is faster."""
-    out = inputs.new_empty(d_outputs.shape[1], inputs.shape[1])
-    _multiply(inputs.t(), d_outputs, None, torch.empty_like(out), turned=out)
+    out = empty(d_outputs.shape[1], inputs.shape[1])
+    _multiply(inputs.t(), d_outputs, None, empty(inputs.shape[1], d_outputs.shape[1]), turned=out)
     return out
 
 

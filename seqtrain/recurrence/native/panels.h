@@ -6,9 +6,9 @@
 #pragma once
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
+#include "scratch.h"
 #include "vector.h"
 
 namespace seqtrain {
@@ -102,7 +102,7 @@ public:
     Panels(std::int64_t depth, int columns, std::int64_t hidden)
         : depth_(depth), columns_(columns), hidden_(hidden), vectors_(parts_of(hidden, kLanes)),
           count_(parts_of(vectors_, std::max(1, kStripVectors / columns))),
-          data_(new float[depth * columns * vectors_ * kLanes]) {}
+          data_(depth * columns * vectors_ * kLanes) {}
 
     // Take over a matrix, at most as deep as there is room.
     void pack(const Matrix& matrix, std::int64_t depth, int threads) {
@@ -179,7 +179,7 @@ private:
     std::int64_t hidden_;
     std::int64_t vectors_;  // of hidden units
     std::int64_t count_;
-    std::unique_ptr<float[]> data_;
+    Scratch data_;
 };
 
 }  // namespace seqtrain

@@ -1,0 +1,52 @@
+// Memory that a thread keeps for its next call: writing to fresh pages costs more than packing a matrix does.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+namespace seqtrain {
+
+constexpr std::size_t kKeptBlocks = 8;
+
+struct Block {
+    std::unique_ptr<float[]> data;
+    std::size_t size;
+};
+
+inline std::vector<Block>& kept_blocks() {
+    thread_local std::vector<Block> blocks;
+    return blocks;
+}
+
+// A block of at least `size` floats, at most twice as many if it was kept.
+class Scratch {
+public:
+    explicit Scratch(std::size_t size) {
+        std::vector<Block>& kept = kept_blocks();
+        kept.reserve(kKeptBlocks);
+        for (std::size_t n = 0; n < kept.size(); ++n)
+            if (size <= kept[n].size && kept[n].size <= 2 * size) {
+                block_ = std::move(kept[n]);
+                kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(n));
+                return;
+            }
+        block_ = {std::unique_ptr<float[]>(new float[size]), size};
+    }
+
+    ~Scratch() {
+        std::vector<Block>& kept = kept_blocks();
+        if (!block_.data) return;  // moved from
+        if (kept.size() == kKeptBlocks) kept.erase(kept.begin());
+        kept.push_back(std::move(block_));
+    }
+
+    Scratch(Scratch&&) = default;
+
+    float* get() const { return block_.data.get(); }
+
+private:
+    Block block_;
+};
+
+}  // namespace seqtrain

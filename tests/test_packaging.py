@@ -1,13 +1,18 @@
 """What an installation carries, and that it works away from the checkout."""
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import seqtrain
 from seqtrain import shipped
+from seqtrain.recurrence.native import VARIANTS
 from seqtrain.tasks.story_corpus import write_corpus
 
 CHECKOUT = Path(__file__).parents[1]
@@ -50,3 +55,13 @@ def test_a_plain_install_finds_configs_and_text_from_anywhere(tmp_path):
     )
     assert ran.returncode == 0, ran.stderr
     assert (target / "seqtrain" / "py.typed").exists()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no compiler")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_engine_is_compiled_where_there_is_a_compiler(variant):
+    """The installation goes on without the engine if it cannot be compiled: somebody has to notice."""
+    if platform.machine() in ("x86_64", "AMD64") or variant == "portable":
+        newest = max(path.stat().st_mtime for path in (CHECKOUT / "seqtrain/recurrence/native").iterdir())
+        (compiled,) = (CHECKOUT / "seqtrain/recurrence").glob(f"engine_{variant}*")
+        assert compiled.stat().st_mtime >= newest, "older than its source: pip install -e ."

@@ -432,8 +432,7 @@ extern "C" int seqtrain_product(std::int64_t rows, std::int64_t depth, std::int6
                                 std::int32_t threads) {
     using namespace seqtrain;
     try {
-        Product{rows, depth, columns, *a, *b, bias, c, threads}.run();
-        if (turned) transpose(c, rows, columns, turned, threads);
+        Product{rows, depth, columns, *a, *b, bias, c, turned, threads}.run();
         return 0;
     } catch (const std::bad_alloc&) {
         return 1;

@@ -25,6 +25,8 @@ struct PartialProduct {
     const float* bias;
     float* c;
     const std::int64_t columns, stride;  // of c: those that b has, and from one row to the next
+    float* turned;                       // if this is the last part of a product whose transpose is wanted
+    const std::int64_t turned_stride;
 
     void run(std::int64_t begin, std::int64_t end, ProductMemory& memory) const {
         const float* rows[kTileRows];
@@ -68,33 +70,29 @@ private:
         float* to = c + first * stride + unit;
         const float* base = from ? to : bias ? bias + unit : nullptr;
         const std::int64_t base_stride = from ? stride : 0;
-        if (unit + width <= columns) {
+        const bool whole = unit + width <= columns;  // else the last vector is wider than c
+        if (whole && !turned) {
             b.multiply(panel, rows, count, step, to, stride, base, base_stride);
             return;
         }
-        b.multiply(panel, rows, count, step, sums, width);  // the last vector is wider than c
-        for (int r = 0; r < count; ++r, to += stride)
-            for (std::int64_t k = 0; k < columns - unit; ++k)
-                to[k] = sums[r * width + k] + (base ? base[r * base_stride + k] : 0.0f);
+        b.multiply(panel, rows, count, step, sums, width, whole ? base : nullptr, base_stride);
+        const std::int64_t row_step = turned ? 1 : stride, column_step = turned ? turned_stride : 1;
+        if (turned) to = turned + unit * turned_stride + first;
+        for (std::int64_t k = 0; k < std::min(width, columns - unit); ++k)
+            for (int r = 0; r < count; ++r)
+                to[r * row_step + k * column_step] =
+                    sums[r * width + k] + (base && !whole ? base[r * base_stride + k] : 0.0f);
     }
 };
 
-// to [columns, rows] = from [rows, columns], in squares whose lines all stay near.
-inline void transpose(const float* from, std::int64_t rows, std::int64_t columns, float* to, int threads) {
-    constexpr std::int64_t side = 16;
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (std::int64_t left = 0; left < columns; left += side)
-        for (std::int64_t top = 0; top < rows; top += side)
-            for (std::int64_t c = left; c < std::min(columns, left + side); ++c)
-                for (std::int64_t r = top; r < std::min(rows, top + side); ++r) to[c * rows + r] = from[r * columns + c];
-}
-
-// c [rows, columns] = a b (+ bias).
+// c [rows, columns] = a b (+ bias); or, where `turned` is given, that [columns, rows] is its transpose, and c, which is
+// then needed if the depth is more than `kPackedDepth`, is room for sums.
 struct Product {
     std::int64_t rows, depth, columns;
     const Matrix a, b;
     const float* bias;
     float* c;
+    float* turned;
     int threads;
 
     void run() const { depth > rows ? split_columns() : split_rows(); }
@@ -102,13 +100,20 @@ struct Product {
 private:
     std::int64_t packed_depth() const { return std::min(kPackedDepth, depth); }
 
+    // The part of the product from a depth on, for the columns [first, first + count).
+    PartialProduct partial(const Panels& panels, std::int64_t from, std::int64_t first, std::int64_t count) const {
+        const bool last = from + kPackedDepth >= depth;
+        return {a, panels, from, bias ? bias + first : nullptr, c + first, count, columns,
+                turned && last ? turned + first * rows : nullptr, rows};
+    }
+
     // Threads share b and have rows of their own.
     void split_rows() const {
         Panels panels(packed_depth(), 1, columns);
         std::vector<ProductMemory> memory(threads);
         for (std::int64_t from = 0; from < depth; from += kPackedDepth) {
             panels.pack({b.at(from, 0), b.row_step, b.column_step}, std::min(kPackedDepth, depth - from), threads);
-            const PartialProduct product{a, panels, from, bias, c, columns, columns};
+            const PartialProduct product = partial(panels, from, 0, columns);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
             for (int n = 0; n < threads; ++n) {
                 const FlushToZero guard;
@@ -132,9 +137,7 @@ private:
             const std::int64_t first = begin(n);
             for (std::int64_t from = 0; from < depth; from += kPackedDepth) {
                 panels[n].pack({b.at(from, first), b.row_step, b.column_step}, std::min(kPackedDepth, depth - from), 1);
-                const PartialProduct product{a, panels[n], from, bias ? bias + first : nullptr, c + first,
-                                             begin(n + 1) - first, columns};
-                product.run(0, rows, memory[n]);
+                partial(panels[n], from, first, begin(n + 1) - first).run(0, rows, memory[n]);
             }
         }
     }

@@ -9,13 +9,13 @@ namespace seqtrain {
 
 constexpr std::size_t kKeptBlocks = 8;
 
-struct Block {
+struct KeptBlock {
     std::unique_ptr<float[]> data;
     std::size_t size;
 };
 
-inline std::vector<Block>& kept_blocks() {
-    thread_local std::vector<Block> blocks;
+inline std::vector<KeptBlock>& kept_blocks() {
+    thread_local std::vector<KeptBlock> blocks;
     return blocks;
 }
 
@@ -23,7 +23,7 @@ inline std::vector<Block>& kept_blocks() {
 class Scratch {
 public:
     explicit Scratch(std::size_t size) {
-        std::vector<Block>& kept = kept_blocks();
+        std::vector<KeptBlock>& kept = kept_blocks();
         kept.reserve(kKeptBlocks);
         for (std::size_t n = 0; n < kept.size(); ++n)
             if (size <= kept[n].size && kept[n].size <= 2 * size) {
@@ -35,7 +35,7 @@ public:
     }
 
     ~Scratch() {
-        std::vector<Block>& kept = kept_blocks();
+        std::vector<KeptBlock>& kept = kept_blocks();
         if (!block_.data) return;  // moved from
         if (kept.size() == kKeptBlocks) kept.erase(kept.begin());
         kept.push_back(std::move(block_));
@@ -46,7 +46,7 @@ public:
     float* get() const { return block_.data.get(); }
 
 private:
-    Block block_;
+    KeptBlock block_;
 };
 
 }  // namespace seqtrain

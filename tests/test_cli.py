@@ -586,29 +586,36 @@ def test_a_signal_saves_and_exits_by_its_number(tmp_path, number, code):
     assert (run / "last.pt").exists()
 
 
+SLOW_STEP = """
+import sys, time
+import seqtrain.train
+from seqtrain.__main__ import main
+
+def step(state, plan, batch):
+    print("ready", flush=True)
+    while not plan.stop_requested():
+        time.sleep(0.01)
+    print("noted", flush=True)
+    time.sleep(60)
+
+seqtrain.train.train_step = step
+main()
+"""
+
+
 def test_a_second_signal_stops_at_once_without_a_traceback(tmp_path):
-    slow = (
-        "import time, seqtrain.train as t; t.train_step = lambda *_: time.sleep(60);"
-        "from seqtrain.__main__ import main; main()"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", slow, "train", "quickstart", *SMALL_SETS, "--out", "run"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-    )  # fmt: skip
-    try:
-        for _ in range(600):
-            if (tmp_path / "run/metrics.jsonl").exists():
-                break
-            time.sleep(0.1)
-        time.sleep(1)
-        child.send_signal(signal.SIGINT)
-        time.sleep(0.5)
-        child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=20)
-    finally:
-        child.kill()
-    assert child.returncode == 130
-    assert "Traceback" not in err
+    command = [sys.executable, "-c", SLOW_STEP, "train", "quickstart", *SMALL_SETS, "--out", "run", "--quiet"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as child:  # fmt: skip
+        try:
+            for word in ("ready", "noted"):
+                assert child.stdout.readline() == f"{word}\n"
+                child.send_signal(signal.SIGINT)
+            assert child.wait(timeout=50) == 130
+            assert "Traceback" not in child.stderr.read()
+        finally:
+            child.kill()
 
 
 def test_help_and_usage(seqtrain):

@@ -1,11 +1,12 @@
 """How fast the cells are: ours beside the module of `torch.nn` of the same kind and the plain loop, in one process.
 
-Contestants take turns within a round, each round beginning with another one, so that whatever else the machine does
+Contestants take turns within a round, each round in another order, so that whatever else the machine does
 meets all of them alike; flush-to-zero and the number of threads are the process's and so the same for all.
 """
 
 import json
 import math
+import random
 import statistics
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from seqtrain.cells import CELLS
 from seqtrain.progress import Progress
 from seqtrain.recurrence import choose_unroll, unroll
-from seqtrain.runtime import prepare, versions
+from seqtrain.runtime import keep_freed_memory, prepare, versions
 
 
 class Shape(NamedTuple):
@@ -55,12 +56,19 @@ WARMUP = 2
 
 
 def bench(
-    variants: Sequence[str], shapes: Sequence[Shape], rounds: int, *, memory: bool = False, quiet: bool = False
+    variants: Sequence[str],
+    shapes: Sequence[Shape],
+    rounds: int,
+    *,
+    keep_memory: bool = False,
+    memory: bool = False,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Measure every variant on every shape.
 
     Parameters
     ----------
+    keep_memory : keep freed memory in the process, for all contestants (see `keep_freed_memory`).
     memory : also measure the most memory that the first training step needs, each contestant in a process of its own.
 
     Returns
@@ -70,6 +78,7 @@ def bench(
     and backward, the inputs having gradients too), the ratios to ours, and, if asked for, the bytes that a training
     step needs at its peak (Linux only, else null); and the geometric mean of the ratios over the shapes.
     """
+    kept = keep_memory and keep_freed_memory()
     rows = []
     with Progress(len(variants) * len(shapes), label="bench", unit="row", quiet=quiet) as progress:
         for variant in variants:
@@ -77,12 +86,13 @@ def bench(
                 rows.append(_row(variant, shape, rounds))
                 if memory:
                     rows[-1]["peak_bytes"] = {
-                        name: peak_elsewhere(variant, shape, name) for name in ("ours", "torch_nn")
+                        name: peak_elsewhere(variant, shape, name, kept) for name in ("ours", "torch_nn")
                     }
                 progress.advance()
     return {
         "threads": torch.get_num_threads(),
         "rounds": rounds,
+        "memory": "kept" if kept else "system",
         "rows": rows,
         "means": [_means(variant, rows) for variant in variants],
         "versions": versions(),
@@ -134,10 +144,10 @@ def _training_step(run: Callable[[], Tensor], d_outputs: Tensor) -> Callable[[],
 def _time(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
     """Milliseconds of each, taking turns; and how many times as long as ours each took, from the medians."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    names = list(contestants)
+    names, shuffler = list(contestants), random.Random(0)
     for turn in range(WARMUP + rounds):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
+        shuffler.shuffle(names)
+        for name in names:
             started_at = time.perf_counter()
             contestants[name]()
             if turn >= WARMUP:
@@ -168,9 +178,9 @@ def _means(variant: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return means
 
 
-def peak_elsewhere(variant: str, shape: Shape, contestant: str) -> int | None:
+def peak_elsewhere(variant: str, shape: Shape, contestant: str, keep_memory: bool = False) -> int | None:
     """The most memory that the first training step of a contestant needs, in a process of its own."""
-    task = json.dumps([variant, shape, contestant, torch.get_num_threads()])
+    task = json.dumps([variant, shape, contestant, torch.get_num_threads(), keep_memory])
     ran = subprocess.run([sys.executable, "-m", __name__, task], capture_output=True, check=True, text=True)
     peak: int | None = json.loads(ran.stdout)
     return peak
@@ -200,6 +210,8 @@ def _status(field: str) -> int:
 
 
 if __name__ == "__main__":
-    variant, sizes, contestant, threads = json.loads(sys.argv[1])
+    variant, sizes, contestant, threads, keep_memory = json.loads(sys.argv[1])
     prepare(threads)
+    if keep_memory:
+        keep_freed_memory()
     print(json.dumps(_peak_here(variant, Shape(*sizes), contestant)))

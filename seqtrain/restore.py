@@ -37,7 +37,9 @@ def load_model(run_or_checkpoint: str | Path) -> SequenceModel:
     path = checkpoint_path(Path(run_or_checkpoint))
     content = load_checkpoint(path)
     try:
-        config = Config.model_validate(content["config"] | {"device": "cpu", "engine": "auto"})
+        engine = content["config"].get("engine", "auto")
+        here = {"device": "cpu", "engine": "auto" if engine == "fused" else engine}
+        config = Config.model_validate(content["config"] | here)
         spec = Spec(*content["spec"])
     except ValueError as error:
         raise CheckpointError(f"{path}: its config cannot be read ({error})") from None
@@ -96,6 +98,7 @@ def evaluate_checkpoint(run_or_checkpoint: Path, split: Split, overrides: Sequen
         "metric": task.metric._asdict(),
         **figures,
         "data": task.facts(split),
+        "engine": restored.model.stack.loop.name,
         "baseline": task.baseline(split),
         "solved": task.solved(figures) if task.solvable else None,
     }

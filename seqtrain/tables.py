@@ -58,7 +58,8 @@ def run_table(summary: dict[str, Any]) -> Table:
 def eval_table(result: dict[str, Any]) -> Table:
     """What a person wants to know of an evaluation."""
     fixed = {
-        "checkpoint", "step", "task", "variant", "changed", "cell", "split", "metric", "data", "baseline", "solved",
+        "checkpoint", "step", "task", "variant", "changed", "cell", "split", "metric", "data", "engine",
+        "baseline", "solved",
     }  # fmt: skip
     changed = ", ".join(f"{key}={value}" for key, value in result["changed"].items())
     rows = [

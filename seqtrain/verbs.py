@@ -14,7 +14,7 @@ from seqtrain.models import count_parameters
 from seqtrain.restore import evaluate_checkpoint
 from seqtrain.run import Outcome, run_name, train_run
 from seqtrain.run_dir import RunDir
-from seqtrain.runtime import keep_freed_memory, prepare
+from seqtrain.runtime import prepare
 from seqtrain.shipped import config_paths
 from seqtrain.tasks import Split
 
@@ -107,9 +107,14 @@ def time_cells(
     if faults:
         raise ConfigError(faults)
     prepare(threads)
-    kept = keep_memory and keep_freed_memory()
-    result = bench(list(dict.fromkeys(variants)), list(dict.fromkeys(sizes)), rounds, memory=memory, quiet=quiet)
-    return result | {"memory": "kept" if kept else "system"}
+    return bench(
+        list(dict.fromkeys(variants)),
+        list(dict.fromkeys(sizes)),
+        rounds,
+        keep_memory=keep_memory,
+        memory=memory,
+        quiet=quiet,
+    )
 
 
 def _shapes(text: str, faults: list[str]) -> Iterator[Any]:

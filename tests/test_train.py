@@ -414,8 +414,8 @@ def test_without_the_compiled_engine_auto_goes_on_and_says_so_once(monkeypatch, 
     monkeypatch.setenv("SEQTRAIN_NATIVE", "abacus")
     outcome = train_run(small("quickstart", "model.depth=2"), Path("run"))
     assert outcome.summary["engine"] == "reference"
-    assert capsys.readouterr().err.count("the compiled engine for abacus is missing") == 1
-    with pytest.raises(ConfigError, match="engine is 'fused', but the compiled engine for abacus is missing"):
+    assert capsys.readouterr().err.count("there is no engine 'abacus'") == 1
+    with pytest.raises(ConfigError, match="engine is 'fused', but there is no engine 'abacus'"):
         run(small("quickstart", "engine=fused"), "other")
     assert not Path("other").exists()
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from seqtrain.cells import Cell
@@ -27,6 +28,12 @@ class Chosen(NamedTuple):
     missing: str | None
 
 
+def unroll_fastest(cell: Cell, x: Tensor, state: Any = None, **options: Any) -> tuple[Tensor, Any]:
+    """The fused loop as long as it serves; the plain one for a model that has since been moved or converted."""
+    served = why_not_fused(cell) is None and x.dtype == torch.float32 and x.device.type == "cpu"
+    return (unroll_fused if served else unroll)(cell, x, state, **options)
+
+
 def choose_unroll(engine: Engine, cell: Cell) -> Chosen:
     """The loop that `engine` asks for: `auto` is the fused one wherever it serves.
 
@@ -36,7 +43,7 @@ def choose_unroll(engine: Engine, cell: Cell) -> Chosen:
     """
     why_not = why_not_fused(cell)
     if engine != "reference" and why_not is None:
-        return Chosen(f"fused-{variant()}", unroll_fused, None)
+        return Chosen(f"fused-{variant()}", unroll_fused if engine == "fused" else unroll_fastest, None)
     if engine == "fused":
         raise ValueError(why_not)
     missing = library() if engine == "auto" and is_built_in(cell) else None

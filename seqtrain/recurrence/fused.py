@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from seqtrain.cells import Cell, CoupledCell, GRUCell, LSTMCell, PeepholeCell, RNNCell
+from seqtrain.cells.base import GateCell
 from seqtrain.recurrence.memory import empty
 from seqtrain.recurrence.native import library
+from seqtrain.recurrence.unroll import unroll
 
 KERNELS = ("lstm", "peephole", "coupled", "coupled_peepholes", "gru_after", "gru_before", "rnn_tanh", "rnn_relu")
 """In the order of `kRuns` in native/engine.cpp."""
@@ -42,8 +43,9 @@ class _Plan(NamedTuple):
 
 
 def is_built_in(cell: Cell) -> bool:
-    """Whether the engine has a kernel for the cell; a class derived from a built-in one may do something else."""
-    return type(cell) in (LSTMCell, PeepholeCell, CoupledCell, GRUCell, RNNCell)
+    """Whether the engine has a kernel for the cell; one derived from a built-in cell may do something else."""
+    own = {"step", "project", "initial_state"} & vars(cell).keys()
+    return type(cell) in (LSTMCell, PeepholeCell, CoupledCell, GRUCell, RNNCell) and not own
 
 
 def why_not_fused(cell: Cell) -> str | None:
@@ -69,23 +71,24 @@ def unroll_fused(
 ) -> tuple[Tensor, Any]:
     """Run a cell over a batch of sequences: `unroll` for what `why_not_fused` has no word against.
 
-    Gradients of gradients are not supported.
+    Gradients of gradients raise a RuntimeError; forward-mode derivatives are not seen.
 
     Raises
     ------
     ValueError : the engine does not serve the cell, or a tensor has another shape, type or place than it needs.
     """
+    if 0 in x.shape:
+        return unroll(cell, x, state, lengths=lengths, reverse=reverse)
     T, B = x.shape[:2]
     starts_at_zero = state is None and not cell.learn_initial_state
     state = cell.initial_state(B) if state is None else state
     _check(cell, x, state, lengths)
     if lengths is not None:
-        lengths = lengths.to(torch.int64).contiguous()
-        inside = torch.arange(T)[:, None, None] < lengths[:, None]  # [T, B, 1]
+        lengths = lengths.to(torch.int64, copy=True).contiguous()  # backward needs what they are now
+        inside = torch.arange(T, device="cpu")[:, None, None] < lengths[:, None]  # [T, B, 1]
         x = x.where(inside, 0.0)  # a NaN in the padding would reach the gradient of w_x through a product with zero
     plan = _Plan(_kernel_of(cell), lengths, reverse, starts_at_zero)
-    vectors = cell.p if hasattr(cell, "p") else getattr(cell, "b_hn", None)
-    tensors = (x, cell.w_x, cell.w_h, cell.b, vectors, *state)
+    tensors = (x.resolve_neg(), cell.w_x, cell.w_h, cell.b, _vectors_of(cell), *state)
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
         outputs, *last = _Unroll.apply(plan, *tensors)  # type: ignore[no-untyped-call]
     else:
@@ -93,20 +96,37 @@ def unroll_fused(
     return outputs, type(state)(*last)
 
 
+def _vectors_of(cell: Cell) -> Any:
+    """The parameters that act unit by unit, or None: peepholes, or b_hn of a GRU."""
+    vectors: Any = cell.p if hasattr(cell, "p") else getattr(cell, "b_hn", None)
+    return vectors
+
+
 def _check(cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> None:
     """What the engine is handed are bare addresses: nothing may be otherwise than it believes."""
     if (reason := why_not_fused(cell)) is not None:
         raise ValueError(reason)
-    T, B = x.shape[:2]
-    wanted = {"x": (x, (T, B, cell.input_size))}
-    wanted |= {name: (part, (B, cell.hidden_size)) for name, part in state._asdict().items()}
+    assert isinstance(cell, GateCell)
+    (T, B), H, rows = x.shape[:2], cell.hidden_size, len(cell.gates) * cell.hidden_size
+    if getattr(state, "_fields", None) != cell.state_type._fields:
+        raise ValueError(
+            f"state is a {type(state).__name__}; a {type(cell).__name__} needs a {cell.state_type.__name__}"
+        )
+    wanted = {"x": (x, (T, B, cell.input_size)), "w_x": (cell.w_x, (rows, cell.input_size))}
+    wanted |= {"w_h": (cell.w_h, (rows, H)), "b": (cell.b, (rows,))}
+    wanted |= {name: (part, (B, H)) for name, part in state._asdict().items()}
+    if (vectors := _vectors_of(cell)) is not None:
+        wanted["p or b_hn"] = (vectors, {"peephole": (3, H), "gru_after": (H,)}.get(_kernel_of(cell), (2, H)))
     for name, (tensor, shape) in wanted.items():
         if tensor.shape != shape or tensor.dtype != torch.float32 or tensor.device.type != "cpu":
             raise ValueError(
                 f"{name} is {tensor.dtype} {list(tensor.shape)} on {tensor.device}; the engine needs torch.float32 "
                 f"{list(shape)} on cpu"
             )
-    if lengths is not None and (lengths.shape != (B,) or bool(((lengths < 0) | (lengths > T)).any())):
+    if lengths is None:
+        return
+    whole = not lengths.is_floating_point() and lengths.device.type == "cpu"
+    if not whole or lengths.shape != (B,) or bool(((lengths < 0) | (lengths > T)).any()):
         raise ValueError(f"lengths must be {B} whole numbers from 0 to {T}; got {lengths.tolist()}")
 
 
@@ -189,7 +209,7 @@ def _forward(
 ) -> tuple[Tensor, list[Tensor], _Kept]:
     """Outputs, last state and what backward needs."""
     T, B, H = *x.shape[:2], w_h.shape[1]
-    x = x.reshape(T * B, -1)
+    x = x.reshape(T * B, x.shape[-1])
     gates = empty(T, B, len(b))
     _product(x, w_x.t(), b.contiguous(), out=gates)
     outputs = gates if plan.kernel.startswith("rnn") else empty(T, B, H)
@@ -241,10 +261,11 @@ class _Unroll(torch.autograd.Function):
         return outputs, *last
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor | None, *d_last: Tensor | None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # as with create_graph=True
+            raise RuntimeError("the fused engine has no gradients of gradients; use the plain loop, engine: reference")
         plan: _Plan = ctx.plan
-        outputs, x, gates, cells, aside, w_x, w_h, vectors, *state = ctx.saved_tensors
+        outputs, x, gates, cells, aside, w_x, w_h, vectors, *state = map(_as_saved, ctx.saved_tensors)
         H = w_h.shape[1]
         blocks = 4 if plan.kernel == "gru_after" else w_h.shape[0] // H
         d_gates = empty(*outputs.shape[:2], blocks * H)
@@ -296,6 +317,15 @@ class _Unroll(torch.autograd.Function):
         if needs_h:
             d_state[0].addmm_(_at_first_step(plan, d_hidden), w_h[: d_hidden.shape[-1]])
         return None, dx, dw_x, dw_h, db, d_vectors, *d_state
+
+
+def _as_saved(tensor: Any) -> Any:
+    """What forward saved; a hook of the user's may have packed it otherwise."""
+    if tensor is None:
+        return None
+    if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+        raise RuntimeError(f"a saved tensor came back as {tensor.dtype} on {tensor.device}; it was float32 on cpu")
+    return tensor.contiguous()
 
 
 def _copy_or_zeros(d: Tensor | None, like: Tensor) -> Tensor:

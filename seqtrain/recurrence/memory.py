@@ -2,13 +2,15 @@
 
 A training step asks for the same few arrays of tens of megabytes each time. From the system they come as fresh pages,
 and touching a fresh page costs more than the arithmetic on it: here a freed array waits for the next step. What is held
-is never more than what was once in use at the same time.
+is never more than the arrays that were once in use at the same time.
 """
 
 import ctypes
 import math
 import mmap
+import threading
 import weakref
+from collections import deque
 
 import torch
 from torch import Tensor
@@ -21,25 +23,30 @@ class _Pool:
     """Blocks of memory, and how many bytes of them are in use."""
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.returned: deque[mmap.mmap] = deque()  # by finalizers, which may come at any moment, also amid `take`
         self.free: list[mmap.mmap] = []  # the last one freed at the end
         self.used = self.peak = 0
 
     def take(self, size: int) -> mmap.mmap:
         """A block of at least `size` bytes, at most twice as large."""
-        fitting = [block for block in self.free if size <= len(block) <= 2 * size]
-        if fitting:
-            block = min(reversed(fitting), key=len)
-            self.free.remove(block)
-        else:
-            block = self._fresh(size)
-        self.used += len(block)
-        self.peak = max(self.peak, self.used)
-        return block
+        with self.lock:
+            while self.returned:
+                self.free.append(self.returned.popleft())
+                self.used -= len(self.free[-1])
+            fitting = [block for block in self.free if size <= len(block) <= 2 * size]
+            if fitting:
+                block = min(reversed(fitting), key=len)
+                self.free.remove(block)
+            else:
+                block = self._fresh(size)
+            self.used += len(block)
+            self.peak = max(self.peak, self.used)
+            return block
 
     def give_back(self, block: mmap.mmap) -> None:
         """The block is not used any more. Called when its tensor dies, on whatever thread that is."""
-        self.used -= len(block)
-        self.free.append(block)
+        self.returned.append(block)
 
     def _fresh(self, size: int) -> mmap.mmap:
         while self.free and self.used + sum(map(len, self.free)) + size > max(self.peak, self.used + size):
@@ -62,4 +69,6 @@ def empty(*shape: int) -> Tensor:
     block = _pool.take(size)
     owner = (ctypes.c_char * len(block)).from_buffer(block)  # lives as long as a tensor uses its memory
     weakref.finalize(owner, _pool.give_back, block).atexit = False
-    return torch.frombuffer(owner, dtype=torch.float32, count=count).view(shape)
+    flat = torch.frombuffer(owner, dtype=torch.float32, count=count)
+    array = torch.empty(0, dtype=torch.float32, device="cpu")
+    return array.set_(flat.untyped_storage(), 0, shape, torch.empty(shape, device="meta").stride())  # no view of flat

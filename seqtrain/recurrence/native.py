@@ -12,6 +12,10 @@ VARIANTS = ("avx512", "avx2", "portable")
 """One source, compiled for three kinds of processor; an installation builds those that its compiler can."""
 
 
+INTERFACE = 1
+"""Raised with `seqtrain_interface` in native/engine.cpp whenever the arguments of its functions change."""
+
+
 def variant() -> str:
     """The variant for this processor, or the one that the environment variable `SEQTRAIN_NATIVE` names."""
     capability = torch.backends.cpu.get_cpu_capability().lower()
@@ -25,11 +29,17 @@ def library() -> ctypes.CDLL | str:
 
 @cache
 def _load(variant: str) -> ctypes.CDLL | str:
+    if variant not in VARIANTS:
+        return f"there is no engine {variant!r}; SEQTRAIN_NATIVE may be {', '.join(VARIANTS)}"
     paths = [Path(__file__).with_name(f"engine_{variant}{suffix}") for suffix in EXTENSION_SUFFIXES]
     found = [path for path in paths if path.exists()]
     if not found:
         return f"the compiled engine for {variant} is missing; install seqtrain where there is a C++ compiler"
     try:
-        return ctypes.CDLL(str(found[0]))
-    except OSError as error:
+        engine = ctypes.CDLL(str(found[0]))
+        version = engine.seqtrain_interface()
+    except (OSError, AttributeError) as error:
         return f"the compiled engine cannot be loaded ({error}); install seqtrain anew on this machine"
+    if version != INTERFACE:
+        return "the compiled engine is of another version of seqtrain; install seqtrain anew"
+    return engine

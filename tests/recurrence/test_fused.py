@@ -2,14 +2,16 @@
 
 import copy
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seqtrain.cells import CoupledCell, GRUCell, LSTMCell, LSTMState, PeepholeCell, RNNCell
-from seqtrain.recurrence import choose_unroll, memory, native, unroll
+from seqtrain.cells import CoupledCell, GRUCell, HiddenState, LSTMCell, LSTMState, PeepholeCell, RNNCell
+from seqtrain.recurrence import choose_unroll, fused, memory, native, unroll
 from seqtrain.recurrence.fused import KERNELS, unroll_fused, why_not_fused
 from seqtrain.recurrence.native import VARIANTS, library
 
@@ -278,8 +280,8 @@ def test_says_what_it_does_not_serve(monkeypatch):
     assert "float64" in why_not_fused(LSTMCell(2, 3).double())
     assert "meta" in why_not_fused(LSTMCell(2, 3).to("meta"))
     monkeypatch.setenv("SEQTRAIN_NATIVE", "abacus")
-    assert "engine for abacus is missing" in library()
-    assert "engine for abacus is missing" in why_not_fused(LSTMCell(2, 3))
+    assert "there is no engine 'abacus'; SEQTRAIN_NATIVE may be avx512, avx2, portable" in library()
+    assert "there is no engine 'abacus'" in why_not_fused(LSTMCell(2, 3))
 
 
 @pytest.mark.parametrize(
@@ -300,7 +302,12 @@ def test_refuses_what_would_be_read_beyond_its_end(x, state, lengths, wanted):
 
 def test_choosing(monkeypatch):
     cell = LSTMCell(2, 3)
-    assert choose_unroll("auto", cell) == (f"fused-{native.variant()}", unroll_fused, None)
+    assert choose_unroll("fused", cell) == (f"fused-{native.variant()}", unroll_fused, None)
+    auto = choose_unroll("auto", cell)
+    assert (auto.name, auto.missing) == (f"fused-{native.variant()}", None)
+    double, x = copy.deepcopy(cell).double(), torch.randn(2, 3, 2)
+    assert auto.unroll(double, x.double())[0].dtype == torch.float64  # converted since
+    assert torch.equal(auto.unroll(cell, x)[0], unroll_fused(cell, x)[0])
     assert choose_unroll("reference", cell) == ("reference", unroll, None)
     assert choose_unroll("auto", OwnLSTM(2, 3)) == ("reference", unroll, None)
     with pytest.raises(ValueError, match="OwnLSTM is not a built-in cell"):
@@ -308,26 +315,162 @@ def test_choosing(monkeypatch):
     monkeypatch.setenv("SEQTRAIN_NATIVE", "abacus")
     name, chosen, missing = choose_unroll("auto", cell)
     assert (name, chosen) == ("reference", unroll)
-    assert "abacus is missing" in missing
-    with pytest.raises(ValueError, match="abacus is missing"):
+    assert "no engine 'abacus'" in missing
+    with pytest.raises(ValueError, match="no engine 'abacus'"):
         choose_unroll("fused", cell)
 
 
-def test_large_arrays_are_used_again_but_never_while_they_live():
+def test_what_the_engine_cannot_do_is_refused():
+    cell, x = LSTMCell(3, 5), torch.randn(4, 2, 3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="no gradients of gradients"):
+        torch.autograd.grad(unroll_fused(cell, x)[0].sum(), x, create_graph=True)
+    cell.step = lambda *_: None
+    assert why_not_fused(cell) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"lengths": torch.tensor([2.5, 4.0])}, "lengths must be 2 whole numbers"),
+        ({"lengths": torch.tensor([float("nan"), 2.0])}, "lengths must be 2 whole numbers"),
+        ({"state": HiddenState(torch.zeros(2, 5))}, "state is a HiddenState; a LSTMCell needs a LSTMState"),
+        ({"b": torch.zeros(7)}, "b is torch.float32"),
+        ({"w_h": torch.zeros(20, 4)}, "w_h is torch.float32"),
+        ({"w_x": torch.zeros(20, 2)}, "w_x is torch.float32"),
+    ],
+)
+def test_nothing_is_otherwise_than_the_engine_believes(change, wanted):
+    cell, options = LSTMCell(3, 5), {}
+    for name, value in change.items():
+        if name in ("b", "w_h", "w_x"):
+            setattr(cell, name, torch.nn.Parameter(value))
+        else:
+            options[name] = value
+    with pytest.raises(ValueError, match=wanted):
+        unroll_fused(cell, torch.randn(4, 2, 3), **options)
+    peephole = PeepholeCell(3, 5)
+    peephole.p = torch.nn.Parameter(torch.zeros(1, 5))
+    with pytest.raises(ValueError, match="p or b_hn"):
+        unroll_fused(peephole, torch.randn(4, 2, 3))
+
+
+def test_what_changes_after_forward_does_not_change_backward():
+    torch.manual_seed(0)
+    cell, x, lengths = LSTMCell(3, 5), torch.randn(4, 2, 3), torch.tensor([2, 9, 4])[::2]
+    expected = results(unroll, cell, x, None, torch.float32, lengths=lengths)
+    outputs, _ = unroll_fused(cell, x, lengths=lengths)
+    lengths.fill_(1)
+    d_outputs = torch.randn(4, 2, 5)
+    before = d_outputs.clone()
+    outputs.backward(d_outputs)
+    assert torch.equal(d_outputs, before)
+    torch.testing.assert_close(outputs, expected["outputs"])
+    wanted = copy.deepcopy(cell)
+    wanted.zero_grad()
+    unroll(wanted, x, lengths=torch.tensor([2, 4]))[0].backward(d_outputs)
+    torch.testing.assert_close(cell.w_h.grad, wanted.w_h.grad)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_gradient_that_is_handed_in_stays_as_it_is(kernel):
+    cell = cell_of(kernel, 3, 5)
+    _, last = unroll_fused(cell, torch.randn(4, 2, 3), state_of(cell, 2))
+    given = [torch.randn(5, 2).t() for _ in last]
+    before = [d.clone() for d in given]
+    torch.autograd.backward(last, given)
+    assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
+
+
+def test_hooks_on_saved_tensors():
+    torch.manual_seed(0)
+    cell, x = LSTMCell(3, 5), torch.randn(4, 2, 3)
+    unroll(cell, x)[0].sum().backward()
+    wanted = cell.w_h.grad.clone()
+    cell.zero_grad()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.t() if t.dim() == 2 else t.transpose(0, 1).contiguous(),
+                                                  lambda t: t.t() if t.dim() == 2 else t.transpose(0, 1)):  # fmt: skip
+        unroll_fused(cell, x)[0].sum().backward()
+    torch.testing.assert_close(cell.w_h.grad, wanted)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.half(), lambda t: t):
+        outputs, _ = unroll_fused(cell, x)
+        with pytest.raises(RuntimeError, match=r"came back as torch.float16"):
+            outputs.sum().backward()
+
+
+@pytest.mark.parametrize(("T", "B", "I"), [(4, 0, 3), (4, 2, 0)])
+def test_nothing_in_nothing_out(T, B, I):
+    cell, x = cell_of("lstm", 3, 5), torch.randn(T, B, I)
+    cell.w_x = torch.nn.Parameter(torch.randn(20, I))
+    cell.input_size = I
+    torch.testing.assert_close(unroll_fused(cell, x)[0], unroll(cell, x)[0])
+
+
+def test_a_lazily_negated_input():
+    cell, x = LSTMCell(3, 5), torch.randn(4, 2, 3, dtype=torch.complex64).conj().imag
+    assert x.is_neg()
+    torch.testing.assert_close(unroll_fused(cell, x)[0], unroll(cell, x)[0])
+
+
+def test_subnormal_numbers_are_flushed_in_products_and_in_the_recurrence(variant):
+    cell = RNNCell(1, 1, nonlinearity="relu")
+    cell.w_h.data.fill_(0.0)
+    cell.w_x.data.fill_(1e-20)
+    assert not unroll_fused(cell, torch.full((1, 1, 1), 1e-20))[0].any()
+    cell.w_h.data.fill_(1e-20)
+    outputs, _ = unroll_fused(cell, torch.tensor([1.0, 0.0])[:, None, None])
+    assert outputs[0].item() == pytest.approx(1e-20)
+    assert outputs[1].item() == 0
+
+
+def test_long_sums_take_both_ways_to_share_the_work(threads):
+    """Few rows of great depth are shared by columns, many rows by rows; both in several packed pieces."""
+    torch.manual_seed(0)
+    threads(3)
+    for rows, depth, columns in ((7, 1100, 70), (1100, 600, 70)):
+        a, b, bias = torch.randn(rows, depth), torch.randn(depth, columns), torch.randn(columns)
+        expected = torch.addmm(bias.double(), a.double(), b.double())
+        for left in (a, a.t().contiguous().t()):
+            for right in (b, b.t().contiguous().t()):
+                torch.testing.assert_close(fused._product(left, right, bias).double(), expected, rtol=0, atol=1e-3)
+    x, d = torch.randn(1100, 7), torch.randn(1100, 70)
+    torch.testing.assert_close(
+        fused._gradient_of_weights(x, d).double(), d.double().t() @ x.double(), rtol=0, atol=1e-3
+    )
+
+
+def test_large_arrays_are_used_again_but_never_while_they_live(monkeypatch):
+    fresh, pool = [], memory._Pool()
+    original = pool._fresh
+    monkeypatch.setattr(pool, "_fresh", lambda size: fresh.append(size) or original(size))
+    monkeypatch.setattr(memory, "_pool", pool)
     first = memory.empty(1 << 20)
-    address = first.data_ptr()
     view = first[5:]
     del first
-    assert memory.empty(1 << 20).data_ptr() != address  # the view still holds it
+    second = memory.empty(1 << 20)  # the view still holds the first
+    assert len(fresh) == 2
     del view
-    held = memory.empty(1 << 20)
-    assert held.data_ptr() == address or memory.empty(1 << 20).data_ptr() == address
+    third = memory.empty(1 << 20)
+    assert len(fresh) == 2
+    assert third.data_ptr() != second.data_ptr()
+    assert not third._is_view()
 
 
 def test_no_more_memory_is_held_than_was_in_use_at_once():
     pool = memory._Pool()
     for megabytes in (2, 4, 8, 16, 32, 2, 4):
         pool.give_back(pool.take(megabytes << 20))
-        assert pool.used == 0
-        assert sum(map(len, pool.free)) <= 32 << 20
+        held = [*pool.free, *pool.returned]
+        assert sum(map(len, held)) <= 32 << 20
     assert pool.peak == 32 << 20
+
+
+def test_the_pool_serves_several_threads():
+    def work(_):
+        for size in (1 << 19, 1 << 20, 1 << 21) * 40:
+            array = memory.empty(size)
+            array[::4096] = threading.get_ident() % 1000
+            assert (array[::4096] == threading.get_ident() % 1000).all()
+        return True
+
+    with ThreadPoolExecutor(6) as threads:
+        assert all(threads.map(work, range(6)))

@@ -415,6 +415,9 @@ constexpr Run kRuns[] = {
 }  // namespace
 }  // namespace seqtrain
 
+// INTERFACE in native.py.
+extern "C" int seqtrain_interface() { return 1; }
+
 // 0, or 1 when there is not enough memory.
 extern "C" int seqtrain_run(int kernel, int backward, const Call* call) {
     try {

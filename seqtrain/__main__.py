@@ -34,8 +34,8 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written
         _fail(f"{error.filename or 'output'}: {error.strerror}", 2)
-    except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
         _fail("not enough memory; make model.hidden_size, train.batch_size or the sequences smaller", 2)
 

@@ -97,7 +97,8 @@ def _train(
     quiet: bool,
 ) -> Outcome:
     """What `train_run` does once everything is built and the directory is its own."""
-    elapsed, out, earlier = 0.0, run.path, run.read_summary()
+    elapsed, out = 0.0, run.path
+    earlier = run.read_summary() if resumed is not None else None
     if resumed is not None:
         check_fingerprints(resumed, fixed["fingerprints"], str(run.last), "start anew with --overwrite")
         state.restore(resumed, build_device(config))
@@ -126,7 +127,7 @@ def _train(
                 message = None
             except Diverged as error:
                 status, message = "diverged", f"{out}: {error}"
-        if earlier is not None and not clock.work and earlier.get("status") == status:
+        if earlier is not None and not clock.work and earlier.get("status") == status != "diverged":
             say(f"{out}: {status} already, nothing to train", quiet=quiet)
             summary = earlier
         else:

@@ -13,6 +13,7 @@ import pytest
 from conftest import SMALL, SMALL_SETS
 
 from seqtrain.cells import CELLS
+from seqtrain.runtime import keep_freed_memory
 from seqtrain.shipped import config_paths
 from seqtrain.tasks import TASKS
 
@@ -414,8 +415,9 @@ def test_a_users_cell_is_found_beside_the_config(own_cell, tmp_path, monkeypatch
     assert own_cell("eval", trained["run"], "--json").json["mse"] == trained["test"]["mse"]
     repeated = own_cell("train", f"{trained['run']}/config.yaml", "--out", "again", "--json").json
     assert repeated["test"] == trained["test"]
-    compared = own_cell("compare", "sub/c.yaml", *QUICK, "--seeds", 1, "--json").json
-    assert [row["cell"] for row in compared["cells"]] == [*CELLS, "cells_elsewhere:MyCell"]
+    compared = own_cell("compare", "sub/c.yaml", *QUICK, "--seeds", 1, "--json")
+    assert [row["cell"] for row in compared.json["cells"]] == [*CELLS, "cells_elsewhere:MyCell"]
+    assert "compared without" not in compared.err  # the folder of its own cell is no option of the others
 
 
 def test_a_users_cell_that_moved_is_found_by_naming_its_folder(own_cell, tmp_path, monkeypatch):
@@ -522,6 +524,16 @@ def test_validate_reports_faults_of_config_data_and_cell_at_once(seqtrain, tmp_p
     assert "there is no module nowhere" in result.err
 
 
+def test_memory_that_is_not_there_is_a_sentence(seqtrain, monkeypatch):
+    def none(*_):
+        raise MemoryError("none")
+
+    monkeypatch.setattr("seqtrain.train.train_step", none)
+    result = seqtrain("train", "quickstart", *QUICK)
+    assert (result.code, result.out) == (2, "")
+    assert "not enough memory; make model.hidden_size" in result.err
+
+
 # --- bench ------------------------------------------------------------------------------------------------------
 
 
@@ -542,6 +554,13 @@ def test_bench_times_each_cell_on_each_shape(seqtrain):
         assert mean["train"]["torch_nn"] == {
             "geometric_mean": pytest.approx((ratios[0] * ratios[1]) ** 0.5), "least": min(ratios)
         }  # fmt: skip
+    assert result["memory"] == "system"
+    assert "peak_bytes" not in result["rows"][0]
+    small = ("--cells", "rnn", "--shapes", "3,2,4,5", "--rounds", 3, "--threads", 1, "--memory", "--keep-memory")
+    kept = seqtrain("bench", *small, "--json").json
+    assert kept["memory"] == ("kept" if keep_freed_memory() else "system")
+    assert kept["threads"] == 1
+    assert set(kept["rows"][0]["peak_bytes"]) == {"ours", "torch_nn"}
     table = seqtrain("bench", *arguments, "--keep-memory", "--threads", 1).out
     assert "gru-before" in table
     assert "1 thread" in table

@@ -14,7 +14,7 @@ import seqtrain.run
 from seqtrain.build import build_model, build_optimizer, build_schedule, build_task
 from seqtrain.config import load_config
 from seqtrain.errors import CheckpointError, ConfigError, Diverged
-from seqtrain.recurrence import native
+from seqtrain.recurrence import fused, native
 from seqtrain.restore import evaluate_checkpoint, load_model
 from seqtrain.run import train_run
 from seqtrain.run_dir import RunDir
@@ -408,6 +408,25 @@ def test_the_engine_that_ran_is_named_and_trains_as_the_plain_loop_does(monkeypa
     assert evaluate_checkpoint(Path("fused"), "test", ["engine=reference"])["loss"] == pytest.approx(
         fused["test"]["loss"], rel=1e-5
     )
+
+
+@pytest.mark.parametrize(("engine", "served"), [("auto", True), ("fused", True), ("reference", False)])
+def test_the_engine_that_is_named_is_the_one_that_computes(engine, served, monkeypatch):
+    calls = []
+    original = fused._run
+    monkeypatch.setattr(fused, "_run", lambda *a, **k: calls.append(1) or original(*a, **k))
+    run(small("quickstart", f"engine={engine}"))
+    assert bool(calls) == served
+
+
+def test_a_run_that_diverges_at_once_tells_its_own_story_not_that_of_the_one_it_replaced(monkeypatch):
+    def diverge(*_):
+        raise Diverged("at the first step")
+
+    monkeypatch.setattr("seqtrain.train.train_step", diverge)
+    run(small("quickstart"))
+    summary = run(small("quickstart", "model.hidden_size=7"), overwrite=True).summary
+    assert (summary["status"], summary["hidden_size"]) == ("diverged", 7)
 
 
 def test_without_the_compiled_engine_auto_goes_on_and_says_so_once(monkeypatch, capsys):

@@ -63,7 +63,9 @@ def _cell_section(config: Config, cell: str) -> tuple[dict[str, object], list[st
     own = config.model.cell
     if own.name == cell or ":" in cell:
         return (own.model_dump() if own.name == cell else {"name": cell}), []
-    given = {name: value for name, value in own.model_dump(exclude_unset=True).items() if name != "name"}
+    given = {
+        name: value for name, value in own.model_dump(exclude_unset=True).items() if name not in ("name", "folder")
+    }
     alone = config.model_dump()
     alone["model"]["cell"] = {"name": cell}
     try:

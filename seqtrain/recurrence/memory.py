@@ -51,7 +51,10 @@ class _Pool:
     def _fresh(self, size: int) -> mmap.mmap:
         while self.free and self.used + sum(map(len, self.free)) + size > max(self.peak, self.used + size):
             self.free.pop(0)
-        block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        try:
+            block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError as error:
+            raise MemoryError(f"the system has no {size:,} bytes for the recurrent engine") from error
         if hasattr(mmap, "MADV_HUGEPAGE"):
             block.madvise(mmap.MADV_HUGEPAGE)
         return block

@@ -14,7 +14,7 @@ import seqtrain.run
 from seqtrain.build import build_model, build_optimizer, build_schedule, build_task
 from seqtrain.config import load_config
 from seqtrain.errors import CheckpointError, ConfigError, Diverged
-from seqtrain.recurrence import fused, native
+from seqtrain.recurrence import native, sequence
 from seqtrain.restore import evaluate_checkpoint, load_model
 from seqtrain.run import train_run
 from seqtrain.run_dir import RunDir
@@ -413,8 +413,8 @@ def test_the_engine_that_ran_is_named_and_trains_as_the_plain_loop_does(monkeypa
 @pytest.mark.parametrize(("engine", "served"), [("auto", True), ("fused", True), ("reference", False)])
 def test_the_engine_that_is_named_is_the_one_that_computes(engine, served, monkeypatch):
     calls = []
-    original = fused._run
-    monkeypatch.setattr(fused, "_run", lambda *a, **k: calls.append(1) or original(*a, **k))
+    original = sequence._walk
+    monkeypatch.setattr(sequence, "_walk", lambda *a, **k: calls.append(1) or original(*a, **k))
     run(small("quickstart", f"engine={engine}"))
     assert bool(calls) == served
 

@@ -5,6 +5,7 @@ import os
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,14 +13,19 @@ VARIANTS = ("avx512", "avx2", "portable")
 """One source, compiled for three kinds of processor; an installation builds those that its compiler can."""
 
 
-INTERFACE = 1
+INTERFACE = 2
 """Raised with `seqtrain_interface` in native/engine.cpp whenever the arguments of its functions change."""
 
 
 def variant() -> str:
     """The variant for this processor, or the one that the environment variable `SEQTRAIN_NATIVE` names."""
+    return os.environ.get("SEQTRAIN_NATIVE") or _variant_of_processor()
+
+
+@cache
+def _variant_of_processor() -> str:
     capability = torch.backends.cpu.get_cpu_capability().lower()
-    return os.environ.get("SEQTRAIN_NATIVE") or (capability if capability in VARIANTS else "portable")
+    return capability if capability in VARIANTS else "portable"
 
 
 def library() -> ctypes.CDLL | str:
@@ -43,3 +49,16 @@ def _load(variant: str) -> ctypes.CDLL | str:
     if version != INTERFACE:
         return "the compiled engine is of another version of seqtrain; install seqtrain anew"
     return engine
+
+
+def call(function: str, *arguments: Any) -> None:
+    """Call a function of the engine, which is there.
+
+    Raises
+    ------
+    MemoryError : it found no memory.
+    """
+    engine = library()
+    assert not isinstance(engine, str), engine
+    if getattr(engine, function)(*arguments):
+        raise MemoryError("the recurrent engine found no memory")

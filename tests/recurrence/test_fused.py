@@ -11,9 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqtrain.cells import CoupledCell, GRUCell, HiddenState, LSTMCell, LSTMState, PeepholeCell, RNNCell
-from seqtrain.recurrence import choose_unroll, fused, memory, native, unroll
-from seqtrain.recurrence.fused import KERNELS, unroll_fused, why_not_fused
+from seqtrain.recurrence import choose_unroll, memory, native, unroll
+from seqtrain.recurrence.fused import unroll_fused, why_not_fused
 from seqtrain.recurrence.native import VARIANTS, library
+from seqtrain.recurrence.products import Sources, gradients_of_weights, product
+from seqtrain.recurrence.sequence import KERNELS
 
 CELLS = {
     "lstm": (LSTMCell, {}),
@@ -93,7 +95,7 @@ def assert_same(cell, x, state=None, **options):
 
 
 def test_every_kernel_is_tested():
-    assert tuple(CELLS) == KERNELS
+    assert tuple(CELLS) == tuple(KERNELS)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -133,6 +135,17 @@ def test_every_build_equals_the_plain_loop(kernel, variant):
         lengths = torch.randint(0, T + 1, (B,))
         assert_same(cell, torch.randn(T, B, I), state_of(cell, B), lengths=lengths, reverse=True)
         assert_same(cell, torch.randn(T, B, I))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_few_rows_beside_a_large_matrix(kernel, batch, threads):
+    """Threads then split the hidden units instead of the rows, and wait for one another."""
+    torch.manual_seed(0)
+    threads(3)
+    cell, x = cell_of(kernel, 3, 181), torch.randn(6, batch, 3)
+    assert_same(cell, x, state_of(cell, batch))
+    assert_same(cell, x, lengths=torch.tensor([4, 0, 6, 3, 5])[:batch], reverse=True)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -431,10 +444,10 @@ def test_long_sums_take_both_ways_to_share_the_work(threads):
         expected = torch.addmm(bias.double(), a.double(), b.double())
         for left in (a, a.t().contiguous().t()):
             for right in (b, b.t().contiguous().t()):
-                torch.testing.assert_close(fused._product(left, right, bias).double(), expected, rtol=0, atol=1e-3)
+                torch.testing.assert_close(product(left, right, bias).double(), expected, rtol=0, atol=1e-3)
     x, d = torch.randn(1100, 7), torch.randn(1100, 70)
     torch.testing.assert_close(
-        fused._gradient_of_weights(x, d).double(), d.double().t() @ x.double(), rtol=0, atol=1e-3
+        gradients_of_weights([Sources(x, 0)], d)[0].double(), d.double().t() @ x.double(), rtol=0, atol=1e-3
     )
 
 

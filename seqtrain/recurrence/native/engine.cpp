@@ -1,7 +1,8 @@
 // Whole sequences of a recurrent cell, forward and backward, in one call.
 //
 // What does not depend on the step before (the input projection, the weight gradients) is left to the caller as big
-// matrix products. Threads split the batch and run all steps of their rows alone, so nothing waits within a sequence.
+// matrix products. Threads split the batch and run all steps of their rows alone, so nothing waits within a sequence; only
+// a few rows beside a large matrix are split by hidden units instead, with a wait after every phase.
 
 #include <array>
 #include <cstdint>
@@ -129,9 +130,15 @@ struct BackwardAt {
     }
 };
 
-// A thread's share: its rows of the batch, and its memory, allocated before the threads start.
-struct Worker {
+struct Rows {
     std::int64_t begin, end;
+};
+
+// A thread's share of each step: rows of the batch, and one of `parts` parts of the hidden units. Its memory is there
+// before the threads start.
+struct Worker {
+    Rows rows;
+    int part, parts;
     std::vector<float> products;
     std::vector<ForwardRow> forward;
     std::vector<BackwardRow> backward;
@@ -178,22 +185,25 @@ Float* at(Float* array, std::int64_t offset) {
     return array ? array + offset : nullptr;
 }
 
-// One phase for all rows: the product with a panel, then the equations of the panel's units while it is still near.
+// One phase for a thread's share: the product with a panel, then the equations of the panel's units while it is still near.
 template <class Phase, class Row, class Source, class Equations>
-void run_phase(const Panels& panels, const std::vector<Row>& rows, std::int64_t H, int columns, float* products,
+void run_phase(const Panels& panels, Worker& worker, const std::vector<Row>& rows, std::int64_t H, int columns,
                const float* zeros, Source source, Equations equations) {
+    float* products = worker.products.data();
+    const std::int64_t begin = part(panels.count(), worker.parts, worker.part);
+    const std::int64_t end = part(panels.count(), worker.parts, worker.part + 1);
     const float* sources[kTileRows];
     const std::int64_t all = static_cast<std::int64_t>(rows.size());
     for (std::int64_t first = 0; first < all; first += kTileRows) {
         const int count = static_cast<int>(std::min<std::int64_t>(kTileRows, all - first));
         bool all_zero = true;  // as at the first step: no product then
         for (int r = 0; r < count; ++r) all_zero &= (sources[r] = source(rows[first + r])) == zeros;
-        for (std::int64_t panel = 0; panel < panels.count(); ++panel) {
+        for (std::int64_t panel = begin; panel < end; ++panel) {
             const std::int64_t stride = panels.width(panel) * kLanes;
             if (all_zero)
                 std::fill_n(products, count * stride, 0.0f);
             else
-                panels.multiply(panel, sources, count, 1, products, stride);
+                panels.multiply(panel, panels.depth(), sources, count, 1, products, stride);
             const float* mine = products;
             for (std::int64_t v = panels.start(panel); v < panels.start(panel + 1); ++v, mine += columns * kLanes) {
                 const std::int64_t unit = v * kLanes;
@@ -204,6 +214,7 @@ void run_phase(const Panels& panels, const std::vector<Row>& rows, std::int64_t 
             }
         }
     }
+    if (worker.parts > 1) wait_for_team();
 }
 
 template <class Phase>
@@ -211,7 +222,7 @@ void forward_phase(const Walk& walk, Worker& worker, const Panels& panels) {
     const Call& call = walk.call;
     const std::int64_t H = call.hidden;
     run_phase<Phase>(
-        panels, worker.forward, H, Phase::count, worker.products.data(), walk.zeros(),
+        panels, worker, worker.forward, H, Phase::count, walk.zeros(),
         [](const ForwardRow& row) { return Phase::from == From::h ? row.h_old : row.aside; },
         [&](auto lanes, const ForwardRow* rows, int count, std::int64_t unit, const float* products,
             std::int64_t stride) {
@@ -231,7 +242,7 @@ void backward_phase(const Walk& walk, Worker& worker, const Panels& panels) {
     const std::int64_t H = call.hidden;
     const float* zeros = walk.zeros();
     run_phase<Phase>(
-        panels, worker.backward, H, 1, worker.products.data(), zeros,
+        panels, worker, worker.backward, H, 1, zeros,
         [H, zeros](const BackwardRow& row) {
             const float* grads = Phase::grads == Grads::next ? row.next : row.d_gates;
             return grads == zeros ? zeros : grads + Phase::block * H;
@@ -257,7 +268,7 @@ void gather_forward(const Walk& walk, Worker& worker, std::int64_t gates, std::i
     const Call& call = walk.call;
     const std::int64_t H = call.hidden;
     worker.forward.clear();
-    for (std::int64_t b = worker.begin; b < worker.end; ++b) {
+    for (std::int64_t b = worker.rows.begin; b < worker.rows.end; ++b) {
         if (s >= walk.length(b)) continue;
         const std::int64_t place = walk.place(b, s), kept = walk.kept(b, s) * H;
         worker.forward.push_back({call.gates + place * gates * H, call.outputs + place * H, at(call.cells, kept),
@@ -270,7 +281,7 @@ void gather_backward(const Walk& walk, Worker& worker, std::int64_t gates, std::
     const Call& call = walk.call;
     const std::int64_t H = call.hidden;
     worker.backward.clear();
-    for (std::int64_t b = worker.begin; b < worker.end; ++b) {
+    for (std::int64_t b = worker.rows.begin; b < worker.rows.end; ++b) {
         if (s >= walk.length(b)) continue;
         const std::int64_t place = walk.place(b, s);
         const bool last = s + 1 == walk.length(b);
@@ -282,17 +293,17 @@ void gather_backward(const Walk& walk, Worker& worker, std::int64_t gates, std::
     }
 }
 
-void clear_padding(const Call& call, const Worker& worker, float* array, std::int64_t width) {
+void clear_padding(const Call& call, Rows rows, float* array, std::int64_t width) {
     if (!array || !call.lengths) return;
-    for (std::int64_t b = worker.begin; b < worker.end; ++b)
+    for (std::int64_t b = rows.begin; b < rows.end; ++b)
         for (std::int64_t t = call.lengths[b]; t < call.steps; ++t)
             std::fill_n(array + (t * call.batch + b) * width, width, 0.0f);
 }
 
-void copy_last_state(const Walk& walk, const Worker& worker) {
+void copy_last_state(const Walk& walk, Rows rows) {
     const Call& call = walk.call;
     const std::int64_t H = call.hidden;
-    for (std::int64_t b = worker.begin; b < worker.end; ++b) {
+    for (std::int64_t b = rows.begin; b < rows.end; ++b) {
         const std::int64_t length = walk.length(b);
         std::copy_n(walk.h_old(b, length), H, call.h_last + b * H);
         if (call.cells && (length == 0 || call.saving)) std::copy_n(walk.c_old(b, length), H, call.c_last + b * H);
@@ -300,19 +311,26 @@ void copy_last_state(const Walk& walk, const Worker& worker) {
 }
 
 template <class Phase>
-Panels pack_forward(const Call& call) {
-    const std::int64_t H = call.hidden;
-    Panels panels(H, Phase::count, H);
-    panels.pack({call.w_h + Phase::first * H * H, 1, H}, H, call.threads);  // the transpose
-    return panels;
+Panels room_forward(const Call& call) {
+    return Panels(call.hidden, Phase::count, call.hidden);
 }
 
 template <class Phase>
-Panels pack_backward(const Call& call) {
+Panels room_backward(const Call& call) {
+    return Panels(Phase::count * call.hidden, 1, call.hidden);
+}
+
+// The transpose of the phase's part of w_h.
+template <class Phase>
+void pack_forward(const Call& call, Panels& panels, int n, int team) {
     const std::int64_t H = call.hidden;
-    Panels panels(Phase::count * H, 1, H);
-    panels.pack({call.w_h + Phase::first * H * H, H, 1}, Phase::count * H, call.threads);
-    return panels;
+    panels.pack({call.w_h + Phase::first * H * H, 1, H}, H, n, team);
+}
+
+template <class Phase>
+void pack_backward(const Call& call, Panels& panels, int n, int team) {
+    const std::int64_t H = call.hidden;
+    panels.pack({call.w_h + Phase::first * H * H, H, 1}, Phase::count * H, n, team);
 }
 
 template <std::size_t phases>
@@ -322,51 +340,60 @@ std::int64_t widest(const std::array<Panels, phases>& panels) {
     return most;
 }
 
-template <class Cell>
-std::vector<Worker> hire(const Call& call, std::int64_t widest, bool backward) {
-    const std::int64_t count = std::max<std::int64_t>(1, std::min<std::int64_t>(call.threads, call.batch));
-    std::vector<Worker> workers(count);
-    for (std::int64_t n = 0; n < count; ++n) {
-        Worker& worker = workers[n];
-        worker.begin = part(call.batch, count, n);
-        worker.end = part(call.batch, count, n + 1);
-        worker.products.resize(kTileRows * widest * kLanes);
+// Whether threads split the hidden units rather than the batch: with so few rows each that the micro-kernel is not busy,
+// if there is enough to do between two waits. Measured.
+bool splits_units(const Call& call, int gates) {
+    return parts_of(call.batch, call.threads) < kBlockRows - 1 && gates * call.hidden * call.hidden > 30000;
+}
+
+template <class Cell, std::size_t phases>
+std::vector<Worker> hire(const Call& call, const std::array<Panels, phases>& panels, bool by_units, bool backward) {
+    const std::int64_t most = by_units ? panels[0].count() : call.batch;
+    std::vector<Worker> workers(std::max<std::int64_t>(1, std::min<std::int64_t>(call.threads, most)));
+    for (Worker& worker : workers) {
+        worker.products.resize(kTileRows * widest(panels) * kLanes);
         if (backward) {
-            worker.backward.reserve(worker.end - worker.begin);
+            worker.backward.reserve(call.batch);
             worker.db.resize(Cell::blocks * call.hidden);
             worker.dp.resize(Cell::peeps * call.hidden);
         } else {
-            worker.forward.reserve(worker.end - worker.begin);
+            worker.forward.reserve(call.batch);
         }
     }
     return workers;
 }
 
-template <class Task>
-void run_workers(std::vector<Worker>& workers, Task task) {
-    const int count = static_cast<int>(workers.size());
-#pragma omp parallel for num_threads(count) schedule(static, 1)
-    for (int n = 0; n < count; ++n) {
-        const FlushToZero guard;
-        task(workers[n]);
-    }
+// One thread's rows where each has rows of its own.
+Rows rows_of(const Call& call, int n, int team) { return {part(call.batch, team, n), part(call.batch, team, n + 1)}; }
+
+void share(const Call& call, Worker& worker, bool by_units, int n, int team) {
+    worker.rows = by_units ? Rows{0, call.batch} : rows_of(call, n, team);
+    worker.part = by_units ? n : 0;
+    worker.parts = by_units ? team : 1;
 }
 
 template <class Cell, class... Phases>
 void forward(const Call& call) {
-    const std::array<Panels, sizeof...(Phases)> panels = {pack_forward<Phases>(call)...};
+    std::array<Panels, sizeof...(Phases)> panels = {room_forward<Phases>(call)...};
     const Walk walk(call, 1);
-    std::vector<Worker> workers = hire<Cell>(call, widest(panels), false);
-    run_workers(workers, [&](Worker& worker) {
+    const bool by_units = splits_units(call, Cell::gates);
+    std::vector<Worker> workers = hire<Cell>(call, panels, by_units, false);
+    run_team(static_cast<int>(workers.size()), [&](int n, int team) {
+        Worker& worker = workers[n];
+        share(call, worker, by_units, n, team);
+        int phase = 0;
+        (pack_forward<Phases>(call, panels[phase++], n, team), ...);
+        wait_for_team();
         for (std::int64_t s = 0; s < call.steps; ++s) {
             gather_forward(walk, worker, Cell::gates, s);
             if (worker.forward.empty()) break;
-            int phase = 0;
+            phase = 0;
             (forward_phase<Phases>(walk, worker, panels[phase++]), ...);
         }
-        clear_padding(call, worker, call.outputs, call.hidden);
-        if (call.saving) clear_padding(call, worker, call.aside, call.hidden);
-        copy_last_state(walk, worker);
+        const Rows rows = rows_of(call, n, team);
+        clear_padding(call, rows, call.outputs, call.hidden);
+        if (call.saving) clear_padding(call, rows, call.aside, call.hidden);
+        copy_last_state(walk, rows);
     });
 }
 
@@ -378,16 +405,22 @@ void add_up(const std::vector<Worker>& workers, std::vector<float> Worker::* par
 
 template <class Cell, class... Phases>
 void backward(const Call& call) {
-    const std::array<Panels, sizeof...(Phases)> panels = {pack_backward<Phases>(call)...};
+    std::array<Panels, sizeof...(Phases)> panels = {room_backward<Phases>(call)...};
     const Walk walk(call, Cell::blocks);
-    std::vector<Worker> workers = hire<Cell>(call, widest(panels), true);
-    run_workers(workers, [&](Worker& worker) {
+    const bool by_units = splits_units(call, Cell::gates);
+    std::vector<Worker> workers = hire<Cell>(call, panels, by_units, true);
+    run_team(static_cast<int>(workers.size()), [&](int n, int team) {
+        Worker& worker = workers[n];
+        share(call, worker, by_units, n, team);
+        int phase = 0;
+        (pack_backward<Phases>(call, panels[phase++], n, team), ...);
+        wait_for_team();
         for (std::int64_t s = call.steps - 1; s >= 0; --s) {
             gather_backward(walk, worker, Cell::gates, Cell::blocks, s);
-            int phase = 0;
+            phase = 0;
             (backward_phase<Cell, Phases>(walk, worker, panels[phase++]), ...);
         }
-        clear_padding(call, worker, call.d_gates, Cell::blocks * call.hidden);
+        clear_padding(call, rows_of(call, n, team), call.d_gates, Cell::blocks * call.hidden);
     });
     add_up(workers, &Worker::db, call.db);
     add_up(workers, &Worker::dp, call.dp);
@@ -406,7 +439,7 @@ void gru_before(const Call& call, bool back) {
 
 using Run = void (*)(const Call&, bool);
 
-// In the order of KERNELS in fused.py.
+// In the order of KERNELS in sequence.py.
 constexpr Run kRuns[] = {
     one_phase<Lstm<false>>,    one_phase<Lstm<true>>, one_phase<Coupled<false>>, one_phase<Coupled<true>>,
     one_phase<GruAfter>,       gru_before,            one_phase<Rnn<false>>,     one_phase<Rnn<true>>,
@@ -416,7 +449,7 @@ constexpr Run kRuns[] = {
 }  // namespace seqtrain
 
 // INTERFACE in native.py.
-extern "C" int seqtrain_interface() { return 1; }
+extern "C" int seqtrain_interface() { return 2; }
 
 // 0, or 1 when there is not enough memory.
 extern "C" int seqtrain_run(int kernel, int backward, const Call* call) {
@@ -428,14 +461,13 @@ extern "C" int seqtrain_run(int kernel, int backward, const Call* call) {
     }
 }
 
-// c [rows, columns] = a [rows, depth] b [depth, columns] (+ bias [columns]); c has no gaps, a and b any strides. With
-// `turned`, that takes the transpose of c, and c is only room to work in.
-extern "C" int seqtrain_product(std::int64_t rows, std::int64_t depth, std::int64_t columns, const seqtrain::Matrix* a,
-                                const seqtrain::Matrix* b, const float* bias, float* c, float* turned,
-                                std::int32_t threads) {
+// c [rows, columns] = a [rows, depth] b [depth, columns] (+ bias [columns]) for each of `count` factors; c has no gaps, a
+// and b any strides.
+extern "C" int seqtrain_product(std::int64_t depth, std::int64_t columns, const seqtrain::Matrix* b, const float* bias,
+                                const seqtrain::Factor* factors, std::int32_t count, std::int32_t threads) {
     using namespace seqtrain;
     try {
-        Product{rows, depth, columns, *a, *b, bias, c, turned, threads}.run();
+        Product{depth, columns, *b, bias, {factors, factors + count}, threads}.run();
         return 0;
     } catch (const std::bad_alloc&) {
         return 1;

@@ -96,7 +96,7 @@ struct Matrix {
     }
 };
 
-// A matrix [depth, columns * hidden] as panels: each hidden unit has a column in each of the `columns` blocks.
+// Room for a matrix [depth, columns * hidden] as panels: each hidden unit has a column in each of the `columns` blocks.
 class Panels {
 public:
     Panels(std::int64_t depth, int columns, std::int64_t hidden)
@@ -104,13 +104,12 @@ public:
           count_(parts_of(vectors_, std::max(1, kStripVectors / columns))),
           data_(depth * columns * vectors_ * kLanes) {}
 
-    // Take over a matrix, at most as deep as there is room.
-    void pack(const Matrix& matrix, std::int64_t depth, int threads) {
-        depth_ = depth;
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (std::int64_t from = 0; from < depth; from += kPackedTogether)
+    // Take over one of `parts` parts of a matrix that is at most as deep as there is room.
+    void pack(const Matrix& matrix, std::int64_t depth, int index, int parts) {
+        const std::int64_t chunks = parts_of(depth, kPackedTogether);
+        for (std::int64_t chunk = part(chunks, parts, index); chunk < part(chunks, parts, index + 1); ++chunk)
             for (std::int64_t panel = 0; panel < count_; ++panel)
-                pack_panel(matrix, panel, from, std::min(depth, from + kPackedTogether));
+                pack_panel(matrix, panel, chunk * kPackedTogether, std::min(depth, (chunk + 1) * kPackedTogether));
     }
 
     std::int64_t depth() const { return depth_; }
@@ -118,8 +117,8 @@ public:
     std::int64_t start(std::int64_t panel) const { return part(vectors_, count_, panel); }  // in vectors of units
     std::int64_t width(std::int64_t panel) const { return columns_ * (start(panel + 1) - start(panel)); }  // in vectors
 
-    // sums = rows times the panel (+ base), for `count` rows whose factors are `step` floats apart.
-    void multiply(std::int64_t panel, const float* const* rows, int count, std::int64_t step, float* sums,
+    // sums = rows times the panel down to `depth` (+ base), for `count` rows whose factors are `step` floats apart.
+    void multiply(std::int64_t panel, std::int64_t depth, const float* const* rows, int count, std::int64_t step, float* sums,
                   std::int64_t stride, const float* base = nullptr, std::int64_t base_stride = 0) const {
         const int blocks = static_cast<int>(parts_of(count, kBlockRows));
         const float* data = data_.get() + start(panel) * columns_ * depth_ * kLanes;
@@ -127,8 +126,8 @@ public:
             const std::int64_t first = strip_start(panel, strip);
             const int vectors = static_cast<int>(strip_start(panel, strip + 1) - first);
             const float* at = data + first * depth_ * kLanes;
-            for (std::int64_t from = 0; from < depth_; from += kDepth) {
-                const std::int64_t deep = std::min<std::int64_t>(kDepth, depth_ - from);
+            for (std::int64_t from = 0; from < depth; from += kDepth) {
+                const std::int64_t deep = std::min<std::int64_t>(kDepth, depth - from);
                 for (int block = 0; block < blocks; ++block) {  // of nearly equal size: a lone row is a slow row
                     const int begin = static_cast<int>(part(count, blocks, block));
                     const int size = static_cast<int>(part(count, blocks, block + 1)) - begin;
@@ -150,16 +149,26 @@ private:
     void pack_panel(const Matrix& matrix, std::int64_t panel, std::int64_t from, std::int64_t end) {
         for (int strip = 0; strip < strips(panel); ++strip) {
             const std::int64_t first = strip_start(panel, strip), last = strip_start(panel, strip + 1);
-            float* to = data_.get() +
-                        ((start(panel) * columns_ + first) * depth_ + from * (last - first)) * kLanes;
-            for (std::int64_t k = from; k < end; ++k)
-                for (std::int64_t c = first; c < last; ++c) {
-                    const std::int64_t unit = (start(panel) + c / columns_) * kLanes;
-                    const std::int64_t lanes = std::min<std::int64_t>(kLanes, hidden_ - unit);
-                    pack_vector(matrix.at(k, c % columns_ * hidden_ + unit), matrix.column_step, lanes, to);
-                    to += kLanes;
-                }
+            const std::int64_t step = (last - first) * kLanes;
+            float* to = data_.get() + (start(panel) * columns_ + first) * depth_ * kLanes + from * step;
+            for (std::int64_t c = first; c < last; ++c, to += kLanes) {
+                const std::int64_t unit = (start(panel) + c / columns_) * kLanes;
+                const std::int64_t lanes = std::min<std::int64_t>(kLanes, hidden_ - unit);
+                const std::int64_t column = c % columns_ * hidden_ + unit;
+                std::int64_t k = from;
+                if (matrix.row_step == 1 && lanes == kLanes)
+                    for (; k + kLanes <= end; k += kLanes) pack_square(matrix, k, column, to + (k - from) * step, step);
+                for (; k < end; ++k) pack_vector(matrix.at(k, column), matrix.column_step, lanes, to + (k - from) * step);
+            }
         }
+    }
+
+    // As many vectors as there are lanes, of a matrix whose columns lie in one piece.
+    static void pack_square(const Matrix& matrix, std::int64_t k, std::int64_t column, float* to, std::int64_t step) {
+        Vec square[kLanes];
+        for (int lane = 0; lane < kLanes; ++lane) square[lane] = load(matrix.at(k, column + lane));
+        transpose(square);
+        for (int row = 0; row < kLanes; ++row) store(to + row * step, square[row]);
     }
 
     static void pack_vector(const float* from, std::int64_t step, std::int64_t lanes, float* to) {
@@ -174,7 +183,7 @@ private:
     int strips(std::int64_t panel) const { return static_cast<int>(parts_of(width(panel), kStripVectors)); }
     std::int64_t strip_start(std::int64_t panel, int strip) const { return part(width(panel), strips(panel), strip); }
 
-    std::int64_t depth_;
+    std::int64_t depth_;  // that there is room for
     int columns_;
     std::int64_t hidden_;
     std::int64_t vectors_;  // of hidden units

@@ -4,8 +4,8 @@
 // library that torch brings, most of all where one side is narrow.
 #pragma once
 
-#include "flush.h"
 #include "panels.h"
+#include "team.h"
 
 namespace seqtrain {
 
@@ -17,16 +17,25 @@ struct ProductMemory {
     std::vector<float> factors = std::vector<float>(kTileRows * kPackedDepth);
 };
 
-// The part of a product that comes from the depths [from, from + b.depth()); parts are run in order of depth.
+// One first factor of several that are multiplied by the same matrix, and its product: `_Factor` in products.py.
+struct Factor {
+    std::int64_t rows;
+    Matrix a;
+    std::int64_t begin, end;  // `a` is these columns of the factor; those before and after are zero
+    float* c;                 // [rows, columns]
+    float* turned;  // [columns, rows]: takes the transpose, or null. Then c is needed only where the depth is more than
+                    // `kPackedDepth`, as room for sums.
+};
+
+// The part of a product that comes from the depths [from, from + depth); parts are run in order of depth.
 struct PartialProduct {
-    const Matrix& a;
+    const Factor& factor;
     const Panels& b;
-    const std::int64_t from;
+    const std::int64_t from, depth;
     const float* bias;
     float* c;
     const std::int64_t columns, stride;  // of c: those that b has, and from one row to the next
     float* turned;                       // if this is the last part of a product whose transpose is wanted
-    const std::int64_t turned_stride;
 
     void run(std::int64_t begin, std::int64_t end, ProductMemory& memory) const {
         const float* rows[kTileRows];
@@ -43,22 +52,27 @@ struct PartialProduct {
 private:
     // Finds a tile's rows, all of them before `end`; returns how far apart the factors of a row are.
     std::int64_t gather(std::int64_t first, int count, std::int64_t end, const float** rows, float* factors) const {
-        if (a.column_step == 1) {
-            for (int r = 0; r < count; ++r) rows[r] = a.at(first + r, from);
+        const Matrix& a = factor.a;
+        const std::int64_t begin_k = std::clamp<std::int64_t>(factor.begin - from, 0, depth);
+        const std::int64_t end_k = std::clamp<std::int64_t>(factor.end - from, 0, depth);
+        if (a.column_step == 1 && end_k - begin_k == depth) {
+            for (int r = 0; r < count; ++r) rows[r] = a.at(first + r, from - factor.begin);
             return 1;
         }
         // A column is far from the next: the rows of a block close up, in the order in which the micro-kernel reads.
         const int blocks = static_cast<int>(parts_of(count, kBlockRows));
-        for (int block = 0; block < blocks; ++block, factors += kBlockRows * b.depth()) {
+        for (int block = 0; block < blocks; ++block, factors += kBlockRows * depth) {
             const int begin = static_cast<int>(part(count, blocks, block));
             const int size = static_cast<int>(part(count, blocks, block + 1)) - begin;
             for (int r = 0; r < size; ++r) rows[begin + r] = factors + r;
-            const float* column = a.at(first + begin, from);
+            std::fill(factors, factors + begin_k * kBlockRows, 0.0f);
+            std::fill(factors + end_k * kBlockRows, factors + depth * kBlockRows, 0.0f);
+            const float* column = a.at(first + begin, from + begin_k - factor.begin);
             if (a.row_step == 1 && first + begin + kBlockRows <= end)  // a row too many does no harm, and is faster
-                for (std::int64_t k = 0; k < b.depth(); ++k, column += a.column_step)
+                for (std::int64_t k = begin_k; k < end_k; ++k, column += a.column_step)
                     std::memcpy(factors + k * kBlockRows, column, sizeof(float) * kBlockRows);
             else
-                for (std::int64_t k = 0; k < b.depth(); ++k, column += a.column_step)
+                for (std::int64_t k = begin_k; k < end_k; ++k, column += a.column_step)
                     for (int r = 0; r < size; ++r) factors[k * kBlockRows + r] = column[r * a.row_step];
         }
         return kBlockRows;
@@ -72,12 +86,12 @@ private:
         const std::int64_t base_stride = from ? stride : 0;
         const bool whole = unit + width <= columns;  // else the last vector is wider than c
         if (whole && !turned) {
-            b.multiply(panel, rows, count, step, to, stride, base, base_stride);
+            b.multiply(panel, depth, rows, count, step, to, stride, base, base_stride);
             return;
         }
-        b.multiply(panel, rows, count, step, sums, width, whole ? base : nullptr, base_stride);
-        const std::int64_t row_step = turned ? 1 : stride, column_step = turned ? turned_stride : 1;
-        if (turned) to = turned + unit * turned_stride + first;
+        b.multiply(panel, depth, rows, count, step, sums, width, whole ? base : nullptr, base_stride);
+        const std::int64_t row_step = turned ? 1 : stride, column_step = turned ? factor.rows : 1;
+        if (turned) to = turned + unit * factor.rows + first;
         for (std::int64_t k = 0; k < std::min(width, columns - unit); ++k)
             for (int r = 0; r < count; ++r)
                 to[r * row_step + k * column_step] =
@@ -85,41 +99,47 @@ private:
     }
 };
 
-// c [rows, columns] = a b (+ bias); or, where `turned` is given, that [columns, rows] is its transpose, and c, which is
-// then needed if the depth is more than `kPackedDepth`, is room for sums.
+// c = a b (+ bias) for each factor: b is packed once for them all.
 struct Product {
-    std::int64_t rows, depth, columns;
-    const Matrix a, b;
+    std::int64_t depth, columns;
+    const Matrix b;
     const float* bias;
-    float* c;
-    float* turned;
+    const std::vector<Factor> factors;
     int threads;
 
-    void run() const { depth > rows ? split_columns() : split_rows(); }
+    void run() const {
+        std::int64_t rows = 0;
+        for (const Factor& factor : factors) rows += factor.rows;
+        depth > rows ? split_columns() : split_rows();
+    }
 
 private:
-    std::int64_t packed_depth() const { return std::min(kPackedDepth, depth); }
+    std::int64_t part_depth(std::int64_t from) const { return std::min(kPackedDepth, depth - from); }
 
-    // The part of the product from a depth on, for the columns [first, first + count).
-    PartialProduct partial(const Panels& panels, std::int64_t from, std::int64_t first, std::int64_t count) const {
-        const bool last = from + kPackedDepth >= depth;
-        return {a, panels, from, bias ? bias + first : nullptr, c + first, count, columns,
-                turned && last ? turned + first * rows : nullptr, rows};
+    Matrix below(std::int64_t row, std::int64_t column) const { return {b.at(row, column), b.row_step, b.column_step}; }
+
+    // The part of a product from a depth on, for the columns [first, first + count).
+    PartialProduct partial(const Factor& factor, const Panels& panels, std::int64_t from, std::int64_t first,
+                           std::int64_t count) const {
+        const bool turned = factor.turned && from + kPackedDepth >= depth;
+        return {factor, panels, from, part_depth(from), bias ? bias + first : nullptr, factor.c + first, count, columns,
+                turned ? factor.turned + first * factor.rows : nullptr};
     }
 
     // Threads share b and have rows of their own.
     void split_rows() const {
-        Panels panels(packed_depth(), 1, columns);
+        Panels panels(part_depth(0), 1, columns);
         std::vector<ProductMemory> memory(threads);
-        for (std::int64_t from = 0; from < depth; from += kPackedDepth) {
-            panels.pack({b.at(from, 0), b.row_step, b.column_step}, std::min(kPackedDepth, depth - from), threads);
-            const PartialProduct product = partial(panels, from, 0, columns);
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-            for (int n = 0; n < threads; ++n) {
-                const FlushToZero guard;
-                product.run(part(rows, threads, n), part(rows, threads, n + 1), memory[n]);
+        run_team(threads, [&](int n, int team) {
+            for (std::int64_t from = 0; from < depth; from += kPackedDepth) {
+                if (from) wait_for_team();  // until all are done with what was packed before
+                panels.pack(below(from, 0), part_depth(from), n, team);
+                wait_for_team();
+                for (const Factor& factor : factors)
+                    partial(factor, panels, from, 0, columns)
+                        .run(part(factor.rows, team, n), part(factor.rows, team, n + 1), memory[n]);
             }
-        }
+        });
     }
 
     // Threads have columns of b of their own, and all rows: for a sum over many steps, of which nothing is then read
@@ -130,16 +150,17 @@ private:
         const auto begin = [&](int n) { return std::min(columns, part(vectors, count, n) * kLanes); };
         std::vector<ProductMemory> memory(count);
         std::vector<Panels> panels;
-        for (int n = 0; n < count; ++n) panels.emplace_back(packed_depth(), 1, begin(n + 1) - begin(n));
-#pragma omp parallel for num_threads(count) schedule(static, 1)
-        for (int n = 0; n < count; ++n) {
-            const FlushToZero guard;
-            const std::int64_t first = begin(n);
-            for (std::int64_t from = 0; from < depth; from += kPackedDepth) {
-                panels[n].pack({b.at(from, first), b.row_step, b.column_step}, std::min(kPackedDepth, depth - from), 1);
-                partial(panels[n], from, first, begin(n + 1) - first).run(0, rows, memory[n]);
+        for (int n = 0; n < count; ++n) panels.emplace_back(part_depth(0), 1, begin(n + 1) - begin(n));
+        run_team(count, [&](int n, int team) {
+            for (; n < count; n += team) {
+                const std::int64_t first = begin(n);
+                for (std::int64_t from = 0; from < depth; from += kPackedDepth) {
+                    panels[n].pack(below(from, first), part_depth(from), 0, 1);
+                    for (const Factor& factor : factors)
+                        partial(factor, panels[n], from, first, begin(n + 1) - first).run(0, factor.rows, memory[n]);
+                }
             }
-        }
+        });
     }
 };
 

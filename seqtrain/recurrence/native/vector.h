@@ -32,6 +32,27 @@ typedef float LooseVec __attribute__((vector_size(4 * kLanes), aligned(4), may_a
 inline Vec load(const float* from) { return *reinterpret_cast<const LooseVec*>(from); }
 inline void store(float* to, Vec v) { *reinterpret_cast<LooseVec*>(to) = v; }
 
+// Turns the rows of a square into its columns: in turn for d = 1, 2, 4, ..., rows and lanes whose number has the bit d
+// change places.
+inline void transpose(Vec (&rows)[kLanes]) {
+#pragma GCC unroll 4
+    for (int d = 1; d < kLanes; d *= 2) {
+        Ints upper, lower;
+#pragma GCC unroll 16
+        for (int lane = 0; lane < kLanes; ++lane) {
+            upper[lane] = lane & d ? kLanes + lane - d : lane;
+            lower[lane] = lane & d ? kLanes + lane : lane + d;
+        }
+#pragma GCC unroll 16
+        for (int row = 0; row < kLanes; ++row) {
+            if (row & d) continue;
+            const Vec a = rows[row], b = rows[row + d];
+            rows[row] = __builtin_shuffle(a, b, upper);
+            rows[row + d] = __builtin_shuffle(a, b, lower);
+        }
+    }
+}
+
 // All lanes of a vector, or the first `count`: the last units of a hidden size that is no multiple of the lanes.
 struct AllLanes {
     Vec load(const float* from) const { return seqtrain::load(from); }

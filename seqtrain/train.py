@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqtrain.errors import Diverged
 from seqtrain.metrics import Tally
@@ -173,10 +173,12 @@ def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
     loss = total / count
     state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    limit = float("inf") if plan.clip_norm is None else plan.clip_norm
-    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit)
+    parameters = list(state.model.parameters())
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     if not torch.isfinite(loss.detach() + norm):
         raise Diverged(_divergence(state.step + 1, float(loss.detach()), float(norm), state, plan))
+    if plan.clip_norm is not None and norm > plan.clip_norm:  # asked first, as most steps need no change
+        nn.utils.clip_grads_with_norm_(parameters, plan.clip_norm, norm)
     for group in state.optimizer.param_groups:
         group["lr"] = current_lr(state, plan)
     state.optimizer.step()

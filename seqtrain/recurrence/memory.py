@@ -15,8 +15,11 @@ from collections import deque
 import torch
 from torch import Tensor
 
-GRAIN = 2 << 20
-"""Sizes are whole multiples of this, a large page; what is smaller than half of it comes from torch."""
+LARGE_PAGE = 2 << 20
+SMALLEST = LARGE_PAGE // 2
+"""Less than this comes from torch."""
+ROUNDED = 8 * LARGE_PAGE
+"""From here on sizes are whole large pages; of less, too much of the last one would lie idle."""
 
 
 class _Pool:
@@ -66,8 +69,10 @@ _pool = _Pool()
 def empty(*shape: int) -> Tensor:
     """An array of float32 on the CPU with anything in it."""
     count = math.prod(shape)
-    size = -(-4 * count // GRAIN) * GRAIN
-    if 8 * count < GRAIN or not hasattr(mmap, "MAP_PRIVATE"):
+    size = 4 * count
+    if size >= ROUNDED:
+        size = -(-size // LARGE_PAGE) * LARGE_PAGE
+    if size < SMALLEST or not hasattr(mmap, "MAP_PRIVATE"):
         return torch.empty(shape, dtype=torch.float32, device="cpu")
     block = _pool.take(size)
     owner = (ctypes.c_char * len(block)).from_buffer(block)  # lives as long as a tensor uses its memory

@@ -155,11 +155,11 @@ class _Walk(torch.autograd.Function):
         _walk(plan, outputs, kept, w_h, vectors, state, d_arrays, backward=True)
         _, needs_x, needs_w_x, needs_w_h, _, _, needs_h, *_ = ctx.needs_input_grad
         dx = dw_x = dw_h = None
-        if needs_x:
-            dx = empty(*ctx.x_shape)
-            product(blocks.of_x(d_gates).flatten(0, 1), blocks.turn(w_x), out=dx)
         if needs_w_x or needs_w_h:
             dw_x, dw_h = _weight_gradients(plan, blocks, d_gates, kept, outputs, state[0])
+        if needs_x:  # after the weights, which need room beside their gradients
+            dx = empty(*ctx.x_shape)
+            product(blocks.of_x(d_gates).flatten(0, 1), blocks.turn(w_x), out=dx)
         if needs_h:
             d_first = _at_first_step(plan, blocks.of_h(d_gates))
             d_state[0].addmm_(d_first, w_h[: d_first.shape[-1]])

@@ -3,7 +3,6 @@
 import importlib
 import inspect
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from torch import nn
 from seqtrain.cells import CELLS, Cell
 from seqtrain.config import Config
 from seqtrain.config.faults import choose
-from seqtrain.config.schema import LanguageModel, UserCell
+from seqtrain.config.schema import AdaptiveSoftmax, LanguageModel, Model, UserCell
 from seqtrain.errors import ConfigError
-from seqtrain.models import OneHot, SequenceModel, Stack
+from seqtrain.models import AdaptiveHead, Dropout, OneHot, SequenceModel, Stack, TiedHead
 from seqtrain.recurrence import choose_unroll, unroll
 from seqtrain.rng import lent_global_generator
 from seqtrain.schedule import Schedule
@@ -84,31 +83,87 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
     """
     section = config.model
     options = section.cell.model_dump(exclude={"name", "folder"})
-    make_cell = partial(cell_class(config), hidden_size=section.hidden_size, **options)
-    embedding_size = section.embedding_size or (section.hidden_size if spec.words else None)
+    cell, dropout = cell_class(config), _dropout(section)
     with lent_global_generator(config.seed, "init"):
-        encoder: nn.Module
-        if not spec.symbols:
-            encoder, width = nn.Identity(), spec.input_size
-        elif embedding_size is None:
-            encoder, width = OneHot(spec.input_size), spec.input_size
-        else:
-            encoder, width = nn.Embedding(spec.input_size, embedding_size), embedding_size
+        encoder, width = _encoder(config, spec)
         stack = Stack(
-            make_cell,
+            lambda input_size, hidden_size: cell(input_size=input_size, hidden_size=hidden_size, **options),
             width,
-            depth=section.depth,
+            section.hidden_sizes(),
             direction=section.direction,
             merge=section.merge or "concat",
-            dropout=section.dropout,
+            dropout=dropout,
         )
-        model = SequenceModel(encoder, stack, spec.output_size, every_step=spec.every_step)
+        head = _head(config, spec, encoder, stack.output_size)
+        model = SequenceModel(encoder, stack, head, every_step=spec.every_step, dropout=dropout)
+        _initialise(model, section)
+    if dropout.weight and any("w_h" not in dict(one.named_parameters()) for layer in stack.cells() for one in layer):
+        raise ConfigError(f"model.weight_drop is {dropout.weight:g}, but cell {section.cell.name} has no w_h; use 0")
     model = model.to(build_device(config))
     try:
         model.stack.loop = choose_unroll(config.engine, model.stack.cells()[0][0])
     except ValueError as error:
         raise ConfigError(f"engine is 'fused', but {error}; use engine: auto, or reference") from None
     return model
+
+
+def _encoder(config: Config, spec: Spec) -> tuple[nn.Module, int]:
+    """What turns a task's inputs into vectors, and their size."""
+    section = config.model
+    embedding_size = section.embedding_size or (section.hidden_sizes()[0] if spec.words else None)
+    if not spec.symbols:
+        return nn.Identity(), spec.input_size
+    if embedding_size is None:
+        return OneHot(spec.input_size), spec.input_size
+    return nn.Embedding(spec.input_size, embedding_size), embedding_size
+
+
+def _head(config: Config, spec: Spec, encoder: nn.Module, size: int) -> nn.Module:
+    """What turns the stack's outputs, of that size, into scores."""
+    softmax = config.model.softmax
+    if config.model.tied:
+        assert isinstance(encoder, nn.Embedding)
+        return TiedHead(encoder, size)
+    if not isinstance(softmax, AdaptiveSoftmax):
+        return nn.Linear(size, spec.output_size)
+    vocabulary = spec.output_size
+    cutoffs = softmax.cutoffs or sorted({max(1, vocabulary // 16), max(1, vocabulary // 4)})
+    if cutoffs[-1] >= vocabulary:
+        raise ConfigError(
+            f"model.softmax.cutoffs are {cutoffs}, but the vocabulary has {vocabulary} words; all must be below that"
+        )
+    if size // softmax.shrink ** len(cutoffs) < 1:
+        raise ConfigError(
+            f"model.softmax.shrink {softmax.shrink:g} leaves the last of {len(cutoffs)} clusters nothing of "
+            f"{size} features; make it smaller"
+        )
+    return AdaptiveHead(size, vocabulary, cutoffs, softmax.shrink)
+
+
+def _dropout(section: Model) -> Dropout:
+    return Dropout(
+        embedding=section.embedding_dropout,
+        input=section.input_dropout,
+        between=section.dropout,
+        output=section.output_dropout,
+        weight=section.weight_drop,
+        locked=section.locked_dropout,
+    )
+
+
+@torch.no_grad()
+def _initialise(model: SequenceModel, section: Model) -> None:
+    """Start over with the ranges that the config names."""
+    if section.init_range is not None:
+        for parameter in model.parameters():
+            parameter.uniform_(-section.init_range, section.init_range)
+    if section.embedding_range is None:
+        return
+    for name, parameter in (*model.encoder.named_parameters(), *model.head.named_parameters()):
+        if name.endswith("bias"):
+            parameter.zero_()
+        else:
+            parameter.uniform_(-section.embedding_range, section.embedding_range)
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seqtrain.errors import Diverged
 from seqtrain.metrics import Tally
-from seqtrain.models import SequenceModel, StackState, detach_state, pack_state, unpack_state
+from seqtrain.models import Prediction, SequenceModel, StackState, detach_state, pack_state, unpack_state
 from seqtrain.progress import Progress
 from seqtrain.rng import generator
 from seqtrain.schedule import Schedule
@@ -100,6 +100,8 @@ class Plan:
     record: Callable[[dict[str, Any]], None]
     save: Callable[[bool], None]
     stop_requested: Callable[[], bool]
+    ar: float = 0.0
+    tar: float = 0.0
 
 
 @dataclass
@@ -167,12 +169,12 @@ def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
     state.model.train()
     device = device_of(state.model)
     batch = batch.to(device)
-    masks = generator(plan.seed, "dropout", state.step, device=device) if state.model.stack.dropout else None
-    outputs, hidden = state.model(batch.inputs, batch.lengths, None if batch.fresh else state.carried, masks)
-    total, count = plan.task.loss(outputs, batch)
+    masks = generator(plan.seed, "dropout", state.step, device=device) if state.model.dropout.draws else None
+    prediction, hidden = state.model.predict(batch.inputs, batch.lengths, None if batch.fresh else state.carried, masks)
+    total, count = plan.task.loss(prediction, batch)
     loss = total / count
     state.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    (loss + _penalty(prediction, plan)).backward()  # type: ignore[no-untyped-call]
     parameters = list(state.model.parameters())
     norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     if not torch.isfinite(loss.detach() + norm):
@@ -187,6 +189,21 @@ def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
     state.window_loss = state.window_loss + loss.detach()
     state.window_norm = state.window_norm + norm
     state.window_steps += 1
+
+
+def _penalty(prediction: Prediction, plan: Plan) -> Tensor | float:
+    """Activation regularisation, on what the head sees, and its temporal kind, on what the cells gave.
+
+    Merity, McCann & Socher 2017, "Revisiting activation regularization for language RNNs", equations 2 and 3, with the
+    mean of the squares, as in their code, for the norm.
+    """
+    penalty: Tensor | float = 0.0
+    if plan.ar:
+        every_step = prediction.features.dim() == 3
+        penalty += plan.ar * (prediction.features if every_step else prediction.activations).square().mean()
+    if plan.tar and len(prediction.activations) > 1:
+        penalty += plan.tar * prediction.activations.diff(dim=0).square().mean()
+    return penalty
 
 
 def current_lr(state: TrainState, plan: Plan) -> float:
@@ -207,9 +224,9 @@ def evaluate(model: SequenceModel, task: Task, split: Split, batch_size: int) ->
     state: StackState | None = None
     for batch in task.eval_batches(split, batch_size):
         batch = batch.to(device)
-        outputs, state = model(batch.inputs, batch.lengths, None if batch.fresh else state)
-        total, count = task.loss(outputs, batch)
-        tally.add("loss", total, count).merge(task.measure(outputs, batch))
+        prediction, state = model.predict(batch.inputs, batch.lengths, None if batch.fresh else state)
+        total, count = task.loss(prediction, batch)
+        tally.add("loss", total, count).merge(task.measure(prediction, batch))
     return task.summarise(tally.means())
 
 

@@ -152,7 +152,7 @@ def validate(name: str, overrides: Sequence[str]) -> dict[str, Any]:
         "baseline": task.baseline("test"),
         "cell": config.model.cell.name,
         "direction": config.model.direction,
-        "depth": config.model.depth,
+        "depth": len(config.model.hidden_sizes()),
         "hidden_size": config.model.hidden_size,
         "parameters": count_parameters(model),
         "engine": model.stack.loop.name,

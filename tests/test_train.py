@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import SMALL, SMALL_SETS
+from conftest import SMALL, SMALL_SETS, answer
 
 import seqtrain.run
 from seqtrain.build import build_model, build_optimizer, build_schedule, build_task
@@ -16,6 +16,7 @@ from seqtrain.config import load_config
 from seqtrain.errors import CheckpointError, ConfigError, Diverged
 from seqtrain.recurrence import native, sequence
 from seqtrain.restore import evaluate_checkpoint, load_model
+from seqtrain.rng import generator
 from seqtrain.run import train_run
 from seqtrain.run_dir import RunDir
 from seqtrain.tasks.adding import Adding
@@ -48,7 +49,7 @@ def one_step(config, **changes):
     plan = Plan(
         task=task, schedule=build_schedule(config), lr=config.optimizer.lr, clip_norm=config.optimizer.clip_norm,
         seed=config.seed, steps=100, batch_size=8, eval_every=10, eval_batch_size=10, log_every=10,
-        stop_when_solved=False, patience=None, record=print, save=print, stop_requested=lambda: False,
+        stop_when_solved=False, patience=None, record=print, save=print, stop_requested=lambda: False, **changes,
     )  # fmt: skip
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     train_step(state, plan, task.train_batch(0, 8))
@@ -65,14 +66,51 @@ MODELS = [
     ("lookaround", "model.cell=gru"),
     ("copy-memory", "model.embedding_size=4"),
     ("words", "model.cell=lstm"),
+    ("words", "model.tied=true", "model.embedding_size=4", "model.hidden_size=[5, 3]", "model.depth=null"),
+    ("words", "model.softmax=adaptive", "model.hidden_size=20"),
 ]
 
 
-@pytest.mark.parametrize(("name", "override"), MODELS)
-def test_every_parameter_moves(name, override):
-    state, _, before = one_step(small(name, override, "optimizer.lr=0.01"))
+@pytest.mark.parametrize("model", MODELS)
+def test_every_parameter_moves(model):
+    state, _, before = one_step(small(*model, "optimizer.lr=0.01"))
     still = [key for key, p in state.model.named_parameters() if torch.equal(p, before[key])]
     assert not still
+
+
+def test_the_penalties_are_those_of_the_papers():
+    """AR on what the head sees, TAR on what the cells gave; neither is in the loss that is reported."""
+    config = small(
+        "words", "model.output_dropout=0.5", "optimizer=sgd", "optimizer.clip_norm=null", "train.batch_size=4"
+    )
+    task = build_task(config)
+    model, batch = build_model(config, task.spec), task.train_batch(0, 8)
+    prediction, _ = model.predict(batch.inputs, generator=generator(config.seed, "dropout", 0))
+    total, count = task.loss(prediction, batch)
+    h, dropped = prediction.activations, prediction.features
+    assert not torch.equal(h, dropped)
+    (total / count + 2 * (dropped**2).mean() + 3 * ((h[1:] - h[:-1]) ** 2).mean()).backward()
+    state, _, _ = one_step(config, ar=2.0, tar=3.0)
+    assert float(state.window_loss) == pytest.approx(total.item() / count)
+    for (name, found), wanted in zip(state.model.named_parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, wanted.grad, msg=name)
+
+
+def test_a_penalty_on_a_single_answer_looks_at_all_steps():
+    free, _, _ = one_step(small("quickstart", "optimizer.clip_norm=null"))
+    state, _, _ = one_step(small("quickstart", "optimizer.clip_norm=null"), ar=5.0)
+    assert not torch.equal(free.model.stack.layers[0][0].b.grad, state.model.stack.layers[0][0].b.grad)
+    assert torch.equal(free.model.head.weight.grad, state.model.head.weight.grad)
+
+
+def test_ranges_of_the_first_weights():
+    task = build_task(config := small("words", "model.init_range=0.03", "model.embedding_range=0.2"))
+    model = build_model(config, task.spec)
+    for name, parameter in model.named_parameters():
+        edge = {"encoder.weight": 0.2, "head.weight": 0.2, "head.bias": 0.0}.get(name, 0.03)
+        assert 0.8 * edge <= float(parameter.abs().max()) <= edge, name
+    alone = build_model(small("words", "model.init_range=0.03"), task.spec)
+    assert 0.02 < float(alone.head.bias.abs().max()) < 0.03 > float(alone.encoder.weight.abs().max()) > 0.02
 
 
 @pytest.mark.parametrize("norm", [1e-4, 10.0, None])
@@ -201,7 +239,7 @@ def test_a_window_starts_from_the_state_after_the_one_before_and_a_pass_from_non
         outputs, _ = state.model(whole)
     start = 0
     for batch, loss in zip(batches, losses, strict=False):
-        total, count = plan.task.loss(outputs[start : start + len(batch.inputs)], batch)
+        total, count = plan.task.loss(answer(outputs[start : start + len(batch.inputs)]), batch)
         assert loss == pytest.approx(total.item() / count, rel=1e-5)
         start += len(batch.inputs)
     assert losses[-1] == losses[0]
@@ -224,7 +262,7 @@ def test_the_gradient_is_cut_between_windows(text_folder):
     train_step(state, plan, second)
     found = {name: p.grad.clone() for name, p in state.model.named_parameters()}
     state.model.zero_grad()
-    total, count = plan.task.loss(state.model(second.inputs, second.lengths, start)[0], second)
+    total, count = plan.task.loss(state.model.predict(second.inputs, second.lengths, start)[0], second)
     (total / count).backward()
     for name, p in state.model.named_parameters():
         torch.testing.assert_close(found[name], p.grad)
@@ -290,7 +328,9 @@ def test_a_non_finite_loss_is_stopped_before_the_optimizer_step():
 
 def test_a_finite_loss_with_a_gradient_that_is_not_is_stopped_too(monkeypatch):
     state, plan, _ = one_step(small())
-    monkeypatch.setattr(type(plan.task), "loss", lambda _task, outputs, _batch: ((0 * outputs).abs().sqrt().sum(), 1))
+    monkeypatch.setattr(
+        type(plan.task), "loss", lambda _task, prediction, _batch: ((0 * prediction.outputs).abs().sqrt().sum(), 1)
+    )
     before = {name: p.detach().clone() for name, p in state.model.named_parameters()}
     with pytest.raises(Diverged, match="loss 0, gradient norm nan"):
         train_step(state, plan, plan.task.train_batch(1, 8))
@@ -540,7 +580,7 @@ def test_load_model_predicts_as_trained():
     assert not model.training
     task = build_task(config)
     batch = next(task.eval_batches("valid", 12))
-    total, count = task.loss(model(batch.inputs)[0], batch)
+    total, count = task.loss(answer(model(batch.inputs)[0]), batch)
     assert total.item() / count == pytest.approx(records(split="valid")[-1]["loss"])
 
 

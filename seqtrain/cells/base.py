@@ -6,12 +6,13 @@ Sizes, here and everywhere: `T` steps, `B` batch, `I` input, `H` hidden, `G` gat
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+AnyCell = TypeVar("AnyCell", bound="Cell")
 RecurrentInit = Literal["orthogonal", "uniform"]
 
 
@@ -57,6 +58,25 @@ class Cell(nn.Module, ABC):
     @abstractmethod
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first step, for `batch_size` sequences."""
+
+
+def replaced(cell: AnyCell, **parameters: Tensor) -> AnyCell:
+    """A cell that shares everything with another but some parameters; the other one stays as it is.
+
+    Parameters
+    ----------
+    parameters : tensors by the names of the parameters that they stand for, e.g. `w_h`; gradients flow through them.
+
+    Raises
+    ------
+    AttributeError : the cell has no parameter of that name.
+    """
+    unknown = parameters.keys() - cell._parameters.keys()
+    if unknown:
+        raise AttributeError(f"{type(cell).__name__} has no parameter {', '.join(sorted(unknown))}")
+    twin = object.__new__(type(cell))
+    twin.__dict__.update(cell.__dict__, _parameters=cell._parameters | parameters)
+    return twin
 
 
 class GateCell(Cell):

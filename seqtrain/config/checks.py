@@ -1,14 +1,17 @@
 """Settings that are each allowed but make no sense together, so that no accepted option does nothing."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from seqtrain.config.faults import Fault
 from seqtrain.config.schema import (
+    AdaptiveSoftmax,
     Adding,
     Config,
     Gated,
     LanguageModel,
     Lookaround,
+    Model,
     Sgd,
     Stories,
 )
@@ -85,22 +88,66 @@ def _model(config: Config) -> Iterator[Fault]:
             f"is {model.merge!r}, but there is nothing to merge with direction {model.direction!r}; "
             "remove it or use direction: bidirectional",
         )
-    if model.dropout > 0 and model.depth == 1:
+    if isinstance(model.hidden_size, list) and model.depth not in (None, len(model.hidden_size)):
         yield Fault(
-            ("model", "dropout"),
-            f"is {model.dropout:g}, but dropout acts between layers and depth 1 has no between; "
-            "use depth: 2 or more, or dropout: 0",
+            ("model", "depth"),
+            f"is {model.depth}, but hidden_size lists {len(model.hidden_size)} layers; remove it",
         )
-    if model.embedding_size is not None and isinstance(task, Adding):
-        yield Fault(
-            ("model", "embedding_size"),
-            f"is {model.embedding_size}, but the inputs of task {task.name!r} are numbers, not symbols; remove it",
-        )
+    yield from _dropout(model)
+    yield from _words(config)
     if isinstance(cell, Gated) and cell.forget_bias is not None and cell.chrono is not None:
         yield Fault(
             ("model", "cell", "chrono"),
             f"is {cell.chrono} beside forget_bias {cell.forget_bias:g}, and both set the same bias; give one",
         )
+
+
+def _dropout(model: Model) -> Iterator[Fault]:
+    if model.dropout > 0 and len(model.hidden_sizes()) == 1:
+        yield Fault(
+            ("model", "dropout"),
+            f"is {model.dropout:g}, but dropout acts between layers and depth 1 has no between; "
+            "use depth: 2 or more, or dropout: 0 (input_dropout and output_dropout act around them)",
+        )
+    if model.locked_dropout and not (model.dropout or model.input_dropout or model.output_dropout):
+        yield Fault(
+            ("model", "locked_dropout"),
+            "is true, but no feature is dropped; set dropout, input_dropout or output_dropout, or remove it",
+        )
+
+
+def _words(config: Config) -> Iterator[Fault]:
+    """Settings for symbols and words on a task that has none."""
+    model, task = config.model, config.task
+    words = isinstance(task, LanguageModel | Stories)
+    numbers = f"but the inputs of task {task.name!r} are numbers, not symbols; remove it"
+    if model.embedding_size is not None and isinstance(task, Adding):
+        yield Fault(("model", "embedding_size"), f"is {model.embedding_size}, {numbers}")
+    if model.embedding_dropout and isinstance(task, Adding):
+        yield Fault(("model", "embedding_dropout"), f"is {model.embedding_dropout:g}, {numbers}")
+    elif model.embedding_dropout and not words and model.embedding_size is None:
+        yield Fault(
+            ("model", "embedding_dropout"),
+            f"is {model.embedding_dropout:g}, but symbols enter one-hot; set embedding_size, or remove it",
+        )
+    if model.tied and not words:
+        yield Fault(("model", "tied"), f"is true, but task {task.name!r} predicts no words; remove it")
+    if not isinstance(model.softmax, AdaptiveSoftmax):
+        return
+    if not isinstance(task, LanguageModel):
+        yield Fault(
+            ("model", "softmax"),
+            f"is 'adaptive', but the classes of task {task.name!r} are few and in no order of frequency; use 'full'",
+        )
+    if model.tied:
+        yield Fault(
+            ("model", "softmax"),
+            "is 'adaptive', whose clusters have weights of their own, and tied asks for those of the embedding; "
+            "use 'full', or tied: false",
+        )
+    cutoffs = model.softmax.cutoffs or []
+    if any(a >= b for a, b in pairwise(cutoffs)):
+        yield Fault(("model", "softmax", "cutoffs"), f"are {cutoffs}; each must be larger than the one before")
 
 
 def _training(config: Config) -> Iterator[Fault]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from seqtrain.config.document import Path_, short
-from seqtrain.config.schema import NAMED, Config, Section, UserCell, name_of
+from seqtrain.config.schema import NAMED, TAGGED, Config, Section, UserCell, name_of
 from seqtrain.config.settings import find_setting
 
 
@@ -61,8 +61,10 @@ def to_fault(error: ErrorDetails, data: dict[str, Any]) -> Fault:
             form = "cpu, cuda or cuda:1" if path == ("device",) else "module:Class, such as my_cells:MyCell"
             return Fault(path, f"is {got}; write it as {form}")
         case "too_short" | "too_long":
-            size = limits.get("min_length", limits.get("max_length"))
-            return Fault(path, f"is {got}; it must be a list of {size} values")
+            least, most = limits.get("min_length"), limits.get("max_length")
+            size = most if least is None else least
+            at = "" if path != ("model", "hidden_size") else "at most " if least is None else "at least "
+            return Fault(path, f"is {got}; it must be a list of {at}{size} value{'s' if size != 1 else ''}")
         case "model_type" | "model_attributes_type" | "dict_type":
             return Fault(path, f"is {got}; it must be a section with settings of its own")
     return Fault(path, f"is {got}; it must be {_KINDS.get(error['type'], error['msg'].lower())}")
@@ -83,7 +85,7 @@ _KINDS = {
 
 
 def _without_tags(loc: tuple[int | str, ...]) -> Path_:
-    """The path of a setting; pydantic puts the name of a section that is chosen by name behind its key."""
+    """The path of a setting, without what pydantic puts behind the keys of `TAGGED`."""
     path: Path_ = ()
     skip = False
     for part in loc:
@@ -91,7 +93,7 @@ def _without_tags(loc: tuple[int | str, ...]) -> Path_:
             skip = False
             continue
         path = (*path, str(part))
-        skip = path in NAMED
+        skip = path in TAGGED
     return path
 
 

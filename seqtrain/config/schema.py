@@ -198,24 +198,69 @@ Cell = Annotated[
 ]
 
 
+class FullSoftmax(Section):
+    """Scores for the whole vocabulary."""
+
+    name: Literal["full"]
+
+
+class AdaptiveSoftmax(Section):
+    """Rare words in clusters that are looked into only when they are needed (Grave et al. 2017)."""
+
+    name: Literal["adaptive"]
+    cutoffs: Annotated[list[Size], Field(min_length=1)] | None = None
+    """Ranks at which the clusters of rarer words begin, rising; null for 1/16 and 1/4 of the vocabulary."""
+    shrink: Annotated[float, Field(ge=1)] = 4.0
+    """How many times fewer features each next cluster gets."""
+
+
+Width = Annotated[int, Field(ge=1, le=100_000)]
+Widths = Annotated[
+    Annotated[Width, Tag("one")] | Annotated[list[Width], Field(min_length=1, max_length=1000), Tag("each")],
+    Discriminator(lambda value: "each" if isinstance(value, list) else "one"),
+]
+
+
 class Model(Section):
     """The network."""
 
     cell: Cell
     """The recurrent cell: rnn, lstm, peephole, coupled, gru, or `module:Class` for one of your own; with options,
     {name: ..., option: ...}."""
-    hidden_size: Annotated[int, Field(ge=1, le=100_000)] = 128
-    """Units of each layer and direction."""
-    depth: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Layers on top of each other."""
+    hidden_size: Widths = 128
+    """Units of each layer and direction; a list gives each layer its own, from the lowest up."""
+    depth: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Layers on top of each other; null for as many as hidden_size lists, or 1."""
     direction: Literal["forward", "backward", "bidirectional"] = "forward"
     """Which way the cells read the sequence."""
     merge: Literal["concat", "sum"] | None = None
     """How the two directions become one; null for concat."""
     dropout: Fraction = 0.0
     """Probability to drop a feature between layers, in training."""
-    embedding_size: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    """Size of learnt vectors for symbols; null for hidden_size with text, one-hot with other symbols."""
+    input_dropout: Fraction = 0.0
+    """Likewise of what the first layer reads."""
+    output_dropout: Fraction = 0.0
+    """Likewise of what the last layer gives."""
+    locked_dropout: bool = False
+    """Drop a feature at all steps of a window or at none (Gal & Ghahramani 2016)."""
+    embedding_dropout: Fraction = 0.0
+    """Probability to drop a symbol wherever it stands in a window."""
+    weight_drop: Fraction = 0.0
+    """Probability to drop an entry of w_h for a window (Merity et al. 2018)."""
+    embedding_size: Width | None = None
+    """Size of learnt vectors for symbols; null for the first hidden_size with text, one-hot with other symbols."""
+    tied: bool = False
+    """Score words by their embedding, through a projection if the last layer has another size."""
+    softmax: Annotated[FullSoftmax | AdaptiveSoftmax, Field(discriminator="name")] = FullSoftmax(name="full")
+    """How words are scored: full, or adaptive for large vocabularies."""
+    init_range: Positive | None = None
+    """Start all weights and biases uniform within this of zero; null for what the cells say."""
+    embedding_range: Positive | None = None
+    """Likewise the embedding and the head's weights, the head's bias at zero; null for init_range, or PyTorch's way."""
+
+    def hidden_sizes(self) -> list[int]:
+        """Units of each layer."""
+        return self.hidden_size if isinstance(self.hidden_size, list) else [self.hidden_size] * (self.depth or 1)
 
 
 # --- optimizer and schedule ------------------------------------------------------------------------
@@ -332,6 +377,10 @@ class Train(Section):
     """Sequences, or columns of a text, evaluated side by side; null for 250, or 20 columns."""
     log_every: Steps = 50
     """Steps between two training records in metrics.jsonl."""
+    ar: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the last layer's mean squared outputs in the loss (activation regularisation, Merity et al. 2017)."""
+    tar: Annotated[float, Field(ge=0)] = 0.0
+    """Likewise of their changes from step to step (temporal activation regularisation)."""
     stop_when_solved: bool = False
     """Stop at the first evaluation that meets the task's rule for "solved"."""
     patience: Steps | None = None
@@ -376,6 +425,10 @@ NAMED: dict[tuple[str, ...], dict[str, type[Section]]] = {
     ("task",): by_name(BuiltInTask),
     ("model", "cell"): by_name(BuiltInCell),
     ("optimizer",): by_name(Adam | AdamW | Sgd | RmsProp),
+    ("model", "softmax"): by_name(FullSoftmax | AdaptiveSoftmax),
     ("schedule",): by_name(Constant | StepDecay | Plateau | Cosine),
 }
 """The sections that are chosen by a name, which may stand alone for the section: where they are, and their classes."""
+
+TAGGED = {*NAMED, ("model", "hidden_size")}
+"""Where pydantic puts a word of its own behind the key of a setting."""

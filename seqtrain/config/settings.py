@@ -65,6 +65,8 @@ def _kind(schema_of_field: dict[str, Any]) -> str:
         return " | ".join(map(str, schema_of_field["enum"]))
     if "discriminator" in schema_of_field:
         return " | ".join(schema_of_field["discriminator"]["mapping"])
+    if "oneOf" in schema_of_field and not any("$ref" in part for part in schema_of_field["oneOf"]):
+        return " | ".join(_kind(part) for part in schema_of_field["oneOf"])
     if "oneOf" in schema_of_field or "$ref" in schema_of_field:
         return "section"
     match schema_of_field.get("type"):
@@ -75,7 +77,8 @@ def _kind(schema_of_field: dict[str, Any]) -> str:
         case "number":
             return "number" + _range(schema_of_field)
         case "array":
-            return f"list of {schema_of_field['minItems']}, each a {_kind(schema_of_field['items'])}"
+            least, most = schema_of_field["minItems"], schema_of_field.get("maxItems")
+            return f"list{f' of {least}' if least == most else ''}, each a {_kind(schema_of_field['items'])}"
         case "string":
             return "text"
     return str(schema_of_field.get("type", "section"))

@@ -1,9 +1,13 @@
 """The whole model: encoder, stack, head."""
 
+from functools import cached_property
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqtrain.models.dropout import Dropout, embed
+from seqtrain.models.head import cross_entropy
 from seqtrain.models.stack import Stack, StackState
 
 
@@ -20,6 +24,35 @@ class OneHot(nn.Module):
         return F.embedding(x, self.rows)
 
 
+class Prediction:
+    """What a model says about a batch; the scores are computed when they are first asked for.
+
+    Attributes
+    ----------
+    features : `[T, B, H]` or `[B, H]`, what the head sees.
+    activations : `[T, B, H]` outputs of the last layer, before the dropout behind it.
+    """
+
+    def __init__(self, head: nn.Module, features: Tensor, activations: Tensor) -> None:
+        self.features = features
+        self.activations = activations
+        self._head = head
+
+    @cached_property
+    def outputs(self) -> Tensor:
+        """`[T, B, O]` or `[B, O]`."""
+        outputs: Tensor = self._head(self.features)
+        return outputs
+
+    def cross_entropy(self, targets: Tensor, scored: Tensor | None = None) -> tuple[Tensor, int]:
+        """Sum in nats over the targets `[T, B]` or `[B]` that `scored` marks, and how many they are."""
+        if scored is None:
+            features, targets = self.features.flatten(0, -2), targets.flatten()
+        else:
+            features, targets = self.features[scored], targets[scored]
+        return cross_entropy(self._head, features, targets), targets.numel()
+
+
 class SequenceModel(nn.Module):
     """Sequences in, one prediction a sequence or one a step out.
 
@@ -28,16 +61,26 @@ class SequenceModel(nn.Module):
     encoder : turns the task's inputs into vectors: identity for reals `[T, B, I]`, one-hot or an embedding for
         symbols `[T, B]`.
     stack : the recurrent layers.
-    output_size : O, numbers in a prediction (values or class scores).
+    head : from features to O numbers (values, class scores, or log-probabilities).
     every_step : predict at every step rather than after the last.
+    dropout : before and behind the stack; the stack has its own.
     """
 
-    def __init__(self, encoder: nn.Module, stack: Stack, output_size: int, *, every_step: bool) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        stack: Stack,
+        head: nn.Module,
+        *,
+        every_step: bool,
+        dropout: Dropout = Dropout(),  # noqa: B008  # frozen
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.stack = stack
-        self.head = nn.Linear(stack.output_size, output_size)
+        self.head = head
         self.every_step = every_step
+        self.dropout = dropout
 
     def forward(
         self,
@@ -51,15 +94,34 @@ class SequenceModel(nn.Module):
         Parameters
         ----------
         inputs : `[T, B, I]` reals or `[T, B]` symbols.
-        lengths, state, generator : as in `Stack.forward`.
+        lengths, state : as in `Stack.forward`.
+        generator : draws the dropout masks; needed in training if anything is dropped.
 
         Returns
         -------
         outputs : `[T, B, O]` if `every_step`, else `[B, O]`.
         state : where a following window continues.
         """
-        outputs, final, state = self.stack(self.encoder(inputs), lengths, state, generator)
-        return self.head(outputs if self.every_step else final), state
+        prediction, state = self.predict(inputs, lengths, state, generator)
+        return prediction.outputs, state
+
+    def predict(
+        self,
+        inputs: Tensor,
+        lengths: Tensor | None = None,
+        state: StackState | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Prediction, StackState]:
+        """`forward` without having computed the scores yet."""
+        dropout = self.dropout if self.training else Dropout()
+        if isinstance(self.encoder, nn.Embedding):
+            x = embed(inputs, self.encoder.weight, dropout.embedding, generator)
+        else:
+            x = self.encoder(inputs)
+        x = dropout.features(x, dropout.input, generator)
+        outputs, final, state = self.stack(x, lengths, state, generator)
+        features = dropout.features(outputs if self.every_step else final, dropout.output, generator)
+        return Prediction(self.head, features, outputs), state
 
 
 def count_parameters(model: nn.Module) -> int:

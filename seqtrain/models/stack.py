@@ -1,12 +1,14 @@
 """Depth and direction: cells side by side and on top of each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from seqtrain.cells import Cell
+from seqtrain.cells.base import replaced
+from seqtrain.models.dropout import Dropout, drop
 from seqtrain.recurrence import Chosen, unroll
 
 Direction = Literal["forward", "backward", "bidirectional"]
@@ -28,12 +30,12 @@ class Stack(nn.Module):
 
     Parameters
     ----------
-    make_cell : builds one cell for a given input size.
+    make_cell : builds one cell from an input size and a hidden size.
     input_size : I of the first layer.
-    depth : L, at least 1.
+    hidden_sizes : H of each layer and direction; L numbers, at least 1.
     direction : which way time runs.
     merge : how the two directions of a layer become one, if there are two.
-    dropout : probability to drop a feature between layers (not after the last), in training.
+    dropout : `between` layers (not after the last) and of `weight`, in training; the rest is the model's.
 
     Attributes
     ----------
@@ -42,13 +44,13 @@ class Stack(nn.Module):
 
     def __init__(
         self,
-        make_cell: Callable[[int], Cell],
+        make_cell: Callable[[int, int], Cell],
         input_size: int,
+        hidden_sizes: Sequence[int],
         *,
-        depth: int = 1,
         direction: Direction = "forward",
         merge: Merge = "concat",
-        dropout: float = 0.0,
+        dropout: Dropout = Dropout(),  # noqa: B008  # frozen
     ) -> None:
         super().__init__()
         self.reversed = {"forward": [False], "backward": [True], "bidirectional": [False, True]}[direction]
@@ -57,8 +59,8 @@ class Stack(nn.Module):
         self.loop = Chosen("reference", unroll, None)
         self.layers = nn.ModuleList()
         size = input_size
-        for _ in range(depth):
-            cells = [make_cell(size) for _ in self.reversed]
+        for hidden_size in hidden_sizes:
+            cells = [make_cell(size, hidden_size) for _ in self.reversed]
             self.layers.append(nn.ModuleList(cells))
             size = sum(cell.hidden_size for cell in cells) if merge == "concat" else cells[0].hidden_size
         self.input_size = input_size
@@ -93,14 +95,21 @@ class Stack(nn.Module):
         """
         if x.shape[-1] != self.input_size:
             raise ValueError(f"the inputs have {x.shape[-1]} numbers a step; this model was made for {self.input_size}")
+        dropout = self.dropout if self.training else Dropout()
         states: StackState = []
         outputs = final = x
         for depth, cells in enumerate(self.cells()):
-            if depth > 0 and self.training:
-                outputs = drop(outputs, self.dropout, generator)
+            if depth > 0:
+                outputs = dropout.features(outputs, dropout.between, generator)
             before = [None] * len(cells) if state is None else state[depth]
             ran = [
-                self.loop.unroll(cell, outputs, start, lengths=lengths, reverse=reverse)
+                self.loop.unroll(
+                    _with_dropped_weights(cell, dropout.weight, generator),
+                    outputs,
+                    start,
+                    lengths=lengths,
+                    reverse=reverse,
+                )
                 for cell, start, reverse in zip(cells, before, self.reversed, strict=True)
             ]
             states.append([after for _, after in ran])
@@ -141,9 +150,8 @@ def unpack_state(packed: PackedState | None, stack: Stack, device: torch.device)
     ]
 
 
-def drop(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Inverted dropout with masks from our own generator, so that a run can be repeated and resumed exactly."""
+def _with_dropped_weights(cell: Cell, probability: float, generator: torch.Generator | None) -> Cell:
+    """The cell itself, or one beside it whose `w_h` lacks entries."""
     if probability == 0:
-        return x
-    keep = 1 - probability
-    return x * (torch.empty_like(x).bernoulli_(keep, generator=generator) / keep)
+        return cell
+    return replaced(cell, w_h=drop(cell.get_parameter("w_h"), probability, generator))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.metrics import Metric, Tally
-from seqtrain.tasks.base import Batch, GeneratedTask, Spec, Split
+from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split
 
 Variant = Literal["halves", "anywhere", "hochreiter"]
 
@@ -82,13 +82,13 @@ class Adding(GeneratedTask):
     def _integers(self, high: int, B: int, generator: torch.Generator) -> Tensor:
         return torch.randint(high, (B,), generator=generator)
 
-    def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    def loss(self, prediction: Prediction, batch: Batch) -> tuple[Tensor, int]:
         """Summed squared error."""
-        return (outputs - batch.targets).square().sum(), batch.size
+        return (prediction.outputs - batch.targets).square().sum(), batch.size
 
-    def measure(self, outputs: Tensor, batch: Batch) -> Tally:
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Squared error, and the sequences within the tolerance (`accuracy`)."""
-        error = (outputs - batch.targets).double()
+        error = (prediction.outputs - batch.targets).double()
         return (
             Tally()
             .add("mse", error.square().sum(), batch.size)

@@ -4,11 +4,10 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from seqtrain.metrics import Metric, Tally
 from seqtrain.rng import generator
@@ -65,6 +64,17 @@ class Batch:
             f.name: part.to(device) for f in fields(self) if isinstance(part := getattr(self, f.name), Tensor)
         }
         return replace(self, **moved)
+
+
+class Prediction(Protocol):
+    """What a task may ask of a model's answer to a batch."""
+
+    @property
+    def outputs(self) -> Tensor:
+        """`[T, B, O]` or `[B, O]`, values or class scores."""
+
+    def cross_entropy(self, targets: Tensor, scored: Tensor | None = None) -> tuple[Tensor, int]:
+        """Sum in nats over the targets `[T, B]` or `[B]` that `scored` marks, and how many they are."""
 
 
 class Spec(NamedTuple):
@@ -131,7 +141,7 @@ class Task(ABC):
         """What the best model without a memory would reach, by the names of the metrics; computed."""
 
     @abstractmethod
-    def measure(self, outputs: Tensor, batch: Batch) -> Tally:
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Sums of the metrics beside the loss."""
 
     def solved(self, means: dict[str, float]) -> bool:  # noqa: ARG002
@@ -146,16 +156,12 @@ class Task(ABC):
         """What a reader of the figures on a split should know about its data."""
         return {}
 
-    def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    def loss(self, prediction: Prediction, batch: Batch) -> tuple[Tensor, int]:
         """The loss as a sum over the scored predictions, and how many they are.
 
         Cross-entropy in nats, over `[T, B]` or `[B]`; a task on reals brings its own.
         """
-        if batch.scored is not None:
-            outputs, targets = outputs[batch.scored], batch.targets[batch.scored]
-        else:
-            outputs, targets = outputs.flatten(0, -2), batch.targets.flatten()
-        return F.cross_entropy(outputs, targets, reduction="sum"), targets.numel()
+        return prediction.cross_entropy(batch.targets, batch.scored)
 
     def work(self, batch: Batch) -> int:
         """How many sequences or tokens (see `unit`) a batch holds, for the throughput."""

@@ -3,10 +3,9 @@
 import math
 
 import torch
-from torch import Tensor
 
 from seqtrain.metrics import Metric, Tally
-from seqtrain.tasks.base import Batch, GeneratedTask, Spec, Split, count_correct
+from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
 
 LETTERS, COPIED = 8, 10
 BLANK, DELIMITER = LETTERS, LETTERS + 1
@@ -50,9 +49,9 @@ class CopyMemory(GeneratedTask):
         targets[-COPIED:] = letters
         return Batch(inputs, targets)
 
-    def measure(self, outputs: Tensor, batch: Batch) -> Tally:
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Recalled letters that are right (`accuracy`)."""
-        right = count_correct(outputs[-COPIED:], batch.targets[-COPIED:])
+        right = count_correct(prediction.outputs[-COPIED:], batch.targets[-COPIED:])
         return Tally().add("accuracy", right, COPIED * batch.size)
 
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002

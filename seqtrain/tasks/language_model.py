@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seqtrain.errors import DataError
 from seqtrain.metrics import Metric, Tally, perplexity, unigram_nats
-from seqtrain.tasks.base import Batch, Spec, Split, Task
+from seqtrain.tasks.base import Batch, Prediction, Spec, Split, Task
 from seqtrain.text import Columns, Unit, Vocabulary, make_columns, read_corpus, sources
 from seqtrain.text.corpus import SPLITS
 from seqtrain.text.vocabulary import UNK
@@ -135,7 +135,7 @@ class LanguageModel(Task):
         scored = torch.arange(len(inputs))[:, None] < lengths
         return Batch(inputs, targets, lengths, scored, fresh=fresh)
 
-    def measure(self, outputs: Tensor, batch: Batch) -> Tally:  # noqa: ARG002
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:  # noqa: ARG002
         """Nothing beside the loss."""
         return Tally()
 

@@ -3,10 +3,9 @@
 import math
 
 import torch
-from torch import Tensor
 
 from seqtrain.metrics import Metric, Tally
-from seqtrain.tasks.base import Batch, GeneratedTask, Spec, Split, count_correct
+from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
 
 
 class Lookaround(GeneratedTask):
@@ -50,10 +49,10 @@ class Lookaround(GeneratedTask):
         scored[k : T - k] = True
         return Batch(x, targets, scored=scored)
 
-    def measure(self, outputs: Tensor, batch: Batch) -> Tally:
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Steps answered right (`accuracy`)."""
         assert batch.scored is not None
-        right = count_correct(outputs[batch.scored], batch.targets[batch.scored])
+        right = count_correct(prediction.outputs[batch.scored], batch.targets[batch.scored])
         return Tally().add("accuracy", right, batch.scored.sum())
 
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002

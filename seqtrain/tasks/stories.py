@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.metrics import Metric, Tally, perplexity, unigram_nats
-from seqtrain.tasks.base import Batch, GeneratedTask, Spec, Split
+from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split
 from seqtrain.tasks.story_grammar import FILLERS, KINDS, WORDS, vocabulary
 
 BASELINE_STORIES = 4096
@@ -67,12 +67,12 @@ class Stories(GeneratedTask):
             marks=marks[1:],
         )
 
-    def measure(self, outputs: Tensor, batch: Batch) -> Tally:
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Marked words predicted right, at exactly the configured distance and by range of distance."""
         assert batch.marks is not None
         marked = batch.marks > 0
         distance = batch.marks[marked]
-        right = outputs[marked].argmax(-1) == batch.targets[marked]
+        right = prediction.outputs[marked].argmax(-1) == batch.targets[marked]
         exact = distance == self.distance
         tally = Tally().add("recall", right[exact].sum(), exact.sum())
         low = 0

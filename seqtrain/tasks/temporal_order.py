@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.metrics import Metric, Tally
-from seqtrain.tasks.base import Batch, GeneratedTask, Spec, Split, count_correct
+from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
 
 START, TRIGGER, FIRST_DISTRACTOR, X = 0, 1, 2, 6  # E B | a b c d | X Y
 WINDOWS = {2: ((0.10, 0.20), (0.50, 0.60)), 3: ((0.10, 0.20), (0.33, 0.43), (0.66, 0.76))}
@@ -65,9 +65,9 @@ class TemporalOrder(GeneratedTask):
         inside = torch.arange(longest)[:, None] < lengths
         return Batch(inputs * inside, targets, lengths)
 
-    def measure(self, outputs: Tensor, batch: Batch) -> Tally:
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Sequences whose order is named right (`accuracy`)."""
-        return Tally().add("accuracy", count_correct(outputs, batch.targets), batch.size)
+        return Tally().add("accuracy", count_correct(prediction.outputs, batch.targets), batch.size)
 
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
         """A guess among equally likely classes."""

@@ -108,7 +108,8 @@ def test_every_fault_at_once_with_file_line_and_cure(write):
         "c.yaml:6: model.cell is 'lsmt'; choose one of coupled, gru, lstm, module:Class, peephole, rnn "
         "(did you mean 'lstm'?)",
         "c.yaml:7: model.hiden_size is not a setting of model; choose one of cell, depth, direction, dropout, "
-        "embedding_size, hidden_size, merge (did you mean 'hidden_size'?)",
+        "embedding_dropout, embedding_range, embedding_size, hidden_size, init_range, input_dropout, locked_dropout, "
+        "merge, output_dropout, softmax, tied, weight_drop (did you mean 'hidden_size'?)",
         "c.yaml:9: optimizer.lr is 'fast'; it must be a number",
         "c.yaml:9: optimizer.nesterov is not a setting of optimizer 'adam'; choose one of betas, clip_norm, eps, lr, "
         "name, weight_decay (it is one of sgd)",
@@ -118,7 +119,7 @@ def test_every_fault_at_once_with_file_line_and_cure(write):
         "epochs=3: epochs is not a setting of a config; choose one of device, engine, model, optimizer, schedule, "
         "seed, task, threads, train",
         "c.yaml:8: model.dropout is 0.5, but dropout acts between layers and depth 1 has no between; use depth: 2 or "
-        "more, or dropout: 0",
+        "more, or dropout: 0 (input_dropout and output_dropout act around them)",
     ]
 
 
@@ -135,6 +136,20 @@ TOGETHER = [
     ("model.merge=sum", "there is nothing to merge with direction 'forward'"),
     ("model.dropout=0.1", "depth 1 has no between"),
     ("model.embedding_size=8", "the inputs of task 'adding' are numbers"),
+    ("model.embedding_dropout=0.1", "the inputs of task 'adding' are numbers"),
+    ("task=copy_memory model.embedding_dropout=0.1", "symbols enter one-hot; set embedding_size, or remove it"),
+    ("model.tied=true", "model.tied is true, but task 'adding' predicts no words; remove it"),
+    ("task=stories model.softmax=adaptive", "model.softmax is 'adaptive', but the classes of task 'stories' are few"),
+    (
+        "task=language_model task.path=shipped:stories model.softmax=adaptive model.tied=true",
+        "model.softmax is 'adaptive', whose clusters have weights of their own",
+    ),
+    (
+        "task=language_model task.path=shipped:stories model.softmax.name=adaptive model.softmax.cutoffs=[5,5]",
+        "model.softmax.cutoffs are [5, 5]; each must be larger than the one before",
+    ),
+    ("model.hidden_size=[4,5] model.depth=3", "model.depth is 3, but hidden_size lists 2 layers; remove it"),
+    ("model.locked_dropout=true", "model.locked_dropout is true, but no feature is dropped"),
     ("model.cell.chrono=50 model.cell.forget_bias=1", "both set the same bias"),
     ("task.variant=hochreiter task.length=21", "needs at least 22"),
     ("task=lookaround task.length=6", "must be more than 6"),
@@ -178,6 +193,9 @@ SINGLE = [
     ("model.hidden_size=true", "model.hidden_size is True; it must be a whole number"),
     ("model.hidden_size=1e99", "it must be a whole number"),
     ("model.hidden_size=10000000", "it must be at most 100000"),
+    ("model.hidden_size=[4,x]", "model.hidden_size.1 is 'x'; it must be a whole number"),
+    ("model.hidden_size=[]", "model.hidden_size is []; it must be a list of at least 1 value"),
+    ("model.softmax=half", "model.softmax is 'half'; choose one of adaptive, full"),
     ("model=3", "model is 3; it must be a section with settings of its own"),
     (
         "model.cell=my cell:X",
@@ -281,7 +299,7 @@ def test_the_page_of_settings_is_up_to_date():
 
 def test_kinds_of_settings_in_words():
     kinds = {f"{title}.{setting.name}": setting.kind for title, cls in sections() for setting in settings_of(cls)}
-    assert kinds["model.hidden_size"] == "whole number from 1 to 100,000"
+    assert kinds["model.hidden_size"] == "whole number from 1 to 100,000 | list, each a whole number from 1 to 100,000"
     assert kinds["model.merge"] == "concat | sum | null"
     assert kinds["optimizer: adam.betas"] == "list of 2, each a number from 0 below 1"
     assert kinds["optimizer: adam.clip_norm"] == "number above 0 | null"

@@ -1,20 +1,27 @@
 """Depth, direction, merging, dropout and heads."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from seqtrain.cells import CELLS
+from seqtrain.cells.base import replaced
 from seqtrain.models import (
+    AdaptiveHead,
+    Dropout,
     OneHot,
+    Prediction,
     SequenceModel,
     Stack,
+    TiedHead,
     count_parameters,
     detach_state,
     pack_state,
     unpack_state,
 )
-from seqtrain.models.stack import drop
+from seqtrain.models.dropout import drop, embed
 from seqtrain.recurrence import unroll
 from seqtrain.rng import generator
 
@@ -26,8 +33,8 @@ def _double(float64):
     torch.manual_seed(0)
 
 
-def make_stack(cell="lstm", **options):
-    return Stack(lambda size: CELLS[cell](size, H), I, **options)
+def make_stack(cell="lstm", depth=1, **options):
+    return Stack(CELLS[cell], I, [H] * depth, **options)
 
 
 def test_a_stack_feeds_each_layer_the_one_below():
@@ -89,7 +96,7 @@ def test_packed_sequences_of_torch_agree_with_lengths():
 
 @pytest.mark.parametrize("every_step", [True, False])
 def test_heads(every_step):
-    model = SequenceModel(nn.Identity(), make_stack(), 5, every_step=every_step)
+    model = SequenceModel(nn.Identity(), make_stack(), nn.Linear(H, 5), every_step=every_step)
     x, lengths = torch.randn(T, B, I), torch.tensor([6, 4, 1])
     outputs, _ = model(x, lengths)
     hidden, state = unroll(model.stack.cells()[0][0], x, lengths=lengths)
@@ -106,7 +113,7 @@ def test_one_hot():
 
 def test_dropout_acts_between_layers_in_training_only():
     torch.manual_seed(0)
-    stack, x = make_stack(depth=2, dropout=0.5), torch.randn(T, B, I)
+    stack, x = make_stack(depth=2, dropout=Dropout(between=0.5)), torch.randn(T, B, I)
     (lower,), (upper,) = stack.cells()
     masked = drop(unroll(lower, x)[0], 0.5, generator("m"))
     wanted, _ = unroll(upper, masked)
@@ -114,6 +121,111 @@ def test_dropout_acts_between_layers_in_training_only():
     assert not torch.equal(stack(x, generator=generator("n"))[0], wanted)
     stack.eval()
     assert torch.equal(stack(x)[0], unroll(upper, unroll(lower, x)[0])[0])
+
+
+def test_every_kind_of_dropout_acts_where_it_says():
+    """Against a restatement that draws the same masks in the same order: symbols, input, w_h, between, w_h, output."""
+    dropout = Dropout(embedding=0.3, input=0.4, between=0.5, output=0.2, weight=0.6, locked=True)
+    stack = make_stack(depth=2, dropout=dropout)
+    model = SequenceModel(nn.Embedding(7, I), stack, nn.Linear(H, 5), every_step=True, dropout=dropout)
+    symbols, before = torch.randint(7, (T, B)), copy.deepcopy(model.state_dict())
+    draw = generator("m")
+
+    def mask(keep, *shape):
+        return torch.empty(shape).bernoulli_(keep, generator=draw) / keep
+
+    x = (model.encoder.weight * mask(0.7, 7, 1))[symbols] * mask(0.6, 1, B, I)
+    for layer, keep in zip(stack.cells(), (0.5, 0.8), strict=True):
+        cell = copy.deepcopy(layer[0])
+        cell.w_h.data *= mask(0.4, *cell.w_h.shape)
+        x = unroll(cell, x)[0] * mask(keep, 1, B, H)
+    assert torch.equal(model(symbols, generator=generator("m"))[0], model.head(x))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    model.eval()
+    whole = stack(model.encoder(symbols))[0]
+    assert torch.equal(model(symbols)[0], model.head(whole))
+
+
+def test_dropped_weights_get_no_gradient_and_the_others_a_scaled_one():
+    stack, x = make_stack(dropout=Dropout(weight=0.5)), torch.randn(T, B, I)
+    cell = stack.cells()[0][0]
+    stack(x, generator=generator("m"))[0].sum().backward()
+    mask = drop(torch.ones_like(cell.w_h), 0.5, generator("m"))
+    twin = copy.deepcopy(cell)
+    twin.w_h.data *= mask
+    unroll(twin, x)[0].sum().backward()
+    torch.testing.assert_close(cell.w_h.grad, twin.w_h.grad * mask)
+    assert (cell.w_h.grad[mask == 0] == 0).all()
+    torch.testing.assert_close(cell.b.grad, twin.b.grad)
+
+
+def test_a_replaced_parameter_leaves_the_cell_as_it_was():
+    cell = CELLS["peephole"](I, H)
+    before = cell.w_h.clone()
+    twin = replaced(cell, w_h=torch.zeros(4 * H, H))
+    assert torch.equal(cell.w_h, before)
+    assert not twin.w_h.any()
+    assert twin.p is cell.p
+    with pytest.raises(AttributeError, match="PeepholeCell has no parameter w_hh"):
+        replaced(cell, w_hh=before)
+
+
+def test_locked_dropout_is_the_same_at_all_steps():
+    dropout, x = Dropout(locked=True), torch.ones(50, 4, 6)
+    masked = dropout.features(x, 0.5, generator("m"))
+    assert torch.equal(masked, masked[:1].expand(50, 4, 6))
+    assert masked[0].unique().tolist() == [0.0, 2.0]
+    free = Dropout().features(x, 0.5, generator("m"))
+    assert not torch.equal(free, free[:1].expand(50, 4, 6))
+    rows = dropout.features(torch.ones(50, 6), 0.5, generator("m"))  # [B, F]: nothing to lock
+    assert not torch.equal(rows, rows[:1].expand(50, 6))
+
+
+def test_a_dropped_symbol_is_dropped_wherever_it_stands():
+    symbols = torch.randint(5, (40, 6))
+    vectors = embed(symbols, torch.ones(5, 3), 0.5, generator("m"))
+    for symbol in range(5):
+        assert len(vectors[symbols == symbol].unique()) == 1
+    assert vectors.unique().tolist() == [0.0, 2.0]
+
+
+def test_layers_of_different_sizes():
+    stack = Stack(CELLS["gru"], I, [5, 7, 3], direction="bidirectional")
+    assert [cell.hidden_size for layer in stack.cells() for cell in layer] == [5, 5, 7, 7, 3, 3]
+    assert [cell.input_size for layer in stack.cells() for cell in layer] == [I, I, 10, 10, 14, 14]
+    assert stack(torch.randn(T, B, I))[0].shape == (T, B, 6)
+
+
+@pytest.mark.parametrize("size", [3, H])
+def test_a_tied_head_scores_by_the_embedding(size):
+    embedding = nn.Embedding(6, size)
+    head = TiedHead(embedding, H)
+    head.bias.data.normal_()
+    features = torch.randn(T, B, H)
+    projected = features if size == H else features @ head.projection.weight.t()
+    torch.testing.assert_close(head(features), projected @ embedding.weight.t() + head.bias)
+    model = SequenceModel(embedding, make_stack(), head, every_step=True)
+    assert count_parameters(model) == count_parameters(model.stack) + 6 * size + 6 + (0 if size == H else 3 * H)
+    assert not any("embedding" in name for name in head.state_dict())
+    twin = copy.deepcopy(model)
+    twin.encoder.weight.data.zero_()
+    assert not twin.head(features)[..., :].sub(twin.head.bias).any()
+
+
+def test_an_adaptive_head_is_a_distribution_and_its_loss_is_its_negative_logarithm():
+    head = AdaptiveHead(8, 20, [4, 10], 2.0)
+    features, targets = torch.randn(T, B, 8), torch.randint(20, (T, B))
+    scores = head(features)
+    torch.testing.assert_close(scores.exp().sum(-1), torch.ones(T, B))
+    prediction = Prediction(head, features, features)
+    total, count = prediction.cross_entropy(targets)
+    torch.testing.assert_close(total, -scores.gather(-1, targets[..., None]).sum())
+    assert count == T * B
+    scored = torch.rand(T, B) < 0.5
+    total, count = prediction.cross_entropy(targets, scored)
+    torch.testing.assert_close(total, -scores.gather(-1, targets[..., None])[..., 0][scored].sum())
+    assert count == scored.sum()
+    assert count_parameters(head) == 8 * (4 + 2) + 6 + (8 * 4 + 4 * 6) + (8 * 2 + 2 * 10)
 
 
 def test_dropout_keeps_the_mean_and_drops_the_share():

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
+from conftest import answer
 
 from seqtrain.config import schema
 from seqtrain.tasks import TASKS, GeneratedTask
@@ -239,9 +240,9 @@ def test_a_guesser_without_memory_scores_the_baseline(name, options):
             p = 1 / options["symbols"]
             logits[...] = torch.tensor([1 - p, p]).log()
         outputs = logits
-    total, count = task.loss(outputs, batch)
+    total, count = task.loss(answer(outputs), batch)
     assert float(total) / count == pytest.approx(task.baseline("test")["loss"], rel=0.03)
-    measured = task.measure(outputs, batch).means()
+    measured = task.measure(answer(outputs), batch).means()
     if "accuracy" in task.baseline("test"):
         assert measured["accuracy"] == pytest.approx(task.baseline("test")["accuracy"], abs=0.02)
 
@@ -271,8 +272,8 @@ def test_perfect_answers_solve_and_wrong_ones_do_not(name, options):
     right = perfect(task, batch)
     wrong = right + 0.1 if name == "adding" else right.roll(1, -1)
     for outputs, solved in ((right, True), (wrong, False)):
-        assert task.solved(task.measure(outputs, batch).means()) is solved
-    total, count = task.loss(right, batch)
+        assert task.solved(task.measure(answer(outputs), batch).means()) is solved
+    total, count = task.loss(answer(right), batch)
     assert float(total) / count < 1e-6
 
 
@@ -282,25 +283,25 @@ def test_solved_means_99_percent(wrong, solved):
     batch = next(task.eval_batches("valid", 1000))
     outputs = perfect(task, batch)
     outputs[: int(wrong * 1000)] = outputs[: int(wrong * 1000)].roll(1, -1)
-    assert task.solved(task.measure(outputs, batch).means()) is solved
+    assert task.solved(task.measure(answer(outputs), batch).means()) is solved
 
 
 @pytest.mark.parametrize(("variant", "inside", "outside"), [("halves", 0.079, 0.081), ("hochreiter", 0.039, 0.041)])
 def test_adding_tolerance(variant, inside, outside):
     task = make("adding", {"variant": variant})
     batch = task.train_batch(0, 50)
-    assert task.measure(batch.targets + inside, batch).means()["accuracy"] == 1
-    assert task.measure(batch.targets - outside, batch).means()["accuracy"] == 0
+    assert task.measure(answer(batch.targets + inside), batch).means()["accuracy"] == 1
+    assert task.measure(answer(batch.targets - outside), batch).means()["accuracy"] == 0
 
 
 def test_padding_is_not_scored():
     task = make("stories", {"distance": 20})
     batch = task.train_batch(0, 40)
     outputs = torch.randn(*batch.targets.shape, task.spec.output_size)
-    before = task.loss(outputs, batch), task.measure(outputs, batch)
+    before = task.loss(answer(outputs), batch), task.measure(answer(outputs), batch)
     steps = torch.arange(len(outputs))[:, None]
     outputs[steps >= batch.lengths] = 1e6
-    assert (task.loss(outputs, batch), task.measure(outputs, batch)) == before
+    assert (task.loss(answer(outputs), batch), task.measure(answer(outputs), batch)) == before
     assert before[0][1] == int(batch.lengths.sum())
     assert task.work(batch) == 40
 
@@ -311,7 +312,7 @@ def test_stories_recall_counts_the_exact_distance_and_buckets():
     outputs = perfect(task, batch)
     exact = batch.marks == 60
     outputs[exact] = outputs[exact].roll(1, -1)  # every word marked at exactly 60 is wrong, all others right
-    means = task.measure(outputs, batch).means()
+    means = task.measure(answer(outputs), batch).means()
     assert means["recall"] == 0
     assert means["recall_at_25"] == means["recall_at_50"] == 1
     assert 0 < means["recall_at_60"] < 1

@@ -55,8 +55,7 @@ def build_task(config: Config, trained: dict[str, Any] | None = None) -> Task:
     if isinstance(config.task, LanguageModel):
         known = Vocabulary(trained["vocabulary"], trained["counts"]) if trained else None
         options |= {"path": text_path(config.task.path), "vocabulary": known}
-    else:
-        options["seed"] = config.seed
+    options["seed"] = config.seed
     return TASKS[config.task.name](**options)
 
 
@@ -181,9 +180,15 @@ def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     return classes[config.optimizer.name](model.parameters(), **options)
 
 
-def build_schedule(config: Config) -> Schedule:
-    """The learning-rate schedule of the whole run."""
-    return Schedule(steps=config.train.steps, **config.schedule.model_dump())
+def total_steps(config: Config, task: Task) -> int:
+    """Training steps of the whole run."""
+    train = config.train
+    return train.steps or (3000 if train.epochs is None else task.steps_in(train.epochs, train.batch_size))
+
+
+def build_schedule(config: Config, steps: int) -> Schedule:
+    """The learning-rate schedule of a run of so many steps."""
+    return Schedule(steps=steps, **config.schedule.model_dump())
 
 
 def cell_class(config: Config) -> type[Cell]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from seqtrain.errors import CheckpointError
 from seqtrain.files import write_whole
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever an older seqtrain could not read the file."""
 
 KEYS = {

@@ -6,7 +6,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from seqtrain.build import build_device, build_model, build_optimizer, build_schedule, build_task, check_batch_size
+from seqtrain.build import (
+    build_device,
+    build_model,
+    build_optimizer,
+    build_schedule,
+    build_task,
+    check_batch_size,
+    total_steps,
+)
 from seqtrain.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.config import Config, to_yaml
 from seqtrain.errors import CheckpointError, Diverged
@@ -18,7 +26,7 @@ from seqtrain.signals import StopRequest, stop_requests
 from seqtrain.tasks import Task
 from seqtrain.train import Clock, Plan, TrainState, evaluate, fit
 
-MAY_CHANGE = ("train.steps", "threads", "engine", "model.cell.folder")
+MAY_CHANGE = ("train.steps", "train.epochs", "threads", "engine", "model.cell.folder")
 """Settings that a resumed run may have otherwise than before."""
 
 
@@ -67,6 +75,8 @@ def train_run(
         check_empty_or_same(config, run)
     task = build_task(config, resumed)
     check_batch_size(config, task)
+    if resumed is not None:
+        check_steps(total_steps(config, task), resumed, run)
     model = build_model(config, task.spec)
     if model.stack.loop.missing is not None:
         say(f"engine: {model.stack.loop.missing}; the plain loop runs instead", quiet=quiet)
@@ -189,9 +199,18 @@ def check_same(config: Config, checkpoint: dict[str, Any], run: RunDir) -> None:
             f"{run.last} was saved with {told}; drop --resume or restore the config beside it "
             f"(only {', '.join(MAY_CHANGE)} may change)"
         )
+
+
+def check_steps(steps: int, checkpoint: dict[str, Any], run: RunDir) -> None:
+    """Refuse to resume a run that has more steps done than it is now to have in all.
+
+    Raises
+    ------
+    CheckpointError : it has.
+    """
     done = checkpoint["training"]["step"]
-    if config.train.steps < done:
-        raise CheckpointError(f"{run.last}: has {done} steps done, the config asks for {config.train.steps}; raise it")
+    if steps < done:
+        raise CheckpointError(f"{run.last}: has {done} steps done, the config asks for {steps}; raise it")
 
 
 def differences(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
@@ -225,20 +244,21 @@ def check_fingerprints(checkpoint: dict[str, Any], rebuilt: dict[str, str], sour
 
 
 def _plan(config: Config, task: Task, run: RunDir, save: Any, request: StopRequest) -> Plan:
-    train = config.train
+    train, steps = config.train, total_steps(config, task)
     return Plan(
         task=task,
-        schedule=build_schedule(config),
+        schedule=build_schedule(config, steps),
         lr=config.optimizer.lr,
         clip_norm=config.optimizer.clip_norm,
         seed=config.seed,
-        steps=train.steps,
+        steps=steps,
         batch_size=train.batch_size,
-        eval_every=train.eval_every,
+        eval_every=train.eval_every or (200 if train.epochs is None else None),
         eval_batch_size=train.eval_batch_size or task.eval_batch_size,
         log_every=train.log_every,
         ar=train.ar,
         tar=train.tar,
+        average_after=train.average_after,
         stop_when_solved=train.stop_when_solved,
         patience=train.patience,
         record=run.append,

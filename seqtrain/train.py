@@ -3,12 +3,14 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from seqtrain.average import Average
 from seqtrain.errors import Diverged
 from seqtrain.metrics import Tally
 from seqtrain.models import Prediction, SequenceModel, StackState, detach_state, pack_state, unpack_state
@@ -34,6 +36,9 @@ class TrainState:
     solved_at_step : of the first evaluation that met the task's rule.
     window_loss, window_norm, window_steps : sums since the last training record.
     carried : the recurrent state that the next window of a text starts from.
+    losses : of all evaluations, in order.
+    average : the mean of the weights since an evaluation was worse than the best of all but the last `average_after`
+        before it; None until then. It is what is evaluated and kept as the model.
     """
 
     model: SequenceModel
@@ -50,10 +55,12 @@ class TrainState:
     window_norm: float | Tensor = 0.0
     window_steps: int = 0
     carried: StackState | None = None
+    losses: list[float] = field(default_factory=list)
+    average: Average | None = None
 
     _PLAIN = (
         "step", "evaluated_at", "best_step", "best_value", "stalled", "cuts", "stalled_since_cut",
-        "solved_at_step", "window_steps",
+        "solved_at_step", "window_steps", "losses",
     )  # fmt: skip
 
     def content(self) -> dict[str, Any]:
@@ -63,8 +70,10 @@ class TrainState:
             "window_norm": float(self.window_norm),
             "carried": pack_state(self.carried),
             "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.content(self.model),
         }
-        return {"model": self.model.state_dict(), "training": training}
+        with self.evaluated():
+            return {"model": self.model.state_dict(), "training": training}
 
     def restore(self, content: dict[str, Any], device: torch.device) -> None:
         """Become what `content` described."""
@@ -74,12 +83,21 @@ class TrainState:
         for name in (*self._PLAIN, "window_loss", "window_norm"):
             setattr(self, name, training[name])
         self.carried = unpack_state(training["carried"], self.model.stack, device)
+        if training["average"] is not None:
+            self.average = Average.restore(training["average"], self.model)
+
+    def evaluated(self) -> AbstractContextManager[None]:
+        """The body sees the model as it is evaluated: with the mean of its weights, if there is one."""
+        return nullcontext() if self.average is None else self.average.in_place(self.model)
 
 
 @dataclass(frozen=True)
 class Plan:
     """How to train: the parts and the numbers that `fit` needs, none of which change.
 
+    eval_every : steps between two evaluations; None for an epoch.
+    ar, tar : weights of the two penalties on activations (see `_penalty`).
+    average_after : evaluations that a later one is not compared with (see `TrainState`); None for no averaging.
     record : called with every record for metrics.jsonl.
     save : called after an evaluation, and at an interruption; its argument says whether this is the best so far.
     stop_requested : whether to stop after the present step.
@@ -92,7 +110,7 @@ class Plan:
     seed: int
     steps: int
     batch_size: int
-    eval_every: int
+    eval_every: int | None
     eval_batch_size: int
     log_every: int
     stop_when_solved: bool
@@ -102,6 +120,7 @@ class Plan:
     stop_requested: Callable[[], bool]
     ar: float = 0.0
     tar: float = 0.0
+    average_after: int | None = None
 
 
 @dataclass
@@ -144,7 +163,7 @@ def fit(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> Endi
     """
     while True:
         at_end = state.step >= plan.steps
-        if state.step > state.evaluated_at and (at_end or state.step % plan.eval_every == 0):
+        if state.step > state.evaluated_at and (at_end or _is_evaluation_due(state.step, plan)):
             if state.window_steps:
                 _log(state, plan, clock, progress)
             plan.save(_evaluate_and_judge(state, plan, clock, progress))
@@ -162,6 +181,12 @@ def fit(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> Endi
         progress.advance()
         if state.step % plan.log_every == 0:
             _log(state, plan, clock, progress)
+
+
+def _is_evaluation_due(step: int, plan: Plan) -> bool:
+    if plan.eval_every is not None:
+        return step % plan.eval_every == 0
+    return plan.task.epoch_at(step, plan.batch_size) > plan.task.epoch_at(step - 1, plan.batch_size)
 
 
 def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
@@ -182,8 +207,10 @@ def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
     if plan.clip_norm is not None and norm > plan.clip_norm:  # asked first, as most steps need no change
         nn.utils.clip_grads_with_norm_(parameters, plan.clip_norm, norm)
     for group in state.optimizer.param_groups:
-        group["lr"] = current_lr(state, plan)
+        group["lr"] = current_lr(state, plan) * batch.lr_factor
     state.optimizer.step()
+    if state.average is not None:
+        state.average.add(state.model)
     state.carried = detach_state(hidden) if plan.task.carries_state else None
     state.step += 1
     state.window_loss = state.window_loss + loss.detach()
@@ -208,7 +235,8 @@ def _penalty(prediction: Prediction, plan: Plan) -> Tensor | float:
 
 def current_lr(state: TrainState, plan: Plan) -> float:
     """The learning rate of the next step."""
-    return plan.lr * plan.schedule.lr_factor(state.step, state.cuts)
+    epoch = plan.task.epoch_at(state.step, plan.batch_size)
+    return plan.lr * plan.schedule.lr_factor(state.step, state.cuts, epoch)
 
 
 def device_of(model: SequenceModel) -> torch.device:
@@ -232,7 +260,8 @@ def evaluate(model: SequenceModel, task: Task, split: Split, batch_size: int) ->
 
 def _evaluate_and_judge(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> bool:
     """Evaluate on the validation set and draw the consequences; returns whether this is the best so far."""
-    means = evaluate(state.model, plan.task, "valid", plan.eval_batch_size)
+    with state.evaluated():
+        means = evaluate(state.model, plan.task, "valid", plan.eval_batch_size)
     plan.record(_record(state, plan, clock, "valid", **means))
     if not math.isfinite(means["loss"]):
         raise Diverged(f"the validation loss after step {state.step} is {means['loss']:g}; {_advice(state, plan)}")
@@ -247,6 +276,11 @@ def _evaluate_and_judge(state: TrainState, plan: Plan, clock: Clock, progress: P
     state.stalled_since_cut = 0 if improved else state.stalled_since_cut + 1
     if plan.schedule.is_due(state.stalled_since_cut):
         state.cuts, state.stalled_since_cut = state.cuts + 1, 0
+    if plan.average_after is not None and state.average is None:
+        before = state.losses[: len(state.losses) - plan.average_after]
+        if before and means["loss"] > min(before):
+            state.average = Average()
+    state.losses.append(means["loss"])
     if first_solved:
         state.solved_at_step = state.step
     progress.show(**{f"valid {metric.name}": means[metric.name]})

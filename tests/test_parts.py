@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seqtrain import strict_json
-from seqtrain.checkpoint import load_checkpoint, save_checkpoint
+from seqtrain.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from seqtrain.errors import CheckpointError
 from seqtrain.files import write_whole
 from seqtrain.metrics import Metric, Tally, perplexity
@@ -98,7 +98,7 @@ def test_checkpoints_read_back_and_do_not_hold_their_name(tmp_path):
     save_checkpoint(tmp_path / "b.pt", content)
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
     assert torch.equal(load_checkpoint(tmp_path / "a.pt")["model"]["w"], torch.arange(3.0))
-    assert torch.load(tmp_path / "a.pt", weights_only=True)["format"] == 1
+    assert torch.load(tmp_path / "a.pt", weights_only=True)["format"] == FORMAT
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
 
 
@@ -113,11 +113,11 @@ def foreign_files(folder):
     yield "half", good[: len(good) // 2]
     yield "empty", b""
     yield "text", b"not a checkpoint at all"
-    yield "pickle", pickle.dumps({"format": 1})
+    yield "pickle", pickle.dumps({"format": FORMAT})
     yield "evil", pickle.dumps(Evil())
     torch.save({"state": 1}, folder / "x")
     yield "other program", (folder / "x").read_bytes()
-    torch.save({"format": 1, "config": {}}, folder / "x")
+    torch.save({"format": FORMAT, "config": {}}, folder / "x")
     yield "missing parts", (folder / "x").read_bytes()
     for name, change in (
         ("newer", {"format": 99}),
@@ -127,7 +127,7 @@ def foreign_files(folder):
         ("odd counts", {"vocabulary": ["a", "b"], "counts": [1, "2"]}),
         ("lost counts", {"vocabulary": ["a", "b"], "counts": [1]}),
     ):
-        torch.save({"format": 1} | CONTENT | change, folder / "x")
+        torch.save({"format": FORMAT} | CONTENT | change, folder / "x")
         yield name, (folder / "x").read_bytes()
     yield "yaml", b"seed: 0\ntask: adding\n"
 

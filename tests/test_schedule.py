@@ -25,6 +25,12 @@ def test_step():
     assert factors(Schedule("step", 9, every=2, factor=0.5), 6) == pytest.approx([1, 1, 0.5, 0.5, 0.25, 0.25])
 
 
+def test_steps_that_are_held_back_and_counted_in_epochs():
+    assert factors(Schedule("step", 9, every=1, factor=0.5, hold=3), 6) == pytest.approx([1, 1, 1, 0.5, 0.25, 0.125])
+    by_epoch = Schedule("step", 9, factor=0.5, hold=4)  # Zaremba et al. 2014, small: 4 epochs, then halved each
+    assert [by_epoch.lr_factor(1000, 0, epoch) for epoch in range(7)] == [1, 1, 1, 1, 0.5, 0.25, 0.125]
+
+
 def test_cosine_ends_at_its_final_part_at_the_last_step():
     assert factors(Schedule("cosine", 5, final=0.2), 6) == pytest.approx([1, 0.8828427, 0.6, 0.3171573, 0.2, 0.2])
 

@@ -13,6 +13,7 @@ from seqtrain.config.schema import (
     Lookaround,
     Model,
     Sgd,
+    StepDecay,
     Stories,
 )
 from seqtrain.shipped import PREFIX, text_path
@@ -156,6 +157,15 @@ def _training(config: Config) -> Iterator[Fault]:
             ("train", "stop_when_solved"),
             "is true, but task 'language_model' has no rule for being solved; remove it, or use train.patience",
         )
+    train, schedule = config.train, config.schedule
+    epochs = isinstance(config.task, LanguageModel)
+    no_epochs = f"but task {config.task.name!r} draws its sequences anew and has no epochs"
+    if train.epochs is not None and not epochs:
+        yield Fault(("train", "epochs"), f"is {train.epochs}, {no_epochs}; set train.steps")
+    elif train.epochs is not None and train.steps is not None:
+        yield Fault(("train", "epochs"), f"is {train.epochs} beside steps {train.steps}; give one, the other as null")
+    if isinstance(schedule, StepDecay) and schedule.every is None and not epochs:
+        yield Fault(("schedule", "every"), f"is not set and means an epoch, {no_epochs}; give it in steps")
     optimizer = config.optimizer
     if isinstance(optimizer, Sgd) and optimizer.nesterov and optimizer.momentum == 0:
         yield Fault(("optimizer", "nesterov"), "is true, but momentum is 0; set optimizer.momentum, e.g. 0.9")

@@ -168,6 +168,8 @@ class LanguageModel(Section):
     """What is predicted."""
     window: Size = 35
     """Steps of truncated back-propagation through time."""
+    vary_window: bool = False
+    """Draw each training window's size around window, and scale the learning rate with it (Merity et al. 2018)."""
     min_count: Size = 1
     """Tokens seen less often in training become <unk>."""
     max_size: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
@@ -334,11 +336,13 @@ class Constant(Schedule):
 
 
 class StepDecay(Schedule):
-    """Multiply the learning rate every so many steps."""
+    """Multiply the learning rate every so many steps, or every epoch."""
 
     name: Literal["step"]
-    every: Steps
-    """Steps between two cuts."""
+    every: Steps | None = None
+    """Steps in a period; null for an epoch."""
+    hold: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Periods before the first cut; there is one after every period from then on."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """What each cut multiplies by."""
 
@@ -367,12 +371,15 @@ class Cosine(Schedule):
 class Train(Section):
     """The loop."""
 
-    steps: Steps = 3000
-    """Training steps at most."""
+    steps: Steps | None = None
+    """Training steps at most; null for 3,000, or for as many as epochs take."""
+    epochs: Steps | None = None
+    """Passes through the training text at most, instead of steps."""
     batch_size: Size = 64
     """Sequences, or columns of a text, in a step."""
-    eval_every: Steps = 200
-    """Steps between two evaluations on the validation set; there is always one at the end."""
+    eval_every: Steps | None = None
+    """Steps between two evaluations on the validation set, and there is always one at the end; null for an epoch if
+    epochs is set, else 200."""
     eval_batch_size: Size | None = None
     """Sequences, or columns of a text, evaluated side by side; null for 250, or 20 columns."""
     log_every: Steps = 50
@@ -383,6 +390,9 @@ class Train(Section):
     """Likewise of their changes from step to step (temporal activation regularisation)."""
     stop_when_solved: bool = False
     """Stop at the first evaluation that meets the task's rule for "solved"."""
+    average_after: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Average the weights from the first evaluation on that is worse than the best of all but the last so many before
+    it, and evaluate the average (NT-ASGD, Merity et al. 2018, who say 5); null for never."""
     patience: Steps | None = None
     """Stop after so many evaluations without improvement; null for never."""
 

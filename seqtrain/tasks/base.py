@@ -25,6 +25,7 @@ class Batch:
     scored : `[T, B]` bool, the steps that count in the loss; None for all.
     marks : `[T, B]` whole numbers that a task gives its own meaning to; None if it needs none.
     fresh : False if the sequences continue those of the batch before, so that the state is carried over.
+    lr_factor : what the learning rate of a training step on it is multiplied by.
     """
 
     inputs: Tensor
@@ -33,6 +34,7 @@ class Batch:
     scored: Tensor | None = None
     marks: Tensor | None = None
     fresh: bool = True
+    lr_factor: float = 1.0
 
     @property
     def size(self) -> int:
@@ -112,6 +114,9 @@ class Task(ABC):
     carries_state: ClassVar[bool] = False
     """A training batch may continue the sequences of the one before."""
 
+    has_epochs: ClassVar[bool] = False
+    """Training passes through one finite text again and again."""
+
     solvable: ClassVar[bool] = True
     """There is a rule for "solved"."""
 
@@ -131,6 +136,19 @@ class Task(ABC):
     @abstractmethod
     def train_batch(self, step: int, batch_size: int) -> Batch:
         """The training batch of one step; the same step always gives the same batch."""
+
+    def epoch_at(self, step: int, batch_size: int) -> int:  # noqa: ARG002
+        """Passes through the training text that are done before a step; 0 where there are none."""
+        return 0
+
+    def steps_in(self, epochs: int, batch_size: int) -> int:  # noqa: ARG002
+        """Training steps in so many passes through the training text.
+
+        Raises
+        ------
+        TypeError : the task has no epochs.
+        """
+        raise TypeError(f"task {self.name} draws its sequences anew and has no epochs")
 
     @abstractmethod
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:

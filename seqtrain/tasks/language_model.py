@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from seqtrain.errors import DataError
 from seqtrain.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.base import Batch, Prediction, Spec, Split, Task
-from seqtrain.text import Columns, Unit, Vocabulary, make_columns, read_corpus, sources
+from seqtrain.text import Columns, Unit, Vocabulary, Windows, make_columns, read_corpus, sources
 from seqtrain.text.corpus import SPLITS
 from seqtrain.text.vocabulary import UNK
 
@@ -36,6 +37,7 @@ class LanguageModel(Task):
     metric = Metric("perplexity", higher_is_better=False)
     unit = "tokens"
     next_token = True
+    has_epochs = True
     solvable = False
     carries_state = True
     eval_batch_size = 20
@@ -46,10 +48,12 @@ class LanguageModel(Task):
         path: Path,
         unit: Unit = "word",
         window: int = 35,
+        vary_window: bool = False,
         min_count: int = 1,
         max_size: int | None = None,
         fractions: tuple[float, float, float] | None = None,
         vocabulary: Vocabulary | None = None,
+        seed: int = 0,
     ) -> None:
         """Read the text and count its vocabulary.
 
@@ -58,16 +62,19 @@ class LanguageModel(Task):
         path : a UTF-8 file, or a folder with `train.txt`, `valid.txt` and `test.txt`.
         unit : what a token is.
         window : steps of truncated back-propagation through time.
+        vary_window : draw the size of each training window anew (see `Windows`), and scale the learning rate with it.
         min_count, max_size : of the vocabulary, counted on the training text.
         fractions : train, valid and test share of a single file; None for 0.9, 0.05, 0.05.
         vocabulary : of a trained model; None to count them. With it, a text serves that
             has nothing to train on.
+        seed : of the sizes of windows.
 
         Raises
         ------
         DataError : a file is missing, empty, binary, not UTF-8, or too short.
         """
         self.window = window
+        self.windows_seed = seed if vary_window else None
         corpus = read_corpus(path, unit, fractions or FRACTIONS)
         self.sources = sources(path, fractions or FRACTIONS)
         counted = vocabulary or Vocabulary.count(corpus.train, min_count=min_count, max_size=max_size)
@@ -80,16 +87,28 @@ class LanguageModel(Task):
         self.spec = Spec(input_size=len(counted), symbols=True, output_size=len(counted), every_step=True, words=True)
         digest = hashlib.sha256("".join(self.fingerprints().values()).encode()).hexdigest()[:12]
         self.variant = f"language_model/{unit}/{path.name}/{digest}/v{self.generator_version}"
-        self._columns: dict[int, Columns] = {}
+        self._layouts: dict[int, tuple[Columns, Windows]] = {}
 
     def train_batch(self, step: int, batch_size: int) -> Batch:
         """The window of one step; after the last window of the text comes the first again."""
-        if batch_size not in self._columns:
-            self._columns[batch_size] = make_columns(self.tokens["train"], batch_size)
-        columns = self._columns[batch_size]
-        starts = columns.starts(self.window)
-        start = starts[step % len(starts)]
-        return self._batch(columns.window(start, self.window), fresh=start == 0)
+        columns, windows = self._layout(batch_size)
+        window = windows.at(step)
+        batch = self._batch(columns.window(window.start, window.size), fresh=window.start == 0)
+        return replace(batch, lr_factor=window.size / self.window)
+
+    def epoch_at(self, step: int, batch_size: int) -> int:
+        """Passes through the training text that are done before a step."""
+        return self._layout(batch_size)[1].at(step).epoch
+
+    def steps_in(self, epochs: int, batch_size: int) -> int:
+        """Windows in so many passes."""
+        return self._layout(batch_size)[1].steps(epochs)
+
+    def _layout(self, batch_size: int) -> tuple[Columns, Windows]:
+        if batch_size not in self._layouts:
+            columns = make_columns(self.tokens["train"], batch_size)
+            self._layouts[batch_size] = columns, Windows(len(columns.inputs), self.window, self.windows_seed)
+        return self._layouts[batch_size]
 
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """All windows of a split, the state carried through; the last columns may be shorter."""

@@ -3,5 +3,6 @@
 from seqtrain.text.columns import Columns, make_columns
 from seqtrain.text.corpus import Corpus, Unit, read_corpus, sources
 from seqtrain.text.vocabulary import Vocabulary
+from seqtrain.text.windows import Window, Windows
 
-__all__ = ["Columns", "Corpus", "Unit", "Vocabulary", "make_columns", "read_corpus", "sources"]
+__all__ = ["Columns", "Corpus", "Unit", "Vocabulary", "Window", "Windows", "make_columns", "read_corpus", "sources"]

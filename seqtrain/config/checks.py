@@ -18,6 +18,12 @@ from seqtrain.config.schema import (
 )
 from seqtrain.shipped import PREFIX, text_path
 
+WHERE_TO_FIND = {
+    "ptb": "; the Penn Treebank as language models use it is data/ptb.*.txt in simple-examples.tgz by T. Mikolov, "
+    "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz",
+}
+"""Of the texts that shipped configs ask for and that may not be shipped."""
+
 
 def check_together(config: Config) -> Iterator[Fault]:
     """Every combination that cannot work or would be ignored."""
@@ -59,7 +65,7 @@ def _text(task: LanguageModel) -> Iterator[Fault]:
         yield Fault(
             ("task", "path"),
             f"is {task.path!r}, but there is no {missing[0]}; give a text file, or a folder with train.txt, "
-            "valid.txt and test.txt",
+            f"valid.txt and test.txt{WHERE_TO_FIND.get(path.name, '')}",
         )
     if task.fractions is not None:
         if path.is_dir():

@@ -72,8 +72,8 @@ def test_an_override_may_hold_equals_signs(write, text_folder):
 
 
 def test_resolved_config_reads_back_equal(write):
-    for name in shipped.config_paths():
-        config = load_config(name)
+    for name, path in shipped.config_paths().items():
+        config = load_config(name, ["task.path=shipped:stories"] if "data/ptb" in path.read_text() else [])
         assert load_config(write(to_yaml(config))) == config
         assert config_from(config.model_dump(), "x") == config
     user = load_config(write("task: adding\nmodel: {cell: {name: 'a.b:C', deep: 3}}"))

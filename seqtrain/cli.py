@@ -84,12 +84,20 @@ def evaluate(
         typer.Argument(metavar="KEY=VALUE", help="Task settings to change, e.g. task.length=400."),
     ] = None,
     split: Annotated[str, typer.Option(help="valid or test.")] = "test",
+    dynamic: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="LR", help="Go on learning from a text while it is evaluated, at this rate."),
+    ] = None,
+    dynamic_decay: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="How far each such step draws the weights back to the trained ones."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Evaluate a trained model, rebuilt from its checkpoint alone."""
     from seqtrain import tables, verbs
 
-    _print(verbs.evaluate(run, split, overrides or []), json, tables.eval_table)
+    _print(verbs.evaluate(run, split, overrides or [], dynamic, dynamic_decay), json, tables.eval_table)
 
 
 @app.command()

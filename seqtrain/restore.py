@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from seqtrain.build import build_model, build_task
 from seqtrain.checkpoint import load_checkpoint
 from seqtrain.config import Config, config_from
+from seqtrain.dynamic import DynamicEvaluation
 from seqtrain.errors import CheckpointError, ConfigError
 from seqtrain.models import SequenceModel
 from seqtrain.run import check_fingerprints, differences
@@ -81,12 +82,31 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = ()) -> Restored:
     return Restored(path, content["training"]["step"], config, task, model, changes)
 
 
-def evaluate_checkpoint(run_or_checkpoint: Path, split: Split, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Evaluate a checkpoint on a split of its task; returns what `seqtrain eval --json` prints."""
+class Dynamic(NamedTuple):
+    """How a model goes on learning while it is evaluated; see `DynamicEvaluation`."""
+
+    lr: float
+    decay: float = 0.0
+
+
+def evaluate_checkpoint(
+    run_or_checkpoint: Path, split: Split, overrides: Sequence[str] = (), dynamic: Dynamic | None = None
+) -> dict[str, Any]:
+    """Evaluate a checkpoint on a split of its task; returns what `seqtrain eval --json` prints.
+
+    Raises
+    ------
+    SeqtrainError : see `restore`; or the task is no text and `dynamic` asks for one.
+    """
     restored = restore(run_or_checkpoint, overrides)
-    task = restored.task
+    task, learn = restored.task, None
+    if dynamic is not None:
+        if not task.carries_state:
+            raise ConfigError(f"--dynamic learns from a text as it is read, and task {task.name} has none; remove it")
+        clip_norm = restored.config.optimizer.clip_norm
+        learn = DynamicEvaluation(restored.model, lr=dynamic.lr, decay=dynamic.decay, clip_norm=clip_norm)
     batch_size = restored.config.train.eval_batch_size or task.eval_batch_size
-    figures = evaluate(restored.model, task, split, batch_size)
+    figures = evaluate(restored.model, task, split, batch_size, learn)
     return {
         "checkpoint": str(restored.path),
         "step": restored.step,
@@ -95,6 +115,7 @@ def evaluate_checkpoint(run_or_checkpoint: Path, split: Split, overrides: Sequen
         "changed": {key: new for key, (_, new) in restored.changes.items()},
         "cell": restored.config.model.cell.name,
         "split": split,
+        "dynamic": None if dynamic is None else dynamic._asdict(),
         "metric": task.metric._asdict(),
         **figures,
         "data": task.facts(split),

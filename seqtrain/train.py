@@ -244,17 +244,29 @@ def device_of(model: SequenceModel) -> torch.device:
     return next(model.parameters()).device
 
 
-@torch.inference_mode()
-def evaluate(model: SequenceModel, task: Task, split: Split, batch_size: int) -> dict[str, float]:
-    """Loss and metrics over a whole split; a text's state is carried from window to window."""
+def evaluate(
+    model: SequenceModel,
+    task: Task,
+    split: Split,
+    batch_size: int,
+    learn: Callable[[Tensor], None] | None = None,
+) -> dict[str, float]:
+    """Loss and metrics over a whole split; a text's state is carried from window to window.
+
+    learn : called with the mean loss of each batch once it is counted; it may change the model (see `dynamic`).
+    """
     model.eval()
     device, tally = device_of(model), Tally()
     state: StackState | None = None
-    for batch in task.eval_batches(split, batch_size):
-        batch = batch.to(device)
-        prediction, state = model.predict(batch.inputs, batch.lengths, None if batch.fresh else state)
-        total, count = task.loss(prediction, batch)
-        tally.add("loss", total, count).merge(task.measure(prediction, batch))
+    with torch.inference_mode(learn is None):
+        for batch in task.eval_batches(split, batch_size):
+            batch = batch.to(device)
+            prediction, state = model.predict(batch.inputs, batch.lengths, None if batch.fresh else state)
+            total, count = task.loss(prediction, batch)
+            tally.add("loss", total.detach(), count).merge(task.measure(prediction, batch))
+            if learn is not None:
+                learn(total / count)
+                state = detach_state(state)
     return task.summarise(tally.means())
 
 

@@ -11,7 +11,7 @@ from seqtrain.config import find_config, load_config
 from seqtrain.config.faults import choose
 from seqtrain.errors import ConfigError, SeqtrainError
 from seqtrain.models import count_parameters
-from seqtrain.restore import evaluate_checkpoint
+from seqtrain.restore import Dynamic, evaluate_checkpoint
 from seqtrain.run import Outcome, run_name, train_run
 from seqtrain.run_dir import RunDir
 from seqtrain.runtime import prepare
@@ -33,11 +33,16 @@ def train(
     return outcome._replace(summary=outcome.summary | {"run": str(directory)})
 
 
-def evaluate(run: Path, split: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """Evaluate a checkpoint."""
+def evaluate(
+    run: Path, split: str, overrides: Sequence[str], dynamic: float | None = None, decay: float | None = None
+) -> dict[str, Any]:
+    """Evaluate a checkpoint; `dynamic` and `decay` are those of dynamic evaluation."""
+    if dynamic is None and decay is not None:
+        raise ConfigError(f"--dynamic-decay is {decay:g}, but there is no --dynamic to decay; add --dynamic LR")
     if split not in get_args(Split):
         raise ConfigError(f"--split is {split!r}; choose one of test, valid")
-    return evaluate_checkpoint(run, cast(Split, split), overrides)
+    learning = None if dynamic is None else Dynamic(dynamic, decay or 0.0)
+    return evaluate_checkpoint(run, cast(Split, split), overrides, learning)
 
 
 def compare(

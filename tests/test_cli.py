@@ -218,7 +218,7 @@ def test_eval_batch_size_acts_in_eval(trained, monkeypatch):
 
     asked = []
     original = module.evaluate
-    monkeypatch.setattr(module, "evaluate", lambda *a: asked.append(a[-1]) or original(*a))
+    monkeypatch.setattr(module, "evaluate", lambda *a: asked.append(a[3]) or original(*a))
     trained("eval", "run", "train.eval_batch_size=3")
     assert asked == [3]
 

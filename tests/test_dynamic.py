@@ -1,0 +1,62 @@
+"""Dynamic evaluation: each window is counted before it is learnt from."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL
+
+from seqtrain.config import load_config
+from seqtrain.dynamic import DynamicEvaluation
+from seqtrain.restore import restore
+from seqtrain.run import train_run
+from seqtrain.train import evaluate
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load_config("words", [*SMALL, "task.window=7", "optimizer.clip_norm=0.1"])
+    train_run(config, Path("run"), quiet=True)
+    return restore(Path("run"))
+
+
+def test_it_equals_a_plain_restatement(run):
+    model, task, lr, decay = copy.deepcopy(run.model), run.task, 0.5, 0.1
+    trained = {name: p.detach().clone() for name, p in model.named_parameters()}
+    nats = tokens = 0
+    state = None
+    for batch in task.eval_batches("valid", 3):
+        outputs, after = model(batch.inputs, batch.lengths, state)
+        scored = torch.ones_like(batch.targets, dtype=torch.bool) if batch.scored is None else batch.scored
+        losses = torch.nn.functional.cross_entropy(outputs[scored], batch.targets[scored], reduction="none")
+        nats, tokens = nats + losses.double().sum().item(), tokens + len(losses)
+        grads = torch.autograd.grad(losses.mean(), list(model.parameters()))
+        norm = torch.stack([g.norm() for g in grads]).norm()
+        for (name, p), g in zip(model.named_parameters(), grads, strict=True):
+            p.data -= lr * g * min(1.0, 0.1 / (norm.item() + 1e-6))
+            p.data += decay * (trained[name] - p.data)
+        state = [[type(cell)(*(part.detach() for part in cell)) for cell in layer] for layer in after]
+    learn = DynamicEvaluation(run.model, lr=lr, decay=decay, clip_norm=0.1)
+    assert evaluate(run.model, task, "valid", 3, learn)["loss"] == pytest.approx(nats / tokens, rel=1e-5)
+    for name, p in run.model.named_parameters():
+        torch.testing.assert_close(p, model.get_parameter(name))
+
+
+def test_without_a_step_it_is_plain_evaluation(run):
+    plain = evaluate(run.model, run.task, "valid", 3)
+    assert evaluate(run.model, run.task, "valid", 3, DynamicEvaluation(run.model, lr=0.0)) == pytest.approx(plain)
+
+
+def test_the_option(seqtrain, run):
+    plain = seqtrain("eval", "run", "--json").json
+    learnt = seqtrain("eval", "run", "--dynamic", 2, "--json").json
+    drawn_back = seqtrain("eval", "run", "--dynamic", 2, "--dynamic-decay", 0.5, "--json").json
+    assert (plain["dynamic"], learnt["dynamic"]) == (None, {"lr": 2.0, "decay": 0.0})
+    assert learnt["loss"] < drawn_back["loss"] < plain["loss"]
+    assert "there is no --dynamic to decay" in seqtrain("eval", "run", "--dynamic-decay", 0.5).err
+    seqtrain("train", "quickstart", *SMALL, "--out", "adding")
+    refused = seqtrain("eval", "adding", "--dynamic", 1)
+    assert refused.code == 2
+    assert "task adding has none" in refused.err

@@ -37,7 +37,7 @@ def main() -> None:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
-        _fail("not enough memory; make model.hidden_size, train.batch_size or the sequences smaller", 2)
+        _fail("not enough memory; make model.hidden_size, train.batch_size, the sequences or the shapes smaller", 2)
 
 
 def _hint_at_settings() -> None:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from seqtrain.cells import CELLS
-from seqtrain.progress import Progress
-from seqtrain.recurrence import choose_unroll, unroll
+from seqtrain.progress import Progress, say
+from seqtrain.recurrence import Chosen, choose_unroll, unroll
 from seqtrain.runtime import keep_freed_memory, prepare, versions
 
 
@@ -79,16 +79,20 @@ def bench(
     step needs at its peak (Linux only, else null); and the geometric mean of the ratios over the shapes.
     """
     kept = keep_memory and keep_freed_memory()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    missing = None
     with Progress(len(variants) * len(shapes), label="bench", unit="row", quiet=quiet) as progress:
         for variant in variants:
             for shape in shapes:
                 rows.append(_row(variant, shape, rounds))
+                missing = missing or rows[-1].pop("missing")
                 if memory:
                     rows[-1]["peak_bytes"] = {
                         name: peak_elsewhere(variant, shape, name, kept) for name in ("ours", "torch_nn")
                     }
                 progress.advance()
+    if missing is not None:
+        say(f"engine: {missing}; what is timed as ours is the plain loop", quiet=quiet)
     return {
         "threads": torch.get_num_threads(),
         "rounds": rounds,
@@ -100,23 +104,24 @@ def bench(
 
 
 def _row(variant: str, shape: Shape, rounds: int) -> dict[str, Any]:
-    engine, runs = _contestants(variant, shape)
+    chosen, runs = _contestants(variant, shape)
     gemm = _gemm(variant, shape)
     d_outputs = torch.randn(shape.T, shape.B, shape.H)
     forward = _time({name: _without_gradients(run) for name, run in runs.items()} | {"floor": gemm}, rounds)
     steps = {name: _training_step(run, d_outputs) for name, run in runs.items()}
     train = _time(steps | {"floor": lambda: [gemm() for _ in range(3)]}, rounds)
-    return {"cell": variant, "shape": shape._asdict(), "engine": engine, "forward": forward, "train": train}
+    row = {"cell": variant, "shape": shape._asdict(), "engine": chosen.name, "missing": chosen.missing}
+    return row | {"forward": forward, "train": train}
 
 
-def _contestants(variant: str, shape: Shape) -> tuple[str, dict[str, Callable[[], Tensor]]]:
-    """Which engine is ours, and the forward passes over one input."""
+def _contestants(variant: str, shape: Shape) -> tuple[Chosen, dict[str, Callable[[], Tensor]]]:
+    """Which loop is ours, and the forward passes over one input."""
     name, options, peer = VARIANTS[variant]
     torch.manual_seed(0)
     cell, module = CELLS[name](shape.I, shape.H, **options), peer(shape.I, shape.H)
     x = torch.randn(shape.T, shape.B, shape.I, requires_grad=True)
     chosen = choose_unroll("auto", cell)
-    return chosen.name, {
+    return chosen, {
         "ours": lambda: chosen.unroll(cell, x)[0],
         "torch_nn": lambda: module(x)[0],
         "plain": lambda: unroll(cell, x)[0],
@@ -181,7 +186,9 @@ def _means(variant: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def peak_elsewhere(variant: str, shape: Shape, contestant: str, keep_memory: bool = False) -> int | None:
     """The most memory that the first training step of a contestant needs, in a process of its own."""
     task = json.dumps([variant, shape, contestant, torch.get_num_threads(), keep_memory])
-    ran = subprocess.run([sys.executable, "-m", __name__, task], capture_output=True, check=True, text=True)
+    ran = subprocess.run([sys.executable, "-m", __name__, task], capture_output=True, check=False, text=True)
+    if ran.returncode:
+        raise RuntimeError(f"the process that measures memory ended with {ran.returncode}:\n{ran.stderr}")
     peak: int | None = json.loads(ran.stdout)
     return peak
 

@@ -137,7 +137,9 @@ def bench(
         list[str] | None, typer.Option(metavar="T,B,I,H", help="Steps, batch, input and hidden size; may be repeated.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=3, help="How often each contestant has its turn.")] = 15,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default what PyTorch finds.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="CPU threads; by default what PyTorch finds.")
+    ] = None,
     memory: Annotated[
         bool, typer.Option("--memory", help="Also measure the peak memory of a step, each in its own process (Linux).")
     ] = False,

@@ -107,7 +107,7 @@ def time_cells(
     from seqtrain.bench import SHAPES, VARIANTS, bench
 
     variants = list(VARIANTS) if cells is None else [cell.strip() for cell in cells.split(",")]
-    faults = [f"--cells {name}: {choose(name, VARIANTS)}" for name in variants if name not in VARIANTS]
+    faults = [f"--cells {name or repr(name)}: {choose(name, VARIANTS)}" for name in variants if name not in VARIANTS]
     sizes = list(SHAPES) if not shapes else [size for text in shapes for size in _shapes(text, faults)]
     if faults:
         raise ConfigError(faults)
@@ -122,16 +122,23 @@ def time_cells(
     )
 
 
+LARGEST_SIZE = 1_000_000
+"""Of a dimension of a benchmark."""
+
+
 def _shapes(text: str, faults: list[str]) -> Iterator[Any]:
     """Shapes such as `100,32,128,128`, with spaces between if there are several."""
     from seqtrain.bench import Shape
 
-    for part in text.split():
+    for part in text.split() or [repr(text)]:
         numbers = [int(number) if number.isdecimal() else 0 for number in part.split(",")]
-        if len(numbers) == len(Shape._fields) and min(numbers) > 0:
+        if len(numbers) == len(Shape._fields) and min(numbers) > 0 and max(numbers) <= LARGEST_SIZE:
             yield Shape(*numbers)
         else:
-            faults.append(f"--shapes {part}: is no shape; write T,B,I,H as whole numbers above 0, e.g. 100,32,128,128")
+            faults.append(
+                f"--shapes {part}: is no shape; write T,B,I,H as whole numbers from 1 to {LARGEST_SIZE:,}, "
+                "e.g. 100,32,128,128"
+            )
 
 
 def validate(name: str, overrides: Sequence[str]) -> dict[str, Any]:

@@ -576,6 +576,29 @@ def test_bench_times_each_cell_on_each_shape(seqtrain):
     assert "1 thread" in table
 
 
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("--shapes", ""), "--shapes '': is no shape"),
+        (("--shapes", "99999999999999999999,1,1,1"), "whole numbers from 1 to 1,000,000"),
+        (("--cells", ""), "--cells '': choose one of"),
+        (("--threads", 100000), "4096"),
+    ],
+)
+def test_bench_refuses_what_cannot_be(seqtrain, arguments, wanted):
+    refused = seqtrain("bench", *arguments)
+    assert (refused.code, refused.out) == (2, "")
+    assert wanted in refused.err
+
+
+def test_bench_says_that_the_engine_is_missing(seqtrain, monkeypatch):
+    monkeypatch.setenv("SEQTRAIN_NATIVE", "abacus")
+    told = seqtrain("bench", "--cells", "lstm", "--shapes", "2,2,2,2", "--rounds", 3)
+    assert "engine: there is no engine 'abacus'" in told.err
+    assert "what is timed as ours is the plain loop" in told.err
+    assert "engine: reference" in told.out
+
+
 def test_bench_refuses_at_once_what_it_does_not_know(seqtrain):
     refused = seqtrain("bench", "--cells", "lstm,gruu", "--shapes", "1,2,3", "--shapes", "1,2,3,0 1,x,1,1")
     assert (refused.code, refused.out) == (2, "")

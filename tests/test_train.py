@@ -125,6 +125,14 @@ def test_clipping_limits_the_gradient_and_the_logged_norm_is_the_one_before(norm
     assert kept == pytest.approx(min(true_norm, norm or math.inf), rel=1e-2)
 
 
+def test_a_norm_just_over_the_limit_is_clipped():
+    free, _, _ = one_step(small("quickstart", "optimizer.clip_norm=null"))
+    limit = 0.95 * float(free.window_norm)
+    state, _, _ = one_step(small("quickstart", f"optimizer.clip_norm={limit}"))
+    kept = math.sqrt(sum(float(p.grad.square().sum()) for p in state.model.parameters()))
+    assert kept == pytest.approx(limit, rel=1e-4)
+
+
 OPTIMIZERS = {
     "adam": (torch.optim.Adam, ["betas=[0.8, 0.99]", "eps=0.1", "weight_decay=0.5"]),
     "adamw": (torch.optim.AdamW, ["betas=[0.8, 0.99]", "eps=0.1", "weight_decay=0.5"]),

@@ -58,7 +58,7 @@ def unroll_fused(
         inside = torch.arange(T, device="cpu")[:, None, None] < lengths[:, None]  # [T, B, 1]
         x = x.where(inside, 0.0)  # a NaN in the padding would reach the gradient of w_x through a product with zero
     plan = sequence.Plan(_kernel_of(cell), lengths, reverse, starts_at_zero)
-    outputs, last = sequence.run(plan, x.resolve_neg(), cell.w_x, cell.w_h, cell.b, _vectors_of(cell), *state)
+    outputs, last = sequence.run(plan, x, cell.w_x, cell.w_h, cell.b, _vectors_of(cell), *state)
     return outputs, type(state)(*last)
 
 

@@ -112,9 +112,9 @@ def _forward(
 ) -> tuple[Tensor, list[Tensor], _Kept]:
     """Outputs, last state and, if it is worth saving, what backward needs."""
     T, B, H = *x.shape[:2], w_h.shape[1]
-    x = x.reshape(T * B, x.shape[-1])
+    x = x.resolve_neg().reshape(T * B, x.shape[-1])
     gates = empty(T, B, len(b))
-    product(x, w_x.t(), b.contiguous(), out=gates)
+    product(x, w_x.resolve_neg().t(), _plain(b), out=gates)
     outputs = gates if plan.kernel.startswith("rnn") else empty(T, B, H)
     last = [torch.empty_like(part, memory_format=torch.contiguous_format) for part in state]
     cells = aside = None
@@ -150,7 +150,7 @@ class _Walk(torch.autograd.Function):
         d_gates, db = empty(T, B, blocks.total * H), x.new_zeros(blocks.total * H)
         d_vectors = None if vectors is None else torch.zeros_like(vectors, memory_format=torch.contiguous_format)
         d_state = [_copy_or_zeros(d, part) for d, part in zip(d_last, state, strict=True)]
-        d_arrays = {"d_outputs": None if d_outputs is None else d_outputs.contiguous(), "d_gates": d_gates}
+        d_arrays = {"d_outputs": None if d_outputs is None else _plain(d_outputs), "d_gates": d_gates}
         d_arrays |= {"db": db, "dp": d_vectors, **_named("d{}", d_state)}
         _walk(plan, outputs, kept, w_h, vectors, state, d_arrays, backward=True)
         _, needs_x, needs_w_x, needs_w_h, _, _, needs_h, *_ = ctx.needs_input_grad
@@ -181,12 +181,12 @@ def _walk(
     saving: bool = True,
 ) -> None:
     """Call the engine; `arrays` are those of one direction alone, by their names in `_Call` and without gaps."""
-    first = [] if plan.starts_at_zero else [part.contiguous() for part in state]
+    first = [] if plan.starts_at_zero else [_plain(part) for part in state]
     arrays = {
         **arrays,
         "lengths": plan.lengths,
-        "w_h": w_h.contiguous(),
-        "p": None if vectors is None else vectors.contiguous(),
+        "w_h": _plain(w_h),
+        "p": None if vectors is None else _plain(vectors),
         "gates": kept.gates,
         "outputs": outputs,
         "cells": kept.cells,
@@ -211,13 +211,18 @@ def _named(pattern: str, state: Sequence[Tensor]) -> dict[str, Tensor | None]:
     return {pattern.format(letter): part for letter, part in zip("hc", state, strict=False)}
 
 
+def _plain(tensor: Tensor) -> Tensor:
+    """Without gaps, and as its bytes say: torch may leave a minus sign for later."""
+    return tensor.resolve_neg().contiguous()
+
+
 def _as_saved(tensor: Any) -> Any:
     """What forward saved; a hook of the user's may have packed it otherwise."""
     if tensor is None:
         return None
     if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
         raise RuntimeError(f"a saved tensor came back as {tensor.dtype} on {tensor.device}; it was float32 on cpu")
-    return tensor.contiguous()
+    return _plain(tensor)
 
 
 def _copy_or_zeros(d: Tensor | None, like: Tensor) -> Tensor:

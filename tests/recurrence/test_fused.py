@@ -1,7 +1,10 @@
 """The native engine against the plain loop in float64: outputs, final state and every gradient."""
 
 import copy
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -111,6 +114,9 @@ def test_every_kernel_is_tested():
 @example(shape=(1, 1, 1, 3), reverse=False, start="zero", lengths=None, count=3, seed=0)
 @example(shape=(6, 5, 2, 17), reverse=True, start="learnt", lengths=[4, 2, 0, 1, 3] * 10, count=2, seed=0)
 @example(shape=(4, 13, 2, 100), reverse=False, start="given", lengths=None, count=1, seed=0)
+@example(shape=(8, 32, 2, 5), reverse=True, start="zero", lengths=None, count=2, seed=0)
+@example(shape=(2, 300, 2, 5), reverse=False, start="zero", lengths=None, count=2, seed=0)
+@example(shape=(7, 50, 2, 1), reverse=False, start="given", lengths=None, count=2, seed=0)
 @example(shape=(3, 7, 3, 650), reverse=True, start="given", lengths=None, count=3, seed=0)
 @settings(deadline=None, max_examples=25)
 def test_equals_the_plain_loop(kernel, shape, reverse, start, lengths, count, seed):
@@ -424,15 +430,44 @@ def test_a_lazily_negated_input():
     torch.testing.assert_close(unroll_fused(cell, x)[0], unroll(cell, x)[0])
 
 
-def test_subnormal_numbers_are_flushed_in_products_and_in_the_recurrence(variant):
+def test_what_is_lazily_negated_and_has_no_gaps():
+    torch.manual_seed(0)
+    cell, x = PeepholeCell(3, 5), torch.randn(4, 2, 3)
+    for name in ("w_x", "w_h", "b", "p"):
+        setattr(cell, name, torch.nn.Parameter(torch._neg_view(torch.randn_like(getattr(cell, name)))))
+    state = LSTMState(torch._neg_view(torch.randn(2, 5)), torch._neg_view(torch.randn(2, 5)))
+    d_outputs = torch._neg_view(torch.randn(4, 2, 5))
+    assert all(part.is_neg() for part in (cell.w_h, state.cell, d_outputs))
+    grads = []
+    for run in (unroll, unroll_fused):
+        cell.zero_grad()
+        outputs, _ = run(cell, x, state)
+        outputs.backward(d_outputs)
+        grads.append([outputs.detach(), *(parameter.grad.clone() for parameter in cell.parameters())])
+    for wanted, found in zip(*grads, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+@pytest.fixture
+def no_flush():
+    torch.set_flush_denormal(False)
+    yield
+    torch.set_flush_denormal(True)
+
+
+@pytest.mark.usefixtures("no_flush")
+@pytest.mark.parametrize("count", [1, 2])
+def test_subnormal_numbers_are_flushed_in_products_and_in_the_recurrence(variant, threads, count):
+    threads(count)
+    assert torch.tensor(1e-20).square() > 0
     cell = RNNCell(1, 1, nonlinearity="relu")
     cell.w_h.data.fill_(0.0)
     cell.w_x.data.fill_(1e-20)
-    assert not unroll_fused(cell, torch.full((1, 1, 1), 1e-20))[0].any()
+    assert not unroll_fused(cell, torch.full((1, 4, 1), 1e-20))[0].any()
     cell.w_h.data.fill_(1e-20)
-    outputs, _ = unroll_fused(cell, torch.tensor([1.0, 0.0])[:, None, None])
-    assert outputs[0].item() == pytest.approx(1e-20)
-    assert outputs[1].item() == 0
+    outputs, _ = unroll_fused(cell, torch.tensor([1.0, 0.0])[:, None, None].expand(2, 4, 1))
+    assert outputs[0].flatten().tolist() == pytest.approx([1e-20] * 4)
+    assert not outputs[1].any()
 
 
 def test_long_sums_take_both_ways_to_share_the_work(threads):
@@ -466,6 +501,51 @@ def test_large_arrays_are_used_again_but_never_while_they_live(monkeypatch):
     assert len(fresh) == 2
     assert third.data_ptr() != second.data_ptr()
     assert not third._is_view()
+
+
+def test_large_arrays_have_room_for_all_that_is_in_them():
+    for count in (1 << 18, (1 << 22) + 1, (5 << 20) + 12345):
+        array = memory.empty(count)
+        array.fill_(1.0)
+        assert array.untyped_storage().nbytes() >= 4 * count
+    pool = memory._Pool()
+    pool.give_back(pool.take(32 << 20))
+    assert len(pool.take(4 << 20)) == 4 << 20  # a block eight times as large is left for others
+
+
+def test_few_rows_are_split_by_units(threads):
+    """Seen by the sums of bias gradients: rows are added up by thread, units are not, so the bytes are those of one."""
+    torch.manual_seed(0)
+    x, grads = torch.randn(3, 3, 4), []
+    cell = cell_of("lstm", 4, 256)
+    for count in (1, 3):
+        threads(count)
+        cell.zero_grad()
+        unroll_fused(cell, x)[0].square().sum().backward()
+        grads.append(cell.b.grad.clone())
+    assert torch.equal(*grads)
+
+
+def test_fewer_threads_than_asked_for():
+    """OpenMP may give a call fewer threads; then those that there are do everything."""
+    code = """
+import torch
+from seqtrain.cells import LSTMCell
+from seqtrain.recurrence import unroll, unroll_fused
+torch.set_num_threads(4)
+for B, H in ((8, 40), (2, 200)):
+    cell, x = LSTMCell(6, H), torch.randn(70, B, 6)
+    grads = []
+    for run in (unroll, unroll_fused):
+        cell.zero_grad()
+        run(cell, x)[0].square().sum().backward()
+        grads.append([parameter.grad.clone() for parameter in cell.parameters()])
+    for a, b in zip(*grads):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+"""
+    for limit in ("1", "2"):
+        environment = os.environ | {"OMP_THREAD_LIMIT": limit}
+        subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
 
 
 def test_no_more_memory_is_held_than_was_in_use_at_once():

@@ -29,8 +29,13 @@ class Chosen(NamedTuple):
 
 
 def unroll_fastest(cell: Cell, x: Tensor, state: Any = None, **options: Any) -> tuple[Tensor, Any]:
-    """The fused loop as long as it serves; the plain one for a model that has since been moved or converted."""
+    """The fused loop as long as it serves; the plain one for a model that has since been moved or converted.
+
+    The plain one also for a single step of a single sequence, as when a text is generated: packing the weights for
+    the engine takes longer than the step.
+    """
     served = why_not_fused(cell) is None and x.dtype == torch.float32 and x.device.type == "cpu"
+    served = served and x.shape[:2] != (1, 1)
     return (unroll_fused if served else unroll)(cell, x, state, **options)
 
 

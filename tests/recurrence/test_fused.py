@@ -339,6 +339,19 @@ def test_choosing(monkeypatch):
         choose_unroll("fused", cell)
 
 
+def test_auto_takes_a_single_step_of_a_single_sequence_by_the_plain_loop(monkeypatch):
+    """Generating a text is nothing but such steps, and packing the weights for the engine takes longer than one."""
+    cell, auto, seen = LSTMCell(2, 3), choose_unroll("auto", LSTMCell(2, 3)), []
+    monkeypatch.setattr("seqtrain.recurrence.choose.unroll_fused", lambda *given: seen.append(given[1].shape))
+    outputs, state = auto.unroll(cell, torch.ones(1, 1, 2))
+    wanted, last = unroll(cell, torch.ones(1, 1, 2))
+    assert torch.equal(outputs, wanted)
+    assert all(torch.equal(a, b) for a, b in zip(state, last, strict=True))
+    for shape in ((2, 1, 2), (1, 2, 2)):
+        auto.unroll(cell, torch.ones(shape))
+    assert seen == [(2, 1, 2), (1, 2, 2)]
+
+
 def test_what_the_engine_cannot_do_is_refused():
     cell, x = LSTMCell(3, 5), torch.randn(4, 2, 3, requires_grad=True)
     with pytest.raises(RuntimeError, match="no gradients of gradients"):

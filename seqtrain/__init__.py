@@ -3,15 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seqtrain.restore import load_model
+    from seqtrain.restore import load_model, load_text_model
 
-__all__ = ["load_model"]
+__all__ = ["load_model", "load_text_model"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `load_model` when it is first asked for, so that `import seqtrain` does not wait for torch."""
-    if name == "load_model":
-        from seqtrain.restore import load_model
+    """Import what is asked for when it is first asked for, so that `import seqtrain` does not wait for torch."""
+    if name in __all__:
+        from seqtrain import restore
 
-        return load_model
+        return getattr(restore, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

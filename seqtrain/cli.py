@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 app = typer.Typer(
-    help="Train, evaluate and compare recurrent sequence models from a YAML config.",
+    help="Train, evaluate and compare recurrent sequence models from a YAML config, and write text with them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -20,7 +20,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Settings to change, e.g. train.steps=500."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+RunOrCheckpoint = Annotated[
+    Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run directory (its best.pt), or a .pt file.")
+]
+PromptText = Annotated[
+    str, typer.Option("--prompt", help="What to go on from; - reads it from stdin; by default the start of a line.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of what people read.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
@@ -78,7 +84,7 @@ def train(
 
 @app.command(name="eval")
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run directory, or a .pt file.")],
+    run: RunOrCheckpoint,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Task settings to change, e.g. task.length=400."),
@@ -98,6 +104,44 @@ def evaluate(
     from seqtrain import tables, verbs
 
     _print(verbs.evaluate(run, split, overrides or [], dynamic, dynamic_decay), json, tables.eval_table)
+
+
+@app.command()
+def generate(
+    run: RunOrCheckpoint,
+    prompt: PromptText = "",
+    tokens: Annotated[int, typer.Option(help="Words or characters to write.")] = 100,
+    temperature: Annotated[
+        float, typer.Option(help="Below 1 bolder, above 1 more even; 0 always takes the most likely.")
+    ] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Draw from so many of the most likely.")] = None,
+    top_p: Annotated[float, typer.Option(help="Draw from the fewest most likely that together have this share.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed writes the same text.")] = 0,
+    allow_unk: Annotated[bool, typer.Option("--allow-unk", help="Also write <unk>, for any unknown word.")] = False,
+    json: Json = False,
+) -> None:
+    """Continue a prompt with a trained language model (task language_model)."""
+    from seqtrain import tables, verbs
+    from seqtrain.generate import Sampling
+
+    sampling = Sampling(temperature, top_k, top_p)
+    with tables.live_text() as write:
+        result = verbs.generate(run, prompt, tokens, sampling, seed, allow_unk=allow_unk, write=None if json else write)
+    if json:
+        _print(result, json, None)
+
+
+@app.command()
+def predict(
+    run: RunOrCheckpoint,
+    prompt: PromptText = "",
+    top: Annotated[int, typer.Option(help="How many to show.")] = 5,
+    json: Json = False,
+) -> None:
+    """Show what a trained language model takes to be the most likely next words or characters."""
+    from seqtrain import tables, verbs
+
+    _print(verbs.predict(run, prompt, top, quiet=json), json, tables.predict_table)
 
 
 @app.command()

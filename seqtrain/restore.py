@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 from seqtrain.build import build_model, build_task
 from seqtrain.checkpoint import load_checkpoint
 from seqtrain.config import Config, config_from
+from seqtrain.config.schema import LanguageModel
 from seqtrain.dynamic import DynamicEvaluation
 from seqtrain.errors import CheckpointError, ConfigError
+from seqtrain.generate import TextModel
 from seqtrain.models import SequenceModel
 from seqtrain.run import check_fingerprints, differences
 from seqtrain.run_dir import checkpoint_path
 from seqtrain.runtime import keep_freed_memory, prepare
 from seqtrain.tasks import Spec, Split, Task
+from seqtrain.text import Vocabulary
 from seqtrain.train import evaluate
 
 
@@ -37,13 +40,43 @@ def load_model(run_or_checkpoint: str | Path) -> SequenceModel:
     """
     path = checkpoint_path(Path(run_or_checkpoint))
     content = load_checkpoint(path)
+    return _model_on_cpu(*_config_on_cpu(content, path), content, path)
+
+
+def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
+    """The language model in a checkpoint, or in the `best.pt` of a run directory, with its vocabulary, on the CPU.
+
+    The text that it was trained on is not needed.
+
+    Raises
+    ------
+    SeqtrainError : as `load_model`, or it is the model of another task.
+    """
+    path = checkpoint_path(Path(run_or_checkpoint))
+    content = load_checkpoint(path)
+    config, spec = _config_on_cpu(content, path)
+    if not isinstance(config.task, LanguageModel):
+        raise CheckpointError(
+            f"{path}: holds a model of task {config.task.name!r}, which writes no text; give one of task "
+            "'language_model', e.g. what seqtrain train words made"
+        )
+    vocabulary = Vocabulary(content["vocabulary"] or [], content["counts"] or [])
+    if not len(vocabulary) == len(vocabulary.counts) == spec.output_size:
+        raise CheckpointError(f"{path}: its vocabulary does not fit its model; use another checkpoint of the run")
+    return TextModel(_model_on_cpu(config, spec, content, path), vocabulary, config.task.unit)
+
+
+def _config_on_cpu(content: dict[str, Any], path: Path) -> tuple[Config, Spec]:
+    """What a checkpoint was trained with, changed to run here."""
     try:
         engine = content["config"].get("engine", "auto")
         here = {"device": "cpu", "engine": "auto" if engine == "fused" else engine}
-        config = Config.model_validate(content["config"] | here)
-        spec = Spec(*content["spec"])
+        return Config.model_validate(content["config"] | here), Spec(*content["spec"])
     except ValueError as error:
         raise CheckpointError(f"{path}: its config cannot be read ({error})") from None
+
+
+def _model_on_cpu(config: Config, spec: Spec, content: dict[str, Any], path: Path) -> SequenceModel:
     model = build_model(config, spec)
     _load_weights(model, content, path)
     return model.eval()

@@ -2,11 +2,12 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,9 @@ from seqtrain.progress import figure
 
 WIDTH_WITHOUT_TERMINAL = 140
 
+PROMPT_SHOWN = 100
+"""The last characters of a prompt that stand above its table."""
+
 
 def show(*parts: Any) -> None:
     """Print tables or text on stdout."""
@@ -22,6 +26,31 @@ def show(*parts: Any) -> None:
     console = Console(width=None if known else WIDTH_WITHOUT_TERMINAL, highlight=False)
     for part in parts:
         console.print(Text(part) if isinstance(part, str) else part)
+
+
+@contextmanager
+def live_text() -> Iterator[Callable[[str], None]]:
+    """A function that prints pieces of a text on stdout as they come; however the text ends, its line is ended.
+
+    A reader that has seen enough and closed the pipe, such as `head -1`, ends the program, and nothing is wrong then.
+    """
+    last = "\n"
+
+    def write(piece: str) -> None:
+        nonlocal last
+        last = piece
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+
+    try:
+        try:
+            yield write
+        finally:
+            if not last.endswith("\n"):
+                write("\n")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has to go somewhere
+        raise SystemExit(0) from None
 
 
 def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
@@ -115,6 +144,21 @@ def counted(number: int, thing: str) -> str:
 
 def _unit(result: dict[str, Any]) -> str:
     return "tokens" if "tokens_per_s" in result else "sequences"
+
+
+def predict_table(result: dict[str, Any]) -> Group:
+    """The prompt as the model read it, and what may follow."""
+    read = (" " if result["unit"] == "word" else "").join(result["read"])
+    read = "".join(character if character.isprintable() else repr(character)[1:-1] for character in read)
+    read = read if len(read) <= PROMPT_SHOWN else f"...{read[-PROMPT_SHOWN:]}"
+    what = "after" if result["prompt"] else "no prompt; after"
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(f"next {result['unit']}", overflow="fold")
+    table.add_column("probability", justify="right", no_wrap=True)
+    for row in result["next"]:
+        seen = row["token"].isprintable() and not row["token"].isspace()
+        table.add_row(Text(row["token"] if seen else repr(row["token"])), figure(row["probability"]))
+    return Group(Text(f"{what}: {read}", style="bold"), table)
 
 
 def validate_table(result: dict[str, Any]) -> Table:

@@ -1,6 +1,7 @@
 """What the verbs of the command line do, with plain arguments and results."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -9,16 +10,21 @@ from seqtrain.cells import CELLS
 from seqtrain.compare import PICTURE, compare_cells, gather
 from seqtrain.config import find_config, load_config
 from seqtrain.config.faults import choose
-from seqtrain.errors import ConfigError, SeqtrainError
+from seqtrain.errors import ConfigError, DataError, SeqtrainError
+from seqtrain.generate import Prompt, Sampling, TextModel, continue_text, predict_next
 from seqtrain.models import count_parameters
-from seqtrain.restore import Dynamic, evaluate_checkpoint
+from seqtrain.progress import say
+from seqtrain.restore import Dynamic, evaluate_checkpoint, load_text_model
 from seqtrain.run import Outcome, run_name, train_run
-from seqtrain.run_dir import RunDir
+from seqtrain.run_dir import RunDir, checkpoint_path
 from seqtrain.runtime import prepare
 from seqtrain.shipped import config_paths
 from seqtrain.tasks import Split
 
 RUNS = Path("runs")
+
+TOLD = 10
+"""Unknown words of a prompt that are named, before it is only said how many more there are."""
 
 
 def train(
@@ -139,6 +145,81 @@ def _shapes(text: str, faults: list[str]) -> Iterator[Any]:
                 f"--shapes {part}: is no shape; write T,B,I,H as whole numbers from 1 to {LARGEST_SIZE:,}, "
                 "e.g. 100,32,128,128"
             )
+
+
+def generate(
+    run: Path,
+    prompt: str,
+    tokens: int,
+    sampling: Sampling,
+    seed: int,
+    *,
+    allow_unk: bool,
+    write: Callable[[str], None] | None,
+) -> dict[str, Any]:
+    """Continue a prompt; the text is handed to `write` as it comes, and unknown words are said on stderr.
+
+    Without `write` nothing is printed. Returns what `seqtrain generate --json` prints.
+    """
+    faults = sampling.faults()
+    if tokens < 1:
+        faults.append(f"tokens is {tokens}; it must be 1 or more")
+    trained, given = _read_prompt(run, prompt, faults, quiet=write is None)
+    made = continue_text(trained, given, tokens, sampling, seed=seed, allow_unk=allow_unk, write=write)
+    return {
+        "checkpoint": str(checkpoint_path(run)),
+        "unit": trained.unit,
+        "prompt": given.tokens,
+        "read": given.read,
+        "unknown": given.unknown,
+        "generated": made.generated,
+        "nats": made.nats,
+        "text": made.text,
+        "settings": {"tokens": tokens, **sampling._asdict(), "allow_unk": allow_unk},
+        "seed": seed,
+    }
+
+
+def predict(run: Path, prompt: str, top: int, *, quiet: bool) -> dict[str, Any]:
+    """The most likely next tokens after a prompt; unknown words are said on stderr unless `quiet`."""
+    faults = [f"top is {top}; it must be 1 or more"] if top < 1 else []
+    trained, given = _read_prompt(run, prompt, faults, quiet=quiet)
+    return {
+        "checkpoint": str(checkpoint_path(run)),
+        "unit": trained.unit,
+        "prompt": given.tokens,
+        "read": given.read,
+        "unknown": given.unknown,
+        "next": [
+            {"token": token, "probability": probability} for token, probability in predict_next(trained, given, top)
+        ],
+    }
+
+
+def _read_prompt(run: Path, prompt: str, faults: list[str], *, quiet: bool) -> tuple[TextModel, Prompt]:
+    """The model and the prompt as it reads it; unless quiet, what is not in its vocabulary is said."""
+    if faults:
+        raise ConfigError([f"--{fault}" for fault in faults])
+    prepare(None)
+    trained = load_text_model(run)
+    given = trained.read(_standard_input() if prompt == "-" else prompt)
+    if given.unknown:
+        named = ", ".join(map(repr, given.unknown[:TOLD]))
+        more = f" and {len(given.unknown) - TOLD} more" if len(given.unknown) > TOLD else ""
+        say(f"not in the vocabulary, read as <unk>: {named}{more}", quiet=quiet)
+    return trained, given
+
+
+def _standard_input() -> str:
+    """What stands on stdin, without the line end that `echo` puts last."""
+    raw = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    try:
+        return raw.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"stdin: is not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); "
+            "convert it, e.g. iconv -f latin1 -t utf-8"
+        ) from None
 
 
 def validate(name: str, overrides: Sequence[str]) -> dict[str, Any]:

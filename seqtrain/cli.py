@@ -112,7 +112,7 @@ def generate(
     prompt: PromptText = "",
     tokens: Annotated[int, typer.Option(help="Words or characters to write.")] = 100,
     temperature: Annotated[
-        float, typer.Option(help="Below 1 bolder, above 1 more even; 0 always takes the most likely.")
+        float, typer.Option(help="Below 1 keeps to the likely, above 1 strays further; 0 takes the most likely.")
     ] = 1.0,
     top_k: Annotated[int | None, typer.Option(help="Draw from so many of the most likely.")] = None,
     top_p: Annotated[float, typer.Option(help="Draw from the fewest most likely that together have this share.")] = 1.0,

@@ -484,6 +484,13 @@ def test_numbers_that_make_no_sense(seqtrain, runs, verb, options, wanted):
     assert refused.err.splitlines() == [f"seqtrain: {line}" for line in wanted]
 
 
+def test_a_usage_error_speaks_of_no_settings(seqtrain):
+    refused = seqtrain("generate", "run", "--seed", 3, "--top-k", "many")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--top-k" in refused.err
+    assert "is a setting" not in refused.err
+
+
 @pytest.mark.parametrize("verb", ["generate", "predict"])
 def test_what_is_no_language_model(seqtrain, tmp_path, verb):
     seqtrain("train", "stories", *SMALL, *SMALL_SETS, "--out", "other")

@@ -100,7 +100,7 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
         raise ConfigError(f"model.weight_drop is {dropout.weight:g}, but cell {section.cell.name} has no w_h; use 0")
     model = model.to(build_device(config))
     try:
-        model.stack.loop = choose_unroll(config.engine, model.stack.cells()[0][0])
+        model.stack.loop = choose_unroll(config.engine, model.stack.as_run(model.stack.cells()[0][0]))
     except ValueError as error:
         raise ConfigError(f"engine is 'fused', but {error}; use engine: auto, or reference") from None
     return model
@@ -146,6 +146,8 @@ def _dropout(section: Model) -> Dropout:
         between=section.dropout,
         output=section.output_dropout,
         weight=section.weight_drop,
+        zoneout_hidden=section.zoneout_hidden,
+        zoneout_memory=section.zoneout_memory,
         locked=section.locked_dropout,
     )
 

@@ -103,6 +103,12 @@ def test_a_penalty_on_a_single_answer_looks_at_all_steps():
     assert torch.equal(free.model.head.weight.grad, state.model.head.weight.grad)
 
 
+def test_zoneout_takes_the_plain_loop_and_says_so():
+    assert run(small("words", "model.zoneout_hidden=0.2")).summary["engine"] == "reference"
+    with pytest.raises(ConfigError, match="engine is 'fused', but Zoneout is not a built-in cell"):
+        run(small("words", "model.zoneout_hidden=0.2", "engine=fused"), "other")
+
+
 def test_ranges_of_the_first_weights():
     task = build_task(config := small("words", "model.init_range=0.03", "model.embedding_range=0.2"))
     model = build_model(config, task.spec)

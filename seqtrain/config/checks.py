@@ -9,9 +9,11 @@ from seqtrain.config.schema import (
     Adding,
     Config,
     Gated,
+    Gru,
     LanguageModel,
     Lookaround,
     Model,
+    Rnn,
     Sgd,
     StepDecay,
     Stories,
@@ -115,6 +117,12 @@ def _dropout(model: Model) -> Iterator[Fault]:
             ("model", "dropout"),
             f"is {model.dropout:g}, but dropout acts between layers and depth 1 has no between; "
             "use depth: 2 or more, or dropout: 0 (input_dropout and output_dropout act around them)",
+        )
+    if model.zoneout_memory and isinstance(model.cell, Rnn | Gru):
+        yield Fault(
+            ("model", "zoneout_memory"),
+            f"is {model.zoneout_memory:g}, but cell {model.cell.name!r} remembers in its output alone; "
+            "use zoneout_hidden",
         )
     if model.locked_dropout and not (model.dropout or model.input_dropout or model.output_dropout):
         yield Fault(

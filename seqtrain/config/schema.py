@@ -249,6 +249,11 @@ class Model(Section):
     """Probability to drop a symbol wherever it stands in a window."""
     weight_drop: Fraction = 0.0
     """Probability to drop an entry of w_h for a window (Merity et al. 2018)."""
+    zoneout_hidden: Fraction = 0.0
+    """Probability that a number of a cell's output stays as it was for a step (Krueger et al. 2017); the plain loop
+    runs it."""
+    zoneout_memory: Fraction = 0.0
+    """Likewise of what else the cell remembers."""
     embedding_size: Width | None = None
     """Size of learnt vectors for symbols; null for the first hidden_size with text, one-hot with other symbols."""
     tied: bool = False

@@ -16,6 +16,8 @@ class Dropout:
     embedding : a whole symbol, wherever it stands in the window (Gal & Ghahramani 2016).
     input, between, output : a feature.
     weight : an entry of each `w_h`, the same at all steps of a window (DropConnect; Merity et al. 2018).
+    zoneout_hidden, zoneout_memory : a number of a cell's output, or of what else it remembers, stays as it was for a
+        step (see `Zoneout`).
     locked : a feature is dropped at all steps of a window or at none (variational dropout; Gal & Ghahramani 2016).
     """
 
@@ -24,7 +26,14 @@ class Dropout:
     between: float = 0.0
     output: float = 0.0
     weight: float = 0.0
+    zoneout_hidden: float = 0.0
+    zoneout_memory: float = 0.0
     locked: bool = False
+
+    @property
+    def zones(self) -> bool:
+        """Whether there is zoneout, which acts in evaluation too."""
+        return bool(self.zoneout_hidden or self.zoneout_memory)
 
     @property
     def draws(self) -> bool:

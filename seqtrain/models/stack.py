@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seqtrain.cells import Cell
 from seqtrain.cells.base import replaced
 from seqtrain.models.dropout import Dropout, drop
+from seqtrain.models.zoneout import Zoneout
 from seqtrain.recurrence import Chosen, unroll
 
 Direction = Literal["forward", "backward", "bidirectional"]
@@ -35,7 +36,7 @@ class Stack(nn.Module):
     hidden_sizes : H of each layer and direction; L numbers, at least 1.
     direction : which way time runs.
     merge : how the two directions of a layer become one, if there are two.
-    dropout : `between` layers (not after the last) and of `weight`, in training; the rest is the model's.
+    dropout : `between` layers (not after the last), of `weight`, and zoneout; the rest is the model's.
 
     Attributes
     ----------
@@ -104,7 +105,7 @@ class Stack(nn.Module):
             before = [None] * len(cells) if state is None else state[depth]
             ran = [
                 self.loop.unroll(
-                    _with_dropped_weights(cell, dropout.weight, generator),
+                    self.as_run(cell, generator),
                     outputs,
                     start,
                     lengths=lengths,
@@ -120,6 +121,15 @@ class Stack(nn.Module):
     def cells(self) -> list[list[Cell]]:
         """The cells of each layer, in the order of `StackState`."""
         return [[*layer] for layer in self.layers]  # type: ignore[misc]  # each layer is a ModuleList
+
+    def as_run(self, cell: Cell, generator: torch.Generator | None = None) -> Cell:
+        """The cell itself, or a twin with what is dropped from it; the cell stays as it is."""
+        dropout = self.dropout
+        if self.training and dropout.weight:
+            cell = replaced(cell, w_h=drop(cell.get_parameter("w_h"), dropout.weight, generator))
+        if dropout.zones:
+            cell = Zoneout(cell, dropout.zoneout_hidden, dropout.zoneout_memory, generator, training=self.training)
+        return cell
 
     def _merged(self, parts: list[Tensor]) -> Tensor:
         if len(parts) == 1:
@@ -148,10 +158,3 @@ def unpack_state(packed: PackedState | None, stack: Stack, device: torch.device)
         ]
         for cells, layer in zip(stack.cells(), packed, strict=True)
     ]
-
-
-def _with_dropped_weights(cell: Cell, probability: float, generator: torch.Generator | None) -> Cell:
-    """The cell itself, or one beside it whose `w_h` lacks entries."""
-    if probability == 0:
-        return cell
-    return replaced(cell, w_h=drop(cell.get_parameter("w_h"), probability, generator))

@@ -109,7 +109,8 @@ def test_every_fault_at_once_with_file_line_and_cure(write):
         "(did you mean 'lstm'?)",
         "c.yaml:7: model.hiden_size is not a setting of model; choose one of cell, depth, direction, dropout, "
         "embedding_dropout, embedding_range, embedding_size, hidden_size, init_range, input_dropout, locked_dropout, "
-        "merge, output_dropout, softmax, tied, weight_drop (did you mean 'hidden_size'?)",
+        "merge, output_dropout, softmax, tied, weight_drop, zoneout_hidden, zoneout_memory "
+        "(did you mean 'hidden_size'?)",
         "c.yaml:9: optimizer.lr is 'fast'; it must be a number",
         "c.yaml:9: optimizer.nesterov is not a setting of optimizer 'adam'; choose one of betas, clip_norm, eps, lr, "
         "name, weight_decay (it is one of sgd)",
@@ -157,6 +158,7 @@ TOGETHER = [
         "train.epochs is 3 beside steps 5; give one, the other as null",
     ),
     ("schedule=step", "schedule.every is not set and means an epoch, but task 'adding' draws"),
+    ("model.cell=gru model.zoneout_memory=0.1", "cell 'gru' remembers in its output alone; use zoneout_hidden"),
     ("model.locked_dropout=true", "model.locked_dropout is true, but no feature is dropped"),
     ("model.cell.chrono=50 model.cell.forget_bias=1", "both set the same bias"),
     ("task.variant=hochreiter task.length=21", "needs at least 22"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from seqtrain.cells import CELLS
+from seqtrain.cells import CELLS, LSTMState
 from seqtrain.cells.base import replaced
 from seqtrain.models import (
     AdaptiveHead,
@@ -187,6 +187,39 @@ def test_a_dropped_symbol_is_dropped_wherever_it_stands():
     for symbol in range(5):
         assert len(vectors[symbols == symbol].unique()) == 1
     assert vectors.unique().tolist() == [0.0, 2.0]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_zoneout_keeps_part_of_the_old_state(training):
+    """Against a restatement; the output of a step is what the state then holds."""
+    stack, x = make_stack(dropout=Dropout(zoneout_hidden=0.3, zoneout_memory=0.6)), torch.randn(T, B, I)
+    stack.train(training)
+    draw, (cell,) = generator("m"), stack.cells()[0]
+    h = c = torch.zeros(B, H)
+    outputs = []
+    for x_gates in cell.project(x):
+        new = cell.step(x_gates, LSTMState(h, c))
+        if training:
+            stay_h, stay_c = (torch.empty(B, H).bernoulli_(p, generator=draw) for p in (0.3, 0.6))
+        else:
+            stay_h, stay_c = 0.3, 0.6
+        h, c = stay_h * h + (1 - stay_h) * new.hidden, stay_c * c + (1 - stay_c) * new.cell
+        outputs.append(h)
+    found, final, ((state,),) = stack(x, generator=generator("m"))
+    torch.testing.assert_close(found, torch.stack(outputs))
+    torch.testing.assert_close(final, h)
+    torch.testing.assert_close(state.cell, c)
+
+
+def test_zoneout_with_lengths_and_backward_leaves_padding_alone():
+    stack, x = make_stack(direction="backward", dropout=Dropout(zoneout_hidden=0.5)), torch.randn(T, B, I)
+    stack.eval()
+    lengths = torch.tensor([6, 4, 1])
+    outputs, final, _ = stack(x, lengths)
+    alone, end, _ = stack(x[:4, 1:2])
+    torch.testing.assert_close(outputs[:4, 1:2], alone)
+    torch.testing.assert_close(final[1:2], end)
+    assert not outputs[4:, 1].any()
 
 
 def test_layers_of_different_sizes():

@@ -13,9 +13,7 @@ from torch import Tensor
 from seqtrain.errors import DataError
 from seqtrain.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.base import Batch, Prediction, Spec, Split, Task
-from seqtrain.text import Columns, Unit, Vocabulary, Windows, make_columns, read_corpus, sources
-from seqtrain.text.corpus import SPLITS
-from seqtrain.text.vocabulary import UNK
+from seqtrain.text import SPLITS, UNK, Columns, Tokens, Unit, Vocabulary, Windows, make_columns, read_corpus, sources
 
 FRACTIONS = (0.9, 0.05, 0.05)
 
@@ -77,15 +75,16 @@ class LanguageModel(Task):
         self.windows_seed = seed if vary_window else None
         corpus = read_corpus(path, unit, fractions or FRACTIONS)
         self.sources = sources(path, fractions or FRACTIONS)
-        counted = vocabulary or Vocabulary.count(corpus.train, min_count=min_count, max_size=max_size)
+        counted = vocabulary or Vocabulary.count(corpus.train.counts(), min_count=min_count, max_size=max_size)
         self.vocabulary, self.counts = counted.tokens, counted.counts
-        self.tokens = {name: counted.encode(part) for name, part in corpus._asdict().items()}
+        self.tokens = corpus.numbered(counted)
         if len(counted) == 1:
             raise DataError(f"{path}: task.min_count {min_count} leaves no token but <unk>; lower it")
         for split in SPLITS if vocabulary is None else ():
             self._check_length(split)
         self.spec = Spec(input_size=len(counted), symbols=True, output_size=len(counted), every_step=True, words=True)
-        digest = hashlib.sha256("".join(self.fingerprints().values()).encode()).hexdigest()[:12]
+        self._fingerprints = {split: self._digest(tokens) for split, tokens in self.tokens.items()}
+        digest = hashlib.sha256("".join(self._fingerprints.values()).encode()).hexdigest()[:12]
         self.variant = f"language_model/{unit}/{path.name}/{digest}/v{self.generator_version}"
         self._layouts: dict[int, tuple[Columns, Windows]] = {}
 
@@ -119,23 +118,23 @@ class LanguageModel(Task):
 
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 of the vocabulary and the tokens of each split, the training text included."""
-        words = hashlib.sha256(repr(self.vocabulary).encode())
-        found = {}
-        for split, tokens in self.tokens.items():
-            digest = words.copy()
-            digest.update(tokens.numpy().tobytes())
-            found[split] = digest.hexdigest()
-        return found
+        return dict(self._fingerprints)
+
+    def _digest(self, tokens: Tokens) -> str:
+        digest = hashlib.sha256(repr(self.vocabulary).encode())
+        for block in tokens.blocks():
+            digest.update(block.numpy().data)
+        return digest.hexdigest()
 
     def facts(self, split: Split) -> dict[str, Any]:
         """Where the split comes from, how many predictions it asks for, and how much of it is `<unk>`."""
-        targets = self.tokens[split][1:]
-        unknown = int((targets == self.vocabulary.index(UNK)).sum())
+        tokens, number = self.tokens[split], self.vocabulary.index(UNK)
+        unknown = sum(int((targets == number).sum()) for targets in tokens.blocks(1))
         return {
             "text": self.sources[split],
-            "tokens": len(targets),
+            "tokens": len(tokens) - 1,
             "vocabulary_size": len(self.vocabulary),
-            "unk_share": unknown / len(targets),
+            "unk_share": unknown / (len(tokens) - 1),
         }
 
     def _check_length(self, split: str) -> None:
@@ -165,6 +164,6 @@ class LanguageModel(Task):
 
     def baseline(self, split: Split) -> dict[str, float]:
         """What the token frequencies of the text that the model was trained on give."""
-        counts = torch.tensor(self.counts)
-        targets = self.tokens[split][1:]
-        return self.summarise({"loss": unigram_nats(counts, targets) / len(targets)})
+        counts, tokens = torch.tensor(self.counts), self.tokens[split]
+        nats = sum(unigram_nats(counts, targets) for targets in tokens.blocks(1))
+        return self.summarise({"loss": nats / (len(tokens) - 1)})

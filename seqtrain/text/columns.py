@@ -9,41 +9,44 @@ columns   a e i        window 1   a e i      inputs; the targets are one token f
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from seqtrain.text.corpus import Tokens
 
 
 class Columns(NamedTuple):
-    """Contiguous pieces of a text side by side.
+    """Contiguous pieces of a text side by side; every token but the first is a target exactly once.
 
-    inputs, targets : `[L, B]`; every token but the first is a target exactly once.
-    lengths : `[B]`, tokens in each column: L, but for the last columns.
+    tokens : the text.
+    begins : `[B]`, where in the text each column begins.
+    lengths : `[B]`, predictions in each column: L, but for the last columns.
     """
 
-    inputs: Tensor
-    targets: Tensor
+    tokens: Tokens
+    begins: NDArray[np.int64]
     lengths: Tensor
 
     def window(self, start: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs and targets `[T, B]` from step `start` on, T at most `size`, and the lengths `[B]` within."""
-        inputs, targets = self.inputs[start : start + size], self.targets[start : start + size]
-        return inputs, targets, (self.lengths - start).clamp(0, len(inputs))
+        stop = min(start + size, self._length())
+        read = self.tokens.at(self.begins[:, None] + np.arange(start, stop + 1)).t()  # [T + 1, B]
+        return read[:-1], read[1:], (self.lengths - start).clamp(0, stop - start)
 
     def starts(self, size: int) -> range:
         """Where the windows of a given size start."""
-        return range(0, len(self.inputs), size)
+        return range(0, self._length(), size)
+
+    def _length(self) -> int:
+        return int(self.lengths[0])
 
 
-def make_columns(tokens: Tensor, count: int) -> Columns:
-    """Cut `tokens` `[N]` into at most `count` columns of equal length, the last ones shorter or left out."""
+def make_columns(tokens: Tokens, count: int) -> Columns:
+    """Cut a text into at most `count` columns of equal length, the last ones shorter or left out."""
     predictions = len(tokens) - 1
     length = -(-predictions // count)  # rounded up
     used = -(-predictions // length)
-    padded = torch.zeros(length * used + 1, dtype=tokens.dtype)
-    padded[: len(tokens)] = tokens
-    starts = torch.arange(used) * length
-    return Columns(
-        padded[:-1].view(used, length).t(),
-        padded[1:].view(used, length).t(),
-        (predictions - starts).clamp(max=length),
-    )
+    begins = np.arange(used) * length
+    return Columns(tokens, begins, torch.from_numpy(predictions - begins).clamp(max=length))

@@ -1,21 +1,83 @@
-"""Reading text from disk into tokens."""
+"""The training, validation and test part of a text."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from seqtrain.errors import DataError
+from seqtrain.text.ids import Text
+from seqtrain.text.reading import Unit, read_text
+from seqtrain.text.vocabulary import Vocabulary
 
-Unit = Literal["word", "character"]
-EOS = "<eos>"
 SPLITS = ("train", "valid", "test")
 
 
-class Corpus(NamedTuple):
-    """The tokens of the three splits."""
+@dataclass(frozen=True)
+class Part:
+    """The tokens of a text from `start` to `stop`."""
 
-    train: list[str]
-    valid: list[str]
-    test: list[str]
+    text: Text
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def counts(self) -> dict[str, int]:
+        """How often each token stands in it."""
+        types = self.text.types
+        counts = np.zeros(len(types), np.int64)
+        for block in self.text.ids.blocks(self.start, self.stop):
+            counts += np.bincount(block, minlength=len(types))
+        return {token: count for token, count in zip(types, counts.tolist(), strict=True) if count}
+
+
+class Tokens:
+    """A part of a text as the numbers of a vocabulary, which are looked up when they are read.
+
+    Parameters
+    ----------
+    part : of the text.
+    table : the number of each of the text's types.
+    """
+
+    def __init__(self, part: Part, table: NDArray[np.int64]) -> None:
+        self._ids, self._start, self._stop = part.text.ids, part.start, part.stop
+        self._table = table
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def at(self, places: NDArray[np.int64]) -> Tensor:
+        """The numbers at these places, in the shape of `places`; 0 past the end."""
+        found = self._table[self._ids[self._start + np.minimum(places, len(self) - 1)]]
+        found[places >= len(self)] = 0
+        return torch.from_numpy(found)
+
+    def blocks(self, start: int = 0) -> Iterator[Tensor]:
+        """All numbers from `start` on, some at a time."""
+        for block in self._ids.blocks(self._start + start, self._stop):
+            yield torch.from_numpy(self._table[block])
+
+
+class Corpus(NamedTuple):
+    """The three parts, of one text or of three."""
+
+    train: Part
+    valid: Part
+    test: Part
+
+    def numbered(self, vocabulary: Vocabulary) -> dict[str, Tokens]:
+        """The tokens of each split as numbers."""
+        texts = {id(part.text): part.text for part in self}
+        tables = {key: vocabulary.encode(text.types).numpy() for key, text in texts.items()}
+        return {split: Tokens(part, tables[id(part.text)]) for split, part in self._asdict().items()}
 
 
 def read_corpus(path: Path, unit: Unit, fractions: tuple[float, float, float]) -> Corpus:
@@ -33,15 +95,17 @@ def read_corpus(path: Path, unit: Unit, fractions: tuple[float, float, float]) -
     DataError : naming every file that is missing, unreadable, not text, or empty.
     """
     if not path.is_dir():
-        text = _read(path)
-        if isinstance(text, str):
-            return _cut(tokenise(text, unit), fractions)
-        raise DataError(str(text))
-    texts = [_read(path / f"{split}.txt") for split in SPLITS]
-    faults = [str(text) for text in texts if isinstance(text, DataError)]
+        return _cut(read_text(path, unit), fractions)
+    parts, faults = [], []
+    for split in SPLITS:
+        try:
+            text = read_text(path / f"{split}.txt", unit)
+            parts.append(Part(text, 0, len(text.ids)))
+        except DataError as error:
+            faults.append(str(error))
     if faults:
         raise DataError("\n".join(faults))
-    return Corpus(*(tokenise(text, unit) for text in texts if isinstance(text, str)))
+    return Corpus(*parts)
 
 
 def sources(path: Path, fractions: tuple[float, float, float]) -> dict[str, str]:
@@ -54,40 +118,8 @@ def sources(path: Path, fractions: tuple[float, float, float]) -> dict[str, str]
     }
 
 
-def tokenise(text: str, unit: Unit) -> list[str]:
-    """Tokens of a text, see `read_corpus`."""
-    if unit == "character":
-        return list(text)
-    lines = text.removesuffix("\n").split("\n")
-    return [token for line in lines for token in (*line.split(), EOS)]
-
-
-def _read(path: Path) -> str | DataError:
-    """The text, or what is wrong with the file."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return DataError(
-            f"{path}: no such file; set task.path to a text file, or to a folder with train.txt, valid.txt and test.txt"
-        )
-    except OSError as error:
-        return DataError(f"{path}: cannot be read ({error.strerror}); make it readable or set another task.path")
-    if b"\0" in raw:
-        return DataError(f"{path}: is binary (a zero byte at position {raw.index(0)}); give a UTF-8 text file")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        return DataError(
-            f"{path}:{line}: is not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); "
-            "convert it, e.g. iconv -f latin1 -t utf-8"
-        )
-    if not text.strip():
-        return DataError(f"{path}: is empty; give a file with text in it")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _cut(tokens: list[str], fractions: tuple[float, float, float]) -> Corpus:
-    first = round(fractions[0] * len(tokens))
-    second = round((fractions[0] + fractions[1]) * len(tokens))
-    return Corpus(tokens[:first], tokens[first:second], tokens[second:])
+def _cut(text: Text, fractions: tuple[float, float, float]) -> Corpus:
+    count = len(text.ids)
+    first = min(count, round(fractions[0] * count))
+    second = min(count, round((fractions[0] + fractions[1]) * count))
+    return Corpus(Part(text, 0, first), Part(text, first, second), Part(text, second, count))

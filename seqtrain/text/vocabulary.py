@@ -1,7 +1,7 @@
 """Tokens and their numbers."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 import torch
@@ -33,11 +33,14 @@ class Vocabulary:
         self.numbers = {token: number for number, token in enumerate(self.tokens)}
 
     @classmethod
-    def count(cls, tokens: Iterable[str], *, min_count: int = 1, max_size: int | None = None) -> Self:
+    def count(
+        cls, tokens: Iterable[str] | Mapping[str, int], *, min_count: int = 1, max_size: int | None = None
+    ) -> Self:
         """The vocabulary of a training text.
 
         Parameters
         ----------
+        tokens : of the text, or how often each stands in it.
         min_count : tokens seen less often are left out.
         max_size : keep the most frequent, so many with `<unk>` counted in; equally frequent ones by code point.
         """

@@ -1,21 +1,24 @@
-"""Reading text, counting vocabularies, laying out columns."""
+"""Cutting a text into splits, counting vocabularies, laying out columns."""
 
+from collections import Counter
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from whole_text import laid_out
 
 from seqtrain.errors import DataError
-from seqtrain.text import Vocabulary, make_columns, read_corpus
-from seqtrain.text.corpus import tokenise
+from seqtrain.text import Tokens, Vocabulary, make_columns, read_corpus
+from seqtrain.text.corpus import Part
+from seqtrain.text.ids import Ids, Text
 
 HALVES = (0.5, 0.25, 0.25)
 
 
-def test_words_and_line_ends():
-    assert tokenise("a  b\n\nc", "word") == ["a", "b", "<eos>", "<eos>", "c", "<eos>"]
-    assert tokenise("a b\n", "word") == ["a", "b", "<eos>"]
-    assert tokenise("a b\n", "character") == ["a", " ", "b", "\n"]
+def words_of(part):
+    return [part.text.types[number] for number in part.text.ids[part.start : part.stop].tolist()]
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
@@ -24,7 +27,7 @@ def test_line_ends_and_byte_order_mark_do_not_matter(tmp_path, ends, mark):
     path = tmp_path / "a.txt"
     path.write_bytes((mark + ends.join(["你好 世界", "🙂 b"] * 4)).encode())
     corpus = read_corpus(path, "word", HALVES)
-    assert [*corpus.train, *corpus.valid, *corpus.test] == ["你好", "世界", "<eos>", "🙂", "b", "<eos>"] * 4
+    assert [word for part in corpus for word in words_of(part)] == ["你好", "世界", "<eos>", "🙂", "b", "<eos>"] * 4
     assert [len(part) for part in corpus] == [12, 6, 6]
 
 
@@ -45,9 +48,17 @@ def test_every_fault_of_a_folder_at_once(tmp_path):
     ]
 
 
-def test_not_utf8(tmp_path):
-    (tmp_path / "a.txt").write_bytes("fine\ncafé".encode("latin-1"))
-    assert message(tmp_path / "a.txt").startswith(f"{tmp_path}/a.txt:2: is not UTF-8 (byte 0xe9 at position 8)")
+@pytest.mark.parametrize("fractions", [(0.9, 0.05, 0.05), (0.0, 0.0, 1.0), (0.5, 0.5, 0.0), (1.0, 9e-7, 0.0)])
+def test_fractions_cut_the_tokens(tmp_path, fractions):
+    words = [f"{n % 7}" for n in range(1_000_003)]
+    (tmp_path / "a.txt").write_text(" ".join(words))
+    words.append("<eos>")
+    first, second = round(fractions[0] * len(words)), round((fractions[0] + fractions[1]) * len(words))
+    corpus = read_corpus(tmp_path / "a.txt", "word", fractions)
+    assert [len(part) for part in corpus] == [len(words[:first]), len(words[first:second]), len(words[second:])]
+    assert corpus.train.counts() == Counter(words[:first])
+    assert corpus.valid.counts() == Counter(words[first:second])
+    assert words_of(corpus.test) == words[second:]
 
 
 def test_vocabulary_by_count_and_size():
@@ -55,16 +66,39 @@ def test_vocabulary_by_count_and_size():
     assert Vocabulary.count(tokens).tokens == ["<unk>", "b", "a", "c", "d"]
     assert Vocabulary.count(tokens, min_count=2).tokens == ["<unk>", "b", "a", "c"]
     assert Vocabulary.count(tokens, max_size=3).tokens == ["<unk>", "b", "a"]
+    assert Vocabulary.count(Counter(tokens), max_size=3).tokens == ["<unk>", "b", "a"]
     vocabulary = Vocabulary.count(tokens, max_size=3)
     assert vocabulary.counts == [9 - 3 - 2, 3, 2]
     assert vocabulary.encode(["a", "d", "<unk>", "b"]).tolist() == [2, 0, 0, 1]
 
 
-@given(size=st.integers(2, 60), count=st.integers(1, 70), window=st.integers(1, 9))
+def numbered(size):
+    """A part of a longer text, whose tokens have the numbers 0, 1, 2 ... and other ids."""
+    ids = np.arange(size + 9, dtype=np.int32)[::-1]
+    return Tokens(Part(Text(Ids(ids), []), 5, size + 5), np.arange(size + 9)[::-1] - 5)
+
+
+SIZES = {"size": st.integers(2, 60), "count": st.integers(1, 70), "window": st.integers(1, 9)}
+
+
+@given(**SIZES)
+def test_windows_are_rows_of_the_columns_of_the_whole_text(size, count, window):
+    inputs, targets, lengths = laid_out(torch.arange(size), count)
+    columns = make_columns(numbered(size), count)
+    assert columns.starts(window) == range(0, len(inputs), window)
+    for start in columns.starts(window):
+        expected = (inputs[start : start + window], targets[start : start + window])
+        *found, valid = columns.window(start, window)
+        for one, other in zip(found, expected, strict=True):
+            assert one.dtype == other.dtype
+            assert torch.equal(one, other)
+        assert torch.equal(valid, (lengths - start).clamp(0, len(expected[0])))
+
+
+@given(**SIZES)
 def test_columns_hold_every_pair_once_in_order(size, count, window):
-    tokens = torch.arange(size)
-    columns = make_columns(tokens, count)
-    pairs = [[] for _ in range(columns.inputs.shape[1])]
+    columns = make_columns(numbered(size), count)
+    pairs = [[] for _ in columns.begins]
     for start in columns.starts(window):
         inputs, targets, lengths = columns.window(start, window)
         for column, length in enumerate(lengths.tolist()):

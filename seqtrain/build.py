@@ -40,12 +40,13 @@ def build_device(config: Config) -> torch.device:
     return device
 
 
-def build_task(config: Config, trained: dict[str, Any] | None = None) -> Task:
+def build_task(config: Config, trained: dict[str, Any] | None = None, *, quiet: bool = False) -> Task:
     """The task.
 
     Parameters
     ----------
     trained : the checkpoint of a model for the task; on text, its vocabulary counts.
+    quiet : no progress on stderr while a large text is read.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def build_task(config: Config, trained: dict[str, Any] | None = None) -> Task:
     options = config.task.model_dump(exclude={"name"})
     if isinstance(config.task, LanguageModel):
         known = Vocabulary(trained["vocabulary"], trained["counts"]) if trained else None
-        options |= {"path": text_path(config.task.path), "vocabulary": known}
+        options |= {"path": text_path(config.task.path), "vocabulary": known, "quiet": quiet}
     options["seed"] = config.seed
     return TASKS[config.task.name](**options)
 

@@ -73,7 +73,7 @@ def train_run(
         check_same(config, resumed, run)
     elif resume:
         check_empty_or_same(config, run)
-    task = build_task(config, resumed)
+    task = build_task(config, resumed, quiet=quiet)
     check_batch_size(config, task)
     if resumed is not None:
         check_steps(total_steps(config, task), resumed, run)

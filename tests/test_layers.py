@@ -23,7 +23,7 @@ ALLOWED = {
     "cells": set(),
     "recurrence": {"cells"},
     "models": {"cells", "recurrence"},
-    "text": {"errors", "rng"},
+    "text": {"errors", "progress", "rng"},
     "tasks": {"errors", "metrics", "rng", "text"},
     "config": {"errors", "shipped"},
     "checkpoint": {"errors", "files"},

@@ -48,7 +48,7 @@ def compare_cells(
     runs, remarks = plan_runs(config, config_name, cells, seeds, out, beside or Path())
     prepare(config.threads)
     RunDir(out).create()
-    task = build_task(config)
+    task = build_task(config, quiet=quiet)
     for run in {run.config.model.cell.name: run for run in runs}.values():
         build_model(run.config, task.spec)
     for remark in remarks:

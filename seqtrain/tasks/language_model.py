@@ -52,6 +52,7 @@ class LanguageModel(Task):
         fractions: tuple[float, float, float] | None = None,
         vocabulary: Vocabulary | None = None,
         seed: int = 0,
+        quiet: bool = False,
     ) -> None:
         """Read the text and count its vocabulary.
 
@@ -66,6 +67,7 @@ class LanguageModel(Task):
         vocabulary : of a trained model; None to count them. With it, a text serves that
             has nothing to train on.
         seed : of the sizes of windows.
+        quiet : no progress on stderr while a large text is read.
 
         Raises
         ------
@@ -73,7 +75,7 @@ class LanguageModel(Task):
         """
         self.window = window
         self.windows_seed = seed if vary_window else None
-        corpus = read_corpus(path, unit, fractions or FRACTIONS)
+        corpus = read_corpus(path, unit, fractions or FRACTIONS, quiet=quiet)
         self.sources = sources(path, fractions or FRACTIONS)
         counted = vocabulary or Vocabulary.count(corpus.train.counts(), min_count=min_count, max_size=max_size)
         self.vocabulary, self.counts = counted.tokens, counted.counts
@@ -106,7 +108,7 @@ class LanguageModel(Task):
     def _layout(self, batch_size: int) -> tuple[Columns, Windows]:
         if batch_size not in self._layouts:
             columns = make_columns(self.tokens["train"], batch_size)
-            self._layouts[batch_size] = columns, Windows(len(columns.inputs), self.window, self.windows_seed)
+            self._layouts[batch_size] = columns, Windows(columns.length, self.window, self.windows_seed)
         return self._layouts[batch_size]
 
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:

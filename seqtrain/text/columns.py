@@ -31,15 +31,17 @@ class Columns(NamedTuple):
 
     def window(self, start: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs and targets `[T, B]` from step `start` on, T at most `size`, and the lengths `[B]` within."""
-        stop = min(start + size, self._length())
+        stop = min(start + size, self.length)
         read = self.tokens.at(self.begins[:, None] + np.arange(start, stop + 1)).t()  # [T + 1, B]
         return read[:-1], read[1:], (self.lengths - start).clamp(0, stop - start)
 
     def starts(self, size: int) -> range:
         """Where the windows of a given size start."""
-        return range(0, self._length(), size)
+        return range(0, self.length, size)
 
-    def _length(self) -> int:
+    @property
+    def length(self) -> int:
+        """L, of the longest column."""
         return int(self.lengths[0])
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from seqtrain.errors import DataError
 from seqtrain.text.ids import Text
-from seqtrain.text.reading import Unit, read_text
+from seqtrain.text.reading import Unit
+from seqtrain.text.store import read_text
 from seqtrain.text.vocabulary import Vocabulary
 
 SPLITS = ("train", "valid", "test")
@@ -80,7 +81,7 @@ class Corpus(NamedTuple):
         return {split: Tokens(part, tables[id(part.text)]) for split, part in self._asdict().items()}
 
 
-def read_corpus(path: Path, unit: Unit, fractions: tuple[float, float, float]) -> Corpus:
+def read_corpus(path: Path, unit: Unit, fractions: tuple[float, float, float], *, quiet: bool = False) -> Corpus:
     """Read a folder with `train.txt`, `valid.txt` and `test.txt`, or one file cut into three.
 
     Parameters
@@ -89,17 +90,18 @@ def read_corpus(path: Path, unit: Unit, fractions: tuple[float, float, float]) -
     unit : `word` splits at white space and ends every line, also an empty one, with `<eos>`; `character` keeps
         every character.
     fractions : how much of a single file is for training, validation and test, from its beginning.
+    quiet : no progress and no remarks on stderr while a large text is read.
 
     Raises
     ------
     DataError : naming every file that is missing, unreadable, not text, or empty.
     """
     if not path.is_dir():
-        return _cut(read_text(path, unit), fractions)
+        return _cut(read_text(path, unit, quiet=quiet), fractions)
     parts, faults = [], []
     for split in SPLITS:
         try:
-            text = read_text(path / f"{split}.txt", unit)
+            text = read_text(path / f"{split}.txt", unit, quiet=quiet)
             parts.append(Part(text, 0, len(text.ids)))
         except DataError as error:
             faults.append(str(error))

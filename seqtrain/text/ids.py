@@ -1,5 +1,6 @@
-"""The ids of a text's tokens: one number a token."""
+"""The ids of a text's tokens: one number a token, in memory or in a mapped file."""
 
+import mmap
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,15 +17,19 @@ class Ids:
     Parameters
     ----------
     values : `[N]`.
+    mapping : the file behind `values`. Pages that were read stay with the process until they are handed back, which is
+        done before the next reading, so that its memory does not grow to the size of the file.
     """
 
-    def __init__(self, values: NDArray[np.int32]) -> None:
-        self._values = values
+    def __init__(self, values: NDArray[np.int32], mapping: mmap.mmap | None = None) -> None:
+        self._values, self._mapping = values, mapping
 
     def __len__(self) -> int:
         return len(self._values)
 
     def __getitem__(self, places: slice | NDArray[np.int64]) -> NDArray[np.int32]:
+        if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping.madvise(mmap.MADV_DONTNEED)  # what is asked for again comes from the file again
         return self._values[places]
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.int32]]:

@@ -12,26 +12,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtrain.errors import DataError
-from seqtrain.text.ids import Ids, Text
+from seqtrain.progress import Progress
 
 Unit = Literal["word", "character"]
 Write = Callable[[NDArray[np.int32]], object]
 EOS = "<eos>"
 BLOCK = 1 << 20
-"""Bytes read at a time."""
+"""Bytes read at a time: 1 MiB, which the progress bar counts."""
 
 
-def blocks_of(path: Path) -> Iterator[bytes]:
+def size_of(path: Path) -> int:
+    """Bytes in a file; 0 if they cannot be known beforehand, as with a pipe, or if there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def blocks_of(path: Path, doing: str, *, quiet: bool) -> Iterator[bytes]:
     """The bytes of a file, `BLOCK` at a time.
+
+    Parameters
+    ----------
+    doing : what is being done, for the progress bar.
 
     Raises
     ------
     DataError : it is missing or unreadable.
     """
+    total = -(-size_of(path) // BLOCK)
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, Progress(total, label=f"{doing} {path.name}", unit="MiB", quiet=quiet) as bar:
             while block := file.read(BLOCK):
                 yield block
+                bar.advance()
     except FileNotFoundError:
         raise DataError(
             f"{path}: no such file; set task.path to a text file, or to a folder with train.txt, valid.txt and test.txt"
@@ -40,22 +54,6 @@ def blocks_of(path: Path) -> Iterator[bytes]:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}); make it readable or set another task.path"
         ) from None
-
-
-def read_text(path: Path, unit: Unit) -> Text:
-    """The tokens of a text file.
-
-    Parameters
-    ----------
-    unit : what a token is, see `tokenise`.
-
-    Raises
-    ------
-    DataError : the file is missing, unreadable, not text, or empty.
-    """
-    ids: list[NDArray[np.int32]] = []
-    types = tokenise(decode(path, blocks_of(path)), unit, ids.append)
-    return Text(Ids(np.concatenate(ids)), types)
 
 
 def decode(path: Path, blocks: Iterable[bytes]) -> Iterator[str]:

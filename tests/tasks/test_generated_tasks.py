@@ -323,7 +323,7 @@ def test_stories_recall_counts_the_exact_distance_and_buckets():
 @pytest.mark.parametrize("name", list(TASKS))
 def test_config_section_is_the_constructor(name):
     signature = inspect.signature(TASKS[name]).parameters
-    given_by_the_program = {"seed", "vocabulary"}
+    given_by_the_program = {"seed", "vocabulary", "quiet"}
     options = {k: p.default for k, p in signature.items() if k not in given_by_the_program}
     section = schema.NAMED[("task",)][name].model_fields
     fields = {k: inspect.Parameter.empty if f.is_required() else f.default for k, f in section.items() if k != "name"}

@@ -95,7 +95,7 @@ def test_nothing_but_white_space_is_empty(tmp_path, content, size):
 def test_a_fault_far_into_a_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"fine\n" * 700_000 + b"caf\xe9\n" + b"fine\n" * 700_000)
-    blocks = list(blocks_of(path))
+    blocks = list(blocks_of(path, "reading", quiet=True))
     assert [len(block) for block in blocks[:-1]] == [reading.BLOCK] * 6
     assert fault(path, blocks) == (
         f"{path}:700001: is not UTF-8 (byte 0xe9 at position 3500003); convert it, e.g. iconv -f latin1 -t utf-8"

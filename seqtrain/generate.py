@@ -15,7 +15,7 @@ from seqtrain.errors import CheckpointError
 from seqtrain.models import SequenceModel
 from seqtrain.rng import generator
 from seqtrain.text import Unit, Vocabulary
-from seqtrain.text.corpus import EOS, tokenise
+from seqtrain.text.reading import EOS, tokens_of
 from seqtrain.text.vocabulary import UNK
 
 READ_AT_ONCE = 1000
@@ -98,7 +98,7 @@ class TextModel(NamedTuple):
         the same. Nothing but white space is no prompt.
         """
         text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-        tokens = tokenise(text, self.unit) if text.strip() else []
+        tokens = tokens_of(text, self.unit) if text.strip() else []
         if tokens and self.unit == "word" and not text.endswith("\n"):
             tokens.pop()  # the <eos> of the last line, which goes on
         known = self.vocabulary.numbers

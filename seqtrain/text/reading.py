@@ -127,6 +127,13 @@ def tokenise(texts: Iterable[str], unit: Unit, write: Write) -> list[str]:
     return _words(texts, write) if unit == "word" else _characters(texts, write)
 
 
+def tokens_of(text: str, unit: Unit) -> list[str]:
+    """The tokens of a short text, as `tokenise` numbers them."""
+    ids: list[int] = []
+    types = tokenise([text], unit, lambda block: ids.extend(block.tolist()))
+    return [types[number] for number in ids]
+
+
 class _Numbers(dict[str, int]):
     """Numbers for words, in the order in which they first appear."""
 

@@ -12,3 +12,12 @@ def write_whole(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
+
+
+def split_file(folder: Path, split: str) -> Path:
+    """Where a folder of text holds its `train`, `valid` or `test` part: in `train.txt`, or as it was published.
+
+    The Penn Treebank has `ptb.train.txt`, WikiText `wiki.train.tokens` and `wiki.train.raw`.
+    """
+    names = (f"{split}.txt", f"ptb.{split}.txt", f"wiki.{split}.tokens", f"wiki.{split}.raw")
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])

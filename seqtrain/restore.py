@@ -15,6 +15,7 @@ from seqtrain.models import SequenceModel
 from seqtrain.run import check_fingerprints, differences
 from seqtrain.run_dir import checkpoint_path
 from seqtrain.runtime import keep_freed_memory, prepare
+from seqtrain.tasks import LanguageModel as LanguageModelTask
 from seqtrain.tasks import Spec, Split, Task
 from seqtrain.text import Vocabulary
 from seqtrain.train import evaluate
@@ -134,8 +135,9 @@ def evaluate_checkpoint(
     restored = restore(run_or_checkpoint, overrides)
     task, learn = restored.task, None
     if dynamic is not None:
-        if not task.carries_state:
+        if not isinstance(task, LanguageModelTask):
             raise ConfigError(f"--dynamic learns from a text as it is read, and task {task.name} has none; remove it")
+        task.eval_window = task.window
         clip_norm = restored.config.optimizer.clip_norm
         learn = DynamicEvaluation(restored.model, lr=dynamic.lr, decay=dynamic.decay, clip_norm=clip_norm)
     batch_size = restored.config.train.eval_batch_size or task.eval_batch_size
@@ -151,6 +153,7 @@ def evaluate_checkpoint(
         "dynamic": None if dynamic is None else dynamic._asdict(),
         "metric": task.metric._asdict(),
         **figures,
+        **task.conversions(split, figures["loss"]),
         "data": task.facts(split),
         "engine": restored.model.stack.loop.name,
         "baseline": task.baseline(split),

@@ -19,7 +19,9 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = load_config("words", [*SMALL, "task.window=7", "optimizer.clip_norm=0.1"])
     train_run(config, Path("run"), quiet=True)
-    return restore(Path("run"))
+    restored = restore(Path("run"))
+    restored.task.eval_window = 7
+    return restored
 
 
 def test_it_equals_a_plain_restatement(run):

@@ -18,6 +18,7 @@ from seqtrain.config.schema import (
     StepDecay,
     Stories,
 )
+from seqtrain.files import split_file
 from seqtrain.shipped import PREFIX, text_path
 
 WHERE_TO_FIND = {
@@ -56,7 +57,7 @@ def _text(task: LanguageModel) -> Iterator[Fault]:
     if task.path.startswith(PREFIX) and not path.exists():
         yield Fault(("task", "path"), f"is {task.path!r}, but the text that comes with seqtrain is {PREFIX}stories")
         return
-    expected = [path / f"{split}.txt" for split in ("train", "valid", "test")] if path.is_dir() else [path]
+    expected = [split_file(path, split) for split in ("train", "valid", "test")] if path.is_dir() else [path]
     missing = [file.name if path.is_dir() else str(path.absolute()) for file in expected if not file.exists()]
     if missing and path.is_dir():
         yield Fault(

@@ -174,6 +174,10 @@ class Task(ABC):
         """What a reader of the figures on a split should know about its data."""
         return {}
 
+    def conversions(self, split: Split, loss: float) -> dict[str, float]:  # noqa: ARG002
+        """What the loss on a split says by other units than the task's own."""
+        return {}
+
     def loss(self, prediction: Prediction, batch: Batch) -> tuple[Tensor, int]:
         """The loss as a sum over the scored predictions, and how many they are.
 

@@ -17,6 +17,10 @@ from seqtrain.text import SPLITS, UNK, Columns, Tokens, Unit, Vocabulary, Window
 
 FRACTIONS = (0.9, 0.05, 0.05)
 
+LONGEST_WINDOW = 1024
+MOST_SCORES = 1 << 24
+"""In evaluation, where a longer window changes nothing but the time it takes: 64 MiB of scores."""
+
 
 class LanguageModel(Task):
     """Predict the next word or character of a text.
@@ -27,7 +31,9 @@ class LanguageModel(Task):
     The text is read in `batch_size` contiguous columns; each window is one training step, each pass through the
     text starts from a fresh state. In evaluation every token but the first of a split counts exactly once.
 
-    Loss: cross-entropy in nats a token. Metrics: `perplexity`, `bits_per_token`. Baseline: the word frequencies of
+    Loss: cross-entropy in nats a token. Metrics: `perplexity`, `bits_per_token`; of words also `bits_per_character`,
+    with a character for the space or line end behind each word, of characters `word_perplexity`, with every line end
+    taken for a word. Baseline: the word frequencies of
     the training text (add-one smoothed). Never "solved".
     """
 
@@ -38,7 +44,10 @@ class LanguageModel(Task):
     has_epochs = True
     solvable = False
     carries_state = True
-    eval_batch_size = 20
+    eval_window: int | None = None
+    """Steps of a window in evaluation; None for as many as memory allows."""
+
+    eval_batch_size = 1  # the state is carried through the whole split
 
     def __init__(
         self,
@@ -80,6 +89,7 @@ class LanguageModel(Task):
         counted = vocabulary or Vocabulary.count(corpus.train.counts(), min_count=min_count, max_size=max_size)
         self.vocabulary, self.counts = counted.tokens, counted.counts
         self.tokens = corpus.numbered(counted)
+        self._parts, self._unit = corpus._asdict(), unit
         if len(counted) == 1:
             raise DataError(f"{path}: task.min_count {min_count} leaves no token but <unk>; lower it")
         for split in SPLITS if vocabulary is None else ():
@@ -115,8 +125,9 @@ class LanguageModel(Task):
         """All windows of a split, the state carried through; the last columns may be shorter."""
         self._check_length(split)
         columns = make_columns(self.tokens[split], batch_size)
-        for start in columns.starts(self.window):
-            yield self._batch(columns.window(start, self.window), fresh=start == 0)
+        window = self.eval_window or max(1, min(LONGEST_WINDOW, MOST_SCORES // (batch_size * len(self.vocabulary))))
+        for start in columns.starts(window):
+            yield self._batch(columns.window(start, window), fresh=start == 0)
 
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 of the vocabulary and the tokens of each split, the training text included."""
@@ -138,6 +149,13 @@ class LanguageModel(Task):
             "vocabulary_size": len(self.vocabulary),
             "unk_share": unknown / (len(tokens) - 1),
         }
+
+    def conversions(self, split: Split, loss: float) -> dict[str, float]:
+        """The loss by another unit: words in bits per character, characters in perplexity per word."""
+        part, nats = self._parts[split], loss * (len(self.tokens[split]) - 1)
+        if self._unit == "word":
+            return {"bits_per_character": nats / math.log(2) / part.characters(1)}
+        return {"word_perplexity": perplexity(nats / max(1, part.words(1)))}
 
     def _check_length(self, split: str) -> None:
         """Raise a DataError if there is nothing to predict."""

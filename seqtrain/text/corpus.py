@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqtrain.errors import DataError
+from seqtrain.files import split_file
 from seqtrain.text.ids import Text
-from seqtrain.text.reading import Unit
+from seqtrain.text.reading import EOS, Unit
 from seqtrain.text.store import read_text
 from seqtrain.text.vocabulary import Vocabulary
 
@@ -29,6 +30,24 @@ class Part:
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+    def characters(self, start: int = 0) -> int:
+        """Characters of its tokens from `start` on, with one for what parts a word from the next; a line end is one."""
+        sizes = np.array([1 if token == EOS else len(token) + 1 for token in self.text.types])
+        return sum(int(sizes[block].sum()) for block in self.text.ids.blocks(self.start + start, self.stop))
+
+    def words(self, start: int = 0) -> int:
+        """Words among its characters from `start` on, and line ends: a word counts where it begins."""
+        types = self.text.types
+        space = np.array([character.isspace() for character in types])
+        line_end = np.array([character == "\n" for character in types])
+        found, after_space = 0, True
+        for block in self.text.ids.blocks(self.start + start, self.stop):
+            spaces = space[block]
+            begins = ~spaces & np.concatenate(([after_space], spaces[:-1]))
+            found += int(begins.sum()) + int(line_end[block].sum())
+            after_space = bool(spaces[-1])
+        return found
 
     def counts(self) -> dict[str, int]:
         """How often each token stands in it."""
@@ -86,7 +105,7 @@ def read_corpus(path: Path, unit: Unit, fractions: tuple[float, float, float], *
 
     Parameters
     ----------
-    path : the folder or the file; UTF-8, with any line ends.
+    path : the folder (see `split_file` for the names in it) or the file; UTF-8, with any line ends.
     unit : `word` splits at white space and ends every line, also an empty one, with `<eos>`; `character` keeps
         every character.
     fractions : how much of a single file is for training, validation and test, from its beginning.
@@ -101,7 +120,7 @@ def read_corpus(path: Path, unit: Unit, fractions: tuple[float, float, float], *
     parts, faults = [], []
     for split in SPLITS:
         try:
-            text = read_text(path / f"{split}.txt", unit, quiet=quiet)
+            text = read_text(split_file(path, split), unit, quiet=quiet)
             parts.append(Part(text, 0, len(text.ids)))
         except DataError as error:
             faults.append(str(error))
@@ -113,7 +132,7 @@ def read_corpus(path: Path, unit: Unit, fractions: tuple[float, float, float], *
 def sources(path: Path, fractions: tuple[float, float, float]) -> dict[str, str]:
     """Where each split comes from, in words: a file, or a part of one."""
     if path.is_dir():
-        return {split: str(path / f"{split}.txt") for split in SPLITS}
+        return {split: str(split_file(path, split)) for split in SPLITS}
     parts = ("the first", "the middle", "the last")
     return {
         split: f"{path}, {part} {100 * share:g} %" for split, part, share in zip(SPLITS, parts, fractions, strict=True)

@@ -43,6 +43,40 @@ def test_evaluation_counts_every_token_once(text_folder, columns, split):
     assert read_back(task, task.eval_batches(split, columns)) == list(zip(words[:-1], words[1:], strict=True))
 
 
+def test_windows_of_an_evaluation_are_long_and_change_nothing(text_folder, monkeypatch):
+    task = make(text_folder, window=4)
+    whole = read_back(task, task.eval_batches("test", 1))
+    assert len(list(task.eval_batches("test", 1))) == 1
+    monkeypatch.setattr("seqtrain.tasks.language_model.MOST_SCORES", 3 * len(task.vocabulary))
+    assert [len(batch.inputs) for batch in task.eval_batches("test", 1)][:2] == [3, 3]
+    assert read_back(task, task.eval_batches("test", 1)) == whole
+    task.eval_window = 5
+    assert [len(batch.inputs) for batch in task.eval_batches("test", 1)][:2] == [5, 5]
+    assert read_back(task, task.eval_batches("test", 1)) == whole
+
+
+def test_the_same_loss_by_other_units(tmp_path):
+    """A made-up loss of 2 nats a token, turned by counting with a pencil: the first token is no target."""
+    (tmp_path / "a.txt").write_text("the cat\n\nsat on x\n")
+    everything = {"fractions": (0.0, 0.0, 1.0), "vocabulary": Vocabulary(["<unk>", "cat"], [1, 1])}
+    words = make(tmp_path / "a.txt", **everything)
+    nats = 2 * 7  # cat <eos> <eos> sat on x <eos>
+    characters = 4 + 1 + 1 + 4 + 3 + 2 + 1
+    assert words.conversions("test", 2.0) == {"bits_per_character": pytest.approx(nats / math.log(2) / characters)}
+    letters = make(tmp_path / "a.txt", unit="character", **everything)
+    nats = 2 * 17  # "he cat\n\nsat on x\n"
+    assert letters.conversions("test", 2.0) == {"word_perplexity": pytest.approx(math.exp(nats / (5 + 3)))}
+
+
+def test_words_are_counted_across_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("seqtrain.text.ids.BLOCK", 3)
+    (tmp_path / "a.txt").write_text("one  two three\nfour ")
+    task = make(
+        tmp_path / "a.txt", unit="character", fractions=(0.0, 0.0, 1.0), vocabulary=Vocabulary(["<unk>", "e"], [1, 1])
+    )
+    assert task.conversions("test", 1.0) == {"word_perplexity": pytest.approx(math.exp(19 / 5))}
+
+
 def test_training_reads_the_text_in_columns_and_starts_again(text_folder):
     task = make(text_folder, window=10)
     words = words_of(text_folder / "train.txt")
@@ -113,3 +147,13 @@ def test_too_short(tmp_path):
     (tmp_path / "a.txt").write_text("only four words here\n")
     with pytest.raises(DataError, match=r"a\.txt, the middle 5 %: too short, valid has 1 token; at least 2 are needed"):
         make(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("name", ["ptb.{}.txt", "wiki.{}.tokens", "wiki.{}.raw"])
+def test_published_names_of_the_parts(text_folder, name):
+    wanted = make(text_folder).fingerprints()
+    for split in ("train", "valid", "test"):
+        (text_folder / f"{split}.txt").rename(text_folder / name.format(split))
+    task = make(text_folder)
+    assert task.fingerprints() == wanted
+    assert task.facts("test")["text"].endswith(name.format("test"))

@@ -88,12 +88,14 @@ def eval_table(result: dict[str, Any]) -> Table:
     """What a person wants to know of an evaluation."""
     fixed = {
         "checkpoint", "step", "task", "variant", "changed", "cell", "split", "metric", "data", "engine",
-        "baseline", "solved",
+        "baseline", "solved", "dynamic",
     }  # fmt: skip
+    dynamic = result["dynamic"]
     changed = ", ".join(f"{key}={value}" for key, value in result["changed"].items())
     rows = [
         ("checkpoint", f"{result['checkpoint']} (step {result['step']})"),
         ("task", result["variant"] + (f", not as trained: {changed}" if changed else "")),
+        *([("dynamic", ", ".join(f"{key} {value:g}" for key, value in dynamic.items()))] if dynamic else []),
         *((f"{result['split']} {key}", figure(value)) for key, value in result.items() if key not in fixed),
         *((f"baseline {key}", figure(value)) for key, value in result["baseline"].items()),
         *((key.replace("_", " "), value if isinstance(value, str) else figure(value))

@@ -56,6 +56,9 @@ def test_the_option(seqtrain, run):
     learnt = seqtrain("eval", "run", "--dynamic", 2, "--json").json
     drawn_back = seqtrain("eval", "run", "--dynamic", 2, "--dynamic-decay", 0.5, "--json").json
     assert (plain["dynamic"], learnt["dynamic"]) == (None, {"lr": 2.0, "decay": 0.0})
+    table = seqtrain("eval", "run", "--dynamic", 2).out
+    assert "lr 2, decay 0" in table
+    assert "bits_per_character" in table
     assert learnt["loss"] < drawn_back["loss"] < plain["loss"]
     assert "there is no --dynamic to decay" in seqtrain("eval", "run", "--dynamic-decay", 0.5).err
     seqtrain("train", "quickstart", *SMALL, "--out", "adding")

@@ -99,11 +99,12 @@ def evaluate(
         typer.Option(min=0, max=1, help="How far each such step draws the weights back to the trained ones."),
     ] = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Evaluate a trained model, rebuilt from its checkpoint alone."""
     from seqtrain import tables, verbs
 
-    _print(verbs.evaluate(run, split, overrides or [], dynamic, dynamic_decay), json, tables.eval_table)
+    _print(verbs.evaluate(run, split, overrides or [], dynamic, dynamic_decay, quiet=quiet), json, tables.eval_table)
 
 
 @app.command()
@@ -201,11 +202,11 @@ def bench(
 
 
 @app.command()
-def validate(config: ConfigName, overrides: Overrides = None, json: Json = False) -> None:
+def validate(config: ConfigName, overrides: Overrides = None, json: Json = False, quiet: Quiet = False) -> None:
     """Build everything a config asks for, train nothing, report every fault at once."""
     from seqtrain import tables, verbs
 
-    _print(verbs.validate(config, overrides or []), json, tables.validate_table)
+    _print(verbs.validate(config, overrides or [], quiet=quiet), json, tables.validate_table)
 
 
 @app.command()

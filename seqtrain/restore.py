@@ -83,13 +83,14 @@ def _model_on_cpu(config: Config, spec: Spec, content: dict[str, Any], path: Pat
     return model.eval()
 
 
-def restore(run_or_checkpoint: Path, overrides: Sequence[str] = ()) -> Restored:
+def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bool = False) -> Restored:
     """Rebuild the task and the model from a checkpoint alone.
 
     Parameters
     ----------
     overrides : `KEY=VALUE` of the task, `train.eval_batch_size`, `device`, `threads`, `engine` or `model.cell.folder`;
         other settings belong to the weights.
+    quiet : no progress on stderr while a large text is read.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = ()) -> Restored:
     _check_allowed(changes, path)
     prepare(config.threads)
     keep_freed_memory()
-    task = build_task(config, content)
+    task = build_task(config, content, quiet=quiet)
     if task.spec != Spec(*content["spec"]):
         told = ", ".join(f"{key}={new}" for key, (_, new) in changes.items()) or f"task {task.name}"
         raise ConfigError(
@@ -124,7 +125,12 @@ class Dynamic(NamedTuple):
 
 
 def evaluate_checkpoint(
-    run_or_checkpoint: Path, split: Split, overrides: Sequence[str] = (), dynamic: Dynamic | None = None
+    run_or_checkpoint: Path,
+    split: Split,
+    overrides: Sequence[str] = (),
+    dynamic: Dynamic | None = None,
+    *,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on a split of its task; returns what `seqtrain eval --json` prints.
 
@@ -132,7 +138,7 @@ def evaluate_checkpoint(
     ------
     SeqtrainError : see `restore`; or the task is no text and `dynamic` asks for one.
     """
-    restored = restore(run_or_checkpoint, overrides)
+    restored = restore(run_or_checkpoint, overrides, quiet=quiet)
     task, learn = restored.task, None
     if dynamic is not None:
         if not isinstance(task, LanguageModelTask):

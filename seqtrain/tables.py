@@ -171,6 +171,7 @@ def validate_table(result: dict[str, Any]) -> Table:
         ("model", f"{result['cell']}, {result['direction']}, depth {result['depth']}, "
                   f"hidden size {result['hidden_size']}, {result['parameters']:,} parameters"),
         ("engine", result["engine"]),
+        ("training", counted(result["steps"], "step")),
         ("optimizer", ", ".join(f"{key} {value}" for key, value in result["optimizer"].items()).removeprefix("name ")),
         *((f"baseline {key}", figure(value)) for key, value in result["baseline"].items()),
     ]  # fmt: skip

@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from seqtrain.build import build_device, build_model, build_task, cell_class, check_batch_size
+from seqtrain.build import build_device, build_model, build_task, cell_class, check_batch_size, total_steps
 from seqtrain.cells import CELLS
 from seqtrain.compare import PICTURE, compare_cells, gather
 from seqtrain.config import find_config, load_config
@@ -19,7 +20,7 @@ from seqtrain.run import Outcome, run_name, train_run
 from seqtrain.run_dir import RunDir, checkpoint_path
 from seqtrain.runtime import prepare
 from seqtrain.shipped import config_paths
-from seqtrain.tasks import Split
+from seqtrain.tasks import Split, Task
 
 RUNS = Path("runs")
 
@@ -40,7 +41,13 @@ def train(
 
 
 def evaluate(
-    run: Path, split: str, overrides: Sequence[str], dynamic: float | None = None, decay: float | None = None
+    run: Path,
+    split: str,
+    overrides: Sequence[str],
+    dynamic: float | None = None,
+    decay: float | None = None,
+    *,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint; `dynamic` and `decay` are those of dynamic evaluation."""
     if dynamic is None and decay is not None:
@@ -48,7 +55,7 @@ def evaluate(
     if split not in get_args(Split):
         raise ConfigError(f"--split is {split!r}; choose one of test, valid")
     learning = None if dynamic is None else Dynamic(dynamic, decay or 0.0)
-    return evaluate_checkpoint(run, cast(Split, split), overrides, learning)
+    return evaluate_checkpoint(run, cast(Split, split), overrides, learning, quiet=quiet)
 
 
 def compare(
@@ -222,19 +229,21 @@ def _standard_input() -> str:
         ) from None
 
 
-def validate(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+def validate(name: str, overrides: Sequence[str], *, quiet: bool = False) -> dict[str, Any]:
     """Build the task and the model of a config; returns what they are."""
     config, path = load_config(name, overrides), find_config(name)
     prepare(config.threads)
-    faults = []
-    for build in (build_device, build_task, cell_class):
+    faults, task = [], None
+    for build in (build_device, partial(build_task, quiet=quiet), cell_class):
         try:
-            build(config)
+            built = build(config)
         except SeqtrainError as error:
             faults.append(str(error))
+        else:
+            task = built if isinstance(built, Task) else task
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
-    task = build_task(config)
+    assert task is not None
     check_batch_size(config, task)
     model = build_model(config, task.spec)
     return {
@@ -254,6 +263,7 @@ def validate(name: str, overrides: Sequence[str]) -> dict[str, Any]:
             "lr": config.optimizer.lr,
             "clip_norm": config.optimizer.clip_norm,
         },
+        "steps": total_steps(config, task),
         "settings": config.model_dump(),
     }
 

@@ -328,3 +328,17 @@ def test_the_pages_of_a_mapped_file_are_handed_back(tmp_path, monkeypatch):
         peak = max(peak, resident_file_pages() - before)
     assert total == sum(range(8 << 20))
     assert 0 < peak < 8 << 20  # of 32 MiB
+
+
+@pytest.mark.parametrize("verb", ["train", "eval", "validate"])
+def test_quiet_says_nothing_while_a_large_text_is_read(seqtrain, text_folder, monkeypatch, verb):
+    from conftest import SMALL
+
+    monkeypatch.setattr(store, "LARGE", 0)
+    monkeypatch.setattr("seqtrain.progress.LINE_EVERY_S", 0)
+    monkeypatch.setenv("SEQTRAIN_CACHE", str(text_folder / "cache"))
+    settings = ("words", f"task.path={text_folder}", *SMALL)
+    seqtrain("train", *settings, "--out", "run")
+    arguments = {"train": (*settings, "--out", "other"), "eval": ("run",), "validate": settings}[verb]
+    assert "train.txt" in seqtrain(verb, *arguments).err
+    assert seqtrain(verb, *arguments, "--quiet", *(["--overwrite"] if verb == "train" else [])).err == ""

@@ -12,6 +12,7 @@ from seqtrain.dynamic import DynamicEvaluation
 from seqtrain.errors import CheckpointError, ConfigError
 from seqtrain.generate import TextModel
 from seqtrain.models import SequenceModel
+from seqtrain.progress import Progress
 from seqtrain.run import check_fingerprints, differences
 from seqtrain.run_dir import checkpoint_path
 from seqtrain.runtime import keep_freed_memory, prepare
@@ -147,7 +148,9 @@ def evaluate_checkpoint(
         clip_norm = restored.config.optimizer.clip_norm
         learn = DynamicEvaluation(restored.model, lr=dynamic.lr, decay=dynamic.decay, clip_norm=clip_norm)
     batch_size = restored.config.train.eval_batch_size or task.eval_batch_size
-    figures = evaluate(restored.model, task, split, batch_size, learn)
+    batches = task.count_eval_batches(split, batch_size)
+    with Progress(batches, label=f"eval {restored.path.parent.name}", unit="batch", quiet=quiet) as progress:
+        figures = evaluate(restored.model, task, split, batch_size, learn, progress)
     return {
         "checkpoint": str(restored.path),
         "step": restored.step,

@@ -250,9 +250,11 @@ def evaluate(
     split: Split,
     batch_size: int,
     learn: Callable[[Tensor], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, float]:
     """Loss and metrics over a whole split; a text's state is carried from window to window.
 
+    progress : of the batches.
     learn : called with the mean loss of each batch once it is counted; it may change the model (see `dynamic`).
     """
     model.eval()
@@ -267,6 +269,8 @@ def evaluate(
             if learn is not None:
                 learn(total / count)
                 state = detach_state(state)
+            if progress is not None:
+                progress.advance()
     return task.summarise(tally.means())
 
 

@@ -213,6 +213,12 @@ def test_what_the_disk_refuses_is_a_sentence(seqtrain, tmp_path):
         assert seqtrain("train", "quickstart", *QUICK, "--out", odd).code == 2
 
 
+def test_eval_shows_how_far_it_is(trained, monkeypatch):
+    monkeypatch.setattr("seqtrain.progress.LINE_EVERY_S", 0.0)
+    assert "eval run: batch 4/4" in (told := trained("eval", "run", "train.eval_batch_size=3").err), told
+    assert trained("eval", "run", "--quiet").err == ""
+
+
 def test_eval_batch_size_acts_in_eval(trained, monkeypatch):
     import seqtrain.restore as module
 

@@ -34,7 +34,7 @@ ALLOWED = {
     | {"progress"},
     "generate": {"errors", "models", "rng", "text"},
     "restore": {"build", "checkpoint", "config", "errors", "models", "run", "run_dir", "runtime", "tasks", "train"}
-    | {"dynamic", "generate", "text"},
+    | {"dynamic", "generate", "progress", "text"},
     "bench": {"cells", "progress", "recurrence", "runtime"},
     "compare": {"build", "config", "errors", "progress", "run", "run_dir", "runtime"},
     "catalogue": {"cells", "config", "errors", "shipped", "tasks"},

@@ -155,6 +155,10 @@ class Task(ABC):
         """The fixed validation or test set, in order."""
 
     @abstractmethod
+    def count_eval_batches(self, split: Split, batch_size: int) -> int:
+        """How many batches `eval_batches` gives."""
+
+    @abstractmethod
     def baseline(self, split: Split) -> dict[str, float]:
         """What the best model without a memory would reach, by the names of the metrics; computed."""
 
@@ -239,6 +243,10 @@ class GeneratedTask(Task):
         whole = self._fixed[split]
         for start in range(0, whole.size, batch_size):
             yield whole.rows(start, min(start + batch_size, whole.size))
+
+    def count_eval_batches(self, split: Split, batch_size: int) -> int:
+        """How many batches `eval_batches` gives."""
+        return -(-self.sizes[split] // batch_size)
 
 
 def count_correct(outputs: Tensor, targets: Tensor) -> Tensor:

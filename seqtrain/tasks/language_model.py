@@ -124,10 +124,16 @@ class LanguageModel(Task):
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """All windows of a split, the state carried through; the last columns may be shorter."""
         self._check_length(split)
-        columns = make_columns(self.tokens[split], batch_size)
-        window = self.eval_window or max(1, min(LONGEST_WINDOW, MOST_SCORES // (batch_size * len(self.vocabulary))))
+        columns, window = make_columns(self.tokens[split], batch_size), self._eval_window(batch_size)
         for start in columns.starts(window):
             yield self._batch(columns.window(start, window), fresh=start == 0)
+
+    def count_eval_batches(self, split: Split, batch_size: int) -> int:
+        """How many windows `eval_batches` gives."""
+        return len(make_columns(self.tokens[split], batch_size).starts(self._eval_window(batch_size)))
+
+    def _eval_window(self, batch_size: int) -> int:
+        return self.eval_window or max(1, min(LONGEST_WINDOW, MOST_SCORES // (batch_size * len(self.vocabulary))))
 
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 of the vocabulary and the tokens of each split, the training text included."""

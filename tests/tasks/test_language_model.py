@@ -40,7 +40,9 @@ def words_of(path):
 def test_evaluation_counts_every_token_once(text_folder, columns, split):
     task = make(text_folder, window=4)
     words = words_of(text_folder / f"{split}.txt")
-    assert read_back(task, task.eval_batches(split, columns)) == list(zip(words[:-1], words[1:], strict=True))
+    batches = list(task.eval_batches(split, columns))
+    assert read_back(task, batches) == list(zip(words[:-1], words[1:], strict=True))
+    assert task.count_eval_batches(split, columns) == len(batches)
 
 
 def test_windows_of_an_evaluation_are_long_and_change_nothing(text_folder, monkeypatch):

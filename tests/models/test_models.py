@@ -22,7 +22,8 @@ from seqtrain.models import (
     unpack_state,
 )
 from seqtrain.models.dropout import drop, embed
-from seqtrain.recurrence import unroll
+from seqtrain.recurrence import choose_unroll, unroll
+from seqtrain.recurrence.native import library
 from seqtrain.rng import generator
 
 T, B, I, H = 6, 3, 2, 4
@@ -157,6 +158,21 @@ def test_dropped_weights_get_no_gradient_and_the_others_a_scaled_one():
     torch.testing.assert_close(cell.w_h.grad, twin.w_h.grad * mask)
     assert (cell.w_h.grad[mask == 0] == 0).all()
     torch.testing.assert_close(cell.b.grad, twin.b.grad)
+
+
+@pytest.mark.skipif(isinstance(library(), str), reason="there is no engine here")
+@pytest.mark.parametrize("cell", ["lstm", "coupled", "gru", "rnn"])
+def test_the_engine_drops_weights_as_the_plain_loop_does(cell):
+    stack = make_stack(cell, depth=2, dropout=Dropout(weight=0.5, between=0.2, locked=True)).float()
+    x, found = torch.randn(T, B, I).float(), []
+    for engine in ("reference", "fused"):
+        stack.loop = choose_unroll(engine, stack.cells()[0][0])
+        stack.zero_grad()
+        outputs, _, _ = stack(x, generator=generator("m"))
+        outputs.square().sum().backward()
+        found.append([outputs.detach(), *(parameter.grad.clone() for parameter in stack.parameters())])
+    for plain, fused in zip(*found, strict=True):
+        torch.testing.assert_close(fused, plain)
 
 
 def test_a_replaced_parameter_leaves_the_cell_as_it_was():

@@ -1,0 +1,87 @@
+"""Settings of the tasks."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from seqtrain.config.schema.base import Section, Size
+
+
+class Generated(Section):
+    """What tasks that draw their own sequences take."""
+
+    valid_size: Size = 2000
+    """Sequences in the fixed validation set."""
+    test_size: Size = 2000
+    """Sequences in the fixed test set."""
+
+
+class Adding(Generated):
+    """The adding problem."""
+
+    name: Literal["adding"]
+    length: Annotated[int, Field(ge=2, le=1_000_000)] = 100
+    """Steps in a sequence (the least, in `hochreiter`)."""
+    variant: Literal["halves", "anywhere", "hochreiter"] = "halves"
+    """Which published definition."""
+
+
+class CopyMemory(Generated):
+    """The copy memory problem."""
+
+    name: Literal["copy_memory"]
+    length: Size = 100
+    """Steps between the letters and their recall; a sequence has 20 more."""
+
+
+class TemporalOrder(Generated):
+    """The temporal order problem."""
+
+    name: Literal["temporal_order"]
+    length: Annotated[int, Field(ge=10, le=1_000_000)] = 100
+    """Least steps in a sequence; the most are a tenth more."""
+    symbols: Literal[2, 3] = 2
+    """Marks whose order is asked."""
+
+
+class Lookaround(Generated):
+    """The task that needs past and future."""
+
+    name: Literal["lookaround"]
+    length: Annotated[int, Field(ge=3, le=1_000_000)] = 40
+    """Steps in a sequence."""
+    offset: Annotated[int, Field(ge=1, le=1_000_000)] = 3
+    """How far back and ahead the two compared symbols lie."""
+    symbols: Annotated[int, Field(ge=2, le=10_000)] = 2
+    """Size of the alphabet."""
+
+
+class Stories(Generated):
+    """Stories with words that follow from a distant fact."""
+
+    name: Literal["stories"]
+    distance: Annotated[int, Field(ge=10, le=1_000_000)] = 25
+    """Words from the fact to the word that follows from it."""
+
+
+class LanguageModel(Section):
+    """Next-token prediction over the user's text."""
+
+    name: Literal["language_model"]
+    path: Annotated[str, Field(min_length=1)]
+    """A UTF-8 text file, or a folder with train.txt, valid.txt and test.txt; `shipped:stories` comes with seqtrain."""
+    unit: Literal["word", "character"] = "word"
+    """What is predicted."""
+    window: Size = 35
+    """Steps of truncated back-propagation through time."""
+    vary_window: bool = False
+    """Draw each training window's size around window, and scale the learning rate with it (Merity et al. 2018)."""
+    min_count: Size = 1
+    """Tokens seen less often in training become <unk>."""
+    max_size: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
+    """Largest vocabulary, <unk> counted in; null for no limit."""
+    fractions: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)] | None = None
+    """Shares of train, valid and test in a single file; null for 0.9, 0.05, 0.05. [0, 0, 1] evaluates all of it."""
+
+
+BuiltInTask = Adding | CopyMemory | TemporalOrder | Lookaround | Stories | LanguageModel

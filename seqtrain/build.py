@@ -99,6 +99,13 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
         _initialise(model, section)
     if dropout.weight and any("w_h" not in dict(one.named_parameters()) for layer in stack.cells() for one in layer):
         raise ConfigError(f"model.weight_drop is {dropout.weight:g}, but cell {section.cell.name} has no w_h; use 0")
+    if dropout.zoneout_memory and not any(
+        part.is_floating_point() for part in stack.cells()[0][0].initial_state(1)[1:]
+    ):
+        raise ConfigError(
+            f"model.zoneout_memory is {dropout.zoneout_memory:g}, but cell {section.cell.name} remembers in its output "
+            "alone; use zoneout_hidden"
+        )
     model = model.to(build_device(config))
     try:
         model.stack.loop = choose_unroll(config.engine, model.stack.as_run(model.stack.cells()[0][0]))
@@ -157,8 +164,9 @@ def _dropout(section: Model) -> Dropout:
 def _initialise(model: SequenceModel, section: Model) -> None:
     """Start over with the ranges that the config names."""
     if section.init_range is not None:
-        for parameter in model.parameters():
-            parameter.uniform_(-section.init_range, section.init_range)
+        for name, parameter in model.named_parameters():
+            if not name.rpartition(".")[2].startswith("initial_"):
+                parameter.uniform_(-section.init_range, section.init_range)
     if section.embedding_range is None:
         return
     for name, parameter in (*model.encoder.named_parameters(), *model.head.named_parameters()):

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from seqtrain.errors import Diverged
+
 
 class DynamicEvaluation:
     """A step of gradient descent after each window, once the window has been counted (Krause et al. 2018, section 3).
@@ -25,7 +27,16 @@ class DynamicEvaluation:
         self.trained = [parameter.detach().clone() for parameter in model.parameters()]
 
     def __call__(self, loss: Tensor) -> None:
-        """Learn from the mean loss of a window."""
+        """Learn from the mean loss of a window.
+
+        Raises
+        ------
+        Diverged : it is not finite.
+        """
+        if not torch.isfinite(loss.detach()):
+            raise Diverged(
+                f"dynamic evaluation diverged: the loss of a window is {float(loss.detach()):g}; lower --dynamic"
+            )
         self.model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = list(self.model.parameters())

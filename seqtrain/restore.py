@@ -141,6 +141,10 @@ def evaluate_checkpoint(
     """
     restored = restore(run_or_checkpoint, overrides, quiet=quiet)
     task, learn = restored.task, None
+    if dynamic is None and "task.window" in restored.changes:
+        raise ConfigError(
+            "task.window changes nothing in an evaluation that does not learn; remove it, or add --dynamic LR"
+        )
     if dynamic is not None:
         if not isinstance(task, LanguageModelTask):
             raise ConfigError(f"--dynamic learns from a text as it is read, and task {task.name} has none; remove it")
@@ -172,7 +176,7 @@ def evaluate_checkpoint(
 
 def _check_allowed(changes: dict[str, tuple[Any, Any]], path: Path) -> None:
     free = ("train.eval_batch_size", "device", "threads", "engine", "model.cell.folder")
-    bound = ("task.name", "task.unit", "task.min_count", "task.max_size")
+    bound = ("task.name", "task.unit", "task.min_count", "task.max_size", "task.vary_window")
     wrong = [key for key in changes if key in bound or not (key.startswith("task.") or key in free)]
     if wrong:
         raise ConfigError(

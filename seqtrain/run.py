@@ -75,8 +75,9 @@ def train_run(
         check_empty_or_same(config, run)
     task = build_task(config, resumed, quiet=quiet)
     check_batch_size(config, task)
+    steps = total_steps(config, task)
     if resumed is not None:
-        check_steps(total_steps(config, task), resumed, run)
+        check_steps(steps, resumed, run)
     model = build_model(config, task.spec)
     if model.stack.loop.missing is not None:
         say(f"engine: {model.stack.loop.missing}; the plain loop runs instead", quiet=quiet)
@@ -92,12 +93,13 @@ def train_run(
     run.create()
     with run.locked():
         check_free(run, resume=resume, overwrite=overwrite)
-        return _train(config, task, state, fixed, run, resumed, resume=resume, quiet=quiet)
+        return _train(config, task, steps, state, fixed, run, resumed, resume=resume, quiet=quiet)
 
 
 def _train(
     config: Config,
     task: Task,
+    steps: int,
     state: TrainState,
     fixed: dict[str, Any],
     run: RunDir,
@@ -130,7 +132,7 @@ def _train(
 
     clock = Clock(started_at=time.monotonic() - elapsed)
     with stop_requests() as request:
-        plan = _plan(config, task, run, save, request)
+        plan = _plan(config, task, steps, run, save, request)
         with Progress(plan.steps, done=state.step, label=out.name, quiet=quiet) as progress:
             try:
                 status: str = fit(state, plan, clock, progress)
@@ -192,13 +194,18 @@ def check_same(config: Config, checkpoint: dict[str, Any], run: RunDir) -> None:
     CheckpointError : naming every setting that differs.
     """
     changes = differences(checkpoint["config"], config.model_dump())
-    changes = {key: pair for key, pair in changes.items() if key not in MAY_CHANGE}
+    changes = {key: pair for key, pair in changes.items() if key not in MAY_CHANGE or _changes_unit(key, pair)}
     if changes:
         told = "; ".join(f"{key} {old!r}, the config says {new!r}" for key, (old, new) in changes.items())
         raise CheckpointError(
             f"{run.last} was saved with {told}; drop --resume or restore the config beside it "
             f"(only {', '.join(MAY_CHANGE)} may change)"
         )
+
+
+def _changes_unit(key: str, pair: tuple[Any, Any]) -> bool:
+    """Whether a run in epochs would become one in steps, or the other way: other defaults follow the unit."""
+    return key == "train.epochs" and None in pair
 
 
 def check_steps(steps: int, checkpoint: dict[str, Any], run: RunDir) -> None:
@@ -243,8 +250,8 @@ def check_fingerprints(checkpoint: dict[str, Any], rebuilt: dict[str, str], sour
         )
 
 
-def _plan(config: Config, task: Task, run: RunDir, save: Any, request: StopRequest) -> Plan:
-    train, steps = config.train, total_steps(config, task)
+def _plan(config: Config, task: Task, steps: int, run: RunDir, save: Any, request: StopRequest) -> Plan:
+    train = config.train
     return Plan(
         task=task,
         schedule=build_schedule(config, steps),

@@ -199,7 +199,7 @@ def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
     total, count = plan.task.loss(prediction, batch)
     loss = total / count
     state.optimizer.zero_grad()
-    (loss + _penalty(prediction, plan)).backward()  # type: ignore[no-untyped-call]
+    (loss + _penalty(prediction, batch.lengths, plan)).backward()  # type: ignore[no-untyped-call]
     parameters = list(state.model.parameters())
     norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     if not torch.isfinite(loss.detach() + norm):
@@ -218,18 +218,25 @@ def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
     state.window_steps += 1
 
 
-def _penalty(prediction: Prediction, plan: Plan) -> Tensor | float:
+def _penalty(prediction: Prediction, lengths: Tensor | None, plan: Plan) -> Tensor | float:
     """Activation regularisation, on what the head sees, and its temporal kind, on what the cells gave.
+
+    Padding does not count.
 
     Merity, McCann & Socher 2017, "Revisiting activation regularization for language RNNs", equations 2 and 3, with the
     mean of the squares, as in their code, for the norm.
     """
     penalty: Tensor | float = 0.0
+    h = prediction.activations
+    seen = prediction.features if prediction.features.dim() == 3 else h
+    changes = h.diff(dim=0)
+    if lengths is not None:
+        inside = torch.arange(len(h), device=h.device)[:, None] < lengths  # [T, B]
+        seen, changes = seen[inside], changes[inside[1:]]
     if plan.ar:
-        every_step = prediction.features.dim() == 3
-        penalty += plan.ar * (prediction.features if every_step else prediction.activations).square().mean()
-    if plan.tar and len(prediction.activations) > 1:
-        penalty += plan.tar * prediction.activations.diff(dim=0).square().mean()
+        penalty = plan.ar * seen.square().mean()
+    if plan.tar and changes.numel():
+        penalty = penalty + plan.tar * changes.square().mean()
     return penalty
 
 
@@ -293,7 +300,7 @@ def _evaluate_and_judge(state: TrainState, plan: Plan, clock: Clock, progress: P
     if plan.schedule.is_due(state.stalled_since_cut):
         state.cuts, state.stalled_since_cut = state.cuts + 1, 0
     if plan.average_after is not None and state.average is None:
-        before = state.losses[: len(state.losses) - plan.average_after]
+        before = state.losses[: max(0, len(state.losses) - plan.average_after)]
         if before and means["loss"] > min(before):
             state.average = Average()
     state.losses.append(means["loss"])

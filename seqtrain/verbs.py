@@ -1,5 +1,6 @@
 """What the verbs of the command line do, with plain arguments and results."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -54,6 +55,8 @@ def evaluate(
         raise ConfigError(f"--dynamic-decay is {decay:g}, but there is no --dynamic to decay; add --dynamic LR")
     if split not in get_args(Split):
         raise ConfigError(f"--split is {split!r}; choose one of test, valid")
+    if dynamic is not None and not math.isfinite(dynamic):
+        raise ConfigError(f"--dynamic is {dynamic:g}; it must be a finite learning rate")
     learning = None if dynamic is None else Dynamic(dynamic, decay or 0.0)
     return evaluate_checkpoint(run, cast(Split, split), overrides, learning, quiet=quiet)
 

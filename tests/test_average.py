@@ -10,7 +10,9 @@ from torch import nn
 
 import seqtrain.train
 from seqtrain.average import Average
+from seqtrain.build import build_task
 from seqtrain.config import load_config
+from seqtrain.errors import CheckpointError
 from seqtrain.restore import evaluate_checkpoint
 from seqtrain.run import train_run
 from seqtrain.run_dir import RunDir
@@ -52,7 +54,15 @@ def rising(monkeypatch, losses):
 
 @pytest.mark.parametrize(
     ("after", "losses", "begins"),
-    [(0, [3, 2, 2.5, 1, 1, 1], 3), (1, [3, 2, 2.5, 2.6, 1, 1], 4), (2, [3, 2, 2.5, 3.5, 1, 1], 4), (5, [3] * 6, None)],
+    [
+        (0, [3, 2, 2.5, 1, 1, 1], 3),
+        (1, [3, 2, 2.5, 2.6, 1, 1], 4),
+        (2, [3, 2, 2.5, 3.5, 1, 1], 4),
+        (5, [3] * 6, None),
+        (3, [1, 2, 3, 4, 5, 6], 5),
+        (4, [3, 2, 2.5, 2.6, 3.5, 3.5], 6),
+        (5, [3, 2, 2.5, 2.6, 3.5, 3.5], None),
+    ],
 )
 def test_it_begins_when_an_evaluation_is_worse_than_the_best_of_all_but_the_last(monkeypatch, after, losses, begins):
     rising(monkeypatch, losses)
@@ -93,13 +103,29 @@ def test_epochs_evaluate_after_each_and_windows_scale_the_learning_rate(text_fol
     outcome = train_run(config, Path("run"), quiet=True)
     evaluated = [record["step"] for record in RunDir(Path("run")).read_metrics() if record["split"] == "valid"]
     assert evaluated == [3, 6, 9] == [outcome.summary["steps"] // 3 * n for n in (1, 2, 3)]
-    varied = replace_task(config, vary_window=True, window=9)
+    varied = replace_task(config, vary_window=True, window=12)
     train_run(varied, Path("varied"), quiet=True)
     trained = [record for record in RunDir(Path("varied")).read_metrics() if record["split"] == "train"]
-    rates = {round(record["lr"] / config.optimizer.lr * 9, 6) for record in trained}
+    rates = {round(record["lr"] / config.optimizer.lr * 12, 6) for record in trained}
     assert len(rates) > 2
     assert all(rate == round(rate) >= 5 for rate in rates)
 
 
 def replace_task(config, **changes):
     return config.model_copy(update={"task": config.task.model_copy(update=changes)})
+
+
+def test_epochs_may_be_added_but_not_turned_into_steps(text_folder):
+    common = [f"task.path={text_folder}", "train.steps=null", "train.eval_every=null", "train.average_after=null"]
+    train_run(averaging("train.epochs=1", *common), Path("run"), quiet=True)
+    longer = train_run(averaging("train.epochs=2", *common), Path("run"), resume=True, quiet=True)
+    assert longer.summary["steps"] == 6
+    with pytest.raises(CheckpointError, match=r"train\.epochs 2, the config says None"):
+        train_run(averaging("train.steps=50", *common[:1], *common[2:]), Path("run"), resume=True, quiet=True)
+
+
+def test_the_seed_draws_the_windows(text_folder):
+    common = [f"task.path={text_folder}", "task.vary_window=true", "task.window=12"]
+    first, other = (build_task(load_config("words", [*SMALL, *common, f"seed={seed}"])) for seed in (0, 1))
+    sizes = [[len(task.train_batch(step, 1).inputs) for step in range(8)] for task in (first, other)]
+    assert sizes[0] != sizes[1]

@@ -51,6 +51,33 @@ def test_without_a_step_it_is_plain_evaluation(run):
     assert evaluate(run.model, run.task, "valid", 3, DynamicEvaluation(run.model, lr=0.0)) == pytest.approx(plain)
 
 
+def test_it_learns_window_by_window_with_the_clipping_of_the_run(seqtrain, run, monkeypatch):
+    asked = []
+
+    def learn(model, **options):
+        asked.append(options)
+        return lambda loss: asked.append(loss)
+
+    monkeypatch.setattr("seqtrain.restore.DynamicEvaluation", learn)
+    tokens = seqtrain("eval", "run", "--dynamic", 2, "task.window=11", "--json").json["data"]["tokens"]
+    assert asked[0] == {"lr": 2.0, "decay": 0.0, "clip_norm": 0.1}
+    assert len(asked) - 1 == -(-tokens // 11)
+
+
+def test_what_diverges_says_so(seqtrain, run):
+    diverged = seqtrain("eval", "run", "--dynamic", 1e30)
+    assert (diverged.code, diverged.out) == (3, "")
+    assert "dynamic evaluation diverged: the loss of a window is" in diverged.err
+    refused = seqtrain("eval", "run", "--dynamic", "inf")
+    assert refused.code == 2
+    assert "it must be a finite learning rate" in refused.err
+    refused = seqtrain("eval", "run", "task.window=3")
+    assert refused.code == 2
+    assert "task.window changes nothing" in refused.err
+    varied = ("task.vary_window=true", "task.window=12")
+    assert "task.vary_window: belongs to the weights" in seqtrain("eval", "run", "--dynamic", 1, *varied).err
+
+
 def test_the_option(seqtrain, run):
     plain = seqtrain("eval", "run", "--json").json
     learnt = seqtrain("eval", "run", "--dynamic", 2, "--json").json

@@ -96,6 +96,41 @@ def test_the_penalties_are_those_of_the_papers():
         torch.testing.assert_close(found.grad, wanted.grad, msg=name)
 
 
+def test_penalties_do_not_see_padding():
+    config = small("stories", "optimizer.clip_norm=null")
+    task = build_task(config)
+    batch = task.train_batch(0, 3)
+    short, longer = task_batches = (
+        batch,
+        replace(
+            batch,
+            inputs=pad(batch.inputs),
+            targets=pad(batch.targets),
+            scored=pad(batch.scored),
+            marks=pad(batch.marks),
+        ),
+    )
+    found = []
+    for one in task_batches:
+        model = build_model(config, task.spec)
+        state = TrainState(model, build_optimizer(config, model))
+        _, plan, _ = one_step(config, ar=2.0, tar=3.0)
+        train_step(state, plan, one)
+        found.append([parameter.grad.clone() for parameter in model.parameters()])
+    assert longer.inputs.shape[0] == short.inputs.shape[0] + 7
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def pad(x):
+    return torch.cat([x, x.new_zeros(7, *x.shape[1:])])
+
+
+def test_a_window_of_one_step_has_no_changes():
+    state, _, _ = one_step(small("words", "task.window=1"), tar=3.0)
+    assert math.isfinite(float(state.window_norm))
+
+
 def test_a_penalty_on_a_single_answer_looks_at_all_steps():
     free, _, _ = one_step(small("quickstart", "optimizer.clip_norm=null"))
     state, _, _ = one_step(small("quickstart", "optimizer.clip_norm=null"), ar=5.0)

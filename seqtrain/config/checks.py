@@ -17,6 +17,7 @@ from seqtrain.config.schema import (
     Sgd,
     StepDecay,
     Stories,
+    UserCell,
 )
 from seqtrain.files import split_file
 from seqtrain.shipped import PREFIX, text_path
@@ -70,6 +71,11 @@ def _text(task: LanguageModel) -> Iterator[Fault]:
             f"is {task.path!r}, but there is no {missing[0]}; give a text file, or a folder with train.txt, "
             f"valid.txt and test.txt{WHERE_TO_FIND.get(path.name, '')}",
         )
+    if task.vary_window and task.window < 10:
+        yield Fault(
+            ("task", "window"),
+            f"is {task.window}; with vary_window, which draws no less than 5, it must be at least 10",
+        )
     if task.fractions is not None:
         if path.is_dir():
             yield Fault(
@@ -105,6 +111,14 @@ def _model(config: Config) -> Iterator[Fault]:
         )
     yield from _dropout(model)
     yield from _words(config)
+    if model.init_range is not None and not isinstance(cell, UserCell):
+        own = [name for name in ("forget_bias", "chrono") if getattr(cell, name, None) is not None]
+        for name in [*own, *(["recurrent_init"] if cell.recurrent_init != "orthogonal" else [])]:
+            yield Fault(
+                ("model", "cell", name),
+                f"is {getattr(cell, name)!r}, but init_range {model.init_range:g} starts all weights and biases anew; "
+                "give one",
+            )
     if isinstance(cell, Gated) and cell.forget_bias is not None and cell.chrono is not None:
         yield Fault(
             ("model", "cell", "chrono"),

@@ -63,12 +63,19 @@ def to_fault(error: ErrorDetails, data: dict[str, Any]) -> Fault:
         case "too_short" | "too_long":
             least, most = limits.get("min_length"), limits.get("max_length")
             size = most if least is None else least
-            at = "" if path != ("model", "hidden_size") else "at most " if least is None else "at least "
+            at = "" if path not in OPEN_LISTS else "at most " if least is None else "at least "
             return Fault(path, f"is {got}; it must be a list of {at}{size} value{'s' if size != 1 else ''}")
         case "model_type" | "model_attributes_type" | "dict_type":
             return Fault(path, f"is {got}; it must be a section with settings of its own")
-    return Fault(path, f"is {got}; it must be {_KINDS.get(error['type'], error['msg'].lower())}")
+    kind = _KINDS.get(error["type"], error["msg"].lower())
+    return Fault(path, f"is {got}; it must be {kind}{', or a list of them' if path in OPEN_NUMBERS else ''}")
 
+
+OPEN_NUMBERS = (("model", "hidden_size"),)
+"""Settings that are a number or a list of any length."""
+
+OPEN_LISTS = (*OPEN_NUMBERS, ("model", "softmax", "cutoffs"))
+"""Settings that are a list of any length."""
 
 _KINDS = {
     "int_type": "a whole number",

@@ -17,7 +17,7 @@ class Zoneout(Cell):
     Parameters
     ----------
     cell : which does the rest, and whose parameters these are.
-    hidden, memory : the probabilities for the output and for everything else in the state.
+    hidden, memory : the probabilities for the output and for everything else in the state that is a real number.
     generator : draws the masks.
     training : whether to draw.
     """
@@ -47,7 +47,7 @@ class Zoneout(Cell):
         return type(new)(*(self._mixed(*parts) for parts in zip(new, state, rates, strict=True)))
 
     def _mixed(self, new: Tensor, old: Tensor, probability: float) -> Tensor:
-        if probability == 0:
+        if probability == 0 or not new.is_floating_point():
             return new
         if not self.training:
             return new.lerp(old, probability)

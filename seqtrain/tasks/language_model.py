@@ -32,9 +32,8 @@ class LanguageModel(Task):
     text starts from a fresh state. In evaluation every token but the first of a split counts exactly once.
 
     Loss: cross-entropy in nats a token. Metrics: `perplexity`, `bits_per_token`; of words also `bits_per_character`,
-    with a character for the space or line end behind each word, of characters `word_perplexity`, with every line end
-    taken for a word. Baseline: the word frequencies of
-    the training text (add-one smoothed). Never "solved".
+    with a character for the one space or line end behind each word; of characters also `word_perplexity`, with every
+    line end taken for a word. Baseline: the word frequencies of the training text (add-one smoothed). Never "solved".
     """
 
     name = "language_model"

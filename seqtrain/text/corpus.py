@@ -32,9 +32,18 @@ class Part:
         return self.stop - self.start
 
     def characters(self, start: int = 0) -> int:
-        """Characters of its tokens from `start` on, with one for what parts a word from the next; a line end is one."""
-        sizes = np.array([1 if token == EOS else len(token) + 1 for token in self.text.types])
-        return sum(int(sizes[block].sum()) for block in self.text.ids.blocks(self.start + start, self.stop))
+        """Characters of its words from `start` on, with one for what is behind each, and of its empty lines."""
+        types, ids = self.text.types, self.text.ids
+        sizes = np.array([0 if token == EOS else len(token) + 1 for token in types])
+        line_end = np.array([token == EOS for token in types])
+        found = 0
+        after_line_end = start == 0 or bool(line_end[ids[self.start + start - 1 : self.start + start]].all())
+        for block in ids.blocks(self.start + start, self.stop):
+            ends = line_end[block]
+            empty = ends & np.concatenate(([after_line_end], ends[:-1]))
+            found += int(sizes[block].sum()) + int(empty.sum())
+            after_line_end = bool(ends[-1])
+        return found
 
     def words(self, start: int = 0) -> int:
         """Words among its characters from `start` on, and line ends: a word counts where it begins."""

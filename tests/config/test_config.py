@@ -159,6 +159,12 @@ TOGETHER = [
     ),
     ("schedule=step", "schedule.every is not set and means an epoch, but task 'adding' draws"),
     ("model.cell=gru model.zoneout_memory=0.1", "cell 'gru' remembers in its output alone; use zoneout_hidden"),
+    (
+        "model.init_range=0.1 model.cell.forget_bias=3",
+        "forget_bias is 3.0, but init_range 0.1 starts",
+    ),
+    ("model.init_range=0.1 model.cell.recurrent_init=uniform", "recurrent_init is 'uniform', but init_range 0.1"),
+    ("task=language_model task.path=shipped:stories task.vary_window=true task.window=9", "it must be at least 10"),
     ("model.locked_dropout=true", "model.locked_dropout is true, but no feature is dropped"),
     ("model.cell.chrono=50 model.cell.forget_bias=1", "both set the same bias"),
     ("task.variant=hochreiter task.length=21", "needs at least 22"),
@@ -205,6 +211,7 @@ SINGLE = [
     ("model.hidden_size=10000000", "it must be at most 100000"),
     ("model.hidden_size=[4,x]", "model.hidden_size.1 is 'x'; it must be a whole number"),
     ("model.hidden_size=[]", "model.hidden_size is []; it must be a list of at least 1 value"),
+    ("model.hidden_size=x", "model.hidden_size is 'x'; it must be a whole number, or a list of them"),
     ("model.softmax=half", "model.softmax is 'half'; choose one of adaptive, full"),
     ("model=3", "model is 3; it must be a section with settings of its own"),
     (
@@ -304,6 +311,14 @@ def test_the_page_of_settings_is_up_to_date():
     assert page == reference.page()
     for classes in schema.NAMED.values():
         assert all(f": {name}`" in page for name in classes)
+
+
+def test_lists_of_any_length(write):
+    name = write("task: {name: language_model, path: shipped:stories}\nmodel: {cell: rnn, softmax: {name: adaptive}}\n")
+    assert faults(name, "model.softmax.cutoffs=[]", "model.softmax.shrink=1e200") == [
+        "model.softmax.cutoffs=[]: model.softmax.cutoffs is []; it must be a list of at least 1 value",
+        "model.softmax.shrink=1e200: model.softmax.shrink is 1e+200; it must be at most 1000",
+    ]
 
 
 def test_kinds_of_settings_in_words():

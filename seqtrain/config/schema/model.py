@@ -20,7 +20,7 @@ class AdaptiveSoftmax(Section):
     name: Literal["adaptive"]
     cutoffs: Annotated[list[Size], Field(min_length=1)] | None = None
     """Ranks at which the clusters of rarer words begin, rising; null for 1/16 and 1/4 of the vocabulary."""
-    shrink: Annotated[float, Field(ge=1)] = 4.0
+    shrink: Annotated[float, Field(ge=1, le=1000)] = 4.0
     """How many times fewer features each next cluster gets."""
 
 
@@ -61,7 +61,7 @@ class Model(Section):
     """Probability that a number of a cell's output stays as it was for a step (Krueger et al. 2017); the plain loop
     runs it."""
     zoneout_memory: Fraction = 0.0
-    """Likewise of what else the cell remembers."""
+    """Likewise of what else the cell remembers in real numbers."""
     embedding_size: Width | None = None
     """Size of learnt vectors for symbols; null for the first hidden_size with text, one-hot with other symbols."""
     tied: bool = False
@@ -69,7 +69,8 @@ class Model(Section):
     softmax: Annotated[FullSoftmax | AdaptiveSoftmax, Field(discriminator="name")] = FullSoftmax(name="full")
     """How words are scored: full, or adaptive for large vocabularies."""
     init_range: Positive | None = None
-    """Start all weights and biases uniform within this of zero; null for what the cells say."""
+    """Start all weights and biases uniform within this of zero; null for what the cells say. A learnt initial state
+    starts from zero all the same."""
     embedding_range: Positive | None = None
     """Likewise the embedding and the head's weights, the head's bias at zero; null for init_range, or PyTorch's way."""
 

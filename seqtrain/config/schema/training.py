@@ -109,7 +109,7 @@ class Train(Section):
 
     steps: Steps | None = None
     """Training steps at most; null for 3,000, or for as many as epochs take."""
-    epochs: Steps | None = None
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Passes through the training text at most, instead of steps."""
     batch_size: Size = 64
     """Sequences, or columns of a text, in a step."""

@@ -19,7 +19,7 @@ ALLOWED = {
     "signals": set(),
     "schedule": set(),
     "average": set(),
-    "dynamic": set(),
+    "dynamic": {"errors"},
     "cells": set(),
     "recurrence": {"cells"},
     "models": {"cells", "recurrence"},

@@ -75,6 +75,8 @@ def train_run(
         check_empty_or_same(config, run)
     task = build_task(config, resumed, quiet=quiet)
     check_batch_size(config, task)
+    for remark in task.remarks():
+        say(remark, quiet=quiet)
     steps = total_steps(config, task)
     if resumed is not None:
         check_steps(steps, resumed, run)
@@ -143,7 +145,7 @@ def _train(
             say(f"{out}: {status} already, nothing to train", quiet=quiet)
             summary = earlier
         else:
-            summary = _summary(config, task, state, run, status, clock)
+            summary = _summary(config, task, state, run, status, clock) | {"planned_steps": steps}
         run.write_summary(summary)
     if request.signal_number is not None:
         what = "interrupted and saved; go on with --resume" if status == "interrupted" else f"{status} and saved"

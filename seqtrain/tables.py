@@ -68,8 +68,10 @@ def run_table(summary: dict[str, Any]) -> Table:
     solved = summary["solved_at_step"]
     unsolved = ", not solved" if unit == "sequences" else ""  # a text is never solved
     best = summary["best"]
+    early = summary["status"] == "finished" and summary["steps"] < summary.get("planned_steps", 0)
+    stopped = f" out of patience, {summary['steps']:,} of {summary['planned_steps']:,} steps" if early else ""
     rows = [
-        ("status", summary["status"] + (f" at step {solved}" if solved is not None else unsolved)),
+        ("status", summary["status"] + (f" at step {solved}" if solved is not None else unsolved) + stopped),
         ("task", summary["variant"]),
         ("model", f"{summary['cell']}, {summary['direction']}, depth {summary['depth']}, "
                   f"hidden size {summary['hidden_size']}, {summary['parameters']:,} parameters"),

@@ -213,6 +213,13 @@ def test_what_the_disk_refuses_is_a_sentence(seqtrain, tmp_path):
         assert seqtrain("train", "quickstart", *QUICK, "--out", odd).code == 2
 
 
+def test_a_run_out_of_patience_says_so(seqtrain):
+    shown = seqtrain(
+        "train", "quickstart", *SMALL, "train.steps=40", "train.patience=1", "optimizer.lr=1e-12", "--out", "p"
+    )
+    assert "finished, not solved out of patience, 4 of 40 steps" in " ".join(shown.out.split())
+
+
 def test_eval_shows_how_far_it_is(trained, monkeypatch):
     monkeypatch.setattr("seqtrain.progress.LINE_EVERY_S", 0.0)
     assert "eval run: batch 4/4" in (told := trained("eval", "run", "train.eval_batch_size=3").err), told

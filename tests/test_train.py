@@ -593,8 +593,8 @@ def test_files_of_a_run(name, unit):
     assert summary == outcome.summary
     assert set(summary) == {
         "status", "task", "variant", "cell", "direction", "depth", "hidden_size", "parameters", "seed", "steps",
-        "metric", "best", "test", "baseline", "solved_at_step", "elapsed_s", f"{unit}_per_s", "engine", "device",
-        "threads", "versions",
+        "planned_steps", "metric", "best", "test", "baseline", "solved_at_step", "elapsed_s", f"{unit}_per_s", "engine",
+        "device", "threads", "versions",
     }  # fmt: skip
     metric = summary["metric"]["name"]
     for record in records():

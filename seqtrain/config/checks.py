@@ -192,7 +192,11 @@ def _training(config: Config) -> Iterator[Fault]:
     if train.epochs is not None and not epochs:
         yield Fault(("train", "epochs"), f"is {train.epochs}, {no_epochs}; set train.steps")
     elif train.epochs is not None and train.steps is not None:
-        yield Fault(("train", "epochs"), f"is {train.epochs} beside steps {train.steps}; give one, the other as null")
+        yield Fault(
+            ("train", "epochs"),
+            f"is {train.epochs} beside steps {train.steps}; give one, and the other as null (train.epochs=null or "
+            "train.steps=null)",
+        )
     if isinstance(schedule, StepDecay) and schedule.every is None and not epochs:
         yield Fault(("schedule", "every"), f"is not set and means an epoch, {no_epochs}; give it in steps")
     optimizer = config.optimizer

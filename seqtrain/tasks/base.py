@@ -178,6 +178,10 @@ class Task(ABC):
         """What a reader of the figures on a split should know about its data."""
         return {}
 
+    def remarks(self) -> list[str]:
+        """What a person should know before training on it."""
+        return []
+
     def conversions(self, split: Split, loss: float) -> dict[str, float]:  # noqa: ARG002
         """What the loss on a split says by other units than the task's own."""
         return {}

@@ -155,6 +155,17 @@ class LanguageModel(Task):
             "unk_share": unknown / (len(tokens) - 1),
         }
 
+    def remarks(self) -> list[str]:
+        """That `<unk>` has to be predicted, but never stands in the training text."""
+        share = self.facts("valid")["unk_share"]
+        if self.counts is None or self.counts[self.vocabulary.index(UNK)] or not share:
+            return []
+        return [
+            f"{100 * share:.2g} % of the validation text is {UNK}, which the training text never has, so no model can "
+            "learn to expect it; task.min_count=2 makes the rare words of training <unk> too (perplexities with "
+            "different vocabularies do not compare)"
+        ]
+
     def conversions(self, split: Split, loss: float) -> dict[str, float]:
         """The loss by another unit: words in bits per character, characters in perplexity per word."""
         part, nats = self._parts[split], loss * (len(self.tokens[split]) - 1)

@@ -155,7 +155,7 @@ TOGETHER = [
     ),
     (
         "task=language_model task.path=shipped:stories train.epochs=3 train.steps=5",
-        "train.epochs is 3 beside steps 5; give one, the other as null",
+        "train.epochs is 3 beside steps 5; give one, and the other as null (train.epochs=null or train.steps=null)",
     ),
     ("schedule=step", "schedule.every is not set and means an epoch, but task 'adding' draws"),
     ("model.cell=gru model.zoneout_memory=0.1", "cell 'gru' remembers in its output alone; use zoneout_hidden"),

@@ -159,3 +159,14 @@ def test_published_names_of_the_parts(text_folder, name):
     task = make(text_folder)
     assert task.fingerprints() == wanted
     assert task.facts("test")["text"].endswith(name.format("test"))
+
+
+def test_a_remark_on_unknown_words_that_no_training_shows(tmp_path):
+    (tmp_path / "a.txt").write_text("a b\n" * 80 + "a c\n" * 10 + "a b\n" * 10)
+    cut = {"fractions": (0.8, 0.1, 0.1)}
+    (remark,) = make(tmp_path / "a.txt", **cut).remarks()
+    assert remark.startswith("34 % of the validation text is <unk>, which the training text never has")
+    (tmp_path / "b.txt").write_text("a b\n" * 79 + "a rare\n" + "a c\n" * 10 + "a b\n" * 10)
+    assert make(tmp_path / "b.txt", min_count=2, **cut).remarks() == []
+    (tmp_path / "c.txt").write_text("a b\n" * 100)
+    assert make(tmp_path / "c.txt", **cut).remarks() == []

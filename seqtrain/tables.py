@@ -69,7 +69,7 @@ def run_table(summary: dict[str, Any]) -> Table:
     unsolved = ", not solved" if unit == "sequences" else ""  # a text is never solved
     best = summary["best"]
     early = summary["status"] == "finished" and summary["steps"] < summary.get("planned_steps", 0)
-    stopped = f" out of patience, {summary['steps']:,} of {summary['planned_steps']:,} steps" if early else ""
+    stopped = f", out of patience after {summary['steps']:,} of {summary['planned_steps']:,} steps" if early else ""
     rows = [
         ("status", summary["status"] + (f" at step {solved}" if solved is not None else unsolved) + stopped),
         ("task", summary["variant"]),

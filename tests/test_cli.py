@@ -217,7 +217,7 @@ def test_a_run_out_of_patience_says_so(seqtrain):
     shown = seqtrain(
         "train", "quickstart", *SMALL, "train.steps=40", "train.patience=1", "optimizer.lr=1e-12", "--out", "p"
     )
-    assert "finished, not solved out of patience, 4 of 40 steps" in " ".join(shown.out.split())
+    assert "finished, not solved, out of patience after 4 of 40 steps" in " ".join(shown.out.split())
 
 
 def test_eval_shows_how_far_it_is(trained, monkeypatch):

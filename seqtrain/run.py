@@ -145,7 +145,7 @@ def _train(
             say(f"{out}: {status} already, nothing to train", quiet=quiet)
             summary = earlier
         else:
-            summary = _summary(config, task, state, run, status, clock) | {"planned_steps": steps}
+            summary = _summary(config, task, steps, state, run, status, clock)
         run.write_summary(summary)
     if request.signal_number is not None:
         what = "interrupted and saved; go on with --resume" if status == "interrupted" else f"{status} and saved"
@@ -276,7 +276,9 @@ def _plan(config: Config, task: Task, steps: int, run: RunDir, save: Any, reques
     )
 
 
-def _summary(config: Config, task: Task, state: TrainState, run: RunDir, status: str, clock: Clock) -> dict[str, Any]:
+def _summary(
+    config: Config, task: Task, steps: int, state: TrainState, run: RunDir, status: str, clock: Clock
+) -> dict[str, Any]:
     """What summary.json says."""
     model = config.model
     return {
@@ -290,6 +292,7 @@ def _summary(config: Config, task: Task, state: TrainState, run: RunDir, status:
         "parameters": count_parameters(state.model),
         "seed": config.seed,
         "steps": state.step,
+        "planned_steps": steps,
         "metric": task.metric._asdict(),
         "best": {"step": state.best_step, "value": state.best_value},
         "test": _test_figures(config, task, state.model, run) if status != "interrupted" else None,

@@ -177,11 +177,7 @@ def generate(
     trained, given = _read_prompt(run, prompt, faults, quiet=write is None)
     made = continue_text(trained, given, tokens, sampling, seed=seed, allow_unk=allow_unk, write=write)
     return {
-        "checkpoint": str(checkpoint_path(run)),
-        "unit": trained.unit,
-        "prompt": given.tokens,
-        "read": given.read,
-        "unknown": given.unknown,
+        **_as_read(run, trained, given),
         "generated": made.generated,
         "nats": made.nats,
         "text": made.text,
@@ -195,14 +191,21 @@ def predict(run: Path, prompt: str, top: int, *, quiet: bool) -> dict[str, Any]:
     faults = [f"top is {top}; it must be 1 or more"] if top < 1 else []
     trained, given = _read_prompt(run, prompt, faults, quiet=quiet)
     return {
+        **_as_read(run, trained, given),
+        "next": [
+            {"token": token, "probability": probability} for token, probability in predict_next(trained, given, top)
+        ],
+    }
+
+
+def _as_read(run: Path, trained: TextModel, given: Prompt) -> dict[str, Any]:
+    """What both verbs say of the model and the prompt."""
+    return {
         "checkpoint": str(checkpoint_path(run)),
         "unit": trained.unit,
         "prompt": given.tokens,
         "read": given.read,
         "unknown": given.unknown,
-        "next": [
-            {"token": token, "probability": probability} for token, probability in predict_next(trained, given, top)
-        ],
     }
 
 

@@ -213,6 +213,13 @@ def test_what_the_disk_refuses_is_a_sentence(seqtrain, tmp_path):
         assert seqtrain("train", "quickstart", *QUICK, "--out", odd).code == 2
 
 
+def test_training_remarks_on_unknown_words_unless_quiet(seqtrain, text_folder):
+    (text_folder / "valid.txt").write_text("the fox saw 2 trees\n")
+    settings = ("words", f"task.path={text_folder}", *SMALL)
+    assert "of the validation text is <unk>, which the training text never has" in seqtrain("train", *settings).err
+    assert seqtrain("train", *settings, "--overwrite", "--quiet").err == ""
+
+
 def test_a_run_out_of_patience_says_so(seqtrain):
     shown = seqtrain(
         "train", "quickstart", *SMALL, "train.steps=40", "train.patience=1", "optimizer.lr=1e-12", "--out", "p"

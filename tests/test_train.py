@@ -144,6 +144,57 @@ def test_zoneout_takes_the_plain_loop_and_says_so():
         run(small("words", "model.zoneout_hidden=0.2", "engine=fused"), "other")
 
 
+def test_cutoffs_are_a_sixteenth_and_a_quarter_unless_given(text_folder):
+    (text_folder / "train.txt").write_text(" ".join(f"w{n}" for n in range(78)) + "\n")
+    common = (f"task.path={text_folder}", "model.softmax=adaptive", "model.hidden_size=20")
+    task = build_task(config := small("words", *common))
+    assert len(task.vocabulary) == 80
+    assert build_model(config, task.spec).head.clusters.cutoffs == [5, 20, 80]
+    given = small("words", *common, "model.softmax.cutoffs=[7]")
+    assert build_model(given, task.spec).head.clusters.cutoffs == [7, 80]
+
+
+def test_zoneout_and_the_state_of_a_users_cell(monkeypatch):
+    Path("uc.py").write_text(USERS_CELLS)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    run(small("quickstart", "model.cell=uc:Counting", "model.zoneout_memory=0.5"))
+    with pytest.raises(ConfigError, match="cell uc:Plain remembers in its output alone; use zoneout_hidden"):
+        run(small("quickstart", "model.cell=uc:Plain", "model.zoneout_memory=0.5"), "other")
+
+
+USERS_CELLS = """
+from typing import NamedTuple
+import torch
+from seqtrain.cells import Cell
+
+class One(NamedTuple):
+    hidden: torch.Tensor
+
+class Three(NamedTuple):
+    hidden: torch.Tensor
+    memory: torch.Tensor
+    count: torch.Tensor
+
+class Plain(Cell):
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.line = torch.nn.Linear(input_size, hidden_size)
+    def project(self, x):
+        return self.line(x)
+    def step(self, x, state):
+        return One(torch.tanh(x + state.hidden))
+    def initial_state(self, batch_size):
+        return One(torch.zeros(batch_size, self.hidden_size))
+
+class Counting(Plain):
+    def step(self, x, state):
+        return Three(torch.tanh(x + state.memory), state.memory + x, state.count + 1)
+    def initial_state(self, batch_size):
+        zeros = torch.zeros(batch_size, self.hidden_size)
+        return Three(zeros, zeros, torch.zeros(batch_size, 1, dtype=torch.long))
+"""
+
+
 def test_ranges_of_the_first_weights():
     task = build_task(config := small("words", "model.init_range=0.03", "model.embedding_range=0.2"))
     model = build_model(config, task.spec)

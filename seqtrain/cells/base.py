@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 AnyCell = TypeVar("AnyCell", bound="Cell")
 RecurrentInit = Literal["orthogonal", "uniform"]
+Biases = Literal[1, 2]
 
 
 class HiddenState(NamedTuple):
@@ -87,14 +88,18 @@ class GateCell(Cell):
     input_size, hidden_size : I and H.
     recurrent_init : `orthogonal` (Saxe et al. 2014) or `uniform`, U(-1/sqrt(H), 1/sqrt(H)), per gate block.
     learn_initial_state : the state before the first step becomes a parameter (from zero) instead of zero.
+    biases : 2 trains the bias as the sum of two, as torch.nn and cuDNN do, so that it learns twice as fast.
 
     Attributes
     ----------
     w_x : `[G*H, I]` input weights, Glorot uniform per gate block (Glorot & Bengio 2010).
     w_h : `[G*H, H]` recurrent weights.
-    b : `[G*H]` the only bias, zero where a cell does not say otherwise.
+    b : `[G*H]` the bias, zero where a cell does not say otherwise.
+    b_h : `[G*H]` the second one, from zero; None if `biases` is 1.
     initial_* : `[H]` one for each field of the state, if `learn_initial_state`.
     """
+
+    b_h: nn.Parameter | None
 
     gates: ClassVar[tuple[str, ...]]
     """Names of the gate blocks, in the order in which they stand in `w_x`, `w_h` and `b`."""
@@ -108,12 +113,14 @@ class GateCell(Cell):
         *,
         recurrent_init: RecurrentInit = "orthogonal",
         learn_initial_state: bool = False,
+        biases: Biases = 1,
     ) -> None:
         super().__init__(input_size, hidden_size)
         rows = len(self.gates) * hidden_size
         self.w_x = nn.Parameter(torch.empty(rows, input_size))
         self.w_h = nn.Parameter(torch.empty(rows, hidden_size))
         self.b = nn.Parameter(torch.zeros(rows))
+        self.register_parameter("b_h", nn.Parameter(torch.zeros(rows)) if biases == 2 else None)
         self.learn_initial_state = learn_initial_state
         if learn_initial_state:
             for field in self.state_type._fields:
@@ -137,7 +144,11 @@ class GateCell(Cell):
 
     def project(self, x: Tensor) -> Tensor:
         """`W_x x + b` for all steps in one matrix product: `[T, B, I]` to `[T, B, G*H]`."""
-        return F.linear(x, self.w_x, self.b)
+        return F.linear(x, self.w_x, self.bias())
+
+    def bias(self) -> Tensor:
+        """What is added to the gates, `[G*H]`."""
+        return self.b if self.b_h is None else self.b + self.b_h
 
     def initial_state(self, batch_size: int) -> Any:
         """Zeros, or the learnt initial state for every sequence of the batch."""

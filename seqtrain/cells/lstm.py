@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from seqtrain.cells.base import GateCell, LSTMState, RecurrentInit, init_memory
+from seqtrain.cells.base import Biases, GateCell, LSTMState, RecurrentInit, init_memory
 
 
 class LSTMCell(GateCell):
@@ -18,7 +18,7 @@ class LSTMCell(GateCell):
 
     Parameters
     ----------
-    w_x [4H, I], w_h [4H, H], b [4H]; blocks i, f, g, o.
+    w_x [4H, I], w_h [4H, H], b [4H]; blocks i, f, g, o. With `biases: 2` also b_h [4H], b + b_h for b above.
 
     Initialisation
     --------------
@@ -40,9 +40,14 @@ class LSTMCell(GateCell):
         chrono: int | None = None,
         recurrent_init: RecurrentInit = "orthogonal",
         learn_initial_state: bool = False,
+        biases: Biases = 1,
     ) -> None:
         super().__init__(
-            input_size, hidden_size, recurrent_init=recurrent_init, learn_initial_state=learn_initial_state
+            input_size,
+            hidden_size,
+            recurrent_init=recurrent_init,
+            learn_initial_state=learn_initial_state,
+            biases=biases,
         )
         init_memory(self.block(self.b, "f"), self.block(self.b, "i"), forget_bias, chrono)
 

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seqtrain.cells.base import GateCell, HiddenState, RecurrentInit
+from seqtrain.cells.base import Biases, GateCell, HiddenState, RecurrentInit
 
 
 class RNNCell(GateCell):
@@ -15,13 +15,14 @@ class RNNCell(GateCell):
 
     Parameters
     ----------
-    w_x [H, I], w_h [H, H], b [H].
+    w_x [H, I], w_h [H, H], b [H]; with `biases: 2` also b_h [H], b + b_h for b above.
 
     Initialisation
     --------------
     w_x Glorot uniform, w_h orthogonal or uniform, b zero.
 
-    Differs from the paper: one bias; Elman's context units were trained without back-propagation through time.
+    Differs from the paper: one bias unless asked for two; Elman's context units were trained without back-propagation
+    through time.
     """
 
     gates = ("h",)
@@ -35,9 +36,14 @@ class RNNCell(GateCell):
         nonlinearity: Literal["tanh", "relu"] = "tanh",
         recurrent_init: RecurrentInit = "orthogonal",
         learn_initial_state: bool = False,
+        biases: Biases = 1,
     ) -> None:
         super().__init__(
-            input_size, hidden_size, recurrent_init=recurrent_init, learn_initial_state=learn_initial_state
+            input_size,
+            hidden_size,
+            recurrent_init=recurrent_init,
+            learn_initial_state=learn_initial_state,
+            biases=biases,
         )
         self.nonlinearity = nonlinearity
 

@@ -58,7 +58,7 @@ def unroll_fused(
         inside = torch.arange(T, device="cpu")[:, None, None] < lengths[:, None]  # [T, B, 1]
         x = x.where(inside, 0.0)  # a NaN in the padding would reach the gradient of w_x through a product with zero
     plan = sequence.Plan(_kernel_of(cell), lengths, reverse, starts_at_zero)
-    outputs, last = sequence.run(plan, x, cell.w_x, cell.w_h, cell.b, _vectors_of(cell), *state)
+    outputs, last = sequence.run(plan, x, cell.w_x, cell.w_h, cell.bias(), _vectors_of(cell), *state)
     return outputs, type(state)(*last)
 
 
@@ -89,7 +89,7 @@ def _check(cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> None:
             f"state is a {type(state).__name__}; a {type(cell).__name__} needs a {cell.state_type.__name__}"
         )
     wanted = {"x": (x, (T, B, cell.input_size)), "w_x": (cell.w_x, (rows, cell.input_size))}
-    wanted |= {"w_h": (cell.w_h, (rows, H)), "b": (cell.b, (rows,))}
+    wanted |= {"w_h": (cell.w_h, (rows, H)), "b": (cell.bias(), (rows,))}
     wanted |= {name: (part, (B, H)) for name, part in state._asdict().items()}
     if (vectors := _vectors_of(cell)) is not None:
         wanted["p or b_hn"] = (vectors, {"peephole": (3, H), "gru_after": (H,)}.get(_kernel_of(cell), (2, H)))

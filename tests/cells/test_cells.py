@@ -11,6 +11,7 @@ from torch import nn
 from seqtrain.cells import CELLS
 from seqtrain.config import schema
 from seqtrain.recurrence import unroll
+from seqtrain.recurrence.fused import unroll_fused
 
 I, H, B, T = 3, 5, 4, 7
 
@@ -133,6 +134,38 @@ def test_unrolled_equals_torch(float64, name, options, peer):
     torch.testing.assert_close(outputs, wanted, rtol=1e-12, atol=1e-14)
     if name == "lstm":
         torch.testing.assert_close(final.cell, end[1][0], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("name", "peer"), [("rnn", nn.RNN), ("lstm", nn.LSTM)])
+@pytest.mark.parametrize("run", [unroll, unroll_fused])
+def test_two_biases_learn_as_in_torch(name, peer, run):
+    """After steps of gradient descent the sums of the biases agree; a single bias falls behind."""
+    torch.manual_seed(0)
+    peer = peer(I, H)
+    cells = {biases: CELLS[name](I, H, biases=biases) for biases in (1, 2)}
+    with torch.no_grad():
+        for cell in cells.values():
+            cell.w_x.copy_(peer.weight_ih_l0)
+            cell.w_h.copy_(peer.weight_hh_l0)
+            cell.b.copy_(peer.bias_ih_l0)
+        cells[1].b.add_(peer.bias_hh_l0)
+        cells[2].b_h.copy_(peer.bias_hh_l0)
+    x, wanted = torch.randn(T, B, I), torch.randn(T, B, H)
+
+    def descend(module, call):
+        optimizer = torch.optim.SGD(module.parameters(), lr=2.0)
+        for _ in range(5):
+            optimizer.zero_grad()
+            (call(module) - wanted).square().mean().backward()
+            optimizer.step()
+
+    descend(peer, lambda module: module(x)[0])
+    for cell in cells.values():
+        descend(cell, lambda module: run(module, x)[0])
+    both = peer.bias_ih_l0 + peer.bias_hh_l0
+    torch.testing.assert_close(cells[2].bias(), both, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(cells[2].w_h, peer.weight_hh_l0, rtol=1e-5, atol=1e-6)
+    assert float((cells[1].bias() - both).detach().abs().max()) > 0.01
 
 
 @pytest.mark.parametrize(("name", "options"), ALL)

@@ -187,7 +187,7 @@ TOGETHER = [
     ("out=runs/x", "out is not a setting of a config; write --out for the option of the command line"),
     (
         "model.cell.reset=before",
-        "choose one of chrono, forget_bias, learn_initial_state, name, recurrent_init (it is one of gru)",
+        "choose one of biases, chrono, forget_bias, learn_initial_state, name, recurrent_init (it is one of gru)",
     ),
     (
         "task.name=copy",

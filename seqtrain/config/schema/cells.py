@@ -25,7 +25,12 @@ class Gated(Recurrent):
     """Longest dependency in steps, for chrono initialisation instead of a constant forget bias."""
 
 
-class Rnn(Recurrent):
+class _TwoBiases(Recurrent):
+    biases: Literal[1, 2] = 1
+    """2 trains the bias as the sum of two, as torch.nn and cuDNN do, so that it learns twice as fast."""
+
+
+class Rnn(_TwoBiases):
     """The plain RNN."""
 
     name: Literal["rnn"]
@@ -33,7 +38,7 @@ class Rnn(Recurrent):
     """The activation."""
 
 
-class Lstm(Gated):
+class Lstm(Gated, _TwoBiases):
     """The LSTM."""
 
     name: Literal["lstm"]

@@ -14,7 +14,7 @@ from seqtrain.config import Config
 from seqtrain.config.faults import choose
 from seqtrain.config.schema import AdaptiveSoftmax, LanguageModel, Model, UserCell
 from seqtrain.errors import ConfigError
-from seqtrain.models import AdaptiveHead, Dropout, OneHot, SequenceModel, Stack, TiedHead
+from seqtrain.models import AdaptiveHead, Dropout, OneHot, SequenceModel, Stack, TiedHead, count_parameters
 from seqtrain.recurrence import choose_unroll, unroll
 from seqtrain.rng import lent_global_generator
 from seqtrain.schedule import Schedule
@@ -81,22 +81,9 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
     ------
     ConfigError : a user's own cell cannot be loaded, or the engine does not serve the cell.
     """
-    section = config.model
-    options = section.cell.model_dump(exclude={"name", "folder"})
-    cell, dropout = cell_class(config), _dropout(section)
-    with lent_global_generator(config.seed, "init"):
-        encoder, width = _encoder(config, spec)
-        stack = Stack(
-            lambda input_size, hidden_size: cell(input_size=input_size, hidden_size=hidden_size, **options),
-            width,
-            section.hidden_sizes(),
-            direction=section.direction,
-            merge=section.merge or "concat",
-            dropout=dropout,
-        )
-        head = _head(config, spec, encoder, stack.output_size)
-        model = SequenceModel(encoder, stack, head, every_step=spec.every_step, dropout=dropout)
-        _initialise(model, section)
+    section, dropout = config.model, _dropout(config.model)
+    model = _assemble(config, spec, cell_class(config))
+    stack = model.stack
     if dropout.weight and any("w_h" not in dict(one.named_parameters()) for layer in stack.cells() for one in layer):
         raise ConfigError(f"model.weight_drop is {dropout.weight:g}, but cell {section.cell.name} has no w_h; use 0")
     if dropout.zoneout_memory and not any(
@@ -112,6 +99,34 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
     except ValueError as error:
         raise ConfigError(f"engine is 'fused', but {error}; use engine: auto, or reference") from None
     return model
+
+
+def _assemble(config: Config, spec: Spec, cell: type[Cell]) -> SequenceModel:
+    """The parts of a model, put together and initialised."""
+    section = config.model
+    options = section.cell.model_dump(exclude={"name", "folder"})
+    dropout = _dropout(section)
+    with lent_global_generator(config.seed, "init"):
+        encoder, width = _encoder(config, spec)
+        stack = Stack(
+            lambda input_size, hidden_size: cell(input_size=input_size, hidden_size=hidden_size, **options),
+            width,
+            section.hidden_sizes(),
+            direction=section.direction,
+            merge=section.merge or "concat",
+            dropout=dropout,
+        )
+        head = _head(config, spec, encoder, stack.output_size)
+        model = SequenceModel(encoder, stack, head, every_step=spec.every_step, dropout=dropout)
+        _initialise(model, section)
+    return model
+
+
+def parameters_of(config: Config, spec: Spec) -> int:
+    """How many parameters the model has that `build_model` would build; nothing is allocated."""
+    cell = cell_class(config)
+    with torch.device("meta"):
+        return count_parameters(_assemble(config, spec, cell))
 
 
 def _encoder(config: Config, spec: Spec) -> tuple[nn.Module, int]:

@@ -1,5 +1,7 @@
 """The command line: parse, call, print. The only file that knows Typer; everything heavy is imported when needed."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -154,21 +156,62 @@ def compare(
         ),
     ],
     cells: Annotated[
-        str | None, typer.Option(help="Cells to train, with commas between; by default all built-in ones.")
+        str | None,
+        typer.Option(
+            help="Cells to train, with commas between, options as in '{name: gru, reset: before}'; by default the "
+            "built-in ones."
+        ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each cell; by default 3.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="CELL", help="What the others are compared with; by default the config's own.")
+    ] = None,
+    match: Annotated[
+        str | None, typer.Option(help="What is equal over the cells: hidden (by default), params, or step-time.")
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B,C", help="Tune this setting for each cell on validation; may be repeated."),
+    ] = None,
+    tuning_seeds: Annotated[int | None, typer.Option(min=1, help="Seeds that tune; by default 2.")] = None,
+    vary: Annotated[
+        str | None, typer.Option(metavar="KEY=A,B,C", help="Compare at each of these values, e.g. of task.length.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="UNIT=N", help="Training of every run: steps=, sequences=, tokens= or seconds=."),
+    ] = None,
+    eval_lengths: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Also evaluate the trained models at these lengths.")
+    ] = None,
+    level: Annotated[float, typer.Option(help="How likely any verdict may be wrong by chance.")] = 0.05,
+    conditions: Annotated[
+        list[str] | None,
+        typer.Option("--assert", metavar="CONDITION", help="Exit 4 unless it holds: 'gru.test.mse <= lstm.test.mse'."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Runs at a time; the cores are divided among them.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the commands of the runs that are not done, one a line.")
+    ] = False,
     out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train every cell with every seed and compare; or compare runs that exist."""
     from seqtrain import tables, verbs
+    from seqtrain.compare import Asked
 
-    result, exit_code = verbs.compare(targets, cells, seeds, out, quiet=quiet)
+    asked = Asked(cells, seeds, reference, match, grid or (), tuning_seeds, vary, budget, eval_lengths, level)
+    if dry_run:
+        for line in verbs.compare_commands(targets, asked, out, quiet=quiet):
+            typer.echo(line)
+        return
+    typed = shlex.join(["seqtrain", *sys.argv[1:]])
+    result, exit_code = verbs.compare(targets, asked, out, conditions or (), jobs=jobs, quiet=quiet, command=typed)
     if not result and json:
-        _print({"status": "interrupted"}, json, tables.compare_table)
+        _print({"status": "interrupted"}, json, None)
     elif result:
-        _print(result, json, tables.compare_table, f"Learning curves: {result['curves']}")
+        _print(result, json, tables.compare_table, tables.compare_words(result))
     raise typer.Exit(exit_code)
 
 

@@ -20,6 +20,11 @@ def figure(value: float | None) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
 class Progress:
     """Steps done of a known number, with a few figures beside.
 

@@ -1,6 +1,7 @@
 """One run: from a config to a run directory with its summary."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,9 +23,9 @@ from seqtrain.models import SequenceModel, count_parameters
 from seqtrain.progress import Progress, say
 from seqtrain.run_dir import RunDir
 from seqtrain.runtime import keep_freed_memory, prepare, versions
-from seqtrain.signals import StopRequest, stop_requests
+from seqtrain.signals import stop_requests
 from seqtrain.tasks import Task
-from seqtrain.train import Clock, Plan, TrainState, evaluate, fit
+from seqtrain.train import Clock, Plan, TrainState, evaluate, fit, train_step
 
 MAY_CHANGE = ("train.steps", "train.epochs", "threads", "engine", "model.cell.folder")
 """Settings that a resumed run may have otherwise than before."""
@@ -134,7 +135,7 @@ def _train(
 
     clock = Clock(started_at=time.monotonic() - elapsed)
     with stop_requests() as request:
-        plan = _plan(config, task, steps, run, save, request)
+        plan = _plan(config, task, steps, run.append, save, lambda: request.signal_number is not None)
         with Progress(plan.steps, done=state.step, label=out.name, quiet=quiet) as progress:
             try:
                 status: str = fit(state, plan, clock, progress)
@@ -252,7 +253,23 @@ def check_fingerprints(checkpoint: dict[str, Any], rebuilt: dict[str, str], sour
         )
 
 
-def _plan(config: Config, task: Task, steps: int, run: RunDir, save: Any, request: StopRequest) -> Plan:
+def trial(config: Config, task: Task) -> Callable[[int], None]:
+    """A training step of a new model, to be timed: takes the number of the step, keeps nothing."""
+    keep_freed_memory()
+    model = build_model(config, task.spec)
+    state = TrainState(model, build_optimizer(config, model))
+    plan = _plan(config, task, total_steps(config, task), lambda _: None, lambda _: None, lambda: False)
+    return lambda number: train_step(state, plan, task.train_batch(number, config.train.batch_size))
+
+
+def _plan(
+    config: Config,
+    task: Task,
+    steps: int,
+    record: Callable[[dict[str, Any]], None],
+    save: Callable[[bool], None],
+    stop_requested: Callable[[], bool],
+) -> Plan:
     train = config.train
     return Plan(
         task=task,
@@ -270,9 +287,9 @@ def _plan(config: Config, task: Task, steps: int, run: RunDir, save: Any, reques
         average_after=train.average_after,
         stop_when_solved=train.stop_when_solved,
         patience=train.patience,
-        record=run.append,
+        record=record,
         save=save,
-        stop_requested=lambda: request.signal_number is not None,
+        stop_requested=stop_requested,
     )
 
 

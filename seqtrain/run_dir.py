@@ -108,6 +108,16 @@ class RunDir:
         """All whole records."""
         return [record for record, _ in self._records()]
 
+    def last_record(self) -> dict[str, Any] | None:
+        """The last whole record, read from the end of the file; None if there is none yet."""
+        try:
+            with self.metrics.open("rb") as file:
+                file.seek(max(0, self.metrics.stat().st_size - 4096))
+                lines = file.read().splitlines(keepends=True)
+        except OSError:
+            return None
+        return next((record for line in reversed(lines) if (record := _record(line)) is not None), None)
+
     def rewind_metrics(self, step: int) -> float:
         """Cut off records past a step, which a resumed run will write again; returns the seconds elapsed there."""
         elapsed, end = 0.0, 0

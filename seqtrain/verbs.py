@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 
 from seqtrain.build import build_device, build_model, build_task, cell_class, check_batch_size, total_steps
 from seqtrain.cells import CELLS
-from seqtrain.compare import PICTURE, compare_cells, gather
+from seqtrain.compare import MADE, Asked, Request, check, commands, compare_cells, gather, read_conditions
 from seqtrain.config import find_config, load_config
 from seqtrain.config.faults import choose
 from seqtrain.errors import ConfigError, DataError, SeqtrainError
@@ -24,6 +24,9 @@ from seqtrain.shipped import config_paths
 from seqtrain.tasks import Split, Task
 
 RUNS = Path("runs")
+
+ASSERTION_FAILED = 4
+"""Exit code."""
 
 TOLD = 10
 """Unknown words of a prompt that are named, before it is only said how many more there are."""
@@ -62,31 +65,64 @@ def evaluate(
 
 
 def compare(
-    targets: Sequence[str], cells: str | None, seeds: int | None, out: Path | None, *, quiet: bool
+    targets: Sequence[str],
+    asked: Asked,
+    out: Path | None,
+    conditions: Sequence[str],
+    *,
+    jobs: int,
+    quiet: bool,
+    command: str | None = None,
 ) -> tuple[dict[str, Any], int]:
     """Compare cells on a config, or runs that exist; returns the result and the exit code."""
-    names = [target for target in targets if "=" not in target or Path(target).is_dir()]
-    overrides = [target for target in targets if target not in names]
-    runs = {name: _runs_in(Path(name)) for name in names}
-    if any(runs.values()):
-        _check_only_runs(runs, trains=bool(overrides) or cells is not None or seeds is not None)
-        found = [run for those in runs.values() for run in those]
-        folder = Path(names[0]) if len(names) == 1 and found != [Path(names[0])] else RUNS / "compare"
-        return gather(found, out or folder), 0
+    read_conditions(conditions)
+    found = _runs_named(targets, asked)
+    if found:
+        one = Path(targets[0])
+        folder = one if len(targets) == 1 and found != [one] else RUNS / "compare"
+        result = gather(
+            found, out or folder, reference=asked.reference, level=asked.level, eval_lengths=asked.lengths(),
+            command=command, quiet=quiet,
+        )  # fmt: skip
+        code = 0
+    else:
+        request = _request(targets, asked, out)
+        read_conditions(conditions, request.labels())
+        result, code = compare_cells(request, jobs=jobs, quiet=quiet, command=command)
+    if code or not conditions:
+        return result, code
+    checked = [check(text, result["cells"]) for text in conditions]
+    result["assertions"] = [assertion._asdict() for assertion in checked]
+    for assertion in checked:
+        say(assertion.sentence(), quiet=quiet and assertion.holds)
+    return result, 0 if all(assertion.holds for assertion in checked) else ASSERTION_FAILED
+
+
+def compare_commands(targets: Sequence[str], asked: Asked, out: Path | None, *, quiet: bool) -> Iterator[str]:
+    """The commands that a comparison would run, one a run."""
+    if _runs_named(targets, asked):
+        raise ConfigError("--dry-run says what would be trained; it goes with a config, not with run directories")
+    return commands(_request(targets, asked, out), quiet=quiet)
+
+
+def _request(targets: Sequence[str], asked: Asked, out: Path | None) -> Request:
+    names = [target for target in targets if "=" not in target]
     if len(names) != 1:
         raise ConfigError(f"compare takes one config, or run directories; got {', '.join(names) or 'neither'}")
-    config, path = load_config(names[0], overrides), find_config(names[0])
+    config, path = load_config(names[0], [t for t in targets if t not in names]), find_config(names[0])
     own = config.model.cell.name
-    chosen = [cell.strip() for cell in cells.split(",")] if cells is not None else list(dict.fromkeys([*CELLS, own]))
-    return compare_cells(
-        config,
-        path.stem,
-        chosen,
-        3 if seeds is None else seeds,
-        out or RUNS / f"compare-{path.stem}",
-        quiet=quiet,
-        beside=path.parent,
-    )
+    every = list(dict.fromkeys([*CELLS, own]))
+    return asked.request(config, path.stem, every, out or RUNS / f"compare-{path.stem}", path.parent)
+
+
+def _runs_named(targets: Sequence[str], asked: Asked) -> list[Path]:
+    """The run directories that the targets mean, if they mean any."""
+    names = [target for target in targets if "=" not in target or Path(target).is_dir()]
+    runs = {name: _runs_in(Path(name)) for name in names}
+    if not any(runs.values()):
+        return []
+    _check_only_runs(runs, trains=[*(t for t in targets if t not in names), *asked.training()])
+    return [run for those in runs.values() for run in those]
 
 
 def _runs_in(path: Path) -> list[Path]:
@@ -96,15 +132,15 @@ def _runs_in(path: Path) -> list[Path]:
     return [run for run in sorted(path.iterdir()) if RunDir(run).holds_run()] if path.is_dir() else []
 
 
-def _check_only_runs(runs: dict[str, list[Path]], *, trains: bool) -> None:
+def _check_only_runs(runs: dict[str, list[Path]], *, trains: Sequence[str]) -> None:
     """Refuse what cannot stand beside run directories."""
     faults = []
-    pictured = [name for name in runs if Path(name).name == PICTURE]  # what `runs/compare-x/*` finds beside the runs
-    for name in (name for name, found in runs.items() if not found and name not in pictured):
+    made = [name for name in runs if Path(name).name in MADE]  # what `runs/compare-x/*` finds beside the runs
+    for name in (name for name, found in runs.items() if not found and name not in made):
         what = "holds no run" if Path(name).exists() else "there is no such run directory"
         faults.append(f"{name}: {what}; leave it out, or give the folder that holds the runs instead of its files")
     if trains:
-        faults.append("KEY=VALUE, --cells and --seeds say what to train; leave them out to compare run directories")
+        faults.append(f"{', '.join(trains)}: says what to train; leave it out to compare run directories")
     if faults:
         raise ConfigError(faults)
 

@@ -36,7 +36,8 @@ ALLOWED = {
     "restore": {"build", "checkpoint", "config", "errors", "models", "run", "run_dir", "runtime", "tasks", "train"}
     | {"dynamic", "generate", "progress", "text"},
     "bench": {"cells", "progress", "recurrence", "runtime"},
-    "compare": {"build", "config", "errors", "progress", "run", "run_dir", "runtime"},
+    "compare": {"build", "config", "errors", "files", "progress", "restore", "run", "run_dir", "runtime", "signals"}
+    | {"strict_json", "tasks"},
     "catalogue": {"cells", "config", "errors", "shipped", "tasks"},
     "tables": {"progress", "strict_json"},
     "verbs": {
@@ -56,7 +57,7 @@ ALLOWED = {
         "shipped",
         "tasks",
     },
-    "cli": {"catalogue", "generate", "strict_json", "tables", "verbs"},
+    "cli": {"catalogue", "compare", "generate", "strict_json", "tables", "verbs"},
     "__main__": {"cli", "config", "errors"},
     "__init__": {"restore"},
 }

@@ -1,85 +1,181 @@
 """Run a comparison, or gather one from runs that exist."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from seqtrain.build import build_model, build_task
-from seqtrain.compare.curves import draw_curves
-from seqtrain.compare.plan import plan_runs
-from seqtrain.compare.summarise import group_runs, read_runs, summarise
-from seqtrain.config import Config
-from seqtrain.errors import Diverged
+from seqtrain.compare.jobs import as_shell, run_all
+from seqtrain.compare.lengths import length_setting
+from seqtrain.compare.match import Fair, make_fair
+from seqtrain.compare.plan import (
+    Contender,
+    PlannedRun,
+    Request,
+    check_directories,
+    label_of,
+    named,
+    plan_contenders,
+    plan_runs,
+)
+from seqtrain.compare.results import Question, result_of
+from seqtrain.compare.summarise import Group, group_runs, read_runs, varied_setting
+from seqtrain.compare.tune import choose, plan_tuning, remarks_on, runs_of
+from seqtrain.config import config_from
+from seqtrain.config.faults import choose as choose_one
+from seqtrain.errors import ConfigError
 from seqtrain.progress import say
-from seqtrain.run import train_run
 from seqtrain.run_dir import RunDir
 from seqtrain.runtime import prepare
-
-PICTURE = "curves.png"
+from seqtrain.tasks import Task
 
 
 def compare_cells(
-    config: Config,
-    config_name: str,
-    cells: Sequence[str],
-    seeds: int,
-    out: Path,
-    *,
-    quiet: bool = False,
-    beside: Path | None = None,
+    request: Request, *, jobs: int = 1, quiet: bool = False, command: str | None = None
 ) -> tuple[dict[str, Any], int]:
     """Train every cell with every seed, each run in its own directory under `out`, and compare them.
 
-    Runs that are done are not repeated, one that was interrupted goes on, one that diverges is a row like the
-    others.
+    Runs that are done are not repeated, one that was interrupted goes on, one that diverges is a row like the others.
 
     Parameters
     ----------
-    beside : the folder of the config, where cells of the user's own may lie.
+    jobs : runs at a time.
+    command : what a person typed, for the report.
 
     Returns
     -------
-    The summary (see `summarise`; empty if interrupted) and the exit code.
+    The result (see `result_of`; empty if interrupted) and the exit code.
 
     Raises
     ------
     SeqtrainError : something about the config or the directories, before anything is trained.
     """
-    runs, remarks = plan_runs(config, config_name, cells, seeds, out, beside or Path())
-    prepare(config.threads)
-    RunDir(out).create()
-    task = build_task(config, quiet=quiet)
-    for run in {run.config.model.cell.name: run for run in runs}.values():
-        build_model(run.config, task.spec)
-    for remark in remarks:
-        say(remark, quiet=quiet)
-    for number, run in enumerate(runs, 1):
-        if run.is_done():
-            say(f"{number}/{len(runs)} {run.out.name}: done already", quiet=quiet)
-            continue
-        outcome = train_run(run.config, run.out, resume=RunDir(run.out).holds_run(), quiet=quiet)
-        if outcome.exit_code not in (0, Diverged.exit_code):
-            say(f"{run.out}: {outcome.summary['status']}; repeat the same command to go on with the comparison")
-            return {}, outcome.exit_code
-        say(f"{number}/{len(runs)} {run.out.name}: {_ending(outcome.summary)}", quiet=quiet)
-    return gather([run.out for run in runs], out), 0
+    fair = _prepared(request, quiet=quiet)
+    contenders, chosen = [one.contender for one in fair], list[dict[str, Any]]()
+    if request.grid:
+        candidates = plan_tuning(request, contenders)
+        check_directories(runs_of(candidates))
+        if code := run_all(runs_of(candidates), request.out, jobs, quiet=quiet):
+            return {}, code
+        contenders, chosen = choose(candidates, request.grid)
+        for remark in remarks_on(chosen):
+            say(remark, quiet=quiet)
+    runs = _reported(request, contenders)
+    if code := run_all([run for those in runs for run in those], request.out, jobs, quiet=quiet):
+        return {}, code
+    groups = [
+        Group(contender.cell, contender.at, read_runs([run.out for run in those]))
+        for contender, those in zip(contenders, runs, strict=True)
+    ]
+    question = Question(
+        reference=request.reference or _own(request),
+        level=request.level,
+        varied=request.vary.key if request.vary else None,
+        match=request.match,
+        off=[one.off for one in fair],
+        tuning=chosen,
+        eval_lengths=request.eval_lengths,
+        command=command,
+    )
+    return result_of(groups, question, request.out, quiet=quiet), 0
 
 
-def gather(paths: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Compare finished runs and draw `curves.png` into `out`.
+def commands(request: Request, *, quiet: bool = False) -> Iterator[str]:
+    """The commands of the runs that are not done, as far as they are known: with a grid, first those that tune."""
+    contenders = [one.contender for one in _prepared(request, quiet=quiet)]
+    what = "to do"
+    runs: list[PlannedRun] = []
+    if request.grid:
+        candidates = plan_tuning(request, contenders)
+        runs, what = runs_of(candidates), "that tune; repeat this when they are done, for those that follow"
+        check_directories(runs)
+        if all(run.is_done() for run in runs):
+            contenders, _ = choose(candidates, request.grid)
+            runs = []
+    if not runs:
+        runs, what = [run for those in _reported(request, contenders) for run in those], "to do"
+    missing = [run for run in runs if not run.is_done()]
+    say(f"{len(missing)} of {len(runs)} runs {what}", quiet=quiet)
+    yield from (as_shell(run, request.out) for run in missing)
+
+
+def gather(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    reference: str | None = None,
+    level: float = 0.05,
+    eval_lengths: Sequence[int] = (),
+    command: str | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Compare finished runs and write what there is to see into `out`.
 
     Raises
     ------
     CheckpointError : one of the paths holds no finished run, or they are not of one task.
     """
+    runs = read_runs(paths)
+    varied = varied_setting(runs)
+    groups = group_runs(runs, varied)
+    labels = list(dict.fromkeys(group.cell for group in groups))
+    if reference is not None and reference not in labels:
+        raise ConfigError(f"--reference {reference}: is no cell of these runs; {choose_one(reference, labels)}")
+    if eval_lengths:
+        length_setting(config_from(runs[0].config, str(runs[0].path)))
+    question = Question(
+        reference=reference or ("lstm" if "lstm" in labels else labels[0]),
+        level=level,
+        varied=varied,
+        eval_lengths=tuple(eval_lengths),
+        command=command,
+    )
     RunDir(out).create()
-    groups = group_runs(read_runs(paths))
-    picture = out / PICTURE
-    draw_curves(groups, picture)
-    return summarise(groups) | {"curves": str(picture)}
+    return result_of(groups, question, out, quiet=quiet)
 
 
-def _ending(summary: dict[str, Any]) -> str:
-    if summary["status"] == "solved":
-        return f"solved at step {summary['solved_at_step']}"
-    return f"{summary['status']} after {summary['steps']} steps"
+def _prepared(request: Request, *, quiet: bool) -> list[Fair]:
+    """All contenders with their sizes and budgets, proof that each can be built, and remarks said."""
+    contenders, remarks = plan_contenders(request)
+    if request.reference is not None and request.reference not in (one.cell for one in contenders):
+        known = dict.fromkeys(one.cell for one in contenders)
+        raise ConfigError(
+            f"--reference {request.reference}: is no cell of this comparison; {choose_one(request.reference, known)}"
+        )
+    if request.eval_lengths:
+        length_setting(request.config)
+    if request.match == "hidden" and request.budget is None and not request.grid:
+        _reported(request, contenders)  # a directory that is taken is found before any text is read
+    prepare(request.config.threads)
+    RunDir(request.out).create()
+    tasks: dict[Any, Task] = {}
+    for contender in contenders:
+        if contender.at not in tasks:
+            tasks[contender.at] = build_task(contender.config, quiet=quiet)
+    fair = make_fair(request, contenders, tasks)
+    for one in fair:
+        build_model(one.contender.config, tasks[one.contender.at].spec)
+    for remark in remarks:
+        say(remark, quiet=quiet)
+    if request.match != "hidden":
+        told = ", ".join(
+            f"{named(one.contender.cell, one.contender.at)} {one.contender.config.model.hidden_size} ({one.off:+.1%})"
+            for one in fair
+        )
+        say(f"hidden sizes matched by {request.match}: {told}", quiet=quiet)
+    return fair
+
+
+def _own(request: Request) -> str:
+    """The config's own cell, if it is among those compared, else the first."""
+    labels = [label_of(cell) for cell in request.cells]
+    own = request.config.model.cell.name
+    return own if own in labels else labels[0]
+
+
+def _reported(request: Request, contenders: Sequence[Contender]) -> list[list[PlannedRun]]:
+    """The runs that are reported, by contender."""
+    seeds = range(request.config.seed, request.config.seed + request.seeds)
+    runs = [plan_runs(request, contender, seeds, request.out) for contender in contenders]
+    check_directories([run for those in runs for run in those])
+    return runs

@@ -2,12 +2,14 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqtrain.compare.statistics import mean_interval, share_interval
 from seqtrain.errors import CheckpointError
 from seqtrain.run_dir import RunDir
+from seqtrain.tasks import TASKS
 
 PER_RUN = ("seed", "threads")
 """Settings in which the runs of one row may differ."""
@@ -28,12 +30,24 @@ class FinishedRun(NamedTuple):
     metrics: list[dict[str, Any]]
 
 
+class Group(NamedTuple):
+    """Runs that differ in their seed alone.
+
+    cell : the label of their row: the cell, with the settings that tell it from others.
+    at : the value of the setting that is varied, None if nothing is.
+    """
+
+    cell: str
+    at: Any
+    runs: list[FinishedRun]
+
+
 def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     """Read run directories.
 
     Raises
     ------
-    CheckpointError : one holds no finished run, or they are not runs of one task.
+    CheckpointError : one holds no finished run, or one run is given twice.
     """
     runs, faults = [], []
     seen: dict[str, Path] = {}
@@ -47,22 +61,49 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
         same = seen.setdefault(json.dumps(config, sort_keys=True), path)
         if same != path:
             faults.append(f"{path}: is the same run as {same} (config and seed agree); give it once")
-    variants = {run.summary["variant"]: run.path for run in runs}
-    if len(variants) > 1:
-        told = "; ".join(f"{path} is {variant}" for variant, path in variants.items())
-        faults.append(f"these runs are not of one task and cannot be compared: {told}")
     if faults:
         raise CheckpointError("\n".join(faults))
     return runs
 
 
-def group_runs(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
-    """Runs that differ in their seed alone, under a label: the cell, with the settings that tell it from others."""
+def varied_setting(runs: Sequence[FinishedRun]) -> str | None:
+    """The one setting of the task in which runs of different variants differ; None if they are of one variant.
+
+    Raises
+    ------
+    CheckpointError : they are not of one task, or differ in several of its settings.
+    """
+    variants = {run.summary["variant"]: run for run in runs}
+    if len(variants) == 1:
+        return None
+    settings = [_flat({"task": run.config["task"]}) for run in variants.values()]
+    differ = [key for key in settings[0] if any(other.get(key) != settings[0][key] for other in settings)]
+    if len(differ) != 1 or differ == ["task.path"] or len({run.summary["task"] for run in runs}) > 1:
+        told = "; ".join(f"{run.path} is {variant}" for variant, run in variants.items())
+        raise CheckpointError(f"these runs are not of one task and cannot be compared: {told}")
+    return differ[0]
+
+
+def group_runs(runs: Sequence[FinishedRun], varied: str | None = None) -> list[Group]:
+    """Runs that differ in their seed alone, in the order in which they come, by the value of what is varied."""
+    points: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        points.setdefault(json.dumps(_value(run, varied)), []).append(run)
+    if all(isinstance(json.loads(value), int | float) for value in points):
+        points = dict(sorted(points.items(), key=lambda point: float(json.loads(point[0]))))
+    return [Group(cell, json.loads(value), members) for value, all_ in points.items() for cell, members in _rows(all_)]
+
+
+def _value(run: FinishedRun, varied: str | None) -> Any:
+    return None if varied is None else _flat(run.config)[varied]
+
+
+def _rows(runs: Sequence[FinishedRun]) -> Iterable[tuple[str, list[FinishedRun]]]:
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
         groups.setdefault(json.dumps(_identity(run)), []).append(run)
     identities = {key: _identity(members[0]) for key, members in groups.items()}
-    return {_label(key, identities): members for key, members in groups.items()}
+    return [(_label(key, identities), members) for key, members in groups.items()]
 
 
 def _identity(run: FinishedRun) -> dict[str, Any]:
@@ -90,47 +131,76 @@ def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def summarise(groups: dict[str, list[FinishedRun]]) -> dict[str, Any]:
-    """What `seqtrain compare --json` prints, but for the path of the picture.
+def row_of(group: Group) -> dict[str, Any]:
+    """What is said of one cell.
 
-    A run that was not solved counts in the median of the steps to solve as one that takes for ever: `null` if
-    half of the runs or more are not solved. A run that diverged before its first evaluation has no value.
+    A run that was not solved counts in the median of the steps to solve as one that takes for ever: `null` if half of
+    the runs or more are not solved. In `mean_within_budget` it counts as all the steps that it had. A run that diverged
+    before its first evaluation has no value.
     """
-    first = next(iter(groups.values()))[0].summary
-    return {
-        "task": first["task"],
-        "variant": first["variant"],
-        "metric": first["metric"],
-        "baseline": first["baseline"],
-        "cells": [_row(label, members) for label, members in groups.items()],
-        "runs": [{"run": str(run.path), **run.summary} for members in groups.values() for run in members],
-    }
-
-
-def _row(label: str, runs: list[FinishedRun]) -> dict[str, Any]:
-    first = runs[0].summary
-    name = first["metric"]["name"]
+    runs, first = group.runs, group.runs[0].summary
+    name, baseline = first["metric"]["name"], first["baseline"].get(first["metric"]["name"])
     values = [run.summary["test"][name] for run in runs if run.summary["test"]]
     known = [value for value in values if value is not None]
+    mean = mean_interval(known)
     steps = [run.summary["solved_at_step"] for run in runs]
+    solved = [step for step in steps if step is not None]
     median = statistics.median([float("inf") if step is None else step for step in steps])
     throughput = next(key for key in first if key.endswith("_per_s"))
     rates = [run.summary[throughput] for run in runs if run.summary[throughput]]
-    baseline = first["baseline"].get(name)
-    mean = statistics.fmean(known) if known else None
     return {
-        "cell": label,
+        "cell": group.cell,
+        "at": group.at,
+        "variant": first["variant"],
         "hidden_size": first["hidden_size"],
         "parameters": first["parameters"],
         "runs": len(runs),
+        "seeds": [run.summary["seed"] for run in runs],
         "diverged": sum(run.summary["status"] == "diverged" for run in runs),
         "metric": {
-            "mean": mean,
+            "mean": mean.mean,
             "sd": statistics.stdev(known) if len(known) > 1 else None,
+            "low": mean.low,
+            "high": mean.high,
             "values": values,
         },
-        "of_baseline": mean / baseline if mean is not None and baseline else None,
-        "solved": sum(step is not None for step in steps),
+        "test": _means(run.summary["test"] for run in runs),
+        "valid": _means({name: run.summary.get("best", {}).get("value")} for run in runs),
+        "baseline": first["baseline"],
+        "of_baseline": mean.mean / baseline if mean.mean is not None and baseline else None,
+        "solvable": is_solvable(first["task"]),
+        "solved": len(solved),
+        "solved_share": share_interval(len(solved), len(runs))._asdict(),
         "median_steps_to_solve": median if median < float("inf") else None,
+        "steps_to_solve": {
+            "values": steps,
+            "mean_within_budget": statistics.fmean(steps_within_budget(run) for run in runs),
+            "budget": max(budget_of(run) for run in runs),
+        },
         throughput: statistics.median(rates) if rates else None,
+        "elapsed_s": statistics.median(run.summary.get("elapsed_s") or 0.0 for run in runs),
     }
+
+
+def _means(figures: Iterable[dict[str, Any] | None]) -> dict[str, float | None]:
+    """The mean of each figure over the runs that have it."""
+    given = [found for found in figures if found]
+    names = dict.fromkeys(name for found in given for name in found)
+    known = {name: [found[name] for found in given if found.get(name) is not None] for name in names}
+    return {name: statistics.fmean(values) if values else None for name, values in known.items()}
+
+
+def is_solvable(task: str) -> bool:
+    """Whether there is a rule for "solved"."""
+    return task in TASKS and TASKS[task].solvable
+
+
+def budget_of(run: FinishedRun) -> int:
+    """The steps that a run was given."""
+    return int(run.summary.get("planned_steps") or run.summary["steps"])
+
+
+def steps_within_budget(run: FinishedRun) -> int:
+    """The steps until a run was solved, or all that it was given."""
+    solved = run.summary["solved_at_step"]
+    return budget_of(run) if solved is None else int(solved)

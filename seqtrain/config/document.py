@@ -97,6 +97,17 @@ def _completed(document: Document, overrides: Sequence[str]) -> Document:
     return document
 
 
+def read_list(text: str, source: str) -> list[Any]:
+    """What stands between commas on a command line, as YAML: `lstm, {name: gru, reset: before}, 1e-3`.
+
+    Raises
+    ------
+    ConfigError : it is no such list.
+    """
+    _, found = _parse(f"[{text}]", source)
+    return found if isinstance(found, list) else [found]
+
+
 def _parse(text: str, source: str) -> tuple[yaml.Node | None, Any]:
     """The nodes, for their lines, and the data."""
     try:

@@ -57,6 +57,7 @@ def unroll_fused(
         lengths = lengths.to(torch.int64, copy=True).contiguous()  # backward needs what they are now
         inside = torch.arange(T, device="cpu")[:, None, None] < lengths[:, None]  # [T, B, 1]
         x = x.where(inside, 0.0)  # a NaN in the padding would reach the gradient of w_x through a product with zero
+    assert isinstance(cell, GateCell)
     plan = sequence.Plan(_kernel_of(cell), lengths, reverse, starts_at_zero)
     outputs, last = sequence.run(plan, x, cell.w_x, cell.w_h, cell.bias(), _vectors_of(cell), *state)
     return outputs, type(state)(*last)

@@ -1,0 +1,131 @@
+"""What a person typed, as a request."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from seqtrain.compare.plan import Budget, Match, Request, Setting
+from seqtrain.config import Config, read_list
+from seqtrain.config.faults import choose
+from seqtrain.errors import ConfigError
+
+SEEDS = 3
+"""Unless something else is said."""
+
+UNITS = ("steps", "sequences", "tokens", "seconds")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `seqtrain compare` that say what is compared, as they were typed; None where nothing was."""
+
+    cells: str | None = None
+    seeds: int | None = None
+    reference: str | None = None
+    match: str | None = None
+    grid: Sequence[str] = ()
+    tuning_seeds: int | None = None
+    vary: str | None = None
+    budget: str | None = None
+    eval_lengths: str | None = None
+    level: float = 0.05
+
+    def training(self) -> list[str]:
+        """Those that say what to train."""
+        names = ("cells", "seeds", "match", "grid", "tuning_seeds", "vary", "budget")
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name)]
+
+    def lengths(self) -> tuple[int, ...]:
+        """The other lengths to evaluate at.
+
+        Raises
+        ------
+        ConfigError : they are no whole numbers.
+        """
+        if self.eval_lengths is None:
+            return ()
+        found = read_list(self.eval_lengths, f"--eval-lengths {self.eval_lengths}")
+        if not found or not all(type(length) is int and length > 0 for length in found):
+            raise ConfigError(
+                f"--eval-lengths {self.eval_lengths}: write whole numbers with commas between, e.g. 100,200"
+            )
+        return tuple(dict.fromkeys(found))
+
+    def request(self, config: Config, name: str, every: Sequence[str], out: Path, beside: Path) -> Request:
+        """The request; `every` are the cells to compare if none are named.
+
+        Raises
+        ------
+        ConfigError : with every fault of the options.
+        """
+        faults: list[str] = []
+        cells = self._cells(faults) if self.cells is not None else list(every)
+        grid = [self._setting(text, "--grid", faults) for text in self.grid]
+        vary = None if self.vary is None else self._setting(self.vary, "--vary", faults)
+        budget, match = self._budget(faults), self.match or "hidden"
+        if match not in get_args(Match):
+            faults.append(f"--match {match}: {choose(match, get_args(Match))}")
+        if not 0 < self.level < 1:
+            faults.append(f"--level is {self.level:g}; it must lie between 0 and 1")
+        if self.tuning_seeds is not None and not grid:
+            faults.append("--tuning-seeds: there is no --grid to tune; add one, or leave it out")
+        keys = [setting.key for setting in [*grid, *([vary] if vary else [])]]
+        faults += [
+            f"{key} stands twice in --grid and --vary; once is enough"
+            for key in dict.fromkeys(keys)
+            if keys.count(key) > 1
+        ]
+        faults += [f"{key} cannot be tuned or varied: --seeds counts the seeds" for key in keys if key == "seed"]
+        if faults:
+            raise ConfigError(faults)
+        return Request(
+            config=config,
+            name=name,
+            cells=cells,
+            seeds=SEEDS if self.seeds is None else self.seeds,
+            out=out,
+            beside=beside,
+            reference=self.reference,
+            match=cast(Match, match),
+            grid=tuple(grid),
+            tuning_seeds=self.tuning_seeds or 2,
+            vary=vary,
+            budget=budget,
+            eval_lengths=self.lengths(),
+            level=self.level,
+        )
+
+    def _cells(self, faults: list[str]) -> list[str | dict[str, Any]]:
+        found = read_list(self.cells or "", f"--cells {self.cells}")
+        wrong = [
+            cell for cell in found if not isinstance(cell, str) and not (isinstance(cell, dict) and "name" in cell)
+        ]
+        if wrong or not found:
+            faults.append(
+                f"--cells {self.cells}: write names with commas between, and options as in "
+                "'lstm, {name: gru, reset: before}'"
+            )
+        return found
+
+    def _setting(self, text: str, option: str, faults: list[str]) -> Setting:
+        key, equals, values = text.partition("=")
+        found = read_list(values, f"{option} {text}") if equals else []
+        if not key or len(found) < 2 or any(found.count(value) > 1 for value in found):
+            faults.append(
+                f"{option} {text}: write a setting and two or more different values, e.g. "
+                + ("optimizer.lr=1e-3,3e-3,1e-2" if option == "--grid" else "task.length=50,100,200")
+            )
+        return Setting(key.strip(), tuple(found))
+
+    def _budget(self, faults: list[str]) -> Budget | None:
+        if self.budget is None:
+            return None
+        unit, _, amount = self.budget.partition("=")
+        try:
+            budget = Budget(unit, float(amount))
+        except ValueError:
+            budget = Budget(unit, 0.0)
+        if unit not in UNITS or not 0 < budget.amount < float("inf"):
+            faults.append(f"--budget {self.budget}: write one of {', '.join(UNITS)} and how many, e.g. steps=3000")
+        return budget

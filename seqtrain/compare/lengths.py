@@ -1,0 +1,65 @@
+"""Length generalisation: trained models, evaluated at lengths that they were not trained at."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from seqtrain.compare.statistics import mean_interval
+from seqtrain.compare.summarise import Group
+from seqtrain.config import Config
+from seqtrain.errors import ConfigError
+from seqtrain.progress import Progress
+from seqtrain.restore import evaluate_checkpoint
+
+LENGTHS = ("length", "distance")
+"""What tasks call the setting that says how far they reach."""
+
+
+def length_setting(config: Config) -> str:
+    """The setting of a task that says how far it reaches.
+
+    Raises
+    ------
+    ConfigError : it has none.
+    """
+    found = next((name for name in LENGTHS if name in type(config.task).model_fields), None)
+    if found is None:
+        raise ConfigError(f"--eval-lengths: task {config.task.name} has no length; leave it out")
+    return f"task.{found}"
+
+
+def evaluate_lengths(
+    groups: Sequence[Group], setting: str, lengths: Sequence[int], *, quiet: bool
+) -> list[dict[str, Any]]:
+    """A row for each group and length: the test metric of its runs, and how many solve the task there.
+
+    Raises
+    ------
+    SeqtrainError : the task does not take one of the lengths.
+    """
+    rows = []
+    total = len(lengths) * sum(len(group.runs) for group in groups)
+    with Progress(total, label="other lengths", unit="evaluation", quiet=quiet) as progress:
+        for group in groups:
+            for length in lengths:
+                results = []
+                for run in group.runs:
+                    if run.summary["test"]:  # a run that diverged before its first evaluation has no model
+                        results.append(evaluate_checkpoint(run.path, "test", [f"{setting}={length}"], quiet=True))
+                    progress.advance()
+                rows.append(_row(group, setting, length, results))
+    return rows
+
+
+def _row(group: Group, setting: str, length: int, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    name = group.runs[0].summary["metric"]["name"]
+    values = [result[name] for result in results]
+    return {
+        "cell": group.cell,
+        "at": group.at,
+        "setting": setting,
+        "length": length,
+        "trained": group.runs[0].config["task"].get(setting.rpartition(".")[2]) == length,
+        "metric": mean_interval([value for value in values if value is not None])._asdict() | {"values": values},
+        "solved": sum(bool(result["solved"]) for result in results),
+        "runs": len(group.runs),
+    }

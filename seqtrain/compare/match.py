@@ -1,0 +1,209 @@
+"""Fair sizes and fair budgets: hidden sizes that give every cell the same parameters or the same time a step."""
+
+import hashlib
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqtrain import strict_json
+from seqtrain.build import parameters_of
+from seqtrain.compare.plan import Budget, Contender, Request, changed
+from seqtrain.config import Config
+from seqtrain.errors import ConfigError
+from seqtrain.files import write_whole
+from seqtrain.run import trial
+from seqtrain.tasks import Spec, Task
+
+LARGEST = 100_000
+"""Hidden size that is tried."""
+
+TRIED = 6
+"""Sizes whose training step is timed in search of the one that takes as long as the reference."""
+
+ROUNDS = 7
+"""Training steps of each of the two in such a timing, after two to warm up."""
+
+
+MEASURED = "measured.json"
+"""Sizes and steps that came from timings, kept so that a comparison that is repeated goes on with the same ones."""
+
+
+class Fair(NamedTuple):
+    """A contender with its size and its budget.
+
+    off : by which part its parameters, or the time of its step, are more (or less) than those that they were to match.
+    """
+
+    contender: Contender
+    off: float
+
+
+def make_fair(request: Request, contenders: Sequence[Contender], tasks: Mapping[Any, Task]) -> list[Fair]:
+    """Every contender with the hidden size and the steps that the request asks for.
+
+    Parameters
+    ----------
+    tasks : by the value of what is varied.
+    """
+    return [_make_fair(request, contender, tasks[contender.at]) for contender in contenders]
+
+
+def _make_fair(request: Request, contender: Contender, task: Task) -> Fair:
+    timed = request.match == "step-time" or (request.budget is not None and request.budget.unit == "seconds")
+    key = hashlib.sha256(
+        json.dumps([contender.config.model_dump(), request.match, request.budget], sort_keys=True).encode()
+    ).hexdigest()
+    known = _read(request.out) if timed else {}
+    if key in known:
+        return Fair(contender._replace(config=changed(contender.config, *known[key]["settings"])), known[key]["off"])
+    own = changed(request.config, *([request.vary.at(contender.at)] if request.vary else []))
+    fair = _match(request, contender, own, task)
+    if request.budget is not None:
+        fair = fair._replace(contender=with_budget(fair.contender, request.budget, task))
+    if timed:
+        model, train = fair.contender.config.model, fair.contender.config.train
+        settings = [f"model.hidden_size={model.hidden_size}"]
+        if request.budget is not None:
+            settings += [f"train.steps={train.steps}", "train.epochs=null"]
+        known |= {key: {"cell": contender.cell, "at": contender.at, "settings": settings, "off": fair.off}}
+        write_whole(request.out / MEASURED, (strict_json.dumps(known, indent=2) + "\n").encode())
+    return fair
+
+
+def _match(request: Request, contender: Contender, own: Config, task: Task) -> Fair:
+    if request.match == "step-time":
+        contender, ratio = match_step_time(contender, own, task.spec, task)
+        return Fair(contender, ratio - 1)
+    if request.match == "params":
+        contender = match_parameters(contender, own, task.spec)
+    return Fair(contender, parameters_of(contender.config, task.spec) / parameters_of(own, task.spec) - 1)
+
+
+def _read(out: Path) -> dict[str, Any]:
+    try:
+        known = json.loads((out / MEASURED).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+class Size(NamedTuple):
+    """The widths of a network's layers, from that of its lowest."""
+
+    config: Config
+
+    @property
+    def width(self) -> int:
+        """Of the lowest layer."""
+        return self.config.model.hidden_sizes()[0]
+
+    def scaled(self, width: int) -> Config:
+        """The same config with the lowest layer so wide, and the others in proportion."""
+        sizes = self.config.model.hidden_size
+        if isinstance(sizes, int):
+            return changed(self.config, f"model.hidden_size={width}")
+        others = [max(1, round(size * width / self.width)) for size in sizes]
+        return changed(self.config, f"model.hidden_size={others}")
+
+
+def match_parameters(contender: Contender, reference: Config, spec: Spec) -> Contender:
+    """The contender with the hidden size that brings its parameters nearest to those of `reference`."""
+    size = Size(contender.config)
+    width = nearest(lambda width: parameters_of(size.scaled(width), spec), parameters_of(reference, spec))
+    return contender._replace(config=size.scaled(width))
+
+
+def nearest(count: Callable[[int], int], target: int) -> int:
+    """The size whose count is nearest to the target, if counts grow with the size."""
+    high = 1
+    while count(high) < target and high < LARGEST:
+        high = min(2 * high, LARGEST)
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) < target else (low, middle)
+    nearer_below = low > 0 and target - count(low) <= count(high) - target
+    return low if nearer_below else high
+
+
+def match_step_time(contender: Contender, reference: Config, spec: Spec, task: Task) -> tuple[Contender, float]:
+    """The contender with the hidden size whose training step takes as long as that of `reference`.
+
+    Returns
+    -------
+    The contender, and how many times as long its step takes. The size comes from a few timings on this machine, from
+    that of equal parameters on: step times grow with a power of the size that is read off the last two.
+    """
+    if contender.config == reference:
+        return contender, 1.0
+    size, width = Size(contender.config), match_parameters(contender, reference, spec).config.model.hidden_sizes()[0]
+    tried: dict[int, float] = {}
+    while width not in tried and len(tried) < TRIED:
+        tried[width] = relative_step_time(size.scaled(width), reference, task)
+        width = _guess(tried)
+    best = min(tried, key=lambda width: abs(math.log(tried[width])))
+    return contender._replace(config=size.scaled(best)), tried[best]
+
+
+def _guess(tried: dict[int, float]) -> int:
+    """The width at which the ratio should be 1, by the power law through the two nearest points."""
+    near = sorted(tried, key=lambda width: abs(math.log(tried[width])))[:2]
+    power = 1.0
+    if len(near) == 2:
+        (a, b) = near
+        power = math.log(tried[a] / tried[b]) / math.log(a / b)
+    step = float(tried[near[0]] ** (-1 / min(3.0, max(0.5, power))))
+    return min(LARGEST, max(1, round(near[0] * min(2.0, max(0.5, step)))))
+
+
+def relative_step_time(config: Config, reference: Config, task: Task) -> float:
+    """How many times as long a training step of one takes as one of the other, measured in turns."""
+    steps = [trial(config, task), trial(reference, task)]
+    taken: list[list[float]] = [[], []]
+    for number in range(2 + ROUNDS):
+        for step, times in zip(steps, taken, strict=True):
+            started_at = time.perf_counter()
+            step(number)
+            times.append(time.perf_counter() - started_at)
+    own, other = (statistics.median(times[2:]) for times in taken)
+    return own / other
+
+
+def step_seconds(config: Config, task: Task) -> float:
+    """The median time of a training step on this machine."""
+    step, times = trial(config, task), []
+    for number in range(2 + 3 * ROUNDS):
+        started_at = time.perf_counter()
+        step(number)
+        times.append(time.perf_counter() - started_at)
+    return statistics.median(times[2:])
+
+
+def with_budget(contender: Contender, budget: Budget, task: Task) -> Contender:
+    """The contender with as many training steps as the budget buys.
+
+    Raises
+    ------
+    ConfigError : the budget counts what the task does not have, or buys no step.
+    """
+    if budget.unit == "steps":
+        steps = int(budget.amount)
+    elif budget.unit == "seconds":
+        steps = int(budget.amount / step_seconds(contender.config, task))
+    elif budget.unit == task.unit:
+        batch = task.work(task.train_batch(0, contender.config.train.batch_size))
+        steps = math.ceil(budget.amount / batch)
+    else:
+        raise ConfigError(
+            f"--budget counts {budget.unit}, but task {task.name} has {task.unit}; choose one of steps, seconds, "
+            f"{task.unit}"
+        )
+    if steps < 1:
+        raise ConfigError(
+            f"--budget {budget.unit}={budget.amount:g} is less than one step of {contender.cell}; raise it"
+        )
+    return contender._replace(config=changed(contender.config, f"train.steps={steps}", "train.epochs=null"))

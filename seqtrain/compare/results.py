@@ -1,0 +1,162 @@
+"""From groups of finished runs to the result: rows, verdicts, notes, pictures, files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seqtrain.compare.lengths import evaluate_lengths, length_setting
+from seqtrain.compare.pictures import draw
+from seqtrain.compare.plan import named
+from seqtrain.compare.report import write_results
+from seqtrain.compare.statistics import pairs_needed
+from seqtrain.compare.summarise import Group, is_solvable, row_of
+from seqtrain.compare.tune import remarks_on
+from seqtrain.compare.verdicts import judge, longest_solved, outcome_of, verdicts_of
+from seqtrain.config import config_from
+from seqtrain.progress import counted
+from seqtrain.runtime import versions
+
+MADE = (
+    "results.json", "results.csv", "results.md", "report.html", "curves.png", "metric.png", "success.png",
+    "measured.json", "configs", "tuning",
+)  # fmt: skip
+"""What a comparison leaves in its folder beside the runs."""
+
+UNEQUAL = 1.1
+"""Ratio of parameters from which on it is said that the cells were not of one size."""
+
+
+VERDICTS = {
+    "better": "Better than {}",
+    "worse": "Worse than {}",
+    "not distinguishable": "Not distinguishable from {}",
+    "too few seeds": "Too few seeds to tell from {}",
+}
+"""How the summary begins to speak of the cells with each verdict."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the groups are asked.
+
+    reference : the cell that the others are compared with.
+    level : the probability with which a verdict may be wrong by chance.
+    varied : the setting that has another value at each point.
+    match : how sizes were matched, and `off` what was left over, by group; None if that is not known.
+    tuning : what was chosen for each cell.
+    eval_lengths : other lengths to evaluate the trained models at.
+    command : what a person typed.
+    """
+
+    reference: str
+    level: float = 0.05
+    varied: str | None = None
+    match: str | None = None
+    off: Sequence[float] | None = None
+    tuning: Sequence[dict[str, Any]] = field(default_factory=list)
+    eval_lengths: tuple[int, ...] = ()
+    command: str | None = None
+
+
+def result_of(groups: Sequence[Group], question: Question, out: Path, *, quiet: bool = False) -> dict[str, Any]:
+    """What `seqtrain compare --json` prints; results.json, the other files and the pictures are written."""
+    result = summarise(groups, question)
+    if question.eval_lengths:
+        setting = length_setting(config_from(groups[0].runs[0].config, "the comparison"))
+        result["lengths"] = evaluate_lengths(groups, setting, question.eval_lengths, quiet=quiet)
+    result["pictures"] = draw(groups, result["cells"], question.varied, out)
+    result["files"] = write_results(result, groups, out)
+    return result
+
+
+def summarise(groups: Sequence[Group], question: Question) -> dict[str, Any]:
+    """All of the result that needs no file to be written and no model to be evaluated."""
+    first = groups[0].runs[0].summary
+    rows = [row_of(group) for group in groups]
+    for row, versus in zip(rows, judge(groups, question.reference, question.level), strict=True):
+        row["versus"] = versus
+    for place, row in enumerate(rows):
+        row["off"] = None if question.off is None else question.off[place]
+    result = {
+        "task": first["task"],
+        "metric": first["metric"],
+        "outcome": outcome_of(groups).name,
+        "reference": question.reference,
+        "level": question.level,
+        "varied": question.varied,
+        "match": question.match,
+        "solvable": is_solvable(first["task"]),
+        "baselines": {row["variant"]: row["baseline"] for row in rows},
+        "cells": rows,
+        "verdicts": verdicts_of(rows),
+        "longest_solved": longest_solved(groups) if question.varied and is_solvable(first["task"]) else None,
+        "lengths": [],
+        "tuning": list(question.tuning),
+        "notes": _notes(rows, question),
+        "runs": [
+            {"row": group.cell, "at": group.at, "run": str(run.path), **run.summary}
+            for group in groups
+            for run in group.runs
+        ],
+        "versions": versions(),
+        "command": question.command,
+    }
+    if question.varied is None:
+        result |= {"variant": first["variant"], "baseline": first["baseline"]}
+    return result | {"question": _question(result), "summary": _summary(result)}
+
+
+def _question(result: dict[str, Any]) -> str:
+    cells = list(dict.fromkeys(row["cell"] for row in result["cells"]))
+    named = " or ".join([", ".join(cells[:-1]), cells[-1]] if len(cells) > 1 else cells)
+    over = f" over {result['varied']}" if result["varied"] else ""
+    return f"{named} on {result['task']}{over}?"
+
+
+def _summary(result: dict[str, Any]) -> str:
+    """The answer in a few sentences."""
+    found: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
+    for row in result["cells"]:
+        if row["versus"] is None:
+            continue
+        label = named(row["cell"], row["at"])
+        verdict = row["versus"]["verdict"]
+        found[verdict].append(label)
+    reference, outcome = result["reference"], result["outcome"]
+    told = [
+        f"{VERDICTS[verdict].format(reference)} in {outcome}: {', '.join(labels)}."
+        for verdict, labels in found.items()
+        if labels
+    ]
+    if result["solvable"]:
+        rows = result["cells"]
+        solved = ", ".join(f"{named(row['cell'], row['at'])} {row['solved']} of {row['runs']}" for row in rows)
+        told.append(f"Solved: {solved}.")
+    return " ".join(told)
+
+
+def _notes(rows: Sequence[dict[str, Any]], question: Question) -> list[str]:
+    """What a careful reader would ask."""
+    notes = []
+    tested = [row["versus"] for row in rows if row["versus"] is not None]
+    short = [versus for versus in tested if versus["verdict"] == "too few seeds"]
+    if short:
+        notes.append(
+            f"{counted(min(versus['pairs'] for versus in short), 'seed')} cannot show a difference at "
+            f"{100 * question.level:g} % in {counted(len(tested), 'comparison')}, whatever the results: --seeds "
+            f"{pairs_needed(question.level, len(tested))} can"
+        )
+    for at in dict.fromkeys(row["at"] for row in rows):
+        sizes = {row["cell"]: row["parameters"] for row in rows if row["at"] == at}
+        if question.match in (None, "hidden") and max(sizes.values()) > UNEQUAL * min(sizes.values()):
+            small, large = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
+            notes.append(
+                f"the cells are of different sizes: {large} has {sizes[large] / sizes[small]:.1f} times the parameters "
+                f"of {small}; --match params makes them equal"
+            )
+            break
+    diverged = [f"{row['cell']} {row['diverged']} of {row['runs']}" for row in rows if row["diverged"]]
+    if diverged:
+        notes.append(f"diverged: {', '.join(diverged)}; such runs count with what they had reached")
+    return notes + remarks_on(question.tuning)

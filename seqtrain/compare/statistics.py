@@ -1,0 +1,86 @@
+"""What a few runs can tell: means with intervals, paired differences, an exact test; the formulas are scipy's."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scipy import stats
+
+EXACT_UP_TO = 13
+"""Pairs whose sign patterns are all tried; beyond, 9,999 random ones."""
+
+
+class Estimate(NamedTuple):
+    """A mean and how far it may be off.
+
+    low, high : of the interval; None where one value, or none, tells nothing about the spread.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
+    """The mean with Student's t interval."""
+    if not values:
+        return Estimate(None, None, None)
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return Estimate(mean, None, None)
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    if error == 0:
+        return Estimate(mean, mean, mean)
+    low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=error)
+    return Estimate(mean, float(low), float(high))
+
+
+def share_interval(successes: int, trials: int, confidence: float = 0.95) -> Estimate:
+    """A share with Wilson's interval."""
+    found = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    return Estimate(successes / trials, float(found.low), float(found.high))
+
+
+def sign_flip_p(differences: Sequence[float]) -> float:
+    """Two-sided p of paired differences, under the hypothesis that each could as well have had the other sign.
+
+    All 2^n patterns of signs are tried up to `EXACT_UP_TO` pairs, so the test assumes nothing of the values and its
+    least p is `least_p(n)`.
+    """
+    if len(differences) < 2 or not any(differences):
+        return 1.0
+    found = stats.permutation_test(
+        (list(differences),), statistics.fmean, permutation_type="samples", n_resamples=9999, vectorized=False, rng=0
+    )
+    return min(1.0, float(found.pvalue))
+
+
+def least_p(pairs: int) -> float:
+    """The smallest p that the sign-flip test can give."""
+    return 2.0 ** (1 - pairs) if pairs else 1.0
+
+
+def pairs_needed(level: float, tests: int) -> int:
+    """The fewest pairs with which one of so many tests can fall below a level after Holm's correction."""
+    pairs = 1
+    while least_p(pairs) * tests > level:
+        pairs += 1
+    return pairs
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """The p values corrected for being many (Holm 1979): among all of them, one falls below a level by chance with
+    at most that probability.
+    """
+    corrected, largest = [1.0] * len(ps), 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
+        corrected[place] = largest
+    return corrected
+
+
+def effect_size(differences: Sequence[float]) -> float | None:
+    """Mean of paired differences in units of their own standard deviation (Cohen's d_z); None if they do not vary."""
+    spread = statistics.stdev(differences) if len(differences) > 1 else 0.0
+    return statistics.fmean(differences) / spread if spread else None

@@ -1,0 +1,83 @@
+"""The grammar of `--assert`."""
+
+import pytest
+
+from seqtrain.compare.assertions import check, read_conditions
+from seqtrain.errors import ConfigError
+
+ROWS = [
+    {"cell": "lstm", "at": None, "solved": 3, "test": {"mse": 0.5}, "metric": {"mean": 0.5, "low": 0.4}, "off": None},
+    {"cell": "gru reset=before", "at": None, "solved": 2, "test": {"mse": 0.25}, "metric": {"mean": 0.25, "low": 0.2}},
+    {"cell": "my_cells:MyCell", "at": 50, "solved": 1, "test": {"mse": 1e-3}, "metric": {"mean": 1e-3, "low": 0.0}},
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("lstm.test.mse <= 0.5", True),
+        ("lstm.test.mse < 0.5", False),
+        ("'gru reset=before'.test.mse <= 0.51 * lstm.test.mse", True),
+        ('"gru reset=before".test.mse <= 0.49 * lstm.test.mse', False),
+        ("'my_cells:MyCell at 50'.test.mse == 1e-3", True),
+        ("lstm.solved - 'gru reset=before'.solved - 1 == 0", True),
+        ("2 + 3 * lstm.solved == 11", True),
+        ("(2 + 3) * lstm.solved == 15", True),
+        ("12 / 3 / lstm.solved > 1.3", True),
+        ("-lstm.solved < -2.5", True),
+        ("lstm.metric == 0.5", True),
+        ("lstm.metric.low == 0.4", True),
+        ("lstm.solved != 3", False),
+        ("lstm.off <= 1", False),
+        ("lstm.off > 1", False),
+        ("lstm.solved / 0 > 1", False),
+        ("1 >= lstm.test.mse", True),
+    ],
+)
+def test_conditions(text, holds):
+    assert check(text, ROWS).holds is holds
+    read_conditions([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", "ends where a number or a figure is needed"),
+        ("lstm.solved", "ends where a comparison is needed"),
+        ("lstm.solved >", "ends where a number"),
+        ("lstm.solved > 1 > 0", "has '>' after its end"),
+        ("lstm.solved + 1", "ends where a comparison"),
+        ("lstm.solved = 1", "cannot be read from '= 1' on"),
+        ("__import__('os')", "cannot be read"),
+        ("(lstm.solved > 1", "has a bracket that is not closed"),
+        ("lstm > 1", "cannot be read"),
+        ("*3 > 1", "has '*' where a number"),
+        ("-" * 1000 + "1 > 0", "more than 50 brackets and signs"),
+    ],
+)
+def test_what_is_no_condition(text, wanted):
+    with pytest.raises(ConfigError) as refused:
+        read_conditions([text])
+    assert wanted in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("lsmt.solved > 1", "did you mean 'lstm'?"),
+        ("lstm.sloved > 1", "did you mean 'solved'?"),
+        ("lstm.test > 1", "is no number; choose one of mse"),
+        ("lstm.test.mse.mean > 1", "goes too deep"),
+        ("lstm.cell > 1", "is no number"),
+    ],
+)
+def test_figures_that_are_not_there(text, wanted):
+    with pytest.raises(ConfigError) as refused:
+        check(text, ROWS)
+    assert wanted in str(refused.value)
+
+
+def test_all_faults_at_once():
+    with pytest.raises(ConfigError) as refused:
+        read_conditions(["a.b <", "c.d <= 1", "e.f"])
+    assert len(refused.value.faults) == 2

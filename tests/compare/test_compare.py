@@ -1,0 +1,520 @@
+"""The verb `compare` as people and scripts meet it."""
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, SMALL_SETS
+
+from seqtrain.compare.tune import FIRST_SEED
+
+QUICK = (*SMALL, *SMALL_SETS)
+
+
+def test_compare_trains_skips_and_draws(seqtrain):
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 2, "--json")
+    first = seqtrain(*command)
+    assert first.code == 0
+    assert [row["cell"] for row in first.json["cells"]] == ["rnn", "gru"]
+    assert Path(first.json["pictures"]["curves"]).read_bytes()[:4] == b"\x89PNG"
+    row = first.json["cells"][0]
+    values = row["metric"]["values"]
+    assert row["metric"]["mean"] == pytest.approx(sum(values) / 2)
+    assert row["metric"]["sd"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert row["of_baseline"] == pytest.approx(row["metric"]["mean"] * 6)
+    assert (row["runs"], row["solved"], row["median_steps_to_solve"]) == (2, 0, None)
+    again = seqtrain(*command)
+    assert again.err.count("done already") == 4
+    assert again.json == first.json | {"command": again.json["command"]}
+    more = seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn,gru,coupled", "--seeds", 2)
+    assert more.err.count("done already") == 4
+    assert "coupled" in more.out
+    assert "baseline" in more.out
+
+
+def test_compare_counts_seeds_from_the_configs_own(seqtrain):
+    seqtrain("compare", "quickstart", *QUICK, "seed=5", "--cells", "rnn", "--seeds", 2)
+    found = sorted(path.name for path in Path("runs/compare-quickstart").glob("*seed*"))
+    assert found == ["quickstart-rnn-seed5", "quickstart-rnn-seed6"]
+
+
+def test_a_signal_in_the_last_evaluation_stops_a_comparison(seqtrain, monkeypatch):
+    import seqtrain.run as module
+
+    original = module._test_figures
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "_test_figures", interrupted)
+    stopped = seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 1, "--json")
+    assert stopped.code == 130
+    assert stopped.json == {"status": "interrupted"}
+    assert [path.name for path in Path("runs/compare-quickstart").glob("*seed*")] == ["quickstart-rnn-seed0"]
+
+
+def test_compare_gives_every_cell_the_same_data(seqtrain):
+    seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn,lstm", "--seeds", 2)
+    prints = {}
+    for path in Path("runs/compare-quickstart").glob("*/last.pt"):
+        import torch
+
+        content = torch.load(path, weights_only=True)
+        prints.setdefault(content["config"]["seed"], set()).add(content["fingerprints"]["test"])
+    assert [len(found) for found in prints.values()] == [1, 1]
+    assert prints[0] != prints[1]
+
+
+def test_a_diverging_run_is_a_row(seqtrain):
+    wild = ("optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null", "model.cell.nonlinearity=relu")
+    result = seqtrain(
+        "compare", "quickstart", "model.cell=rnn", *QUICK, *wild, "--cells", "rnn,lstm", "--seeds", 1, "--json"
+    )
+    assert result.code == 0
+    assert [row["diverged"] for row in result.json["cells"]] == [1, 1]
+    assert "lstm has no nonlinearity; compared without" in result.err
+
+
+def test_compare_carries_the_options_that_other_cells_have(seqtrain):
+    seqtrain("compare", "copy-memory", *QUICK, "task.length=5", "--cells", "lstm,gru,rnn", "--seeds", 1)
+    found = {
+        path.parent.name: json.dumps(path.read_text())
+        for path in Path("runs/compare-copy-memory").glob("*/config.yaml")
+    }
+    assert "chrono: 150" in found["copy-memory-gru-seed0"]
+    assert "chrono" not in found["copy-memory-rnn-seed0"]
+
+
+def test_compare_gathers_run_directories(seqtrain):
+    for direction in ("forward", "bidirectional"):
+        for seed in (0, 1):
+            seqtrain(
+                "train", "lookaround", *QUICK, f"model.direction={direction}", f"seed={seed}",
+                "--out", f"r/{direction}{seed}",
+            )  # fmt: skip
+    result = seqtrain("compare", *sorted(map(str, Path("r").iterdir())), "--out", "gathered", "--json")
+    assert [(row["cell"], row["runs"]) for row in result.json["cells"]] == [
+        ("lstm direction=bidirectional", 2),
+        ("lstm direction=forward", 2),
+    ]
+    assert Path("gathered/curves.png").exists()
+    folder = seqtrain("compare", "r", "--json").json
+    assert (folder["cells"], folder["pictures"]["curves"]) == (result.json["cells"], "r/curves.png")
+    assert seqtrain("compare", *sorted(map(str, Path("r").iterdir())), "--json").json["cells"] == result.json["cells"]
+    import shutil
+
+    shutil.copytree("r/forward0", "r/copy")
+    assert "is the same run as" in seqtrain("compare", "r/forward0", "r/copy").err
+    seqtrain("train", "quickstart", *QUICK, "--out", "r/other")
+    assert "are not of one task" in seqtrain("compare", "r/other", "r/forward0").err
+
+
+def test_compare_refuses(seqtrain):
+    for arguments, wanted in (
+        (("quickstart", "--cells", "rnn,gruu"), "did you mean 'gru'?"),
+        (("quickstart", "--cells", "rnn,rnn"), "rnn stands twice"),
+        (("quickstart", "words"), "takes one config, or run directories; got quickstart, words"),
+        (("nowhere",), "no shipped config of that name"),
+    ):
+        refused = seqtrain("compare", *arguments)
+        assert (refused.code, refused.out) == (2, "")
+        assert wanted in refused.err
+    seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1)
+    Path("a.txt").write_text("a")
+    odd = seqtrain("compare", "runs/compare-quickstart", "a.txt", "nowhere", "--seeds", 2).err.splitlines()
+    assert "a.txt: holds no run" in odd[0]
+    assert "nowhere: there is no such run directory" in odd[1]
+    assert "--seeds: says what to train" in odd[2]
+    changed = seqtrain("compare", "quickstart", *QUICK, "model.hidden_size=9", "--cells", "rnn", "--seeds", 1)
+    assert changed.code == 2
+    assert "holds a run with model.hidden_size 6 (now 9)" in changed.err
+
+
+# --- what is equal over the cells -------------------------------------------------------------------------------
+
+
+def test_match_params_brings_the_cells_to_the_same_size(seqtrain):
+    """The nearest there is: one unit more or less is farther off."""
+    found = seqtrain(
+        "compare", "quickstart", *QUICK, "model.hidden_size=30", "--match", "params", "--seeds", 1, "--json"
+    )
+    rows = {row["cell"]: row for row in found.json["cells"]}
+    wanted = rows["lstm"]["parameters"]
+    assert rows["lstm"]["hidden_size"] == 30
+    weights = {  # gates (H (I + H) + H), vectors, head
+        "rnn": lambda H: H * (2 + H) + H + H + 1,
+        "peephole": lambda H: 4 * (H * (2 + H) + H) + 3 * H + H + 1,
+        "coupled": lambda H: 3 * (H * (2 + H) + H) + H + 1,
+        "gru": lambda H: 3 * (H * (2 + H) + H) + H + H + 1,
+    }
+    for cell, count in weights.items():
+        H = rows[cell]["hidden_size"]
+        assert rows[cell]["parameters"] == count(H)
+        assert abs(count(H) - wanted) <= min(abs(count(H + 1) - wanted), abs(count(H - 1) - wanted))
+        assert rows[cell]["off"] == pytest.approx(count(H) / wanted - 1)
+    assert "hidden sizes matched by params: rnn" in found.err
+    assert "different sizes" not in json.dumps(found.json["notes"])
+    plain = seqtrain("compare", "quickstart", *QUICK, "--seeds", 1, "--out", "plain", "--json").json
+    assert "lstm has" in " ".join(plain["notes"]) or "peephole has" in " ".join(plain["notes"])
+
+
+def test_layers_of_different_sizes_keep_their_proportions(seqtrain):
+    found = seqtrain(
+        "compare", "quickstart", *QUICK, "model.hidden_size=[40, 20]", "--match", "params", "--cells", "rnn,lstm",
+        "--seeds", 1, "--json",
+    ).json  # fmt: skip
+    low, high = found["cells"][0]["hidden_size"]
+    assert low > 60
+    assert high == pytest.approx(low / 2, abs=1)
+
+
+def test_match_step_time_is_measured_once(seqtrain, monkeypatch):
+    """A clock of the test's own: a step of the rnn takes one unit for each of its hidden units, of the gru three."""
+    from seqtrain.compare import match
+
+    cost = {"rnn": 1, "gru": 3, "lstm": 4}
+    timed = []
+
+    def ratio(config, reference, task):
+        timed.append(config.model.cell.name)
+        return cost[config.model.cell.name] * config.model.hidden_size / (cost["lstm"] * reference.model.hidden_size)
+
+    monkeypatch.setattr(match, "relative_step_time", ratio)
+    command = (
+        "compare",
+        "quickstart",
+        *QUICK,
+        "--match",
+        "step-time",
+        "--cells",
+        "rnn,lstm,gru",
+        "--seeds",
+        1,
+        "--json",
+    )
+    first = seqtrain(*command).json
+    assert [row["hidden_size"] for row in first["cells"]] == [24, 6, 8]
+    assert [row["off"] for row in first["cells"]] == [0, 0, 0]
+    timed.clear()
+    again = seqtrain(*command)
+    assert timed == []
+    assert again.err.count("done already") == 3
+    assert again.json["cells"] == first["cells"]
+
+
+def test_step_times_are_real_ones():
+    from seqtrain.build import build_task
+    from seqtrain.compare.match import relative_step_time, step_seconds
+    from seqtrain.config import load_config
+
+    small, large = (
+        load_config("quickstart", [*SMALL_SETS, f"model.hidden_size={size}", "task.length=50"]) for size in (4, 256)
+    )
+    task = build_task(small)
+    assert relative_step_time(large, small, task) > 3
+    assert 0 < step_seconds(small, task) < step_seconds(large, task)
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps"), [("steps=3", 3), ("sequences=22", 6), ("seconds=1e-9", None), ("tokens=50", None)]
+)
+def test_budgets(seqtrain, budget, steps):
+    """Batches of 4 sequences; a budget that is used up within one begins it."""
+    done = seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1, "--budget", budget, "--json")
+    if steps is None:
+        assert done.code == 2
+        wanted = "is less than one step of rnn" if "seconds" in budget else "choose one of steps, seconds, sequences"
+        assert wanted in done.err
+    else:
+        assert done.json["runs"][0]["steps"] == steps
+
+
+def test_a_budget_of_tokens_on_a_text(seqtrain, text_folder):
+    small = ("model.hidden_size=6", "train.batch_size=4", "task.window=5", f"task.path={text_folder}")
+    done = seqtrain("compare", "words", *small, "--cells", "rnn", "--seeds", 1, "--budget", "tokens=100", "--json")
+    assert done.json["runs"][0]["steps"] == 5
+    assert done.json["cells"][0]["solvable"] is False
+    table = seqtrain("compare", "words", *small, "--cells", "rnn", "--seeds", 1, "--budget", "tokens=100").out
+    assert "solved" not in table
+    assert "valid perplexity" in table
+
+
+def test_a_budget_in_seconds_is_kept_when_repeated(seqtrain, monkeypatch):
+    from seqtrain.compare import match
+
+    monkeypatch.setattr(match, "step_seconds", lambda *_: 0.5)
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1, "--budget", "seconds=2", "--json")
+    assert seqtrain(*command).json["runs"][0]["steps"] == 4
+    monkeypatch.setattr(match, "step_seconds", lambda *_: 0.1)
+    assert seqtrain(*command).json["runs"][0]["steps"] == 4
+
+
+# --- tuning -----------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_is_tuned_on_validation_with_other_seeds(seqtrain):
+    """With a learning rate of 1e-9 nothing is learnt, so it is never chosen; the test set has no say."""
+    rates = ("--grid", "optimizer.lr=1e-9,1e-2,1.1e-2", "--grid", "train.batch_size=4,8")
+    command = (
+        "compare", "quickstart", *QUICK, "train.steps=40", "train.eval_every=40", "--cells", "rnn,gru", "--seeds", 2,
+        *rates, "--json",
+    )  # fmt: skip
+    done = seqtrain(*command).json
+    tuning = sorted(path.name for path in Path("runs/compare-quickstart/tuning").iterdir())
+    assert len(tuning) == 2 * 3 * 2 * 2
+    assert all(name.endswith((f"-seed{FIRST_SEED}", f"-seed{FIRST_SEED + 1}")) for name in tuning)
+    for entry, row in zip(done["tuning"], done["cells"], strict=True):
+        best = min(entry["points"], key=lambda point: point["valid"])
+        assert entry["chosen"] == {key: best[key] for key in ("optimizer.lr", "train.batch_size")}
+        assert entry["chosen"]["optimizer.lr"] != 1e-9
+        assert ("optimizer.lr" in entry["at_the_edge"]) == (entry["chosen"]["optimizer.lr"] == 1.1e-2)
+        runs = [run for run in done["runs"] if run["row"] == row["cell"]]
+        for run in runs:
+            told = (Path(run["run"]) / "config.yaml").read_text()
+            assert f"lr: {entry['chosen']['optimizer.lr']}" in told
+        assert sorted(run["seed"] for run in runs) == [0, 1]
+    assert seqtrain(*command).json["tuning"] == done["tuning"]
+
+
+def test_tuning_prefers_what_is_solved_and_then_what_is_solved_sooner():
+    from seqtrain.compare.summarise import FinishedRun
+    from seqtrain.compare.tune import _score
+
+    def rank(*runs, higher=False):
+        made = [
+            {"best": {"value": value}, "solved_at_step": step, "planned_steps": 100, "steps": 100,
+             "metric": {"higher_is_better": higher}}
+            for value, step in runs
+        ]  # fmt: skip
+        return _score([FinishedRun(Path("x"), {}, summary, []) for summary in made]).rank
+
+    assert rank((0.5, 50), (0.5, 50)) > rank((0.1, 10), (0.1, None))
+    assert rank((0.5, 50), (0.5, 50)) > rank((0.1, 50), (0.1, 60))
+    assert rank((0.1, None)) > rank((0.2, None))
+    assert rank((0.1, None), higher=True) < rank((0.2, None), higher=True)
+    assert rank((9.0, None), (9.0, None)) > rank((0.1, None), (None, None))
+
+
+# --- curves -----------------------------------------------------------------------------------------------------
+
+
+def test_vary_compares_at_each_value(seqtrain):
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 2)
+    done = seqtrain(*command, "--vary", "task.length=5,9", "--eval-lengths", "7,9", "--json").json
+    assert [(row["cell"], row["at"]) for row in done["cells"]] == [("rnn", 5), ("gru", 5), ("rnn", 9), ("gru", 9)]
+    assert [row["variant"] for row in done["cells"]] == ["adding/halves/length=5/v1"] * 2 + [
+        "adding/halves/length=9/v1"
+    ] * 2
+    assert done["longest_solved"] == {"rnn": None, "gru": None}
+    assert set(done["pictures"]) == {"curves", "success"}
+    assert len(done["lengths"]) == 4 * 2
+    assert [row["trained"] for row in done["lengths"]] == [False, False] * 2 + [False, True] * 2
+    for row in done["lengths"]:
+        if row["trained"]:
+            (own,) = [one for one in done["cells"] if (one["cell"], one["at"]) == (row["cell"], row["at"])]
+            assert row["metric"]["mean"] == pytest.approx(own["metric"]["mean"])
+    other = done["lengths"][0]
+    run = next(run for run in done["runs"] if (run["row"], run["at"]) == (other["cell"], other["at"]))
+    assert seqtrain("eval", run["run"], "task.length=7", "--json").json["mse"] == other["metric"]["values"][0]
+    gathered = seqtrain("compare", "runs/compare-quickstart", "--out", "again", "--reference", "rnn", "--json").json
+    assert (gathered["varied"], gathered["level"]) == ("task.length", 0.05)
+    assert sorted(json.dumps(row["metric"]) for row in gathered["cells"]) == sorted(
+        json.dumps(row["metric"]) for row in done["cells"]
+    )
+    seqtrain("train", "quickstart", *QUICK, "task.length=5", "task.variant=anywhere", "--out", "else")
+    refused = seqtrain("compare", "runs/compare-quickstart", "else")
+    assert (refused.code, "are not of one task" in refused.err) == (2, True)
+
+
+def test_vary_counts_how_far_cells_get():
+    from seqtrain.compare.summarise import FinishedRun, Group
+    from seqtrain.compare.verdicts import longest_solved
+
+    def group(at, *solved):
+        runs = [FinishedRun(Path("x"), {}, {"solved_at_step": 5 if one else None}, []) for one in solved]
+        return Group("rnn", at, runs)
+
+    assert longest_solved([group(10, 1, 1, 0), group(20, 1, 1, 1), group(40, 1, 0, 0), group(80, 1, 1, 1)]) == {
+        "rnn": 20
+    }
+    assert longest_solved([group(10, 1, 0), group(20, 1, 1)]) == {"rnn": None}
+
+
+# --- many at a time ---------------------------------------------------------------------------------------------
+
+
+def test_jobs_do_what_one_after_the_other_does(seqtrain):
+    """The same numbers from processes of their own, the cores divided."""
+    command = ("compare", "quickstart", *QUICK, "threads=1", "--cells", "rnn,gru", "--seeds", 1, "--json")
+    alone = seqtrain(*command, "--out", "alone").json
+    both = seqtrain(*command, "--jobs", 2, "--out", "both")
+    assert both.err.count("finished after 4 steps") == 2
+    assert [row["metric"] for row in both.json["cells"]] == [row["metric"] for row in alone["cells"]]
+    assert not list(Path("both/configs").glob("*.err"))
+
+
+def test_a_job_that_fails_is_said_and_ends_the_comparison(seqtrain, tmp_path):
+    blocked = tmp_path / "out/quickstart-gru-seed0"
+    blocked.parent.mkdir()
+    blocked.write_text("in the way")
+    failed = seqtrain("compare", "quickstart", *QUICK, "--cells", "gru", "--seeds", 1, "--jobs", 2, "--out", "out")
+    assert failed.code == 2
+    assert "quickstart-gru-seed0" in failed.err
+    assert "Traceback" not in failed.err
+
+
+def test_a_signal_stops_the_jobs_and_the_same_command_goes_on(tmp_path):
+    command = [
+        sys.executable, "-m", "seqtrain", "compare", "quickstart", "train.steps=100000", "train.eval_every=20",
+        "train.stop_when_solved=false", "model.hidden_size=6", *SMALL_SETS, "--cells", "rnn,gru", "--seeds", "1",
+        "--jobs", "2", "--out", "out", "--json",
+    ]  # fmt: skip
+    running = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    ends = time.monotonic() + 60
+    while len(list(tmp_path.glob("out/*/last.pt"))) < 2 and time.monotonic() < ends:
+        time.sleep(0.1)
+    running.send_signal(signal.SIGTERM)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, json.loads(out)) == (143, {"status": "interrupted"})
+    for path in tmp_path.glob("out/quickstart-*"):
+        assert json.loads((path / "summary.json").read_text())["status"] == "interrupted", err
+    stood = {path.parent: torch.load(path, weights_only=True) for path in tmp_path.glob("out/*/last.pt")}
+    assert all(content["training"]["step"] > 0 for content in stood.values())
+
+
+def test_dry_run_prints_commands_that_do_the_same(seqtrain, monkeypatch):
+    """Run by hand, the commands leave nothing to do, first those that tune, then those that are reported."""
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn,{name: gru, reset: before}", "--seeds", 1)
+    command += ("--grid", "optimizer.lr=1e-3,1e-2", "--tuning-seeds", 1)
+    for runs in (4, 2):
+        dry = seqtrain(*command, "--dry-run")
+        lines = dry.out.splitlines()
+        assert (dry.code, len(lines)) == (0, runs)
+        for line in lines:
+            assert seqtrain(*shlex.split(line)[1:]).code == 0
+    done = seqtrain(*command, "--json")
+    assert done.err.count("done already") == 6
+    assert seqtrain(*command, "--dry-run").out == ""
+    assert [row["cell"] for row in done.json["cells"]] == ["rnn", "gru reset=before"]
+
+
+# --- what is left behind ----------------------------------------------------------------------------------------
+
+
+class _Tags(HTMLParser):
+    """That every tag is closed in turn, and what addresses there are."""
+
+    VOID = ("meta", "img", "br", "link", "input", "hr")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.addresses = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.addresses += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in ("li", "p", "tr", "td", "th"):
+            while self.open[-1] != tag:
+                assert self.open.pop() in ("li", "p", "tr", "td", "th")
+        assert self.open.pop() == tag
+
+
+def test_results_in_every_form(seqtrain):
+    done = seqtrain(
+        "compare", "quickstart", *QUICK, "--cells", "rnn,lstm", "--seeds", 2, "--eval-lengths", "8",
+        "--grid", "optimizer.lr=1e-3,2e-3", "--json",
+    ).json  # fmt: skip
+    out = Path("runs/compare-quickstart")
+    assert json.loads((out / "results.json").read_text()) == done
+    assert set(done["files"]) == {"results.json", "results.csv", "results.md", "report.html"}
+    with (out / "results.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["cell"], line["seed"]) for line in lines] == [
+        ("rnn", "0"),
+        ("rnn", "1"),
+        ("lstm", "0"),
+        ("lstm", "1"),
+    ]
+    assert float(lines[3]["test_mse"]) == done["cells"][1]["metric"]["values"][1]
+    table = (out / "results.md").read_text()
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in rows[:4]}) == 1
+    assert "| lstm |" in table
+    assert done["verdicts"][0] in table
+    page = (out / "report.html").read_text()
+    tags = _Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert len(tags.addresses) == 2
+    assert all(address.startswith("data:image/png;base64,") for address in tags.addresses)  # nothing from elsewhere
+    for wanted in ("too few seeds", "Tuning", "At other lengths", "seqtrain compare quickstart", "Holm"):
+        assert wanted in page
+
+
+def test_names_cannot_break_the_report(seqtrain, tmp_path):
+    folder = tmp_path / "<b>&text"
+    folder.mkdir()
+    for split in ("train", "valid", "test"):
+        (folder / f"{split}.txt").write_text("a b c d e f g h i j k l m n o p q r s t u v w x y z\n" * 4)
+    small = ("model.hidden_size=6", "train.steps=2", "train.batch_size=2", "task.window=5", f"task.path={folder}")
+    assert seqtrain("compare", "words", *small, "--cells", "rnn", "--seeds", 1).code == 0
+    assert "<b>" not in Path("runs/compare-words/report.html").read_text()
+
+
+def test_assertions_decide_the_exit_code(seqtrain):
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn,{name: gru, reset: before}", "--seeds", 1)
+    held = seqtrain(*command, "--assert", "rnn.runs == 1", "--assert", "'gru reset=before'.test.mse > 0", "--json")
+    assert held.code == 0
+    assert [one["holds"] for one in held.json["assertions"]] == [True, True]
+    failed = seqtrain(*command, "--assert", "rnn.test.mse < 0", "--quiet", "--json")
+    assert failed.code == 4
+    assert "--assert rnn.test.mse < 0: does not hold" in failed.err
+    assert failed.json["assertions"][0]["holds"] is False
+    gathered = seqtrain("compare", "runs/compare-quickstart", "--assert", "rnn.solved >= 1")
+    assert gathered.code == 4
+    unknown = seqtrain(*command, "--assert", "rnm.test.mse < 0", "--out", "nothing-is-trained")
+    assert (unknown.code, "did you mean 'rnn'?" in unknown.err) == (2, True)
+    assert not Path("nothing-is-trained").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (("--match", "size"), "--match size: choose one of hidden, params, step-time"),
+        (("--grid", "optimizer.lr=1e-3"), "write a setting and two or more different values, e.g. optimizer.lr="),
+        (("--grid", "optimizer.lr=1e-3,1e-3"), "two or more different values"),
+        (("--vary", "task.length"), "e.g. task.length=50,100,200"),
+        (("--vary", "task.lenght=5,6"), "task.lenght"),
+        (("--vary", "seed=1,2"), "seed cannot be tuned or varied"),
+        (("--grid", "task.length=5,6", "--vary", "task.length=5,6"), "task.length stands twice"),
+        (("--budget", "hours=3"), "--budget hours=3: write one of steps, sequences, tokens, seconds"),
+        (("--budget", "steps=-3"), "--budget steps=-3"),
+        (("--tuning-seeds", "3"), "there is no --grid to tune"),
+        (("--level", "5"), "--level is 5; it must lie between 0 and 1"),
+        (("--eval-lengths", "long"), "write whole numbers with commas between"),
+        (("--reference", "gruu"), "is no cell of this comparison"),
+        (("--cells", "5,rnn"), "write names with commas between"),
+        (("--cells", "{name: gru, resett: after}"), "resett"),
+        (("--assert", "lstm.test.mse"), "ends where a comparison is needed"),
+    ],
+)
+def test_options_that_cannot_be(seqtrain, options, wanted):
+    refused = seqtrain("compare", "quickstart", *QUICK, *options)
+    assert (refused.code, refused.out) == (2, "")
+    assert wanted in refused.err
+    assert not Path("runs/compare-quickstart").exists()

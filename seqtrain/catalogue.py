@@ -30,23 +30,48 @@ def tasks(names: Collection[str] = ()) -> list[dict[str, Any]]:
 
 
 def settings(names: Collection[str] = ()) -> list[dict[str, Any]]:
-    """The sections of a config with their settings: all, or those that one of `names` means.
+    """The sections of a config with their settings: all, or those that `names` mean.
 
     A name may be that of a section (`optimizer`), of a choice (`adam`, `optimizer.adam`), or of a setting (`lr`).
+    Beside the name of a section, one of its choices or settings means that of this section alone: `optimizer adam`.
     """
-    chosen = {"name", *(name for title, _ in sections() for name in _names(title))}  # no settings, but sections
-    known = {title: (cls, _names(title) | cls.model_fields.keys() - chosen) for title, cls in sections()}
-    every = {name for _, called in known.values() for name in called}
+    chosen = {"name", *(name for title, _ in sections() for name in (*_whole(title), *_choice(title)))}  # no settings
+    parts = {title: _choice(title) | cls.model_fields.keys() - chosen for title, cls in sections()}
+    every = {name for title in parts for name in _whole(title) | parts[title]}
     wrong = [name for name in names if name not in every]
     if wrong:
         raise ConfigError([f"{name}: there is no such section or setting; {_near(name, every)}" for name in wrong])
-    return [_entry(title, cls, cls) for title, (cls, called) in known.items() if not names or called & set(names)]
+    meant = _meant(set(names), parts)
+    return [_entry(title, cls, cls) for title, cls in sections() if not names or title in meant]
 
 
-def _names(title: str) -> set[str]:
-    """What a section may be called: `optimizer: adam` also `optimizer`, `adam` and `optimizer.adam`."""
+def _meant(names: set[str], parts: dict[str, set[str]]) -> set[str]:
+    """The titles that names mean; `parts` are the names within each."""
+    within: dict[str, set[str]] = {}  # of each section that is named, the names that choose a part of it
+    for title, own in parts.items():
+        if names & _whole(title):
+            within.setdefault(_section(title), set()).update(names & own)
+    free = names.difference(*within.values())
+    narrowed = {title for title in parts if within.get(_section(title))}
+    return {title for title in narrowed if parts[title] & names} | {
+        title for title in parts.keys() - narrowed if (_whole(title) | parts[title]) & free
+    }
+
+
+def _section(title: str) -> str:
+    return title.partition(": ")[0]
+
+
+def _whole(title: str) -> set[str]:
+    """What the section of a title may be called: that of `model.cell: gru` also `cell`."""
+    section = _section(title)
+    return {section, section.split(".")[-1]}
+
+
+def _choice(title: str) -> set[str]:
+    """What the choice of a title may be called, if it is one: `optimizer: adam` also `adam` and `optimizer.adam`."""
     section, _, choice = title.partition(": ")
-    return {title, section, section.split(".")[-1], choice or title, f"{section}.{choice}" if choice else title}
+    return {title, choice, f"{section}.{choice}"} if choice else set()
 
 
 def _near(name: str, every: Collection[str]) -> str:

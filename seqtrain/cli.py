@@ -270,7 +270,7 @@ def tasks(names: Names = None, json: Json = False) -> None:
 
 @app.command()
 def settings(names: Names = None, json: Json = False) -> None:
-    """List the settings of every section of a config, e.g. of optimizer or train."""
+    """List the settings of every section of a config, or of some: train, optimizer adam, task language_model."""
     from seqtrain import catalogue, tables
 
     _print({"settings": catalogue.settings(names or ())}, json, tables.definitions)

@@ -377,6 +377,26 @@ def test_lists(seqtrain):
     assert "quickstart" in seqtrain("configs").out
 
 
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ("task language_model", ["task: language_model"]),
+        ("language_model task", ["task: language_model"]),
+        ("task adding stories", ["task: adding", "task: stories"]),
+        ("optimizer momentum train", ["train", "optimizer: sgd", "optimizer: rmsprop"]),
+        ("model.cell lstm model", ["model", "model.cell: lstm"]),
+        ("schedule patience", ["schedule: plateau"]),
+        ("patience", ["train", "schedule: plateau"]),
+        ("train patience schedule", ["train", "schedule: plateau"]),
+        ("task length task.adding", ["task: adding", "task: copy_memory", "task: temporal_order", "task: lookaround"]),
+        ("task", [f"task: {name}" for name in TASKS]),
+    ],
+)
+def test_names_of_settings_narrow_each_other(seqtrain, names, wanted):
+    found = seqtrain("settings", *names.split(), "--json").json["settings"]
+    assert [entry["name"] for entry in found] == wanted
+
+
 def test_copying_a_config(seqtrain):
     assert seqtrain("configs", "copy", "quickstart", "mine.yaml").code == 0
     assert seqtrain("validate", "mine.yaml").code == 0

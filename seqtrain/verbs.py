@@ -203,7 +203,7 @@ def generate(
     allow_unk: bool,
     write: Callable[[str], None] | None,
 ) -> dict[str, Any]:
-    """Continue a prompt; the text is handed to `write` as it comes, and unknown words are said on stderr.
+    """Continue a prompt; the text is handed to `write` as it comes, remarks on the prompt are said on stderr.
 
     Without `write` nothing is printed. Returns what `seqtrain generate --json` prints.
     """
@@ -223,7 +223,7 @@ def generate(
 
 
 def predict(run: Path, prompt: str, top: int, *, quiet: bool) -> dict[str, Any]:
-    """The most likely next tokens after a prompt; unknown words are said on stderr unless `quiet`."""
+    """The most likely next tokens after a prompt; remarks on it are said on stderr unless `quiet`."""
     faults = [f"top is {top}; it must be 1 or more"] if top < 1 else []
     trained, given = _read_prompt(run, prompt, faults, quiet=quiet)
     return {
@@ -246,12 +246,14 @@ def _as_read(run: Path, trained: TextModel, given: Prompt) -> dict[str, Any]:
 
 
 def _read_prompt(run: Path, prompt: str, faults: list[str], *, quiet: bool) -> tuple[TextModel, Prompt]:
-    """The model and the prompt as it reads it; unless quiet, what is not in its vocabulary is said."""
+    """The model and the prompt as it reads it; unless quiet, it is said if there is none, or words are unknown."""
     if faults:
         raise ConfigError([f"--{fault}" for fault in faults])
     prepare(None)
     trained = load_text_model(run)
     given = trained.read(_standard_input() if prompt == "-" else prompt)
+    if not given.tokens:
+        say(f"no prompt, so the text starts after {given.read[0]!r}; give one with --prompt TEXT", quiet=quiet)
     if given.unknown:
         named = ", ".join(map(repr, given.unknown[:TOLD]))
         more = f" and {len(given.unknown) - TOLD} more" if len(given.unknown) > TOLD else ""

@@ -115,6 +115,15 @@ def test_overwriting(seqtrain):
     assert "give one of them" in seqtrain("train", "quickstart", "--resume", "--overwrite").err
 
 
+def test_a_run_that_is_there_and_one_that_is_not(seqtrain):
+    absent = seqtrain("train", "runs/nosuch")
+    assert (absent.code, absent.out) == (2, "")
+    assert "runs/nosuch: no such run, and no such config file; give a config, which can make that run" in absent.err
+    seqtrain("train", "quickstart", *QUICK, "--out", "runs/there")
+    assert "runs/there: holds a run already; go on with --resume, replace it" in seqtrain("train", "runs/there").err
+    assert seqtrain("train", "runs/there", "train.steps=6", "--resume", "--json").json["steps"] == 6
+
+
 def test_divergence_is_exit_3_with_strict_json(seqtrain):
     wild = ("optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null", "train.steps=50")
     diverged = seqtrain("train", "quickstart", *QUICK, *wild, "--json", "--quiet")

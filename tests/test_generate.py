@@ -346,6 +346,13 @@ def test_generate_for_people_and_for_scripts(seqtrain, runs):
     assert seqtrain(*arguments[:-1], 3).out != shown.out
 
 
+def test_without_a_prompt_it_is_said_how_to_give_one(seqtrain, runs):
+    hint = "no prompt, so the text starts after {!r}; give one with --prompt TEXT\n"
+    assert seqtrain("generate", runs["words"], "--tokens", 3).err == hint.format("<eos>")
+    assert seqtrain("predict", runs["characters"], "--prompt", " ").err == hint.format("\n")
+    assert seqtrain("generate", runs["words"], "--tokens", 3, "--json").err == ""
+
+
 def test_every_option_of_generate_acts(seqtrain, runs, trained):
     model, drawn = trained["words"], set()
     options = {
@@ -533,6 +540,7 @@ def test_a_damaged_checkpoint(seqtrain, runs, tmp_path, change, wanted):
 
 def endless(run):
     command = [sys.executable, "-m", "seqtrain", "generate", run, "--tokens", 10**9, "--temperature", "0.7"]
+    command += ["--prompt", "T"]
     return subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

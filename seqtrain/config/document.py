@@ -1,6 +1,7 @@
 """A config as the user wrote it: the data of the YAML file and of the overrides, and where each key stands."""
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,7 @@ def read_document(path: Path, overrides: Sequence[str]) -> Document:
     ------
     ConfigError : the file is missing or not a YAML mapping.
     """
+    _refuse_prose(path)
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
@@ -79,6 +81,31 @@ def read_document(path: Path, overrides: Sequence[str]) -> Document:
     document = Document(data, str(path))
     document.faults += _collect_lines(node, (), document, set())
     return _completed(document, overrides)
+
+
+_BEGINS = re.compile(r"""^[\s{]*["']?(task|model)["']?\s*:""", re.MULTILINE)
+"""A section that every config has."""
+
+SEARCHED = 1 << 16
+"""Characters of a file without a YAML name that are searched for a section, as a text may be of any size."""
+
+
+def _refuse_prose(path: Path) -> None:
+    """Raise a ConfigError for what a user may want to train on, rather than by."""
+    if path.suffix.lower() in {".yaml", ".yml"}:
+        return
+    try:
+        with path.open(encoding="utf-8") as file:
+            beginning = file.read(SEARCHED)
+    except (OSError, UnicodeDecodeError):
+        return  # what reads the whole file says it better
+    if beginning.strip() and not _BEGINS.search(beginning):
+        raise ConfigError(f"{path}: is no config; if it is a text {train_on(path)}")
+
+
+def train_on(text: Path) -> str:
+    """How to train on a text, for a message."""
+    return f"to train on, give it to one: seqtrain train words task.path={shlex.quote(str(text))}"
 
 
 def document_from(data: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Document:

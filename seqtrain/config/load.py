@@ -1,5 +1,6 @@
 """From a YAML file, or the data in a checkpoint, to a `Config`."""
 
+import shlex
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -10,10 +11,11 @@ from pydantic import ValidationError
 
 from seqtrain import shipped
 from seqtrain.config.checks import check_together
-from seqtrain.config.document import Document, Path_, document_from, read_document
+from seqtrain.config.document import Document, Path_, document_from, read_document, train_on
 from seqtrain.config.faults import Fault, choose, to_fault
 from seqtrain.config.schema import Config, LanguageModel, UserCell
 from seqtrain.errors import ConfigError
+from seqtrain.files import split_file
 
 
 def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
@@ -60,10 +62,20 @@ def find_config(name: str) -> Path:
         raise ConfigError(f"{name}: no such file; did you mean {name}.yaml?")
     if path.suffix and path.stem in known:
         raise ConfigError(f"{name}: no such file; did you mean {path.stem}, which comes with seqtrain?")
+    if path.exists() and split_file(path, "train").exists():
+        raise ConfigError(f"{name}: is a folder without a config; if it is a text {train_on(path)}")
     if path.exists():
-        raise ConfigError(f"{name}: is not a file; give a config file or a shipped name: {', '.join(known)}")
-    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
-        raise ConfigError(f"{name}: no such file or run; seqtrain configs lists the configs that come with seqtrain")
+        raise ConfigError(
+            f"{name}: is a folder without a run; give a run directory, a config file, or a shipped name: "
+            f"{', '.join(known)}"
+        )
+    if path.suffix in {".yaml", ".yml"}:
+        raise ConfigError(f"{name}: no such file; seqtrain configs lists the configs that come with seqtrain")
+    if len(path.parts) > 1:
+        raise ConfigError(
+            f"{name}: no such run, and no such config file; give a config, which can make that run: "
+            f"seqtrain train quickstart --out {shlex.quote(name)} (seqtrain configs lists what comes with seqtrain)"
+        )
     raise ConfigError(f"{name}: no such file, and no shipped config of that name; {choose(name, known)}")
 
 

@@ -265,8 +265,10 @@ def test_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "no shipped config of that name; choose one of" in faults("quikstart")[0]
     assert "(did you mean 'quickstart'?)" in faults("quikstart")[0]
-    assert faults("a/b.yaml") == [
-        "a/b.yaml: no such file or run; seqtrain configs lists the configs that come with seqtrain"
+    assert faults("a/b.yaml") == ["a/b.yaml: no such file; seqtrain configs lists the configs that come with seqtrain"]
+    assert faults("runs/no such") == [
+        "runs/no such: no such run, and no such config file; give a config, which can make that run: "
+        "seqtrain train quickstart --out 'runs/no such' (seqtrain configs lists what comes with seqtrain)"
     ]
     (tmp_path / "mine.yaml").write_text(MINIMAL)
     assert faults("mine") == ["mine: no such file; did you mean mine.yaml?"]
@@ -276,7 +278,42 @@ def test_names(tmp_path, monkeypatch):
     (tmp_path / "latin.yaml").write_bytes(b"seed: \xff")
     assert "cannot be read as UTF-8 text" in faults("latin.yaml")[0]
     (tmp_path / "folder").mkdir()
-    assert "is not a file" in faults("folder")[0]
+    assert faults("folder")[0].startswith(
+        "folder: is a folder without a run; give a run directory, a config file, or a shipped name: adding-hochreiter, "
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The cat sat.\nIt slept.\n",
+        "ROMEO: is a mapping\nJULIET: is it?\n",
+        "First Citizen:\nBefore we proceed, hear me: speak.\n",
+        "a task: and a model\n" * 10_000,
+    ],
+)
+def test_a_text_in_the_place_of_a_config(write, tmp_path, text):
+    (tmp_path / "my text.txt").write_text(text)
+    assert faults("my text.txt") == [
+        "my text.txt: is no config; if it is a text to train on, give it to one: "
+        "seqtrain train words task.path='my text.txt'"
+    ]
+
+
+def test_a_folder_of_text_in_the_place_of_a_config(text_folder, monkeypatch):
+    monkeypatch.chdir(text_folder.parent)
+    assert faults("text") == [
+        "text: is a folder without a config; if it is a text to train on, give it to one: "
+        "seqtrain train words task.path=text"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", [MINIMAL, "{task: adding, model: {cell: lstm}}", '{\n  "task": "adding",\n  "model": {"cell": "lstm"}\n}']
+)
+def test_a_config_may_have_any_name(write, tmp_path, text):
+    (tmp_path / "config").write_text(text)
+    assert load_config("config").model.cell.name == "lstm"
 
 
 def test_a_name_alone_keeps_the_settings_of_a_section_of_that_name_and_replaces_another(write):

@@ -58,7 +58,7 @@ def find_config(name: str) -> Path:
     run = path / "config.yaml"
     if run.exists():
         return run
-    if path.with_name(f"{path.name}.yaml").exists():
+    if Path(f"{path}.yaml").exists():
         raise ConfigError(f"{name}: no such file; did you mean {name}.yaml?")
     if path.suffix and path.stem in known:
         raise ConfigError(f"{name}: no such file; did you mean {path.stem}, which comes with seqtrain?")

@@ -283,6 +283,12 @@ def test_names(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("name", [".", "/", ""])
+def test_a_folder_without_a_name_is_a_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert "is a folder without a run" in faults(name)[0]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -91,7 +91,7 @@ def evaluate(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Task settings to change, e.g. task.length=400."),
     ] = None,
-    split: Annotated[str, typer.Option(help="valid or test.")] = "test",
+    split: Annotated[str, typer.Option(help="test, valid, or train (of a text).")] = "test",
     dynamic: Annotated[
         float | None,
         typer.Option(min=0, metavar="LR", help="Go on learning from a text while it is evaluated, at this rate."),

@@ -137,10 +137,15 @@ def evaluate_checkpoint(
 
     Raises
     ------
-    SeqtrainError : see `restore`; or the task is no text and `dynamic` asks for one.
+    SeqtrainError : see `restore`; or the task is no text, and `dynamic` or the split `train` asks for one.
     """
     restored = restore(run_or_checkpoint, overrides, quiet=quiet)
     task, learn = restored.task, None
+    if split == "train" and not task.has_epochs:
+        raise ConfigError(
+            f"--split is 'train', but task {task.name} draws what it trains on anew and keeps none of it to evaluate; "
+            "choose one of test, valid"
+        )
     if dynamic is None and "task.window" in restored.changes:
         raise ConfigError(
             "task.window changes nothing in an evaluation that does not learn; remove it, or add --dynamic LR"

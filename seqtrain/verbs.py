@@ -57,7 +57,7 @@ def evaluate(
     if dynamic is None and decay is not None:
         raise ConfigError(f"--dynamic-decay is {decay:g}, but there is no --dynamic to decay; add --dynamic LR")
     if split not in get_args(Split):
-        raise ConfigError(f"--split is {split!r}; choose one of test, valid")
+        raise ConfigError(f"--split is {split!r}; choose one of test, valid, or train (of a text)")
     if dynamic is not None and not math.isfinite(dynamic):
         raise ConfigError(f"--dynamic is {dynamic:g}; it must be a finite learning rate")
     learning = None if dynamic is None else Dynamic(dynamic, decay or 0.0)

@@ -195,6 +195,35 @@ def test_eval_of_a_text_model(seqtrain, text_folder):
     assert seqtrain("eval", "run", f"task.path={other}").code == 0  # a text that moved is named anew
 
 
+def test_the_training_text_is_evaluated_as_any_other(seqtrain, text_folder):
+    seqtrain("train", "words", *SMALL, f"task.path={text_folder}", "--out", "run")
+    (other := text_folder.parent / "other").mkdir()
+    for split in ("train", "valid", "test"):
+        (other / f"{split}.txt").write_text((text_folder / "train.txt").read_text())
+    trained_on = seqtrain("eval", "run", "--split", "train", "--json").json
+    same_text = seqtrain("eval", "run", f"task.path={other}", "--json").json
+    assert (trained_on["split"], trained_on["data"].pop("text")) == ("train", str(text_folder / "train.txt"))
+    assert same_text["data"].pop("text") == str(other / "test.txt")
+    for figure in ("loss", "perplexity", "bits_per_character", "baseline", "data"):
+        assert trained_on[figure] == same_text[figure]
+    assert trained_on["data"]["tokens"] == 60 * 6 - 1
+    assert trained_on["loss"] != seqtrain("eval", "run", "--json").json["loss"]
+    assert "lstm on language_model, train set" in seqtrain("eval", "run", "--split", "train").out
+
+
+def test_sequences_that_are_drawn_anew_are_no_training_set(trained):
+    refused = trained("eval", "run", "--split", "train")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == (
+        "seqtrain: --split is 'train', but task temporal_order draws what it trains on anew and keeps none of it to "
+        "evaluate; choose one of test, valid\n"
+    )
+    assert (
+        "--split is 'dev'; choose one of test, valid, or train (of a text)"
+        in trained("eval", "run", "--split", "dev").err
+    )
+
+
 def test_runs_on_different_texts_are_not_compared(seqtrain, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -12,7 +12,11 @@ from torch import Tensor
 from seqtrain.metrics import Metric, Tally
 from seqtrain.rng import generator
 
-Split = Literal["valid", "test"]
+Split = Literal["train", "valid", "test"]
+"""A part of a task's data that can be evaluated; `train` only where training passes through one finite text."""
+
+HELD_OUT: tuple[Split, ...] = ("valid", "test")
+"""The splits that every task has."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class Task(ABC):
     """A training batch may continue the sequences of the one before."""
 
     has_epochs: ClassVar[bool] = False
-    """Training passes through one finite text again and again."""
+    """Training passes through one finite text again and again, which is its split `train`."""
 
     solvable: ClassVar[bool] = True
     """There is a rule for "solved"."""
@@ -152,7 +156,7 @@ class Task(ABC):
 
     @abstractmethod
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
-        """The fixed validation or test set, in order."""
+        """A split, in order."""
 
     @abstractmethod
     def count_eval_batches(self, split: Split, batch_size: int) -> int:
@@ -201,7 +205,7 @@ class Task(ABC):
 
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 of everything in the fixed sets: two equal ones prove the same test set."""
-        return {split: self.fingerprint(split) for split in get_args(Split)}
+        return {split: self.fingerprint(split) for split in HELD_OUT}
 
     def fingerprint(self, split: Split) -> str:
         """SHA-256 of everything in a split."""

@@ -87,6 +87,19 @@ def configs() -> list[dict[str, str]]:
     ]
 
 
+def config_text(name: str) -> str:
+    """A shipped config as it is written.
+
+    Raises
+    ------
+    ConfigError : there is none of that name.
+    """
+    known = config_paths()
+    if name not in known:
+        raise ConfigError(f"{name}: is no shipped config; {choose(name, known)}")
+    return known[name].read_text("utf-8")
+
+
 def _chosen(names: Collection[str], known: Collection[str]) -> Collection[str]:
     wrong = [name for name in names if name not in known]
     if wrong:

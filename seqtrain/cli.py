@@ -14,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-configs_app = typer.Typer(help="List the configs that come with seqtrain, or copy one.")
+configs_app = typer.Typer(help="List the configs that come with seqtrain, show or copy one.")
 app.add_typer(configs_app, name="configs")
 
 ConfigName = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config (quickstart).")]
@@ -285,9 +285,20 @@ def configs(context: typer.Context, json: Json = False) -> None:
         _print({"configs": catalogue.configs()}, json, tables.config_table)
 
 
+ShippedName = Annotated[str, typer.Argument(help="A name that seqtrain configs lists.")]
+
+
+@configs_app.command(name="show")
+def show_config(name: ShippedName) -> None:
+    """Print a shipped config as it is written."""
+    from seqtrain import catalogue
+
+    typer.echo(catalogue.config_text(name), nl=False)
+
+
 @configs_app.command()
 def copy(
-    name: Annotated[str, typer.Argument(help="A name that seqtrain configs lists.")],
+    name: ShippedName,
     file: Annotated[Path, typer.Argument(help="Where to write it; never overwrites.")],
 ) -> None:
     """Copy a shipped config, to start from."""

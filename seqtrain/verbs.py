@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from seqtrain.build import build_device, build_model, build_task, cell_class, check_batch_size, total_steps
+from seqtrain.catalogue import config_text
 from seqtrain.cells import CELLS
 from seqtrain.compare import MADE, Asked, Request, check, commands, compare_cells, gather, read_conditions
 from seqtrain.config import find_config, load_config
@@ -20,7 +21,6 @@ from seqtrain.restore import Dynamic, evaluate_checkpoint, load_text_model
 from seqtrain.run import Outcome, run_name, train_run
 from seqtrain.run_dir import RunDir, checkpoint_path
 from seqtrain.runtime import prepare
-from seqtrain.shipped import config_paths
 from seqtrain.tasks import Split, Task
 
 RUNS = Path("runs")
@@ -314,12 +314,10 @@ def validate(name: str, overrides: Sequence[str], *, quiet: bool = False) -> dic
 
 def copy_config(name: str, file: Path) -> str:
     """Copy a shipped config to a new file; returns what to say about it."""
-    known = config_paths()
-    if name not in known:
-        raise ConfigError(f"{name}: is no shipped config; {choose(name, known)}")
+    text = config_text(name)
     try:
         with file.open("x", encoding="utf-8") as copy:
-            copy.write(known[name].read_text("utf-8"))
+            copy.write(text)
     except FileExistsError:
         raise ConfigError(f"{file}: exists already and is not overwritten; choose another name") from None
     except OSError as error:

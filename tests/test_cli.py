@@ -435,6 +435,19 @@ def test_names_of_settings_narrow_each_other(seqtrain, names, wanted):
     assert [entry["name"] for entry in found] == wanted
 
 
+@pytest.mark.parametrize("name", list(config_paths()))
+def test_a_config_is_shown_as_it_is_written(seqtrain, name):
+    shown = seqtrain("configs", "show", name)
+    assert (shown.code, shown.out, shown.err) == (0, config_paths()[name].read_text("utf-8"), "")
+
+
+def test_showing_a_config_that_is_none(seqtrain):
+    refused = seqtrain("configs", "show", "quikstart")
+    assert (refused.code, refused.out) == (2, "")
+    assert "quikstart: is no shipped config; choose one of" in refused.err
+    assert "did you mean 'quickstart'?" in refused.err
+
+
 def test_copying_a_config(seqtrain):
     assert seqtrain("configs", "copy", "quickstart", "mine.yaml").code == 0
     assert seqtrain("validate", "mine.yaml").code == 0

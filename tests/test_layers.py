@@ -43,6 +43,7 @@ ALLOWED = {
     "verbs": {
         "bench",
         "build",
+        "catalogue",
         "cells",
         "compare",
         "config",
@@ -54,7 +55,6 @@ ALLOWED = {
         "run",
         "run_dir",
         "runtime",
-        "shipped",
         "tasks",
     },
     "cli": {"catalogue", "compare", "generate", "strict_json", "tables", "verbs"},

@@ -38,7 +38,7 @@ def train(
     """Train the config of that name; `out` by default `runs/<config>-<cell>-seed<seed>`, or the run that `name` is."""
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite: one keeps what the other removes; give one of them")
-    config, path = load_config(name, overrides), find_config(name)
+    config, path = load_config(name, overrides, quiet=quiet), find_config(name)
     directory = out or (Path(name) if Path(name).is_dir() else RUNS / run_name(path.stem, config))
     outcome = train_run(config, directory, resume=resume, overwrite=overwrite, quiet=quiet)
     return outcome._replace(summary=outcome.summary | {"run": str(directory)})
@@ -275,7 +275,7 @@ def _standard_input() -> str:
 
 def validate(name: str, overrides: Sequence[str], *, quiet: bool = False) -> dict[str, Any]:
     """Build the task and the model of a config; returns what they are."""
-    config, path = load_config(name, overrides), find_config(name)
+    config, path = load_config(name, overrides, quiet=quiet), find_config(name)
     prepare(config.threads)
     faults, task = [], None
     for build in (build_device, partial(build_task, quiet=quiet), cell_class):

@@ -25,7 +25,7 @@ ALLOWED = {
     "models": {"cells", "recurrence"},
     "text": {"errors", "files", "progress", "rng"},
     "tasks": {"errors", "metrics", "rng", "text"},
-    "config": {"errors", "files", "shipped"},
+    "config": {"errors", "files", "progress", "shipped"},
     "checkpoint": {"errors", "files"},
     "run_dir": {"errors", "files", "strict_json"},
     "build": {"cells", "config", "errors", "models", "recurrence", "rng", "schedule", "shipped", "tasks", "text"},

@@ -15,6 +15,9 @@ from seqtrain.errors import ConfigError
 Path_ = tuple[str, ...]
 """Where a setting is: `("model", "cell", "reset")` for `model.cell.reset`."""
 
+RIVALS: tuple[tuple[Path_, Path_], ...] = ((("train", "steps"), ("train", "epochs")),)
+"""Settings of which a config gives one: an override that gives the other takes the place of the file's."""
+
 DEFAULT_NAMES = {("optimizer",): "adam", ("schedule",): "constant"}
 
 
@@ -38,6 +41,7 @@ class Document:
     lines : line of each key in the file.
     overrides : the `KEY=VALUE` that set a key, by the key.
     faults : what was wrong already with the file and the overrides as such.
+    remarks : what an override did beside what it says.
     """
 
     data: dict[str, Any]
@@ -45,6 +49,7 @@ class Document:
     lines: dict[Path_, int] = field(default_factory=dict)
     overrides: dict[Path_, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def place(self, path: Path_) -> str:
         """Where a setting was made, or where its section begins: `file:line` or `KEY=VALUE`."""
@@ -117,6 +122,8 @@ def _completed(document: Document, overrides: Sequence[str]) -> Document:
     _spell_out(document.data)
     for override in overrides:
         document.faults += _apply(document, override)
+    for one, other in RIVALS:
+        document.remarks += [*_displace(document, one, other), *_displace(document, other, one)]
     for path, name in DEFAULT_NAMES.items():
         section = document.data.get(path[0])
         if isinstance(section, dict):
@@ -133,6 +140,17 @@ def read_list(text: str, source: str) -> list[Any]:
     """
     _, found = _parse(f"[{text}]", source)
     return found if isinstance(found, list) else [found]
+
+
+def _displace(document: Document, winner: Path_, loser: Path_) -> Iterator[str]:
+    """Unset what the file says of `loser` if an override sets `winner`; yield that it was done."""
+    section = document.data.get(winner[0])
+    if not isinstance(section, dict) or winner not in document.overrides or loser in document.overrides:
+        return
+    had = section.get(loser[1])
+    if had is not None and section[winner[1]] is not None:
+        section[loser[1]] = None
+        yield f"{document.overrides[winner]} takes the place of {'.'.join(loser)}: {had} in {document.source}"
 
 
 def _parse(text: str, source: str) -> tuple[yaml.Node | None, Any]:

@@ -16,17 +16,26 @@ from seqtrain.config.faults import Fault, choose, to_fault
 from seqtrain.config.schema import Config, LanguageModel, UserCell
 from seqtrain.errors import ConfigError
 from seqtrain.files import split_file
+from seqtrain.progress import say
 
 
-def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
+def load_config(name: str, overrides: Sequence[str] = (), *, quiet: bool = False) -> Config:
     """The config in a file, or the shipped one of that name, with overrides applied.
+
+    Parameters
+    ----------
+    quiet : do not say on stderr which settings of the file an override displaced.
 
     Raises
     ------
     ConfigError : with every fault of the file and of the overrides at once.
     """
     path = find_config(name)
-    return located(validated(read_document(path, overrides)), path.parent)
+    document = read_document(path, overrides)
+    config = located(validated(document), path.parent)
+    for remark in document.remarks:
+        say(remark, quiet=quiet)
+    return config
 
 
 def config_from(data: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Config:

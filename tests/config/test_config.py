@@ -64,6 +64,43 @@ def test_overrides(write):
     assert config.optimizer == schema.Sgd(name="sgd", momentum=0.5, clip_norm=None)
 
 
+TEXT = "task: {name: language_model, path: 'shipped:stories'}\nmodel: {cell: lstm}\n"
+
+
+@pytest.mark.parametrize(
+    ("train", "overrides", "left", "told"),
+    [
+        (
+            "{epochs: 6}",
+            ["train.steps=100"],
+            (100, None),
+            "train.steps=100 takes the place of train.epochs: 6 in c.yaml\n",
+        ),
+        ("{steps: 50}", ["train.epochs=2"], (None, 2), "train.epochs=2 takes the place of train.steps: 50 in c.yaml\n"),
+        ("{steps: 50}", ["train.epochs=2", "train.steps=null"], (None, 2), ""),
+        ("{epochs: 6}", ["train.steps=null"], (None, 6), ""),
+        ("{epochs: 6}", ["train.epochs=null"], (None, None), ""),
+        ("{epochs: 6}", ["train={steps: 9}"], (9, None), ""),
+        ("{steps: 50}", ["train.steps=9"], (9, None), ""),
+        ("{epochs: null}", ["train.steps=9"], (9, None), ""),
+    ],
+)
+def test_steps_and_epochs_of_the_command_line_take_each_others_place_in_the_file(
+    write, capsys, train, overrides, left, told
+):
+    name = write(f"{TEXT}train: {train}\n")
+    found = load_config(name, overrides).train
+    assert ((found.steps, found.epochs), capsys.readouterr().err) == (left, told)
+    assert load_config(name, overrides, quiet=True).train == found
+    assert capsys.readouterr().err == ""
+
+
+def test_what_stands_in_the_file_or_on_the_command_line_twice_is_refused(write):
+    both = "give one, and the other as null (train.epochs=null or train.steps=null)"
+    assert faults(write(f"{TEXT}train: {{epochs: 6, steps: 5}}\n"))[0].endswith(both)
+    assert faults(write(f"{TEXT}train: {{epochs: 6}}\n"), "train.steps=5", "train.epochs=2")[0].endswith(both)
+
+
 def test_an_override_may_hold_equals_signs(write, text_folder):
     odd = text_folder.parent / "a=b.txt"
     odd.write_text("x y\n" * 50)

@@ -57,9 +57,10 @@ class Progress:
             self._line_at = time.monotonic()
             print(self._line(), file=sys.stderr, flush=True)
 
-    def show(self, **figures: float | None) -> None:
-        """Set figures beside the count; None leaves a figure as it was."""
-        self.figures |= {name: figure(value) for name, value in figures.items() if value is not None}
+    def show(self, **figures: float | str | None) -> None:
+        """Set figures beside the count, or words as they are; None leaves a figure as it was."""
+        given = {name: value for name, value in figures.items() if value is not None}
+        self.figures |= {name: value if isinstance(value, str) else figure(value) for name, value in given.items()}
         if self._bar is not None:
             self._bar.set_postfix(self.figures, refresh=False)
 

@@ -278,6 +278,7 @@ def _plan(
         clip_norm=config.optimizer.clip_norm,
         seed=config.seed,
         steps=steps,
+        epochs=train.epochs,
         batch_size=train.batch_size,
         eval_every=train.eval_every or (200 if train.epochs is None else None),
         eval_batch_size=train.eval_batch_size or task.eval_batch_size,

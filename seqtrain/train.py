@@ -95,6 +95,7 @@ class TrainState:
 class Plan:
     """How to train: the parts and the numbers that `fit` needs, none of which change.
 
+    epochs : passes through the training text that `steps` are; None if the run is measured in steps.
     eval_every : steps between two evaluations; None for an epoch.
     ar, tar : weights of the two penalties on activations (see `_penalty`).
     average_after : evaluations that a later one is not compared with (see `TrainState`); None for no averaging.
@@ -121,6 +122,7 @@ class Plan:
     ar: float = 0.0
     tar: float = 0.0
     average_after: int | None = None
+    epochs: int | None = None
 
 
 @dataclass
@@ -178,6 +180,8 @@ def fit(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> Endi
         batch = plan.task.train_batch(state.step, plan.batch_size)
         train_step(state, plan, batch)
         clock.count(time.monotonic() - started_at, plan.task.work(batch))
+        if plan.task.has_epochs:
+            progress.show(epoch=_epoch_of(state.step, plan))
         progress.advance()
         if state.step % plan.log_every == 0:
             _log(state, plan, clock, progress)
@@ -187,6 +191,12 @@ def _is_evaluation_due(step: int, plan: Plan) -> bool:
     if plan.eval_every is not None:
         return step % plan.eval_every == 0
     return plan.task.epoch_at(step, plan.batch_size) > plan.task.epoch_at(step - 1, plan.batch_size)
+
+
+def _epoch_of(step: int, plan: Plan) -> str:
+    """Where a step stands, counted from 1 as steps are: `3/6`, or `3` in a run that is measured in steps."""
+    epoch = plan.task.epoch_at(step - 1, plan.batch_size) + 1
+    return f"{epoch}" if plan.epochs is None else f"{epoch}/{plan.epochs}"
 
 
 def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:

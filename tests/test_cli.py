@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from conftest import SMALL, SMALL_SETS
+from tqdm import tqdm
 
 from seqtrain.cells import CELLS
 from seqtrain.runtime import keep_freed_memory
@@ -102,6 +104,34 @@ def test_progress_lines_when_stderr_is_no_terminal(seqtrain, monkeypatch):
     assert re.fullmatch(
         r"quickstart-lstm-seed0: step 4/4, loss \S+, sequences/s \S+, valid mse \S+, about 0 s left", lines[-1]
     )
+
+
+@pytest.fixture
+def text_of_three_windows(text_folder):
+    (text_folder / "train.txt").write_text("a b c d e\n" * 4)  # 24 tokens: 2 columns of 12, 3 windows of 5 at most
+    return ("words", f"task.path={text_folder}", "task.window=5", "train.batch_size=2", "model.hidden_size=4")
+
+
+@pytest.mark.parametrize(
+    ("length", "wanted"),
+    [
+        ("train.epochs=2", ["1/6, epoch 1/2", "2/6, epoch 1/2", "3/6, epoch 1/2", "4/6, epoch 2/2", "5/6, epoch 2/2",
+                            "6/6, epoch 2/2"]),
+        ("train.steps=4", ["1/4, epoch 1", "2/4, epoch 1", "3/4, epoch 1", "4/4, epoch 2"]),
+    ],
+)  # fmt: skip
+def test_progress_on_a_text_shows_the_epoch(seqtrain, text_of_three_windows, monkeypatch, length, wanted):
+    monkeypatch.setattr("seqtrain.progress.LINE_EVERY_S", 0.0)
+    told = seqtrain("train", *text_of_three_windows, length, "train.log_every=1").err
+    assert re.findall(r": step (\d/\d, epoch [\d/]+), (?:loss|about)", told) == wanted
+
+
+def test_the_bar_on_a_text_shows_the_epoch(seqtrain, text_of_three_windows, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("seqtrain.progress.tqdm", partial(tqdm, mininterval=0))
+    told = seqtrain("train", *text_of_three_windows, "train.epochs=2", "train.log_every=1").err
+    assert re.search(r"words-lstm-seed0: .*1/6 \[\S+ left, epoch=1/2", told), told
+    assert "epoch=2/2, loss=" in told
 
 
 def test_overwriting(seqtrain):

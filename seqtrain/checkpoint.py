@@ -55,38 +55,43 @@ def _canonical(value: Any) -> Any:
     return value
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, otherwise: str = "use last.pt or best.pt of a run") -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
+
+    Parameters
+    ----------
+    otherwise : what a person can do if the file is of no use.
 
     Raises
     ------
     CheckpointError : there is none, or the file is something else.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of foreign files; the message below says it better
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        file = path.open("rb")
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint; give a run directory or a .pt file in one") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    except Exception:  # a foreign file makes the unpickler fail in any way it likes
+    try:
+        with file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of foreign files; the message below says it better
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # a foreign or torn file makes the unpickler fail in any way it likes, also with an OSError
         raise CheckpointError(
-            f"{path}: is not a seqtrain checkpoint (damaged, or written by another program); "
-            "use last.pt or best.pt of a run"
+            f"{path}: is not a seqtrain checkpoint (damaged, or written by another program); {otherwise}"
         ) from None
     if not isinstance(content, dict) or "format" not in content:
-        raise CheckpointError(f"{path}: holds no seqtrain checkpoint; use last.pt or best.pt of a run")
+        raise CheckpointError(f"{path}: holds no seqtrain checkpoint; {otherwise}")
     if not isinstance(content["format"], int) or content["format"] != FORMAT:
         raise CheckpointError(
             f"{path}: has format {content['format']!r}, this seqtrain reads {FORMAT}; use the seqtrain that wrote it"
         )
     for key, kind in KEYS.items():
         if not isinstance(content.get(key), kind):
-            raise CheckpointError(f"{path}: is damaged ({key!r} is missing); use another checkpoint of the run")
+            raise CheckpointError(f"{path}: is damaged ({key!r} is missing); {otherwise}")
     plain = all(isinstance(token, str) for token in content["vocabulary"] or [])
     plain = plain and all(isinstance(count, int) for count in content["counts"] or [])
     plain = plain and len(content["vocabulary"] or []) == len(content["counts"] or content["vocabulary"] or [])
     if not (plain and isinstance(content["training"].get("step"), int) and len(content["spec"]) == 5):
-        raise CheckpointError(f"{path}: is damaged (its contents make no sense); use another checkpoint of the run")
+        raise CheckpointError(f"{path}: is damaged (its contents make no sense); {otherwise}")
     return content

@@ -12,7 +12,7 @@ from seqtrain.dynamic import DynamicEvaluation
 from seqtrain.errors import CheckpointError, ConfigError
 from seqtrain.generate import TextModel
 from seqtrain.models import SequenceModel
-from seqtrain.progress import Progress
+from seqtrain.progress import Progress, figure, say
 from seqtrain.run import check_fingerprints, differences
 from seqtrain.run_dir import checkpoint_path
 from seqtrain.runtime import keep_freed_memory, prepare
@@ -160,6 +160,9 @@ def evaluate_checkpoint(
     batches = task.count_eval_batches(split, batch_size)
     with Progress(batches, label=f"eval {restored.path.parent.name}", unit="batch", quiet=quiet) as progress:
         figures = evaluate(restored.model, task, split, batch_size, learn, progress)
+    baseline = task.baseline(split)
+    if dynamic is not None and not task.metric.better(figures[task.metric.name], baseline[task.metric.name]):
+        say(_spoilt(dynamic, task.metric.name, figures, baseline), quiet=quiet)
     return {
         "checkpoint": str(restored.path),
         "step": restored.step,
@@ -174,9 +177,17 @@ def evaluate_checkpoint(
         **task.conversions(split, figures["loss"]),
         "data": task.facts(split),
         "engine": restored.model.stack.loop.name,
-        "baseline": task.baseline(split),
+        "baseline": baseline,
         "solved": task.solved(figures) if task.solvable else None,
     }
+
+
+def _spoilt(dynamic: Dynamic, name: str, figures: dict[str, float], baseline: dict[str, float]) -> str:
+    """That what was learnt on the way did harm; a model that was hardly trained is as bad without it."""
+    return (
+        f"--dynamic {dynamic.lr:g}: {name} {figure(figures[name])} is no better than the baseline's "
+        f"{figure(baseline[name])}; the learning rate is too large, lower it (unless it is as bad without --dynamic)"
+    )
 
 
 def _check_allowed(changes: dict[str, tuple[Any, Any]], path: Path) -> None:

@@ -69,7 +69,7 @@ def train_run(
     keep_freed_memory()
     run = RunDir(out)
     check_free(run, resume=resume, overwrite=overwrite)
-    resumed = load_checkpoint(run.last) if resume and run.last.exists() else None
+    resumed = load_checkpoint(run.last, _instead_of_resuming(run)) if resume and run.last.exists() else None
     if resumed is not None:
         check_same(config, resumed, run)
     elif resume:
@@ -152,6 +152,12 @@ def _train(
         what = "interrupted and saved; go on with --resume" if status == "interrupted" else f"{status} and saved"
         return Outcome(summary, 128 + request.signal_number, f"{out}: {what}")
     return Outcome(summary, Diverged.exit_code if status == "diverged" else 0, message)
+
+
+def _instead_of_resuming(run: RunDir) -> str:
+    """What to do with a run whose last checkpoint is of no use."""
+    best = f"; {run.best} can still be evaluated" if run.best.exists() else ""
+    return f"the run cannot go on from it: start anew with --overwrite, or in another directory with --out{best}"
 
 
 def _elapsed_when_interrupted(run: RunDir, step: int) -> float:

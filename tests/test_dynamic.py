@@ -78,6 +78,28 @@ def test_what_diverges_says_so(seqtrain, run):
     assert "task.vary_window: belongs to the weights" in seqtrain("eval", "run", "--dynamic", 1, *varied).err
 
 
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory):
+    """A run that is better than the baseline."""
+    path = tmp_path_factory.mktemp("learnt") / "run"
+    train_run(load_config("words", [*SMALL, "model.hidden_size=16", "train.steps=40", "optimizer.lr=0.02"]), path)
+    return path
+
+
+def test_a_learning_rate_that_does_harm_is_named(seqtrain, learnt):
+    harm = seqtrain("eval", learnt, "--dynamic", "1e6", "--json")
+    assert (harm.code, harm.json["loss"] > harm.json["baseline"]["loss"]) == (0, True)
+    told = harm.err.splitlines()[-1]
+    assert told.startswith("--dynamic 1e+06: perplexity ")
+    assert told.endswith(
+        f" is no better than the baseline's {harm.json['baseline']['perplexity']:.4g}; the learning rate is too large, "
+        "lower it (unless it is as bad without --dynamic)"
+    )
+    assert seqtrain("eval", learnt, "--dynamic", "1e6", "--quiet").err == ""
+    helped = seqtrain("eval", learnt, "--dynamic", "0.1", "--json")
+    assert (helped.err, helped.json["loss"] < helped.json["baseline"]["loss"]) == ("", True)
+
+
 def test_the_option(seqtrain, run):
     plain = seqtrain("eval", "run", "--json").json
     learnt = seqtrain("eval", "run", "--dynamic", 2, "--json").json

@@ -761,6 +761,25 @@ def test_resume_without_a_checkpoint_touches_nothing_of_another_run():
     assert run(small("quickstart"), resume=True).exit_code == 0
 
 
+def test_a_torn_checkpoint_cannot_be_resumed_and_the_cures_work():
+    run(small("quickstart"))
+    whole = Path("run/last.pt").read_bytes()
+    Path("run/last.pt").write_bytes(torn := whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError) as caught:
+        run(small("quickstart"), resume=True)
+    assert str(caught.value) == (
+        "run/last.pt: is not a seqtrain checkpoint (damaged, or written by another program); the run cannot go on from "
+        "it: start anew with --overwrite, or in another directory with --out; run/best.pt can still be evaluated"
+    )
+    assert Path("run/last.pt").read_bytes() == torn
+    assert evaluate_checkpoint(Path("run/best.pt"), "test")["step"] > 0
+    Path("run/best.pt").unlink()
+    with pytest.raises(CheckpointError, match=r"in another directory with --out$"):
+        run(small("quickstart"), resume=True)
+    run(small("quickstart"), overwrite=True)
+    assert Path("run/last.pt").read_bytes() == whole
+
+
 def test_resume_refuses_fewer_steps_than_are_done():
     run(small("quickstart"))
     with pytest.raises(CheckpointError, match="has 4 steps done, the config asks for 3"):

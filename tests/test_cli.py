@@ -497,6 +497,23 @@ def test_every_shipped_config_validates_and_trains(seqtrain, name):
     assert seqtrain("train", name, *SMALL, *sets, "--json").json["steps"] == 4
 
 
+@pytest.mark.parametrize("name", ["words", "characters"])
+def test_a_small_text_is_evaluated_after_every_epoch(seqtrain, tmp_path, name):
+    lines = [f"the {('cat', 'dog', 'bird')[n % 3]} saw {n % 7} trees\n" for n in range(900)]
+    (tmp_path / "small.txt").write_text("".join(lines))  # 20 kB
+    settings = ("task.path=small.txt", "model.hidden_size=6", "train.epochs=3")
+    steps = seqtrain("train", name, *settings, "--out", "run", "--json").json["steps"]
+    records = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert steps % 3 == 0
+    assert [r["step"] for r in records if r["split"] == "valid"] == [steps // 3, steps // 3 * 2, steps]
+
+
+@pytest.mark.parametrize("name", [name for name, path in config_paths().items() if "_model" in path.read_text("utf-8")])
+def test_configs_of_texts_count_in_epochs(seqtrain, name):
+    train = seqtrain("validate", name, "task.path=shipped:stories", "--json").json["settings"]["train"]
+    assert (train["epochs"] > 0, train["steps"], train["eval_every"]) == (True, None, None)
+
+
 def test_a_text_that_is_not_there_is_looked_for_where_it_is_found(seqtrain):
     refused = seqtrain("train", "ptb-small")
     assert refused.code == 2

@@ -40,6 +40,15 @@ def test_the_first_two_commands_install_and_train_and_test():
     assert tuple(COMMANDS[:2]) == INSTALLS
 
 
+def test_the_first_screen_shows_a_text_and_what_is_written_after_it():
+    screen = README.split("```text")[0]
+    commands = (
+        "seqtrain train words task.path=my_text.txt --out runs/words",
+        'seqtrain generate runs/words --prompt "',
+    )
+    assert all(f"\n{command}" in screen for command in commands)
+
+
 def test_every_command_runs_in_order(tmp_path):
     for name in ("my_text.txt", "other_text.txt"):
         (tmp_path / name).write_text("the cat sat on the mat\n" * 200)

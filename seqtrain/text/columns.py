@@ -18,7 +18,9 @@ from seqtrain.text.corpus import Tokens
 
 
 class Columns(NamedTuple):
-    """Contiguous pieces of a text side by side; every token but the first is a target exactly once.
+    """Contiguous pieces of a text side by side.
+
+    Each token is a target exactly once, but for the first one, which has nothing before it to be predicted from.
 
     tokens : the text.
     begins : `[B]`, where in the text each column begins.

@@ -86,9 +86,7 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
     stack = model.stack
     if dropout.weight and any("w_h" not in dict(one.named_parameters()) for layer in stack.cells() for one in layer):
         raise ConfigError(f"model.weight_drop is {dropout.weight:g}, but cell {section.cell.name} has no w_h; use 0")
-    if dropout.zoneout_memory and not any(
-        part.is_floating_point() for part in stack.cells()[0][0].initial_state(1)[1:]
-    ):
+    if dropout.zoneout_memory and not _remembers_apart(stack.cells()[0][0]):
         raise ConfigError(
             f"model.zoneout_memory is {dropout.zoneout_memory:g}, but cell {section.cell.name} remembers in its output "
             "alone; use zoneout_hidden"
@@ -127,6 +125,13 @@ def parameters_of(config: Config, spec: Spec) -> int:
     cell = cell_class(config)
     with torch.device("meta"):
         return count_parameters(_assemble(config, spec, cell))
+
+
+def _remembers_apart(cell: Cell) -> bool:
+    """Whether there is something in the state beside the output that zoneout can keep."""
+    state = cell.initial_state(1)
+    fields = zip(state._fields[1:], state[1:], strict=True)
+    return any(part.is_floating_point() for field, part in fields if field not in cell.transient)
 
 
 def _encoder(config: Config, spec: Spec) -> tuple[nn.Module, int]:

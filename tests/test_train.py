@@ -160,6 +160,8 @@ def test_zoneout_and_the_state_of_a_users_cell(monkeypatch):
     run(small("quickstart", "model.cell=uc:Counting", "model.zoneout_memory=0.5"))
     with pytest.raises(ConfigError, match="cell uc:Plain remembers in its output alone; use zoneout_hidden"):
         run(small("quickstart", "model.cell=uc:Plain", "model.zoneout_memory=0.5"), "other")
+    with pytest.raises(ConfigError, match="cell uc:Passing remembers in its output alone; use zoneout_hidden"):
+        run(small("quickstart", "model.cell=uc:Passing", "model.zoneout_memory=0.5"), "other")
 
 
 USERS_CELLS = """
@@ -192,6 +194,9 @@ class Counting(Plain):
     def initial_state(self, batch_size):
         zeros = torch.zeros(batch_size, self.hidden_size)
         return Three(zeros, zeros, torch.zeros(batch_size, 1, dtype=torch.long))
+
+class Passing(Counting):
+    transient = ("memory",)
 """
 
 

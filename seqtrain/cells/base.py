@@ -43,6 +43,9 @@ class Cell(nn.Module, ABC):
     hidden_size : H, at least 1.
     """
 
+    transient: ClassVar[tuple[str, ...]] = ()
+    """Fields of the state that are not memory: each step makes them anew, for the next to see. Zoneout passes them."""
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.input_size = input_size

@@ -17,7 +17,8 @@ class Zoneout(Cell):
     Parameters
     ----------
     cell : which does the rest, and whose parameters these are.
-    hidden, memory : the probabilities for the output and for everything else in the state that is a real number.
+    hidden, memory : the probabilities for the output and for everything else in the state that is a real number and
+        that the cell does not call transient.
     generator : draws the masks.
     training : whether to draw.
     """
@@ -43,7 +44,7 @@ class Zoneout(Cell):
     def step(self, x_gates: Tensor, state: Any) -> Any:
         """One step of the cell, partly undone."""
         new = self.cell.step(x_gates, state)
-        rates = [self.hidden] + [self.memory] * (len(new) - 1)
+        rates = [self.hidden, *(0.0 if field in self.cell.transient else self.memory for field in new._fields[1:])]
         return type(new)(*(self._mixed(*parts) for parts in zip(new, state, rates, strict=True)))
 
     def _mixed(self, new: Tensor, old: Tensor, probability: float) -> Tensor:

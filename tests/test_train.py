@@ -140,7 +140,7 @@ def test_a_penalty_on_a_single_answer_looks_at_all_steps():
 
 def test_zoneout_takes_the_plain_loop_and_says_so():
     assert run(small("words", "model.zoneout_hidden=0.2")).summary["engine"] == "reference"
-    with pytest.raises(ConfigError, match="engine is 'fused', but Zoneout is not a built-in cell"):
+    with pytest.raises(ConfigError, match="engine is 'fused', but the engine has no kernel for Zoneout"):
         run(small("words", "model.zoneout_hidden=0.2", "engine=fused"), "other")
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.cells import Cell
-from seqtrain.recurrence.fused import is_built_in, unroll_fused, why_not_fused
+from seqtrain.recurrence.fused import has_kernel, unroll_fused, why_not_fused
 from seqtrain.recurrence.native import library, variant
 from seqtrain.recurrence.unroll import unroll
 
@@ -51,5 +51,5 @@ def choose_unroll(engine: Engine, cell: Cell) -> Chosen:
         return Chosen(f"fused-{variant()}", unroll_fused if engine == "fused" else unroll_fastest, None)
     if engine == "fused":
         raise ValueError(why_not)
-    missing = library() if engine == "auto" and is_built_in(cell) else None
+    missing = library() if engine == "auto" and has_kernel(cell) else None
     return Chosen("reference", unroll, missing if isinstance(missing, str) else None)

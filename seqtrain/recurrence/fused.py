@@ -1,4 +1,4 @@
-"""The loop over time in one call of the native engine, for the built-in cells in float32 on the CPU."""
+"""The loop over time in one call of the native engine, for the cells that it has kernels for, in float32 on the CPU."""
 
 from typing import Any
 
@@ -12,16 +12,16 @@ from seqtrain.recurrence.native import library
 from seqtrain.recurrence.unroll import unroll
 
 
-def is_built_in(cell: Cell) -> bool:
-    """Whether the engine has a kernel for the cell; one derived from a built-in cell may do something else."""
+def has_kernel(cell: Cell) -> bool:
+    """Whether the engine has a kernel for the cell; one derived from a cell that it knows may do something else."""
     own = {"step", "project", "initial_state"} & vars(cell).keys()
     return type(cell) in (LSTMCell, PeepholeCell, CoupledCell, GRUCell, RNNCell) and not own
 
 
 def why_not_fused(cell: Cell) -> str | None:
     """The reason why the engine does not serve a cell; None if it does."""
-    if not is_built_in(cell):
-        return f"{type(cell).__name__} is not a built-in cell"
+    if not has_kernel(cell):
+        return f"the engine has no kernel for {type(cell).__name__}"
     for parameter in cell.parameters():
         if parameter.device.type != "cpu":
             return f"the engine runs on the CPU, not on {parameter.device.type}"
@@ -81,7 +81,7 @@ def _vectors_of(cell: Cell) -> Any:
 
 def _check(cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> None:
     """What the engine is handed are bare addresses: nothing may be otherwise than it believes."""
-    if not is_built_in(cell) or isinstance(library(), str):
+    if not has_kernel(cell) or isinstance(library(), str):
         raise ValueError(why_not_fused(cell))
     assert isinstance(cell, GateCell)
     (T, B), H, rows = x.shape[:2], cell.hidden_size, len(cell.gates) * cell.hidden_size

@@ -9,7 +9,6 @@ from typing import Any, cast, get_args
 
 from seqtrain.build import build_device, build_model, build_task, cell_class, check_batch_size, total_steps
 from seqtrain.catalogue import config_text
-from seqtrain.cells import CELLS
 from seqtrain.compare import MADE, Asked, Request, check, commands, compare_cells, gather, read_conditions
 from seqtrain.config import find_config, load_config
 from seqtrain.config.faults import choose
@@ -24,6 +23,9 @@ from seqtrain.runtime import prepare
 from seqtrain.tasks import Split, Task
 
 RUNS = Path("runs")
+
+COMPARED = ("rnn", "lstm", "peephole", "coupled", "gru")
+"""The cells that `compare` trains unless told otherwise. Of `odyssey` one ablation alone would say little."""
 
 ASSERTION_FAILED = 4
 """Exit code."""
@@ -111,7 +113,7 @@ def _request(targets: Sequence[str], asked: Asked, out: Path | None) -> Request:
         raise ConfigError(f"compare takes one config, or run directories; got {', '.join(names) or 'neither'}")
     config, path = load_config(names[0], [t for t in targets if t not in names]), find_config(names[0])
     own = config.model.cell.name
-    every = list(dict.fromkeys([*CELLS, own]))
+    every = list(dict.fromkeys([*COMPARED, own]))
     return asked.request(config, path.stem, every, out or RUNS / f"compare-{path.stem}", path.parent)
 
 

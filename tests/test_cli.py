@@ -362,7 +362,14 @@ def test_a_users_cell_is_found_beside_the_config(own_cell, tmp_path, monkeypatch
     repeated = own_cell("train", f"{trained['run']}/config.yaml", "--out", "again", "--json").json
     assert repeated["test"] == trained["test"]
     compared = own_cell("compare", "sub/c.yaml", *QUICK, "--seeds", 1, "--json")
-    assert [row["cell"] for row in compared.json["cells"]] == [*CELLS, "cells_elsewhere:MyCell"]
+    assert [row["cell"] for row in compared.json["cells"]] == [
+        "rnn",
+        "lstm",
+        "peephole",
+        "coupled",
+        "gru",
+        "cells_elsewhere:MyCell",
+    ]
     assert "compared without" not in compared.err  # the folder of its own cell is no option of the others
 
 
@@ -427,7 +434,7 @@ def test_lists(seqtrain):
     tasks = seqtrain("tasks", "--json").json["tasks"]
     assert [task["name"] for task in tasks] == list(TASKS)
     assert all(option["description"] for entry in cells + tasks for option in entry["options"].values())
-    assert seqtrain("cells", "gru", "--json").json["cells"] == [cells[-1]]
+    assert seqtrain("cells", "gru", "--json").json["cells"] == [cells[list(CELLS).index("gru")]]
     assert "reset: after | before (default" in seqtrain("cells", "gru").out
     assert "did you mean 'gru'?" in seqtrain("cells", "gruu").err
     named = [entry["name"] for entry in seqtrain("settings", "optimizer", "train", "--json").json["settings"]]

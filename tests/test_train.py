@@ -63,6 +63,7 @@ MODELS = [
     ("quickstart", "model.cell={name: peephole, learn_initial_state: true}"),
     ("quickstart", "model.cell={name: gru, reset: before}"),
     ("stories", "model.cell={name: coupled, peepholes: true}"),
+    ("stories", "model.cell={name: odyssey, ablation: full_gate_recurrence, learn_initial_state: true}"),
     ("lookaround", "model.cell=gru"),
     ("copy-memory", "model.embedding_size=4"),
     ("words", "model.cell=lstm"),
@@ -513,6 +514,7 @@ RESUMED = [
     ("lookaround", ("model.dropout=0.2",)),
     ("stories", ("schedule=cosine", "schedule.warmup=3")),
     ("words", ("model.cell=gru", "schedule.name=plateau", "optimizer=sgd", "optimizer.momentum=0.9")),
+    ("words", ("model.cell={name: odyssey, ablation: full_gate_recurrence}", "task.window=7")),
 ]
 
 

@@ -4,6 +4,7 @@ from seqtrain.cells.base import Cell, HiddenState, LSTMState
 from seqtrain.cells.coupled import CoupledCell
 from seqtrain.cells.gru import GRUCell
 from seqtrain.cells.lstm import LSTMCell
+from seqtrain.cells.odyssey import GatesState, OdysseyCell
 from seqtrain.cells.peephole import PeepholeCell
 from seqtrain.cells.rnn import RNNCell
 
@@ -13,6 +14,7 @@ CELLS: dict[str, type[Cell]] = {
     "peephole": PeepholeCell,
     "coupled": CoupledCell,
     "gru": GRUCell,
+    "odyssey": OdysseyCell,
 }
 
 __all__ = [
@@ -20,9 +22,11 @@ __all__ = [
     "Cell",
     "CoupledCell",
     "GRUCell",
+    "GatesState",
     "HiddenState",
     "LSTMCell",
     "LSTMState",
+    "OdysseyCell",
     "PeepholeCell",
     "RNNCell",
 ]

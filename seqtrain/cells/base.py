@@ -84,7 +84,7 @@ def replaced(cell: AnyCell, **parameters: Tensor) -> AnyCell:
 
 
 class GateCell(Cell):
-    """Parameters and initialisation that the five built-in cells share; each brings its own `step`.
+    """Parameters and initialisation that the built-in cells share; each brings its own `step`.
 
     Parameters
     ----------
@@ -104,10 +104,11 @@ class GateCell(Cell):
 
     b_h: nn.Parameter | None
 
-    gates: ClassVar[tuple[str, ...]]
+    gates: tuple[str, ...]
     """Names of the gate blocks, in the order in which they stand in `w_x`, `w_h` and `b`."""
 
-    state_type: ClassVar[type[HiddenState] | type[LSTMState]]
+    state_type: type[Any]
+    """The NamedTuple of the state; each field is `[B, H]`."""
 
     def __init__(
         self,
@@ -131,14 +132,9 @@ class GateCell(Cell):
         self._initialise(recurrent_init)
 
     def _initialise(self, recurrent_init: RecurrentInit) -> None:
-        bound = 1 / math.sqrt(self.hidden_size)
         for gate in self.gates:
             nn.init.xavier_uniform_(self.block(self.w_x, gate))
-            w_h = self.block(self.w_h, gate)
-            if recurrent_init == "orthogonal":
-                nn.init.orthogonal_(w_h)
-            else:
-                nn.init.uniform_(w_h, -bound, bound)
+            init_recurrent(self.block(self.w_h, gate), recurrent_init)
 
     def block(self, parameter: Tensor, gate: str) -> Tensor:
         """The rows of `w_x`, `w_h` or `b` that belong to one gate, as a view without gradient."""
@@ -160,6 +156,15 @@ class GateCell(Cell):
             return self.state_type(*(row.expand(batch_size, -1) for row in rows))
         zeros = self.w_h.new_zeros(batch_size, self.hidden_size)
         return self.state_type(*(zeros for _ in self.state_type._fields))
+
+
+def init_recurrent(block: Tensor, recurrent_init: RecurrentInit) -> None:
+    """Draw the `[H, H]` weights from one gate, or from the output, to one gate, in place."""
+    if recurrent_init == "orthogonal":
+        nn.init.orthogonal_(block)
+    else:
+        bound = 1 / math.sqrt(len(block))
+        nn.init.uniform_(block, -bound, bound)
 
 
 def init_memory(forget: Tensor, input_gate: Tensor | None, forget_bias: float | None, chrono: int | None) -> None:

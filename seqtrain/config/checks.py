@@ -13,6 +13,7 @@ from seqtrain.config.schema import (
     LanguageModel,
     Lookaround,
     Model,
+    Odyssey,
     Rnn,
     Sgd,
     StepDecay,
@@ -124,6 +125,12 @@ def _model(config: Config) -> Iterator[Fault]:
             ("model", "cell", "chrono"),
             f"is {cell.chrono} beside forget_bias {cell.forget_bias:g}, and both set the same bias; give one",
         )
+    if isinstance(cell, Odyssey) and cell.ablation == "no_forget_gate":
+        for name in (name for name in ("forget_bias", "chrono") if getattr(cell, name) is not None):
+            yield Fault(
+                ("model", "cell", name),
+                f"is {getattr(cell, name)!r}, but ablation 'no_forget_gate' has no forget bias to set; remove it",
+            )
 
 
 def _dropout(model: Model) -> Iterator[Fault]:

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from seqtrain.cells import CELLS
+from seqtrain.cells.odyssey import Ablation
 from seqtrain.config import schema
 from seqtrain.recurrence import unroll
 from seqtrain.recurrence.fused import unroll_fused
@@ -21,6 +23,7 @@ VARIANTS = {
     "peephole": [{}],
     "coupled": [{}, {"peepholes": True}],
     "gru": [{"reset": "after"}, {"reset": "before"}],
+    "odyssey": [{"ablation": ablation} for ablation in get_args(Ablation)],
 }
 ALL = [pytest.param(name, options, id=f"{name}-{options}") for name, all_ in VARIANTS.items() for options in all_]
 
@@ -35,9 +38,9 @@ def pre(p, x, h, gate, order):
     return x @ p["w_x"][rows].T + h @ p["w_h"][rows].T + p["b"][rows]
 
 
-def rnn_oracle(p, x, h, c, nonlinearity="tanh"):
+def rnn_oracle(p, x, h, nonlinearity="tanh"):
     a = pre(p, x, h, "h", "h")
-    return (np.tanh(a) if nonlinearity == "tanh" else np.maximum(a, 0)), None
+    return (np.tanh(a) if nonlinearity == "tanh" else np.maximum(a, 0),)
 
 
 def lstm_oracle(p, x, h, c):
@@ -61,12 +64,34 @@ def coupled_oracle(p, x, h, c, peepholes=False):
     return sigmoid(pre(p, x, h, "o", "fgo") + p_o * new) * np.tanh(new), new
 
 
-def gru_oracle(p, x, h, c, reset="after"):
+def gru_oracle(p, x, h, reset="after"):
     r, z = sigmoid(pre(p, x, h, "r", "rzn")), sigmoid(pre(p, x, h, "z", "rzn"))
     from_x = x @ p["w_x"][2 * H :].T + p["b"][2 * H :]
     u = p["w_h"][2 * H :].T
     n = np.tanh(from_x + r * (h @ u + p["b_hn"])) if reset == "after" else np.tanh(from_x + (r * h) @ u)
-    return (1 - z) * n + z * h, None
+    return ((1 - z) * n + z * h,)
+
+
+def odyssey_oracle(p, x, h, c, i_=None, f_=None, o_=None, ablation="none"):
+    order = {"no_input_gate": "fgo", "no_forget_gate": "igo", "no_output_gate": "ifg", "coupled": "fgo"}
+    order = order.get(ablation, "ifgo")
+
+    def gate(name, c):
+        a = pre(p, x, h, name, order)
+        if ablation != "no_peepholes":
+            a += p["p"][order.replace("g", "").index(name)] * c
+        if ablation == "full_gate_recurrence":
+            to = p["w_gates"]["ifo".index(name) * H :][:H]
+            a += i_ @ to[:, :H].T + f_ @ to[:, H : 2 * H].T + o_ @ to[:, 2 * H :].T
+        return sigmoid(a)
+
+    f = np.ones_like(c) if ablation == "no_forget_gate" else gate("f", c)
+    i = 1 - f if ablation == "coupled" else np.ones_like(c) if ablation == "no_input_gate" else gate("i", c)
+    g = pre(p, x, h, "g", order)
+    new = f * c + i * (g if ablation == "no_input_activation" else np.tanh(g))
+    o = np.ones_like(c) if ablation == "no_output_gate" else gate("o", new)
+    hidden = o * (new if ablation == "no_output_activation" else np.tanh(new))
+    return (hidden, new, i, f, o) if ablation == "full_gate_recurrence" else (hidden, new)
 
 
 ORACLES = {
@@ -75,6 +100,7 @@ ORACLES = {
     "peephole": peephole_oracle,
     "coupled": coupled_oracle,
     "gru": gru_oracle,
+    "odyssey": odyssey_oracle,
 }
 
 
@@ -102,11 +128,9 @@ def test_a_step_is_the_equations(float64, name, options):
     x, state = torch.randn(T, B, I), random_state(cell)
     new = cell.step(cell.project(x)[2], state)
     parameters = {key: value.detach().numpy() for key, value in cell.named_parameters()}
-    old_cell = state.cell.numpy() if hasattr(state, "cell") else None
-    hidden, memory = ORACLES[name](parameters, x[2].numpy(), state.hidden.numpy(), old_cell, **options)
-    np.testing.assert_allclose(new.hidden.detach().numpy(), hidden, rtol=1e-12, atol=1e-14)
-    if memory is not None:
-        np.testing.assert_allclose(new.cell.detach().numpy(), memory, rtol=1e-12, atol=1e-14)
+    wanted = ORACLES[name](parameters, x[2].numpy(), *(part.numpy() for part in state), **options)
+    for found, part in zip(new, wanted, strict=True):
+        np.testing.assert_allclose(found.detach().numpy(), part, rtol=1e-12, atol=1e-14)
 
 
 PEERS = [
@@ -259,7 +283,7 @@ def test_same_seed_peephole_starts_as_the_lstm():
 # --- initialisation --------------------------------------------------------------------------------
 
 GATED = [name for name in CELLS if name != "rnn"]
-KEEP = {"lstm": (1, 4), "peephole": (1, 4), "coupled": (0, 3), "gru": (1, 3)}
+KEEP = {"lstm": (1, 4), "peephole": (1, 4), "coupled": (0, 3), "gru": (1, 3), "odyssey": (1, 4)}
 """Which block of b belongs to the gate on the old state, of how many; by hand."""
 
 
@@ -289,7 +313,7 @@ def test_chrono_biases(float64, name):
     assert drawn.min() >= 1
     assert drawn.max() <= 99
     assert abs(float(drawn.mean()) - 50) < 2  # the mean of U[1, 99]
-    if name in ("lstm", "peephole"):
+    if name in ("lstm", "peephole", "odyssey"):
         assert torch.equal(parts[0], -parts[1])
 
 

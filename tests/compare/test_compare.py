@@ -140,6 +140,17 @@ def test_compare_refuses(seqtrain):
     assert "holds a run with model.hidden_size 6 (now 9)" in changed.err
 
 
+def test_compare_tells_ablations_apart(seqtrain):
+    cells = "{name: odyssey, ablation: none}, {name: odyssey, ablation: no_forget_gate}"
+    found = seqtrain("compare", "quickstart", *QUICK, "--cells", cells, "--seeds", 1, "--json").json
+    rows = {row["cell"]: row["parameters"] for row in found["cells"]}
+    gate = 6 * (2 + 6 + 1) + 6  # of 6 units: from 2 inputs and 6 outputs, a bias and a peephole
+    assert rows["odyssey ablation=none"] == rows["odyssey ablation=no_forget_gate"] + gate
+    assert {run["engine"] for run in found["runs"]} == {"reference"}
+    gathered = seqtrain("compare", "runs/compare-quickstart", "--json").json
+    assert {row["cell"]: row["parameters"] for row in gathered["cells"]} == rows
+
+
 # --- what is equal over the cells -------------------------------------------------------------------------------
 
 

@@ -142,7 +142,7 @@ def test_every_fault_at_once_with_file_line_and_cure(write):
     assert faults(name, "train.batch_size=0", "epochs=3") == [
         "c.yaml:1: seed is -1; it must be at least 0",
         "c.yaml:4: task.variant is 'halfs'; choose one of anywhere, halves, hochreiter (did you mean 'halves'?)",
-        "c.yaml:6: model.cell is 'lsmt'; choose one of coupled, gru, lstm, module:Class, peephole, rnn "
+        "c.yaml:6: model.cell is 'lsmt'; choose one of coupled, gru, lstm, module:Class, odyssey, peephole, rnn "
         "(did you mean 'lstm'?)",
         "c.yaml:7: model.hiden_size is not a setting of model; choose one of cell, depth, direction, dropout, "
         "embedding_dropout, embedding_range, embedding_size, hidden_size, init_range, input_dropout, locked_dropout, "
@@ -204,6 +204,14 @@ TOGETHER = [
     ("task=language_model task.path=shipped:stories task.vary_window=true task.window=9", "it must be at least 10"),
     ("model.locked_dropout=true", "model.locked_dropout is true, but no feature is dropped"),
     ("model.cell.chrono=50 model.cell.forget_bias=1", "both set the same bias"),
+    (
+        "model.cell.name=odyssey model.cell.ablation=no_forget_gate model.cell.chrono=50",
+        "model.cell.chrono is 50, but ablation 'no_forget_gate' has no forget bias to set; remove it",
+    ),
+    (
+        "model.cell.name=odyssey model.cell.ablation=no_forget_gate model.cell.forget_bias=0",
+        "model.cell.forget_bias is 0.0, but ablation 'no_forget_gate' has no forget bias to set; remove it",
+    ),
     ("task.variant=hochreiter task.length=21", "needs at least 22"),
     ("task=lookaround task.length=6", "must be more than 6"),
     (

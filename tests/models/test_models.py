@@ -295,7 +295,9 @@ def test_state_survives_packing_and_detaching(cell):
     assert unpack_state(None, stack, torch.device("cpu")) is None
 
 
-@pytest.mark.parametrize(("cell", "per_unit"), [("rnn", 1), ("lstm", 4), ("peephole", 4), ("coupled", 3), ("gru", 3)])
+@pytest.mark.parametrize(
+    ("cell", "per_unit"), [("rnn", 1), ("lstm", 4), ("peephole", 4), ("coupled", 3), ("gru", 3), ("odyssey", 4)]
+)
 def test_parameter_count(cell, per_unit):
-    extra = {"peephole": 3 * H, "gru": H}.get(cell, 0)
+    extra = {"peephole": 3 * H, "gru": H, "odyssey": 3 * H}.get(cell, 0)
     assert count_parameters(make_stack(cell)) == per_unit * H * (I + H + 1) + extra

@@ -66,6 +66,24 @@ class Gru(Gated):
     """Apply the reset gate after the recurrent product (PyTorch, cuDNN) or before it (Cho et al. 2014)."""
 
 
+class Odyssey(Gated):
+    """The peephole LSTM with one thing taken away or added."""
+
+    name: Literal["odyssey"]
+    ablation: Literal[
+        "none",
+        "no_input_gate",
+        "no_forget_gate",
+        "no_output_gate",
+        "no_input_activation",
+        "no_output_activation",
+        "no_peepholes",
+        "coupled",
+        "full_gate_recurrence",
+    ] = "none"
+    """What differs from the peephole LSTM (Greff et al. 2017)."""
+
+
 class UserCell(Section):
     """A cell of the user's own; keys beside `name` go to its constructor."""
 
@@ -78,7 +96,7 @@ class UserCell(Section):
     """Where the module lies; null for what the search found, which is then noted here and in the checkpoint."""
 
 
-BuiltInCell = Rnn | Lstm | Peephole | Coupled | Gru
+BuiltInCell = Rnn | Lstm | Peephole | Coupled | Gru | Odyssey
 
 
 def _cell_tag(section: Any) -> str | None:
@@ -92,6 +110,7 @@ Cell = Annotated[
     | Annotated[Peephole, Tag("peephole")]
     | Annotated[Coupled, Tag("coupled")]
     | Annotated[Gru, Tag("gru")]
+    | Annotated[Odyssey, Tag("odyssey")]
     | Annotated[UserCell, Tag("user")],
     Discriminator(_cell_tag),
 ]

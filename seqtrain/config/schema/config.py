@@ -41,8 +41,8 @@ class Config(Section):
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     """CPU threads; null for what PyTorch finds. Results repeat to the byte only with the same number."""
     engine: Literal["auto", "reference", "fused"] = "auto"
-    """What runs the cells over time: fused is the compiled engine (built-in cells on the CPU), reference the plain
-    loop, auto the fused one wherever it serves."""
+    """What runs the cells over time: fused is the compiled engine (rnn, lstm, peephole, coupled and gru on the CPU),
+    reference the plain loop, auto the fused one wherever it serves."""
     task: Annotated[BuiltInTask, Field(discriminator="name")]
     """What to learn."""
     model: Model

@@ -35,8 +35,8 @@ class Model(Section):
     """The network."""
 
     cell: Cell
-    """The recurrent cell: rnn, lstm, peephole, coupled, gru, or `module:Class` for one of your own; with options,
-    {name: ..., option: ...}."""
+    """The recurrent cell: rnn, lstm, peephole, coupled, gru, odyssey, or `module:Class` for one of your own; with
+    options, {name: ..., option: ...}."""
     hidden_size: Widths = 128
     """Units of each layer and direction; a list gives each layer its own, from the lowest up."""
     depth: Annotated[int, Field(ge=1, le=1000)] | None = None

@@ -158,8 +158,8 @@ def compare(
     cells: Annotated[
         str | None,
         typer.Option(
-            help="Cells to train, with commas between, options as in '{name: gru, reset: before}'; by default rnn, lstm, "
-            "peephole, coupled, gru."
+            help="Cells to train, with commas between, options as in '{name: gru, reset: before}'; by default rnn, "
+            "lstm, peephole, coupled, gru."
         ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each cell; by default 3.")] = None,

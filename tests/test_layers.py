@@ -44,7 +44,6 @@ ALLOWED = {
         "bench",
         "build",
         "catalogue",
-        "cells",
         "compare",
         "config",
         "errors",

@@ -1,5 +1,6 @@
 """Run a comparison, or gather one from runs that exist."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from seqtrain.compare.plan import (
     plan_runs,
 )
 from seqtrain.compare.results import Question, result_of
-from seqtrain.compare.summarise import Group, group_runs, read_runs, varied_setting
+from seqtrain.compare.summarise import FinishedRun, Group, group_runs, read_runs, varied_setting
 from seqtrain.compare.tune import choose, plan_tuning, remarks_on, runs_of
 from seqtrain.config import config_from
 from seqtrain.config.faults import choose as choose_one
@@ -123,15 +124,28 @@ def gather(
         raise ConfigError(f"--reference {reference}: is no cell of these runs; {choose_one(reference, labels)}")
     if eval_lengths:
         length_setting(config_from(runs[0].config, str(runs[0].path)))
+    earlier = _earlier(out, runs)
     question = Question(
-        reference=reference or ("lstm" if "lstm" in labels else labels[0]),
+        reference=reference or earlier.get("reference") or ("lstm" if "lstm" in labels else labels[0]),
         level=level,
         varied=varied,
+        match=earlier.get("match"),
+        tuning=earlier.get("tuning", []),
         eval_lengths=tuple(eval_lengths),
         command=command,
     )
     RunDir(out).create()
     return result_of(groups, question, out, quiet=quiet)
+
+
+def _earlier(out: Path, runs: Sequence[FinishedRun]) -> dict[str, Any]:
+    """What the results in a folder say of the same runs: how they were made is not in the runs themselves."""
+    try:
+        found = json.loads((out / "results.json").read_text("utf-8"))
+        known = {run["run"] for run in found["runs"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found if known == {str(run.path) for run in runs} else {}
 
 
 def _prepared(request: Request, *, quiet: bool) -> list[Fair]:

@@ -109,9 +109,9 @@ def summarise(groups: Sequence[Group], question: Question) -> dict[str, Any]:
 
 def _question(result: dict[str, Any]) -> str:
     cells = list(dict.fromkeys(row["cell"] for row in result["cells"]))
-    named = " or ".join([", ".join(cells[:-1]), cells[-1]] if len(cells) > 1 else cells)
+    called = " or ".join([", ".join(cells[:-1]), cells[-1]] if len(cells) > 1 else cells)
     over = f" over {result['varied']}" if result["varied"] else ""
-    return f"{named} on {result['task']}{over}?"
+    return f"Which is better on {result['task']}{over}: {called}?"
 
 
 def _summary(result: dict[str, Any]) -> str:

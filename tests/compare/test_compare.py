@@ -295,6 +295,8 @@ def test_a_grid_is_tuned_on_validation_with_other_seeds(seqtrain):
             assert f"lr: {entry['chosen']['optimizer.lr']}" in told
         assert sorted(run["seed"] for run in runs) == [0, 1]
     assert seqtrain(*command).json["tuning"] == done["tuning"]
+    gathered = seqtrain("compare", "runs/compare-quickstart", "--json").json
+    assert (gathered["tuning"], gathered["match"]) == (done["tuning"], "hidden")
 
 
 def test_tuning_prefers_what_is_solved_and_then_what_is_solved_sooner():

@@ -13,6 +13,7 @@ from seqtrain.config.schema import (
     LanguageModel,
     Lookaround,
     Model,
+    Multiplication,
     Odyssey,
     Rnn,
     Sgd,
@@ -39,7 +40,7 @@ def check_together(config: Config) -> Iterator[Fault]:
 
 def _task(config: Config) -> Iterator[Fault]:
     task = config.task
-    if isinstance(task, Adding) and task.variant == "hochreiter" and task.length < 22:
+    if isinstance(task, Adding | Multiplication) and task.variant == "hochreiter" and task.length < 22:
         yield Fault(
             ("task", "length"),
             f"is {task.length}; variant 'hochreiter' places marks in the first 10 and the first T/2 - 1 steps "
@@ -158,9 +159,9 @@ def _words(config: Config) -> Iterator[Fault]:
     model, task = config.model, config.task
     words = isinstance(task, LanguageModel | Stories)
     numbers = f"but the inputs of task {task.name!r} are numbers, not symbols; remove it"
-    if model.embedding_size is not None and isinstance(task, Adding):
+    if model.embedding_size is not None and isinstance(task, Adding | Multiplication):
         yield Fault(("model", "embedding_size"), f"is {model.embedding_size}, {numbers}")
-    if model.embedding_dropout and isinstance(task, Adding):
+    if model.embedding_dropout and isinstance(task, Adding | Multiplication):
         yield Fault(("model", "embedding_dropout"), f"is {model.embedding_dropout:g}, {numbers}")
     elif model.embedding_dropout and not words and model.embedding_size is None:
         yield Fault(

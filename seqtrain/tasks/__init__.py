@@ -5,11 +5,13 @@ from seqtrain.tasks.base import Batch, GeneratedTask, Spec, Split, Task
 from seqtrain.tasks.copy_memory import CopyMemory
 from seqtrain.tasks.language_model import LanguageModel
 from seqtrain.tasks.lookaround import Lookaround
+from seqtrain.tasks.multiplication import Multiplication
 from seqtrain.tasks.stories import Stories
 from seqtrain.tasks.temporal_order import TemporalOrder
 
 TASKS: dict[str, type[Task]] = {
     "adding": Adding,
+    "multiplication": Multiplication,
     "copy_memory": CopyMemory,
     "temporal_order": TemporalOrder,
     "lookaround": Lookaround,

@@ -1,17 +1,12 @@
 """The adding problem."""
 
-from typing import Literal
-
 import torch
-from torch import Tensor
 
-from seqtrain.metrics import Metric, Tally
-from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split
-
-Variant = Literal["halves", "anywhere", "hochreiter"]
+from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.marked import MarkedNumbers, Variant, as_batch
 
 
-class Adding(GeneratedTask):
+class Adding(MarkedNumbers):
     """Two of many numbers are marked; after the last step, say their sum.
 
         value   .31  .80  .12  .57  .44  .09          target
@@ -31,8 +26,6 @@ class Adding(GeneratedTask):
     """
 
     name = "adding"
-    metric = Metric("mse", higher_is_better=False)
-    spec = Spec(input_size=2, symbols=False, output_size=1, every_step=False)
 
     def __init__(
         self,
@@ -43,74 +36,22 @@ class Adding(GeneratedTask):
         valid_size: int = 2000,
         test_size: int = 2000,
     ) -> None:
-        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
-        self.length = length
-        self.rule = variant
+        super().__init__(seed=seed, length=length, variant=variant, valid_size=valid_size, test_size=test_size)
         self.tolerance = 0.04 if variant == "hochreiter" else 0.08
-        self.variant = f"adding/{variant}/length={length}/v{self.generator_version}"
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Values and markers `[T, B, 2]`, sums `[B, 1]`."""
+        values, marker, lengths = self.draw(batch_size, generator)
         if self.rule == "hochreiter":
-            return self._sample_hochreiter(batch_size, generator)
-        T, B = self.length, batch_size
-        values = torch.rand(T, B, generator=generator)
-        if self.rule == "halves":
-            first = self._integers(T // 2, B, generator)
-            second = T // 2 + self._integers(T - T // 2, B, generator)
-        else:
-            first = self._integers(T, B, generator)
-            second = _skip(self._integers(T - 1, B, generator), first)
-        marker = torch.zeros_like(values).scatter_(0, torch.stack([first, second]), 1.0)
-        return Batch(torch.stack([values, marker], -1), (values * marker).sum(0)[:, None])
-
-    def _sample_hochreiter(self, B: int, generator: torch.Generator) -> Batch:
-        T = self.length
-        lengths = T + self._integers(T // 10 + 1, B, generator)
-        longest = int(lengths.max())
-        values = torch.rand(longest, B, generator=generator) * 2 - 1
-        first = self._integers(10, B, generator)
-        second = _skip(self._integers(T // 2 - 2, B, generator), first)
-        marker = torch.zeros_like(values).scatter_(0, torch.stack([first, second]), 1.0)
-        marker[0] = -1.0
-        marker.scatter_(0, lengths[None] - 1, -1.0)
+            values = values * 2 - 1
         total = (values * (marker == 1)).sum(0)
-        inside = torch.arange(longest)[:, None] < lengths
-        inputs = torch.stack([values, marker], -1) * inside[..., None]
-        return Batch(inputs, (0.5 + total / 4)[:, None], lengths)
-
-    def _integers(self, high: int, B: int, generator: torch.Generator) -> Tensor:
-        return torch.randint(high, (B,), generator=generator)
-
-    def loss(self, prediction: Prediction, batch: Batch) -> tuple[Tensor, int]:
-        """Summed squared error."""
-        return (prediction.outputs - batch.targets).square().sum(), batch.size
-
-    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
-        """Squared error, and the sequences within the tolerance (`accuracy`)."""
-        error = (prediction.outputs - batch.targets).double()
-        return (
-            Tally()
-            .add("mse", error.square().sum(), batch.size)
-            .add("accuracy", (error.abs() < self.tolerance).sum(), batch.size)
-        )
+        return as_batch(values, marker, 0.5 + total / 4 if self.rule == "hochreiter" else total, lengths)
 
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
         """Variance of the target: the error of the best constant guess."""
         if self.rule == "hochreiter":
             square = 1 / 3  # of a value U[-1, 1]; the marks on step 0 count as zero
-            first = square * (1 - 1 / 10)
-            second = square * (1 - (9 / 10) / (self.length // 2 - 2))
-            variance = (first + second) / 16
+            variance = sum(square * (1 - hidden) for hidden in self.hidden_marks()) / 16
         else:
             variance = 2 / 12  # of a value U[0, 1], twice
         return {"loss": variance, "mse": variance}
-
-    def solved(self, means: dict[str, float]) -> bool:
-        """At least 99 % within the tolerance."""
-        return means["accuracy"] >= 0.99
-
-
-def _skip(drawn: Tensor, taken: Tensor) -> Tensor:
-    """Move draws from 0..n-2 to 0..n-1 without `taken`, all equally likely."""
-    return drawn + (drawn >= taken).long()

@@ -213,6 +213,8 @@ TOGETHER = [
         "model.cell.forget_bias is 0.0, but ablation 'no_forget_gate' has no forget bias to set; remove it",
     ),
     ("task.variant=hochreiter task.length=21", "needs at least 22"),
+    ("task=multiplication task.variant=hochreiter task.length=21", "needs at least 22"),
+    ("task=multiplication model.embedding_size=4", "the inputs of task 'multiplication' are numbers, not symbols"),
     ("task=lookaround task.length=6", "must be more than 6"),
     (
         "task=language_model task.path=shipped:stories train.stop_when_solved=true",
@@ -236,8 +238,9 @@ TOGETHER = [
     ),
     (
         "task.name=copy",
-        "task.name=copy: task is 'copy'; choose one of adding, copy_memory, language_model, lookaround, "
-        "stories, temporal_order (did you mean 'copy_memory'?)",
+        "task.name=copy: task is 'copy'; choose one of adding, copy_memory, language_model, "
+        "lookaround, multiplication, stories, temporal_order "
+        "(did you mean 'copy_memory'?)",
     ),
     ("lr=0.1", "lr is not a setting of a config; did you mean optimizer.lr?"),
     ("c.yaml", "is not an override; write KEY=VALUE, e.g. task.path=c.yaml"),

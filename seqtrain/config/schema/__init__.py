@@ -33,6 +33,7 @@ from seqtrain.config.schema.tasks import (
     CopyMemory,
     LanguageModel,
     Lookaround,
+    Multiplication,
     Stories,
     TemporalOrder,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "Lookaround",
     "Lstm",
     "Model",
+    "Multiplication",
     "Odyssey",
     "Peephole",
     "Plateau",

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from seqtrain.config.schema.base import Section, Size
 
+Symbols = Annotated[int, Field(ge=2, le=10_000)]
+
 
 class Generated(Section):
     """What tasks that draw their own sequences take."""
@@ -24,6 +26,16 @@ class Adding(Generated):
     """Steps in a sequence (the least, in `hochreiter`)."""
     variant: Literal["halves", "anywhere", "hochreiter"] = "halves"
     """Which published definition."""
+
+
+class Multiplication(Generated):
+    """The multiplication problem."""
+
+    name: Literal["multiplication"]
+    length: Annotated[int, Field(ge=2, le=1_000_000)] = 100
+    """Steps in a sequence (the least, in `hochreiter`)."""
+    variant: Literal["halves", "anywhere", "hochreiter"] = "halves"
+    """Where the marks lie."""
 
 
 class CopyMemory(Generated):
@@ -52,7 +64,7 @@ class Lookaround(Generated):
     """Steps in a sequence."""
     offset: Annotated[int, Field(ge=1, le=1_000_000)] = 3
     """How far back and ahead the two compared symbols lie."""
-    symbols: Annotated[int, Field(ge=2, le=10_000)] = 2
+    symbols: Symbols = 2
     """Size of the alphabet."""
 
 
@@ -84,4 +96,4 @@ class LanguageModel(Section):
     """Shares of train, valid and test in a single file; null for 0.9, 0.05, 0.05. [0, 0, 1] evaluates all of it."""
 
 
-BuiltInTask = Adding | CopyMemory | TemporalOrder | Lookaround | Stories | LanguageModel
+BuiltInTask = Adding | Multiplication | CopyMemory | TemporalOrder | Lookaround | Stories | LanguageModel

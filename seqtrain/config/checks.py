@@ -16,6 +16,7 @@ from seqtrain.config.schema import (
     Multiplication,
     Odyssey,
     Rnn,
+    SelectiveCopy,
     Sgd,
     StepDecay,
     Stories,
@@ -50,6 +51,11 @@ def _task(config: Config) -> Iterator[Fault]:
         yield Fault(
             ("task", "length"),
             f"is {task.length}; with offset {task.offset} it must be more than {2 * task.offset}",
+        )
+    if isinstance(task, SelectiveCopy) and task.letters > task.length:
+        yield Fault(
+            ("task", "letters"),
+            f"is {task.letters}, but they must find a place in {task.length} steps; use fewer, or a larger length",
         )
     if isinstance(task, LanguageModel):
         yield from _text(task)

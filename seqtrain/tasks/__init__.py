@@ -6,6 +6,7 @@ from seqtrain.tasks.copy_memory import CopyMemory
 from seqtrain.tasks.language_model import LanguageModel
 from seqtrain.tasks.lookaround import Lookaround
 from seqtrain.tasks.multiplication import Multiplication
+from seqtrain.tasks.selective_copy import SelectiveCopy
 from seqtrain.tasks.stories import Stories
 from seqtrain.tasks.temporal_order import TemporalOrder
 
@@ -13,6 +14,7 @@ TASKS: dict[str, type[Task]] = {
     "adding": Adding,
     "multiplication": Multiplication,
     "copy_memory": CopyMemory,
+    "selective_copy": SelectiveCopy,
     "temporal_order": TemporalOrder,
     "lookaround": Lookaround,
     "stories": Stories,

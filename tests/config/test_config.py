@@ -215,6 +215,10 @@ TOGETHER = [
     ("task.variant=hochreiter task.length=21", "needs at least 22"),
     ("task=multiplication task.variant=hochreiter task.length=21", "needs at least 22"),
     ("task=multiplication model.embedding_size=4", "the inputs of task 'multiplication' are numbers, not symbols"),
+    (
+        "task=selective_copy task.length=4 task.letters=5",
+        "task.letters is 5, but they must find a place in 4 steps; use fewer, or a larger length",
+    ),
     ("task=lookaround task.length=6", "must be more than 6"),
     (
         "task=language_model task.path=shipped:stories train.stop_when_solved=true",
@@ -239,7 +243,7 @@ TOGETHER = [
     (
         "task.name=copy",
         "task.name=copy: task is 'copy'; choose one of adding, copy_memory, language_model, "
-        "lookaround, multiplication, stories, temporal_order "
+        "lookaround, multiplication, selective_copy, stories, temporal_order "
         "(did you mean 'copy_memory'?)",
     ),
     ("lr=0.1", "lr is not a setting of a config; did you mean optimizer.lr?"),

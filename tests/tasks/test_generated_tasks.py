@@ -20,6 +20,8 @@ CASES = [
     ("multiplication", {"length": 30, "variant": "anywhere"}),
     ("multiplication", {"length": 30, "variant": "hochreiter"}),
     ("copy_memory", {"length": 7}),
+    ("selective_copy", {"length": 20, "letters": 5, "alphabet": 6}),
+    ("selective_copy", {"length": 9, "letters": 9, "alphabet": 26}),
     ("temporal_order", {"length": 40, "symbols": 2}),
     ("temporal_order", {"length": 40, "symbols": 3}),
     ("lookaround", {"length": 12, "offset": 2, "symbols": 3}),
@@ -88,6 +90,19 @@ def check_copy_memory(inputs, targets, options):
     assert targets == [*[8] * (T + 10), *letters]
 
 
+def check_selective_copy(inputs, targets, options):
+    T, letters, alphabet = options["length"], options["letters"], options["alphabet"]
+    blank, delimiter = alphabet, alphabet + 1
+    shown = []
+    for symbol in inputs[:T]:
+        assert symbol <= blank
+        if symbol != blank:
+            shown.append(symbol)
+    assert len(shown) == letters
+    assert inputs[T:] == [delimiter] + [blank] * letters
+    assert targets == [blank] * (T + 1) + shown
+
+
 def check_temporal_order(inputs, target, options):
     T = options["length"]
     text = "".join("EBabcdXY"[symbol] for symbol in inputs)
@@ -144,6 +159,7 @@ STUPID = {
     "adding": check_adding,
     "multiplication": check_multiplication,
     "copy_memory": check_copy_memory,
+    "selective_copy": check_selective_copy,
     "temporal_order": check_temporal_order,
     "lookaround": check_lookaround,
     "stories": check_stories,
@@ -188,6 +204,7 @@ def test_lengths_and_marks_reach_both_ends_of_their_ranges():
 
 OTHER_SIZES = [
     ("multiplication", {"length": 200}),
+    ("selective_copy", {"length": 200, "letters": 20}),
 ]
 
 
@@ -254,6 +271,7 @@ def test_the_baseline_of_marked_numbers_is_the_variance_of_the_targets(name, opt
 def test_baselines_of_the_literature():
     assert make("adding", {}).baseline("test")["mse"] == pytest.approx(1 / 6)
     assert make("multiplication", {}).baseline("test")["mse"] == pytest.approx(7 / 144)
+    assert make("selective_copy", {}).baseline("test")["loss"] == pytest.approx(10 * math.log(8) / 111)
 
 
 @cases
@@ -268,7 +286,7 @@ def test_a_guesser_without_memory_scores_the_baseline(name, options):
     else:
         classes = task.spec.output_size
         logits = torch.full((*batch.targets.shape, classes), 0.0)
-        if name == "copy_memory":
+        if name in ("copy_memory", "selective_copy"):
             recalled = options.get("letters", 10)
             logits[:-recalled] = torch.tensor([-1e9] * (classes - 1) + [0.0])
             logits[-recalled:, :, -1] = -1e9

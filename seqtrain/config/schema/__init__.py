@@ -34,6 +34,7 @@ from seqtrain.config.schema.tasks import (
     LanguageModel,
     Lookaround,
     Multiplication,
+    SelectiveCopy,
     Stories,
     TemporalOrder,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "RmsProp",
     "Rnn",
     "Section",
+    "SelectiveCopy",
     "Sgd",
     "StepDecay",
     "Stories",

@@ -46,6 +46,18 @@ class CopyMemory(Generated):
     """Steps between the letters and their recall; a sequence has 20 more."""
 
 
+class SelectiveCopy(Generated):
+    """Selective copying."""
+
+    name: Literal["selective_copy"]
+    length: Size = 100
+    """Steps over which the letters are scattered; a sequence has one more, and one for each letter."""
+    letters: Size = 10
+    """Letters in a sequence."""
+    alphabet: Symbols = 8
+    """Different letters."""
+
+
 class TemporalOrder(Generated):
     """The temporal order problem."""
 
@@ -96,4 +108,6 @@ class LanguageModel(Section):
     """Shares of train, valid and test in a single file; null for 0.9, 0.05, 0.05. [0, 0, 1] evaluates all of it."""
 
 
-BuiltInTask = Adding | Multiplication | CopyMemory | TemporalOrder | Lookaround | Stories | LanguageModel
+BuiltInTask = (
+    Adding | Multiplication | CopyMemory | SelectiveCopy | TemporalOrder | Lookaround | Stories | LanguageModel
+)

@@ -4,6 +4,7 @@ from seqtrain.tasks.adding import Adding
 from seqtrain.tasks.base import Batch, GeneratedTask, Spec, Split, Task
 from seqtrain.tasks.copy_memory import CopyMemory
 from seqtrain.tasks.language_model import LanguageModel
+from seqtrain.tasks.long_lag import LongLag
 from seqtrain.tasks.lookaround import Lookaround
 from seqtrain.tasks.multiplication import Multiplication
 from seqtrain.tasks.selective_copy import SelectiveCopy
@@ -16,6 +17,7 @@ TASKS: dict[str, type[Task]] = {
     "copy_memory": CopyMemory,
     "selective_copy": SelectiveCopy,
     "temporal_order": TemporalOrder,
+    "long_lag": LongLag,
     "lookaround": Lookaround,
     "stories": Stories,
     "language_model": LanguageModel,

@@ -242,7 +242,7 @@ TOGETHER = [
     ),
     (
         "task.name=copy",
-        "task.name=copy: task is 'copy'; choose one of adding, copy_memory, language_model, "
+        "task.name=copy: task is 'copy'; choose one of adding, copy_memory, language_model, long_lag, "
         "lookaround, multiplication, selective_copy, stories, temporal_order "
         "(did you mean 'copy_memory'?)",
     ),

@@ -24,6 +24,7 @@ CASES = [
     ("selective_copy", {"length": 9, "letters": 9, "alphabet": 26}),
     ("temporal_order", {"length": 40, "symbols": 2}),
     ("temporal_order", {"length": 40, "symbols": 3}),
+    ("long_lag", {"lag": 15, "distractors": 7}),
     ("lookaround", {"length": 12, "offset": 2, "symbols": 3}),
     ("stories", {"distance": 20}),
 ]
@@ -120,6 +121,15 @@ def check_temporal_order(inputs, target, options):
     assert names[options["symbols"]][target] == order
 
 
+def check_long_lag(inputs, target, options):
+    names = ["x", "y", "b", "e", *(f"a{kind}" for kind in range(options["distractors"]))]
+    words = [names[symbol] for symbol in inputs]
+    assert (words[0], words[-1]) == ("b", "e")
+    assert words[1] == "xy"[target]
+    assert all(word.startswith("a") for word in words[2:-1])
+    assert len(words[2:-1]) >= options["lag"]
+
+
 def check_lookaround(inputs, targets, options):
     k = options["offset"]
     for t in range(k, len(inputs) - k):
@@ -161,6 +171,7 @@ STUPID = {
     "copy_memory": check_copy_memory,
     "selective_copy": check_selective_copy,
     "temporal_order": check_temporal_order,
+    "long_lag": check_long_lag,
     "lookaround": check_lookaround,
     "stories": check_stories,
 }
@@ -205,6 +216,7 @@ def test_lengths_and_marks_reach_both_ends_of_their_ranges():
 OTHER_SIZES = [
     ("multiplication", {"length": 200}),
     ("selective_copy", {"length": 200, "letters": 20}),
+    ("long_lag", {"lag": 300}),
 ]
 
 
@@ -272,6 +284,7 @@ def test_baselines_of_the_literature():
     assert make("adding", {}).baseline("test")["mse"] == pytest.approx(1 / 6)
     assert make("multiplication", {}).baseline("test")["mse"] == pytest.approx(7 / 144)
     assert make("selective_copy", {}).baseline("test")["loss"] == pytest.approx(10 * math.log(8) / 111)
+    assert make("long_lag", {}).baseline("test") == {"loss": pytest.approx(math.log(2)), "accuracy": 0.5}
 
 
 @cases

@@ -68,6 +68,16 @@ class TemporalOrder(Generated):
     """Marks whose order is asked."""
 
 
+class LongLag(Generated):
+    """The long time lag problem."""
+
+    name: Literal["long_lag"]
+    lag: Size = 100
+    """q: distractors in a sequence at least."""
+    distractors: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """p: different distractors."""
+
+
 class Lookaround(Generated):
     """The task that needs past and future."""
 
@@ -109,5 +119,13 @@ class LanguageModel(Section):
 
 
 BuiltInTask = (
-    Adding | Multiplication | CopyMemory | SelectiveCopy | TemporalOrder | Lookaround | Stories | LanguageModel
+    Adding
+    | Multiplication
+    | CopyMemory
+    | SelectiveCopy
+    | TemporalOrder
+    | LongLag
+    | Lookaround
+    | Stories
+    | LanguageModel
 )

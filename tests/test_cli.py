@@ -179,6 +179,15 @@ def test_eval_takes_other_lengths_and_says_so(trained):
     assert trained("eval", "run", "train.eval_batch_size=3", "--json").code == 0
 
 
+def test_eval_of_parity_takes_longer_sequences_yet(seqtrain):
+    seqtrain("train", "parity", *QUICK, "task.length=6", "--out", "run", "--quiet")
+    assert seqtrain("eval", "run", "--json").json["variant"] == "parity/length=6/eval_length=24/v1"
+    longer = seqtrain("eval", "run", "task.eval_length=90", "--json").json
+    assert longer["variant"] == "parity/length=6/eval_length=90/v1"
+    assert longer["baseline"]["accuracy_at_end"] == 0.5
+    assert 0 <= longer["accuracy_at_end"] <= 1
+
+
 @pytest.mark.parametrize(
     ("override", "wanted"),
     [

@@ -7,6 +7,7 @@ from seqtrain.tasks.language_model import LanguageModel
 from seqtrain.tasks.long_lag import LongLag
 from seqtrain.tasks.lookaround import Lookaround
 from seqtrain.tasks.multiplication import Multiplication
+from seqtrain.tasks.parity import Parity
 from seqtrain.tasks.selective_copy import SelectiveCopy
 from seqtrain.tasks.stories import Stories
 from seqtrain.tasks.temporal_order import TemporalOrder
@@ -18,6 +19,7 @@ TASKS: dict[str, type[Task]] = {
     "selective_copy": SelectiveCopy,
     "temporal_order": TemporalOrder,
     "long_lag": LongLag,
+    "parity": Parity,
     "lookaround": Lookaround,
     "stories": Stories,
     "language_model": LanguageModel,

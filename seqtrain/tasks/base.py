@@ -236,6 +236,10 @@ class GeneratedTask(Task):
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Draw a batch; no loop over its sequences."""
 
+    def sample_fixed(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Draw the validation or test set; a task may ask other lengths of it than of a training batch."""
+        return self.sample(batch_size, generator)
+
     def generator(self, *key: str | int) -> torch.Generator:
         """The generator for one purpose of this task."""
         return generator(self.seed, self.name, *key)
@@ -247,7 +251,7 @@ class GeneratedTask(Task):
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """The fixed set, drawn once; how it is cut into batches does not change what is in it."""
         if split not in self._fixed:
-            self._fixed[split] = self.sample(self.sizes[split], self.generator(split))
+            self._fixed[split] = self.sample_fixed(self.sizes[split], self.generator(split))
         whole = self._fixed[split]
         for start in range(0, whole.size, batch_size):
             yield whole.rows(start, min(start + batch_size, whole.size))

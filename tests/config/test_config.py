@@ -243,7 +243,7 @@ TOGETHER = [
     (
         "task.name=copy",
         "task.name=copy: task is 'copy'; choose one of adding, copy_memory, language_model, long_lag, "
-        "lookaround, multiplication, selective_copy, stories, temporal_order "
+        "lookaround, multiplication, parity, selective_copy, stories, temporal_order "
         "(did you mean 'copy_memory'?)",
     ),
     ("lr=0.1", "lr is not a setting of a config; did you mean optimizer.lr?"),

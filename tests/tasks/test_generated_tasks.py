@@ -25,6 +25,8 @@ CASES = [
     ("temporal_order", {"length": 40, "symbols": 2}),
     ("temporal_order", {"length": 40, "symbols": 3}),
     ("long_lag", {"lag": 15, "distractors": 7}),
+    ("parity", {"length": 30}),
+    ("parity", {"length": 30, "eval_length": 50}),
     ("lookaround", {"length": 12, "offset": 2, "symbols": 3}),
     ("stories", {"distance": 20}),
 ]
@@ -130,6 +132,16 @@ def check_long_lag(inputs, target, options):
     assert len(words[2:-1]) >= options["lag"]
 
 
+def check_parity(inputs, targets, options):
+    assert len(inputs) in (options["length"], options.get("eval_length", 4 * options["length"]))
+    odd = False
+    for bit, target in zip(inputs, targets, strict=True):
+        assert bit in (0, 1)
+        if bit:
+            odd = not odd
+        assert target == odd
+
+
 def check_lookaround(inputs, targets, options):
     k = options["offset"]
     for t in range(k, len(inputs) - k):
@@ -172,6 +184,7 @@ STUPID = {
     "selective_copy": check_selective_copy,
     "temporal_order": check_temporal_order,
     "long_lag": check_long_lag,
+    "parity": check_parity,
     "lookaround": check_lookaround,
     "stories": check_stories,
 }
@@ -217,6 +230,7 @@ OTHER_SIZES = [
     ("multiplication", {"length": 200}),
     ("selective_copy", {"length": 200, "letters": 20}),
     ("long_lag", {"lag": 300}),
+    ("parity", {"eval_length": 1000}),
 ]
 
 
@@ -285,6 +299,7 @@ def test_baselines_of_the_literature():
     assert make("multiplication", {}).baseline("test")["mse"] == pytest.approx(7 / 144)
     assert make("selective_copy", {}).baseline("test")["loss"] == pytest.approx(10 * math.log(8) / 111)
     assert make("long_lag", {}).baseline("test") == {"loss": pytest.approx(math.log(2)), "accuracy": 0.5}
+    assert make("parity", {"eval_length": 10**6}).baseline("test")["loss"] == pytest.approx(math.log(2), rel=1e-5)
 
 
 @cases
@@ -303,6 +318,8 @@ def test_a_guesser_without_memory_scores_the_baseline(name, options):
             recalled = options.get("letters", 10)
             logits[:-recalled] = torch.tensor([-1e9] * (classes - 1) + [0.0])
             logits[-recalled:, :, -1] = -1e9
+        if name == "parity":
+            logits[0].scatter_(-1, batch.inputs[0, :, None], 1e9)  # the first bit is its own parity
         if name == "lookaround":
             p = 1 / options["symbols"]
             logits[...] = torch.tensor([1 - p, p]).log()
@@ -310,7 +327,7 @@ def test_a_guesser_without_memory_scores_the_baseline(name, options):
     total, count = task.loss(answer(outputs), batch)
     assert float(total) / count == pytest.approx(task.baseline("test")["loss"], rel=0.03)
     measured = task.measure(answer(outputs), batch).means()
-    for metric in {"accuracy"} & task.baseline("test").keys():
+    for metric in {"accuracy", "accuracy_at_end"} & task.baseline("test").keys():
         assert measured[metric] == pytest.approx(task.baseline("test")[metric], abs=0.02)
 
 

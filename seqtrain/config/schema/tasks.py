@@ -78,6 +78,16 @@ class LongLag(Generated):
     """p: different distractors."""
 
 
+class Parity(Generated):
+    """Running parity."""
+
+    name: Literal["parity"]
+    length: Annotated[int, Field(ge=2, le=1_000_000)] = 50
+    """Steps in a training sequence."""
+    eval_length: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
+    """Steps in a sequence of the validation and test sets; null for four times length."""
+
+
 class Lookaround(Generated):
     """The task that needs past and future."""
 
@@ -125,6 +135,7 @@ BuiltInTask = (
     | SelectiveCopy
     | TemporalOrder
     | LongLag
+    | Parity
     | Lookaround
     | Stories
     | LanguageModel

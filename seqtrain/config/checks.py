@@ -15,6 +15,7 @@ from seqtrain.config.schema import (
     Model,
     Multiplication,
     Odyssey,
+    Recall,
     Rnn,
     SelectiveCopy,
     Sgd,
@@ -56,6 +57,11 @@ def _task(config: Config) -> Iterator[Fault]:
         yield Fault(
             ("task", "letters"),
             f"is {task.letters}, but they must find a place in {task.length} steps; use fewer, or a larger length",
+        )
+    if isinstance(task, Recall) and task.pairs > task.keys:
+        yield Fault(
+            ("task", "pairs"),
+            f"is {task.pairs}, but no key comes twice and there are {task.keys}; use fewer pairs, or more keys",
         )
     if isinstance(task, LanguageModel):
         yield from _text(task)

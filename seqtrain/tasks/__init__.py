@@ -8,6 +8,7 @@ from seqtrain.tasks.long_lag import LongLag
 from seqtrain.tasks.lookaround import Lookaround
 from seqtrain.tasks.multiplication import Multiplication
 from seqtrain.tasks.parity import Parity
+from seqtrain.tasks.recall import Recall
 from seqtrain.tasks.selective_copy import SelectiveCopy
 from seqtrain.tasks.stories import Stories
 from seqtrain.tasks.temporal_order import TemporalOrder
@@ -20,6 +21,7 @@ TASKS: dict[str, type[Task]] = {
     "temporal_order": TemporalOrder,
     "long_lag": LongLag,
     "parity": Parity,
+    "recall": Recall,
     "lookaround": Lookaround,
     "stories": Stories,
     "language_model": LanguageModel,

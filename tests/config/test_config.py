@@ -219,6 +219,10 @@ TOGETHER = [
         "task=selective_copy task.length=4 task.letters=5",
         "task.letters is 5, but they must find a place in 4 steps; use fewer, or a larger length",
     ),
+    (
+        "task=recall task.pairs=9",
+        "task.pairs is 9, but no key comes twice and there are 8; use fewer pairs, or more keys",
+    ),
     ("task=lookaround task.length=6", "must be more than 6"),
     (
         "task=language_model task.path=shipped:stories train.stop_when_solved=true",
@@ -243,7 +247,7 @@ TOGETHER = [
     (
         "task.name=copy",
         "task.name=copy: task is 'copy'; choose one of adding, copy_memory, language_model, long_lag, "
-        "lookaround, multiplication, parity, selective_copy, stories, temporal_order "
+        "lookaround, multiplication, parity, recall, selective_copy, stories, temporal_order "
         "(did you mean 'copy_memory'?)",
     ),
     ("lr=0.1", "lr is not a setting of a config; did you mean optimizer.lr?"),

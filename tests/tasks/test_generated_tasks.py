@@ -27,6 +27,8 @@ CASES = [
     ("long_lag", {"lag": 15, "distractors": 7}),
     ("parity", {"length": 30}),
     ("parity", {"length": 30, "eval_length": 50}),
+    ("recall", {"pairs": 4, "keys": 5, "values": 9, "delay": 6}),
+    ("recall", {"pairs": 6, "keys": 6, "values": 20, "delay": 0}),
     ("lookaround", {"length": 12, "offset": 2, "symbols": 3}),
     ("stories", {"distance": 20}),
 ]
@@ -142,6 +144,20 @@ def check_parity(inputs, targets, options):
         assert target == odd
 
 
+def check_recall(inputs, target, options):
+    pairs, keys, values, delay = (options[name] for name in ("pairs", "keys", "values", "delay"))
+    told = {}
+    for place in range(0, 2 * pairs, 2):
+        key, value = inputs[place], inputs[place + 1] - keys
+        assert key not in told
+        assert 0 <= key < keys
+        assert 0 <= value < values
+        told[key] = value
+    assert len(inputs) == 2 * pairs + delay + 1
+    assert all(keys + values <= symbol < keys + values + 4 for symbol in inputs[2 * pairs : -1])
+    assert told[inputs[-1]] == target
+
+
 def check_lookaround(inputs, targets, options):
     k = options["offset"]
     for t in range(k, len(inputs) - k):
@@ -185,6 +201,7 @@ STUPID = {
     "temporal_order": check_temporal_order,
     "long_lag": check_long_lag,
     "parity": check_parity,
+    "recall": check_recall,
     "lookaround": check_lookaround,
     "stories": check_stories,
 }
@@ -231,6 +248,7 @@ OTHER_SIZES = [
     ("selective_copy", {"length": 200, "letters": 20}),
     ("long_lag", {"lag": 300}),
     ("parity", {"eval_length": 1000}),
+    ("recall", {"pairs": 5, "delay": 40}),
 ]
 
 
@@ -300,6 +318,7 @@ def test_baselines_of_the_literature():
     assert make("selective_copy", {}).baseline("test")["loss"] == pytest.approx(10 * math.log(8) / 111)
     assert make("long_lag", {}).baseline("test") == {"loss": pytest.approx(math.log(2)), "accuracy": 0.5}
     assert make("parity", {"eval_length": 10**6}).baseline("test")["loss"] == pytest.approx(math.log(2), rel=1e-5)
+    assert make("recall", {"values": 12}).baseline("test")["loss"] == pytest.approx(math.log(12))
 
 
 @cases

@@ -88,6 +88,20 @@ class Parity(Generated):
     """Steps in a sequence of the validation and test sets; null for four times length."""
 
 
+class Recall(Generated):
+    """Associative recall."""
+
+    name: Literal["recall"]
+    pairs: Size = 3
+    """Keys with a value in a sequence."""
+    keys: Symbols = 8
+    """Different keys to draw from."""
+    values: Symbols = 8
+    """Different values to draw from."""
+    delay: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+    """Distractors between the last pair and the query."""
+
+
 class Lookaround(Generated):
     """The task that needs past and future."""
 
@@ -136,6 +150,7 @@ BuiltInTask = (
     | TemporalOrder
     | LongLag
     | Parity
+    | Recall
     | Lookaround
     | Stories
     | LanguageModel

@@ -192,8 +192,16 @@ def _spoilt(dynamic: Dynamic, name: str, figures: dict[str, float], baseline: di
 
 def _check_allowed(changes: dict[str, tuple[Any, Any]], path: Path) -> None:
     free = ("train.eval_batch_size", "device", "threads", "engine", "model.cell.folder")
-    bound = ("task.name", "task.unit", "task.min_count", "task.max_size", "task.vary_window")
-    wrong = [key for key in changes if key in bound or not (key.startswith("task.") or key in free)]
+    bound = (
+        "task.name",
+        "task.unit",
+        "task.min_count",
+        "task.max_size",
+        "task.vary_window",
+        "task.length_distribution",
+    )
+    trained = [key for key in changes if key in bound or key.startswith("task.train_")]
+    wrong = [key for key in changes if key in trained or not (key.startswith("task.") or key in free)]
     if wrong:
         raise ConfigError(
             f"{', '.join(wrong)}: belongs to the weights in {path} and cannot be changed in eval; "

@@ -7,7 +7,10 @@ from seqtrain.config.faults import Fault
 from seqtrain.config.schema import (
     AdaptiveSoftmax,
     Adding,
+    Brackets,
     Config,
+    Counting,
+    EmbeddedReber,
     Gated,
     Gru,
     LanguageModel,
@@ -21,6 +24,8 @@ from seqtrain.config.schema import (
     Sgd,
     StepDecay,
     Stories,
+    Timing,
+    TwoSequence,
     UserCell,
 )
 from seqtrain.files import split_file
@@ -63,8 +68,48 @@ def _task(config: Config) -> Iterator[Fault]:
             ("task", "pairs"),
             f"is {task.pairs}, but no key comes twice and there are {task.keys}; use fewer pairs, or more keys",
         )
+    if isinstance(task, TwoSequence) and task.signal >= task.length:
+        yield Fault(
+            ("task", "signal"), f"is {task.signal}; noise must follow it, so it must be below length {task.length}"
+        )
+    if isinstance(task, Counting) and task.limit < 2 * task.train_limit:
+        yield Fault(
+            ("task", "limit"),
+            f"is {task.limit}; with train_limit {task.train_limit} it must be at least {2 * task.train_limit}, "
+            "as solved means to twice the n of training",
+        )
+    if isinstance(task, Brackets):
+        yield from _brackets(task)
+    if isinstance(task, Timing) and task.spikes <= task.train_spikes:
+        yield Fault(
+            ("task", "spikes"),
+            f"is {task.spikes}; the evaluated sequence goes beyond training, so it must be more than train_spikes "
+            f"{task.train_spikes}",
+        )
     if isinstance(task, LanguageModel):
         yield from _text(task)
+
+
+def _brackets(task: Brackets) -> Iterator[Fault]:
+    """What is evaluated must go beyond what is trained, and come back."""
+    if task.train_depth > task.train_length:
+        yield Fault(
+            ("task", "train_depth"),
+            f"is {task.train_depth}, but in train_length {task.train_length} no more than {task.train_length} brackets "
+            "can be opened; make it smaller",
+        )
+    if task.depth <= task.train_depth:
+        yield Fault(
+            ("task", "depth"),
+            f"is {task.depth}; the fixed sets go deeper than training, so it must be more than train_depth "
+            f"{task.train_depth}",
+        )
+    if task.length <= task.train_length + task.depth:
+        yield Fault(
+            ("task", "length"),
+            f"is {task.length}; for every string to close a bracket behind the trained length it must be more than "
+            f"train_length + depth, {task.train_length + task.depth}",
+        )
 
 
 def _text(task: LanguageModel) -> Iterator[Fault]:
@@ -111,6 +156,17 @@ def _model(config: Config) -> Iterator[Fault]:
         yield Fault(
             ("model", "direction"),
             f"{model.direction!r} with task {task.name!r} would show the model the word it must predict; use 'forward'",
+        )
+    if isinstance(task, EmbeddedReber | Counting | Brackets) and model.direction != "forward":
+        yield Fault(
+            ("model", "direction"),
+            f"{model.direction!r} with task {task.name!r} would show the model the symbols that come next; "
+            "use 'forward'",
+        )
+    if isinstance(task, Timing) and model.direction != "forward":
+        yield Fault(
+            ("model", "direction"),
+            f"{model.direction!r} with task 'timing' would let the model count from the end; use 'forward'",
         )
     if model.merge is not None and model.direction != "bidirectional":
         yield Fault(
@@ -171,9 +227,9 @@ def _words(config: Config) -> Iterator[Fault]:
     model, task = config.model, config.task
     words = isinstance(task, LanguageModel | Stories)
     numbers = f"but the inputs of task {task.name!r} are numbers, not symbols; remove it"
-    if model.embedding_size is not None and isinstance(task, Adding | Multiplication):
+    if model.embedding_size is not None and isinstance(task, Adding | Multiplication | TwoSequence | Timing):
         yield Fault(("model", "embedding_size"), f"is {model.embedding_size}, {numbers}")
-    if model.embedding_dropout and isinstance(task, Adding | Multiplication):
+    if model.embedding_dropout and isinstance(task, Adding | Multiplication | TwoSequence | Timing):
         yield Fault(("model", "embedding_dropout"), f"is {model.embedding_dropout:g}, {numbers}")
     elif model.embedding_dropout and not words and model.embedding_size is None:
         yield Fault(

@@ -71,7 +71,7 @@ def to_fault(error: ErrorDetails, data: dict[str, Any]) -> Fault:
     return Fault(path, f"is {got}; it must be {kind}{', or a list of them' if path in OPEN_NUMBERS else ''}")
 
 
-OPEN_NUMBERS = (("model", "hidden_size"),)
+OPEN_NUMBERS = (("model", "hidden_size"), ("task", "interval"))
 """Settings that are a number or a list of any length."""
 
 OPEN_LISTS = (*OPEN_NUMBERS, ("model", "softmax", "cutoffs"))

@@ -24,7 +24,8 @@ class Batch:
     """Sequences, padded to one length, and what to predict about them.
 
     inputs : `[T, B, I]` reals, or `[T, B]` symbols.
-    targets : `[T, B]` symbols, `[B]` classes, or `[B, O]` reals.
+    targets : `[T, B]` symbols, `[T, B, V]` sets of symbols (1 for what is in a set, else 0), `[B]` classes, or
+        `[B, O]` reals.
     lengths : `[B]`; None if every sequence fills T.
     scored : `[T, B]` bool, the steps that count in the loss; None for all.
     marks : `[T, B]` whole numbers that a task gives its own meaning to; None if it needs none.
@@ -201,7 +202,8 @@ class Task(ABC):
         """How many sequences or tokens (see `unit`) a batch holds, for the throughput."""
         if self.unit == "sequences":
             return batch.size
-        return batch.targets.numel() if batch.scored is None else int(batch.scored.sum())
+        T, B = batch.inputs.shape[:2]
+        return T * B if batch.scored is None else int(batch.scored.sum())
 
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 of everything in the fixed sets: two equal ones prove the same test set."""
@@ -236,9 +238,9 @@ class GeneratedTask(Task):
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Draw a batch; no loop over its sequences."""
 
-    def sample_fixed(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """Draw the validation or test set; a task may ask other lengths of it than of a training batch."""
-        return self.sample(batch_size, generator)
+    def sample_fixed(self, split: Split) -> Batch:
+        """The whole of a fixed set: drawn as the training batches are, unless a task says otherwise."""
+        return self.sample(self.sizes[split], self.generator(split))
 
     def generator(self, *key: str | int) -> torch.Generator:
         """The generator for one purpose of this task."""
@@ -251,7 +253,7 @@ class GeneratedTask(Task):
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """The fixed set, drawn once; how it is cut into batches does not change what is in it."""
         if split not in self._fixed:
-            self._fixed[split] = self.sample_fixed(self.sizes[split], self.generator(split))
+            self._fixed[split] = self.sample_fixed(split)
         whole = self._fixed[split]
         for start in range(0, whole.size, batch_size):
             yield whole.rows(start, min(start + batch_size, whole.size))

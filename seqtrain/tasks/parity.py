@@ -47,9 +47,9 @@ class Parity(GeneratedTask):
         """Bits `[T, B]` and their running parities `[T, B]`."""
         return _draw(self.length, batch_size, generator)
 
-    def sample_fixed(self, batch_size: int, generator: torch.Generator) -> Batch:
+    def sample_fixed(self, split: Split) -> Batch:
         """Likewise, of the length for evaluation."""
-        return _draw(self.eval_length, batch_size, generator)
+        return _draw(self.eval_length, self.sizes[split], self.generator(split))
 
     def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Steps (`accuracy`) and last steps (`accuracy_at_end`) answered right."""

@@ -224,6 +224,39 @@ TOGETHER = [
         "task.pairs is 9, but no key comes twice and there are 8; use fewer pairs, or more keys",
     ),
     ("task=lookaround task.length=6", "must be more than 6"),
+    ("task=two_sequence task.signal=100", "task.signal is 100; noise must follow it, so it must be below length 100"),
+    ("task=two_sequence model.embedding_size=8", "the inputs of task 'two_sequence' are numbers"),
+    (
+        "task=counting task.limit=39",
+        "task.limit is 39; with train_limit 20 it must be at least 40, as solved means to twice the n of training",
+    ),
+    (
+        "task=brackets task.train_length=4",
+        "task.train_depth is 5, but in train_length 4 no more than 4 brackets can be opened; make it smaller",
+    ),
+    (
+        "task=brackets task.train_depth=6",
+        "task.depth is 6; the fixed sets go deeper than training, so it must be more than train_depth 6",
+    ),
+    ("task=brackets task.length=56", "it must be more than train_length + depth, 56"),
+    (
+        "task=timing task.spikes=10",
+        "task.spikes is 10; the evaluated sequence goes beyond training, so it must be more than train_spikes 10",
+    ),
+    ("task=timing task.interval=1", "task.interval is 1; it must be at least 2"),
+    ("task=timing task.interval=[7,1]", "task.interval.1 is 1; it must be at least 2"),
+    ("task=timing task.interval=[]", "task.interval is []; it must be a list of at least 1 value"),
+    ("task=timing task.interval=x", "task.interval is 'x'; it must be a whole number, or a list of them"),
+    ("task=timing model.embedding_dropout=0.1", "the inputs of task 'timing' are numbers"),
+    ("task=timing model.direction=bidirectional", "would let the model count from the end; use 'forward'"),
+    *(
+        (
+            f"task={task} model.direction=backward",
+            f"model.direction 'backward' with task '{task}' would show the model the symbols that come next; "
+            "use 'forward'",
+        )
+        for task in ("embedded_reber", "counting", "brackets")
+    ),
     (
         "task=language_model task.path=shipped:stories train.stop_when_solved=true",
         "has no rule for being solved",
@@ -246,8 +279,9 @@ TOGETHER = [
     ),
     (
         "task.name=copy",
-        "task.name=copy: task is 'copy'; choose one of adding, copy_memory, language_model, long_lag, "
-        "lookaround, multiplication, parity, recall, selective_copy, stories, temporal_order "
+        "task.name=copy: task is 'copy'; choose one of adding, brackets, copy_memory, counting, "
+        "embedded_reber, language_model, long_lag, lookaround, multiplication, parity, recall, selective_copy, "
+        "stories, temporal_order, timing, two_sequence "
         "(did you mean 'copy_memory'?)",
     ),
     ("lr=0.1", "lr is not a setting of a config; did you mean optimizer.lr?"),

@@ -29,8 +29,11 @@ from seqtrain.config.schema.model import (
 )
 from seqtrain.config.schema.tasks import (
     Adding,
+    Brackets,
     BuiltInTask,
     CopyMemory,
+    Counting,
+    EmbeddedReber,
     LanguageModel,
     LongLag,
     Lookaround,
@@ -40,6 +43,8 @@ from seqtrain.config.schema.tasks import (
     SelectiveCopy,
     Stories,
     TemporalOrder,
+    Timing,
+    TwoSequence,
 )
 from seqtrain.config.schema.training import (
     Adam,
@@ -60,6 +65,7 @@ __all__ = [
     "AdamW",
     "AdaptiveSoftmax",
     "Adding",
+    "Brackets",
     "BuiltInCell",
     "BuiltInTask",
     "Cell",
@@ -67,7 +73,9 @@ __all__ = [
     "Constant",
     "CopyMemory",
     "Cosine",
+    "Counting",
     "Coupled",
+    "EmbeddedReber",
     "FullSoftmax",
     "Gated",
     "Gru",
@@ -90,7 +98,9 @@ __all__ = [
     "StepDecay",
     "Stories",
     "TemporalOrder",
+    "Timing",
     "Train",
+    "TwoSequence",
     "UserCell",
     "by_name",
     "name_of",

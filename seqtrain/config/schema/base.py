@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Positive = Annotated[float, Field(gt=0)]
+ONE_OR_EACH = Discriminator(lambda value: "each" if isinstance(value, list) else "one")
+"""Chooses between a number and a list of them, so that a fault is told of that alone which was given."""
 
 
 class Section(BaseModel):

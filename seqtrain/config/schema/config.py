@@ -71,5 +71,5 @@ NAMED: dict[tuple[str, ...], dict[str, type[Section]]] = {
 }
 """The sections that are chosen by a name, which may stand alone for the section: where they are, and their classes."""
 
-TAGGED = {*NAMED, ("model", "hidden_size")}
+TAGGED = {*NAMED, ("model", "hidden_size"), ("task", "interval")}
 """Where pydantic puts a word of its own behind the key of a setting."""

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
-from seqtrain.config.schema.base import Fraction, Positive, Section, Size
+from seqtrain.config.schema.base import ONE_OR_EACH, Fraction, Positive, Section, Size
 from seqtrain.config.schema.cells import Cell
 
 
@@ -27,7 +27,7 @@ class AdaptiveSoftmax(Section):
 Width = Annotated[int, Field(ge=1, le=100_000)]
 Widths = Annotated[
     Annotated[Width, Tag("one")] | Annotated[list[Width], Field(min_length=1, max_length=1000), Tag("each")],
-    Discriminator(lambda value: "each" if isinstance(value, list) else "one"),
+    ONE_OR_EACH,
 ]
 
 

@@ -2,9 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag
 
-from seqtrain.config.schema.base import Section, Size
+from seqtrain.config.schema.base import ONE_OR_EACH, Section, Size
+
+Interval = Annotated[int, Field(ge=2, le=10_000)]
+Intervals = Annotated[
+    Annotated[Interval, Tag("one")] | Annotated[list[Interval], Field(min_length=1, max_length=1000), Tag("each")],
+    ONE_OR_EACH,
+]
 
 Symbols = Annotated[int, Field(ge=2, le=10_000)]
 
@@ -102,6 +108,70 @@ class Recall(Generated):
     """Distractors between the last pair and the query."""
 
 
+class TwoSequence(Generated):
+    """The two-sequence problem."""
+
+    name: Literal["two_sequence"]
+    variant: Literal["noisy_signal", "noisy_targets"] = "noisy_signal"
+    """Where there is noise beside the later numbers: experiment 3b or 3c of Hochreiter & Schmidhuber 1997."""
+    length: Annotated[int, Field(ge=2, le=1_000_000)] = 100
+    """Least steps in a sequence; the most are a tenth more."""
+    signal: Size = 3
+    """The first steps, which show the class."""
+
+
+class EmbeddedReber(Section):
+    """The embedded Reber grammar."""
+
+    name: Literal["embedded_reber"]
+    valid_size: Annotated[int, Field(ge=1, le=2000)] = 256
+    """Different strings in the fixed validation set."""
+    test_size: Annotated[int, Field(ge=1, le=2000)] = 256
+    """Different strings in the fixed test set."""
+
+
+class Counting(Section):
+    """Counting in a^n b^n or a^n b^n c^n."""
+
+    name: Literal["counting"]
+    language: Literal["ab", "abc"] = "ab"
+    """The letters that come n times each."""
+    train_limit: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Largest n in training."""
+    length_distribution: Literal["uniform", "u_shaped", "short", "long"] = "uniform"
+    """Which n are the more frequent in training; it decides how far a model generalises."""
+    limit: Annotated[int, Field(ge=2, le=10_000)] = 200
+    """Largest n in the validation and test set, which hold every n."""
+
+
+class Brackets(Generated):
+    """Nested brackets of several kinds."""
+
+    name: Literal["brackets"]
+    kinds: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Kinds of brackets; with one, counting is enough."""
+    train_length: Size = 50
+    """Steps in a training string."""
+    train_depth: Size = 5
+    """Most brackets open at once in training."""
+    length: Size = 100
+    """Steps in a string of the fixed sets; more than in training."""
+    depth: Size = 6
+    """Most brackets open at once in the fixed sets; more than in training."""
+
+
+class Timing(Section):
+    """Generating a spike train."""
+
+    name: Literal["timing"]
+    interval: Intervals = 10
+    """Steps from one spike to the next; a list is a rhythm, repeated."""
+    train_spikes: Annotated[int, Field(ge=1, le=100_000)] = 10
+    """Spikes in the longest training sequence."""
+    spikes: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Spikes in the evaluated sequence; more than in training."""
+
+
 class Lookaround(Generated):
     """The task that needs past and future."""
 
@@ -149,7 +219,12 @@ BuiltInTask = (
     | SelectiveCopy
     | TemporalOrder
     | LongLag
+    | TwoSequence
+    | EmbeddedReber
+    | Counting
+    | Brackets
     | Parity
+    | Timing
     | Recall
     | Lookaround
     | Stories

@@ -1,0 +1,123 @@
+"""Counting: a^n b^n and a^n b^n c^n."""
+
+import math
+from collections.abc import Iterator
+from itertools import count
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seqtrain.metrics import Metric, Tally
+from seqtrain.tasks.base import Batch, Spec, Split
+from seqtrain.tasks.next_symbols import NextSymbols
+
+LengthDistribution = Literal["uniform", "u_shaped", "short", "long"]
+
+BETA = {"uniform": (1.0, 1.0), "u_shaped": (0.25, 0.25), "short": (1.0, 5.0), "long": (5.0, 1.0)}
+"""The two parameters of the beta-binomial distribution of n - 1."""
+
+
+class Counting(NextSymbols):
+    """Name the symbols that may come next in a^n b^n or a^n b^n c^n: only who has counted the a's knows.
+
+        input     .     a     a     a    b    b    b           n = 3
+        target   {a}  {a,b} {a,b} {a,b} {b}  {b}  {.}          a mark stands before and after the string
+
+    In training n is drawn from 1 to `train_limit`. The languages have one string for each n, so the validation and the
+    test set are the same: every n from 1 to `limit`, which is at least twice as far (Gers & Schmidhuber 2001).
+
+    Length distributions
+    --------------------
+    uniform : every n as likely.
+    u_shaped, short, long : the least and the largest n are the likelier ones, or the least, or the largest (as in
+        Suzgun, Gehrmann, Belinkov & Shieber 2019): n - 1 is beta-binomial with 1/4 and 1/4, 1 and 5, 5 and 1.
+
+    A string is accepted if at every step just those symbols that may come have a probability above one half.
+    `first_failure`: the first n whose string is not accepted; `limit` + 1 if there is none.
+    Loss: binary cross-entropy, summed over the symbols, averaged over the steps. Baseline: the best guess from the
+    current symbol. Solved: every n to twice `train_limit` accepted.
+    """
+
+    name = "counting"
+    metric = Metric("first_failure", higher_is_better=True)
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        language: Literal["ab", "abc"] = "ab",
+        train_limit: int = 20,
+        length_distribution: LengthDistribution = "uniform",
+        limit: int = 200,
+    ) -> None:
+        super().__init__(seed=seed, valid_size=limit, test_size=limit)
+        self.letters = len(language)
+        self.train_limit = train_limit
+        self.limit = limit
+        self.spec = Spec(input_size=self.letters + 1, symbols=True, output_size=self.letters + 1, every_step=True)
+        self.variant = (
+            f"counting/language={language}/train_limit={train_limit}/length_distribution={length_distribution}"
+            f"/limit={limit}/v{self.generator_version}"
+        )
+        self._weights = _beta_binomial(train_limit, *BETA[length_distribution])
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Symbols `[T, B]` and sets `[T, B, V]`, n drawn from 1 to `train_limit`."""
+        return self._strings(1 + torch.multinomial(self._weights, batch_size, replacement=True, generator=generator))
+
+    def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:  # noqa: ARG002
+        """Every n from 1 to `limit`, in order."""
+        for first in range(1, self.limit + 1, batch_size):
+            yield self._strings(torch.arange(first, min(first + batch_size, self.limit + 1)))
+
+    def _strings(self, n: Tensor) -> Batch:
+        """The strings of these n `[B]`."""
+        step = torch.arange(self.letters * int(n.max()) + 1)[:, None]  # [T, 1]
+        inside = step <= self.letters * n
+        end = self.letters
+        inputs = torch.where(step == 0, end, (step - 1) // n) * inside
+        follower = (step // n).clamp(max=end)  # [T, B]
+        targets = torch.zeros(*inputs.shape, end + 1).scatter_(2, follower[..., None], 1.0)
+        targets[..., :2].masked_fill_(((step > 0) & (step <= n))[..., None], 1.0)
+        return Batch(inputs, targets * inside[..., None], self.letters * n + 1, scored=inside)
+
+    def score(self, outputs: Tensor, batch: Batch) -> Tally:
+        """For each n whether its string is accepted (`n=...`)."""
+        assert batch.lengths is not None
+        accepted = self.right(outputs, batch).all(0)
+        tally = Tally()
+        for length, fine in zip(batch.lengths.tolist(), accepted.tolist(), strict=True):
+            tally.add(f"n={length // self.letters}", fine, 1)
+        return tally
+
+    def summarise(self, means: dict[str, float]) -> dict[str, float]:
+        """With `first_failure` in place of the figures of each n."""
+        accepted = {int(name[2:]): mean for name, mean in means.items() if name.startswith("n=")}
+        failed = [n for n, mean in accepted.items() if mean < 1]
+        others = {name: mean for name, mean in means.items() if not name.startswith("n=")}
+        return others | {"first_failure": float(min(failed, default=self.limit + 1))}
+
+    def baseline(self, split: Split) -> dict[str, float]:
+        """The least loss, and the first n that calls for another set after a symbol than some smaller n."""
+        return super().baseline(split) | {"first_failure": float(next(n for n in count(1) if not self._agree(n)))}
+
+    def _agree(self, n: int) -> bool:
+        """Whether one set for each symbol would accept every string up to n."""
+        batch = self._strings(torch.arange(1, n + 1))
+        return bool(self.right(self.guess([batch])[batch.inputs], batch).all())
+
+    def solved(self, means: dict[str, float]) -> bool:
+        """Every n to twice the largest of training accepted."""
+        return means["first_failure"] > 2 * self.train_limit
+
+
+def _beta_binomial(size: int, alpha: float, beta: float) -> Tensor:
+    """Probabilities of 0 to `size` - 1."""
+
+    def log_beta(a: float, b: float) -> float:
+        return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+    N = size - 1
+    logs = [math.log(math.comb(N, k)) + log_beta(k + alpha, N - k + beta) - log_beta(alpha, beta) for k in range(size)]
+    return torch.tensor(logs, dtype=torch.float64).exp()

@@ -1,0 +1,167 @@
+"""The embedded Reber grammar."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seqtrain.metrics import Tally
+from seqtrain.tasks.base import Batch, Spec, Split
+from seqtrain.tasks.next_symbols import NextSymbols
+
+ALPHABET = "BTPSXVE"
+B, T, P, S, X, V, E = range(len(ALPHABET))
+
+ARCS = ((T, 1), (P, 2), (S, 1), (X, 3), (T, 2), (V, 4), (X, 2), (S, 5), (P, 3), (V, 5))
+"""From node n of the grammar lead arcs 2n and 2n + 1: a symbol, and the node behind it."""
+
+END = 5
+"""The node with no choice left: E comes next."""
+
+BLOCK = 16
+"""Steps that are drawn at once."""
+
+SHARES = {"valid": 2, "test": 3}
+"""Which quarter of all strings a fixed set is drawn from; training has the other two."""
+
+
+class EmbeddedReber(NextSymbols):
+    """Name the symbols that may come next in strings whose last symbol but one repeats the second.
+
+        B T (B P V V E) T E               the Reber grammar inside, between B and E, from node 0 to 5
+        B T (B T S S X S E) T E
+        B P (B T X X V P S E) P E           node   0     1     2     3     4    5
+          |                   |             arcs  T>1   S>1   T>2   X>2   P>3
+          +--------- = -------+                   P>2   X>3   V>4   S>5   V>5
+
+    Both arcs of a node are equally likely, and so are T and P around the inner string. The last E is never an input
+    (Cleeremans, Servan-Schreiber & McClelland 1989; Hochreiter & Schmidhuber 1997, experiment 1).
+
+    Training strings are drawn anew for every batch. A hash with the seed puts half of all strings into training and a
+    quarter each into the validation and the test set, which hold different strings only.
+
+    `accuracy`: strings where, at every step, each symbol that may come has a larger output than each that may not.
+    Loss: binary cross-entropy, summed over the symbols, averaged over the steps. Baseline: the best guess from the
+    current symbol; it gets no string right, as the second symbol calls for B and its repetition for E. Solved: every
+    string of the validation set right.
+    """
+
+    name = "embedded_reber"
+    spec = Spec(input_size=len(ALPHABET), symbols=True, output_size=len(ALPHABET), every_step=True)
+
+    def __init__(self, *, seed: int, valid_size: int = 256, test_size: int = 256) -> None:
+        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
+        self.variant = f"embedded_reber/v{self.generator_version}"
+        factor = torch.randint(2**62, (), generator=self.generator("hash"))
+        self._factor = 2 * factor + 1
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Symbols `[T, B]` and sets `[T, B, 7]` of strings that belong to training."""
+        paths = _Paths.none()
+        while len(paths.outer) < batch_size:
+            drawn = _walk(2 * batch_size + 16, generator)
+            paths = paths.and_then(drawn.columns(self._share(drawn) < min(SHARES.values())))
+        return _written(paths.columns(slice(batch_size)))
+
+    def sample_fixed(self, split: Split) -> Batch:
+        """Different strings that belong to the split, those first drawn."""
+        generator, wanted = self.generator(split), self.sizes[split]
+        paths = _Paths.none()
+        while len(paths.outer) < wanted:
+            drawn = _walk(4 * wanted + 16, generator)
+            paths = paths.and_then(drawn.columns(self._share(drawn) == SHARES[split]))
+            paths = paths.columns(_first_of_each(self._hash(paths)))
+        return _written(paths.columns(slice(wanted)))
+
+    def _share(self, paths: "_Paths") -> Tensor:
+        """`[B]`, which quarter of all strings each belongs to: 0 to 3."""
+        return (self._hash(paths) >> 61) & 3
+
+    def _hash(self, paths: "_Paths") -> Tensor:
+        """`[B]`, a polynomial in a factor of the seed, modulo 2^64; the nodes behind END count as zero."""
+        digits = torch.cat([paths.outer[None], (paths.arcs + 1) * (paths.arcs < len(ARCS))])
+        powers = self._factor.expand(len(digits)).cumprod(0)
+        return (digits * powers[:, None]).sum(0)
+
+    def score(self, outputs: Tensor, batch: Batch) -> Tally:
+        """Strings that are right at every step (`accuracy`)."""
+        return Tally().add("accuracy", self.right(outputs, batch).all(0).sum(), batch.size)
+
+    def read_sets(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """`[T, B]`, where the symbols that may come have the largest outputs."""
+        possible = batch.targets > 0
+        least = outputs.masked_fill(~possible, torch.inf).amin(-1)
+        return least > outputs.masked_fill(possible, -torch.inf).amax(-1)
+
+    def solved(self, means: dict[str, float]) -> bool:
+        """Every string."""
+        return means["accuracy"] == 1.0
+
+
+class _Paths(NamedTuple):
+    """Strings as ways through the grammar: T or P around them `[B]`, and arcs `[M, B]`, those behind END no choice."""
+
+    outer: Tensor
+    arcs: Tensor
+
+    @classmethod
+    def none(cls) -> "_Paths":
+        empty = torch.zeros(0, dtype=torch.long)
+        return cls(empty, empty[None])
+
+    def columns(self, chosen: Tensor | slice) -> "_Paths":
+        return _Paths(self.outer[chosen], self.arcs[:, chosen])
+
+    def and_then(self, other: "_Paths") -> "_Paths":
+        M = max(len(self.arcs), len(other.arcs))
+        arcs = [F.pad(paths.arcs, (0, 0, 0, M - len(paths.arcs)), value=len(ARCS)) for paths in (self, other)]
+        return _Paths(torch.cat([self.outer, other.outer]), torch.cat(arcs, 1))
+
+
+_SYMBOLS = torch.tensor([*(symbol for symbol, _ in ARCS), E, E])
+_NODES = torch.tensor([*(node for _, node in ARCS), END, END])
+_SETS = F.one_hot(_SYMBOLS, len(ALPHABET)).view(END + 1, 2, -1).amax(1).float()  # [node, symbol]
+
+
+def _walk(batch_size: int, generator: torch.Generator) -> _Paths:
+    """Draw ways until all have come to END."""
+    outer = torch.randint(T, P + 1, (batch_size,), generator=generator)
+    node, arcs = torch.zeros_like(outer), []
+    while bool((node < END).any()):
+        for choice in torch.randint(2, (BLOCK, batch_size), generator=generator).unbind():
+            arcs.append(choice.add_(node, alpha=2))
+            node = _NODES.take(choice)
+    return _Paths(outer, torch.stack(arcs))
+
+
+def _first_of_each(values: Tensor) -> Tensor:
+    """`[N]` to the places of the first of all equal values, in order."""
+    order = values.sort(stable=True).indices
+    new = torch.ones_like(order, dtype=torch.bool)
+    new[1:] = values[order].diff() != 0
+    return order[new].sort().values
+
+
+def _written(paths: _Paths) -> Batch:
+    """Strings as a batch, without the last E: B t B, the inner symbols, E t."""
+    nodes = F.pad(_NODES[paths.arcs], (0, 0, 1, 0))  # [M+1, B], before each arc
+    inner = (nodes < END).sum(0, keepdim=True)
+    steps = torch.arange(len(paths.arcs) + 5)[:, None]
+    inputs = steps.new_zeros(len(steps), len(paths.outer))
+    targets = torch.zeros(*inputs.shape, len(ALPHABET))
+    inputs[1] = paths.outer
+    inputs[3:-2] = _SYMBOLS[paths.arcs]
+    inputs.scatter_(0, inner + 3, E)
+    inputs.scatter_(0, inner + 4, paths.outer[None])
+    targets[0] = _SETS[0]
+    targets[1, :, B] = 1
+    targets[2:-2] = _SETS[nodes]
+    columns = torch.arange(len(paths.outer))
+    targets[inner[0] + 3, columns] = F.one_hot(paths.outer, len(ALPHABET)).float()
+    targets[inner[0] + 4, columns] = _SETS[END]
+    inside = steps < inner + 5
+    longest = int(inner.max()) + 5
+    return Batch(
+        (inputs * inside)[:longest], (targets * inside[..., None])[:longest], inner[0] + 5, scored=inside[:longest]
+    )

@@ -1,0 +1,106 @@
+"""The two-sequence problem: noise and signal on the same channel."""
+
+import math
+from typing import Literal
+
+import torch
+
+from seqtrain.metrics import Metric, Tally
+from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
+
+VARIANCE = 0.2
+"""Of the noise on the inputs."""
+
+TARGETS = (0.2, 0.8)
+TARGET_VARIANCE = 0.1
+"""With `noisy_targets`: the mean target of each class, and the variance around it."""
+
+ACCURATE, MEAN_DIFFERENCE = 0.1, 0.015
+"""Likewise: how near to the mean target an answer counts as right, and how near all must be in the mean."""
+
+
+class TwoSequence(GeneratedTask):
+    """The first few of many noisy numbers show one of two classes; after the last, say which.
+
+        1.2  .7  .9 | -.3  .5  .1 -.6 ...  .2    -->   class 1        signal 3
+        -.8 -.9 -1. |  .4 -.1 -.5  .2 ... -.7    -->   class 2
+
+    The first `signal` numbers are 1 for class 1 and -1 for class 2, all later ones noise with mean 0 and variance 0.2;
+    the length is uniform in [T, 1.1 T] (Hochreiter & Schmidhuber 1997, experiment 3). Their 3a, with neither of the
+    following, is left out: guessing weights solves it.
+
+    Variants
+    --------
+    noisy_signal : the same noise also on the first numbers (their 3b). Loss: cross-entropy. Baseline: ln 2. Solved: at
+        least 99 % right (`accuracy`); where a single number shows the class, the noise hides more than that, and it is
+        the best possible accuracy less 1 %.
+    noisy_targets : the target is 0.2 for class 1 and 0.8 for class 2, with noise of variance 0.1 on it, while the
+        signal is clean (their 3c). Loss: squared error. `mean_difference`: of answer and target without noise;
+        `accuracy`: answers nearer than 0.1. Baseline: the error of a constant 0.5. Solved: a mean difference below
+        0.015.
+    """
+
+    name = "two_sequence"
+    metric = Metric("accuracy", higher_is_better=True)
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        variant: Literal["noisy_signal", "noisy_targets"] = "noisy_signal",
+        length: int = 100,
+        signal: int = 3,
+        valid_size: int = 2000,
+        test_size: int = 2000,
+    ) -> None:
+        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
+        self.classifies = variant == "noisy_signal"
+        self.length, self.signal = length, signal
+        self.spec = Spec(input_size=1, symbols=False, output_size=2 if self.classifies else 1, every_step=False)
+        self.variant = f"two_sequence/{variant}/length={length}/signal={signal}/v{self.generator_version}"
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Numbers `[T, B, 1]`; classes `[B]`, or targets with and without noise `[B, 2]`."""
+        lengths = self.length + torch.randint(self.length // 10 + 1, (batch_size,), generator=generator)
+        classes = torch.randint(2, (batch_size,), generator=generator)
+        inputs = math.sqrt(VARIANCE) * torch.randn(int(lengths.max()), batch_size, generator=generator)
+        if not self.classifies:
+            inputs[: self.signal] = 0.0
+        inputs[: self.signal] += 1.0 - 2.0 * classes
+        inputs *= torch.arange(len(inputs))[:, None] < lengths
+        if self.classifies:
+            return Batch(inputs[..., None], classes, lengths)
+        mean = torch.tensor(TARGETS)[classes]
+        noise = math.sqrt(TARGET_VARIANCE) * torch.randn(batch_size, generator=generator)
+        return Batch(inputs[..., None], torch.stack([mean + noise, mean], 1), lengths)
+
+    def loss(self, prediction: Prediction, batch: Batch) -> tuple[torch.Tensor, int]:
+        """Cross-entropy of the classes, or squared error against the noisy targets, summed."""
+        if self.classifies:
+            return super().loss(prediction, batch)
+        return (prediction.outputs - batch.targets[:, :1]).square().sum(), batch.size
+
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
+        """Sequences classified right (`accuracy`), and the distance to the noise-free targets (`mean_difference`)."""
+        if self.classifies:
+            return Tally().add("accuracy", count_correct(prediction.outputs, batch.targets), batch.size)
+        difference = (prediction.outputs - batch.targets[:, 1:]).double().abs()
+        return (
+            Tally()
+            .add("mean_difference", difference.sum(), batch.size)
+            .add("accuracy", (difference < ACCURATE).sum(), batch.size)
+        )
+
+    def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
+        """The last number is noise: a guess of either class; or their mean, and for the accuracy always one of them."""
+        if self.classifies:
+            return {"loss": math.log(2), "accuracy": 1 / 2}
+        spread = (TARGETS[1] - TARGETS[0]) / 2
+        return {"loss": TARGET_VARIANCE + spread**2, "mean_difference": spread, "accuracy": 1 / 2}
+
+    def solved(self, means: dict[str, float]) -> bool:
+        """See the variants."""
+        if not self.classifies:
+            return means["mean_difference"] < MEAN_DIFFERENCE
+        hidden = math.erfc(math.sqrt(self.signal / VARIANCE / 2)) / 2  # the sum of the signal has the wrong sign
+        return means["accuracy"] >= (0.99 if hidden < 0.01 else 0.99 - hidden)

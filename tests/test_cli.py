@@ -491,7 +491,7 @@ def test_lists(seqtrain):
         ("schedule patience", ["schedule: plateau"]),
         ("patience", ["train", "schedule: plateau"]),
         ("train patience schedule", ["train", "schedule: plateau"]),
-        ("task length task.adding", ["task: adding", "task: copy_memory", "task: temporal_order", "task: lookaround"]),
+        ("task delay task.adding", ["task: adding", "task: recall"]),
         ("task", [f"task: {name}" for name in TASKS]),
     ],
 )

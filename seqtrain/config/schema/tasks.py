@@ -149,7 +149,7 @@ class Brackets(Generated):
 
     name: Literal["brackets"]
     kinds: Annotated[int, Field(ge=1, le=1000)] = 2
-    """Kinds of brackets; with one, counting is enough."""
+    """Kinds of brackets; one asks for a counter only, more for a stack."""
     train_length: Size = 50
     """Steps in a training string."""
     train_depth: Size = 5

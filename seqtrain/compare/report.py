@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from seqtrain import strict_json
-from seqtrain.compare.summarise import Group
+from seqtrain.compare.summarise import Group, flat
 from seqtrain.config.document import short
 from seqtrain.files import write_whole
 from seqtrain.progress import figure
@@ -79,16 +79,9 @@ def _embedded(path: str) -> str:
     return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()
 
 
-def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in section.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
-
-
 def shared_settings(groups: Sequence[Group]) -> dict[str, Any]:
     """Settings that all runs have in common."""
-    configs = [_flat(run.config) for group in groups for run in group.runs]
+    configs = [flat(run.config) for group in groups for run in group.runs]
     return {key: value for key, value in configs[0].items() if all(other.get(key) == value for other in configs)}
 
 
@@ -96,6 +89,6 @@ def own_settings(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """For each group the settings that not all have in common, but for the seed."""
     shared = shared_settings(groups)
     return [
-        {key: value for key, value in _flat(group.runs[0].config).items() if key not in shared and key != "seed"}
+        {key: value for key, value in flat(group.runs[0].config).items() if key not in shared and key != "seed"}
         for group in groups
     ]

@@ -76,7 +76,7 @@ def varied_setting(runs: Sequence[FinishedRun]) -> str | None:
     variants = {run.summary["variant"]: run for run in runs}
     if len(variants) == 1:
         return None
-    settings = [_flat({"task": run.config["task"]}) for run in variants.values()]
+    settings = [flat({"task": run.config["task"]}) for run in variants.values()]
     differ = [key for key in settings[0] if any(other.get(key) != settings[0][key] for other in settings)]
     if len(differ) != 1 or differ == ["task.path"] or len({run.summary["task"] for run in runs}) > 1:
         told = "; ".join(f"{run.path} is {variant}" for variant, run in variants.items())
@@ -95,7 +95,7 @@ def group_runs(runs: Sequence[FinishedRun], varied: str | None = None) -> list[G
 
 
 def _value(run: FinishedRun, varied: str | None) -> Any:
-    return None if varied is None else _flat(run.config)[varied]
+    return None if varied is None else flat(run.config)[varied]
 
 
 def _rows(runs: Sequence[FinishedRun]) -> Iterable[tuple[str, list[FinishedRun]]]:
@@ -107,7 +107,7 @@ def _rows(runs: Sequence[FinishedRun]) -> Iterable[tuple[str, list[FinishedRun]]
 
 
 def _identity(run: FinishedRun) -> dict[str, Any]:
-    return {key: value for key, value in _flat(run.config).items() if key not in PER_RUN}
+    return {key: value for key, value in flat(run.config).items() if key not in PER_RUN}
 
 
 def _label(key: str, identities: dict[str, dict[str, Any]]) -> str:
@@ -124,10 +124,11 @@ def _last(name: str, among: list[str]) -> str:
     return end if sum(other.rsplit(".", 1)[-1] == end for other in among) == 1 else name
 
 
-def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys."""
     found: dict[str, Any] = {}
     for key, value in section.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return found
 
 

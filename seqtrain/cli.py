@@ -203,7 +203,10 @@ def compare(
 
     asked = Asked(cells, seeds, reference, match, grid or (), tuning_seeds, vary, budget, eval_lengths, level)
     if dry_run:
-        for line in verbs.compare_commands(targets, asked, out, quiet=quiet):
+        lines = verbs.compare_commands(targets, asked, out, conditions or (), quiet=quiet)
+        if json:
+            _print({"commands": list(lines)}, json, None)
+        for line in lines:
             typer.echo(line)
         return
     typed = shlex.join(["seqtrain", *sys.argv[1:]])

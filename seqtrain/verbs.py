@@ -77,6 +77,7 @@ def compare(
     command: str | None = None,
 ) -> tuple[dict[str, Any], int]:
     """Compare cells on a config, or runs that exist; returns the result and the exit code."""
+    asked.check()
     read_conditions(conditions)
     found = _runs_named(targets, asked)
     if found:
@@ -100,8 +101,12 @@ def compare(
     return result, 0 if all(assertion.holds for assertion in checked) else ASSERTION_FAILED
 
 
-def compare_commands(targets: Sequence[str], asked: Asked, out: Path | None, *, quiet: bool) -> Iterator[str]:
+def compare_commands(
+    targets: Sequence[str], asked: Asked, out: Path | None, conditions: Sequence[str], *, quiet: bool
+) -> Iterator[str]:
     """The commands that a comparison would run, one a run."""
+    asked.check()
+    read_conditions(conditions)
     if _runs_named(targets, asked):
         raise ConfigError("--dry-run says what would be trained; it goes with a config, not with run directories")
     return commands(_request(targets, asked, out), quiet=quiet)

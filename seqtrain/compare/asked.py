@@ -13,7 +13,27 @@ from seqtrain.errors import ConfigError
 SEEDS = 3
 """Unless something else is said."""
 
+LEVELS = (0.001, 0.5)
+"""Of significance: below, no number of seeds that anyone runs would do."""
+
 UNITS = ("steps", "sequences", "tokens", "seconds")
+
+
+NOT_VARIED = {
+    "seed": "--seeds counts the seeds",
+    "task": "name one of its settings",
+    "task.name": "runs of different tasks do not compare",
+    "model.cell": "--cells names the cells",
+    "model.cell.name": "--cells names the cells",
+    "model.cell.folder": "it changes nothing",
+    "threads": "it changes nothing but the time",
+    "device": "it changes nothing but the time",
+    "engine": "it changes nothing but the time",
+}
+"""Settings that are neither tuned nor varied, and why."""
+
+SIZES = ("model.hidden_size", "model.depth", "model.embedding_size", "model.direction", "model.merge", "model.tied")
+"""Settings that decide how many parameters there are."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +55,18 @@ class Asked:
         """Those that say what to train."""
         names = ("cells", "seeds", "match", "grid", "tuning_seeds", "vary", "budget")
         return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name)]
+
+    def check(self) -> None:
+        """Refuse a level that is none, and lengths, whatever is compared.
+
+        Raises
+        ------
+        ConfigError : with every fault.
+        """
+        low, high = LEVELS
+        if not low <= self.level <= high:
+            raise ConfigError(f"--level is {self.level:g}; it must lie between {low:g} and {high:g}")
+        self.lengths()
 
     def lengths(self) -> tuple[int, ...]:
         """The other lengths to evaluate at.
@@ -66,8 +98,6 @@ class Asked:
         budget, match = self._budget(faults), self.match or "hidden"
         if match not in get_args(Match):
             faults.append(f"--match {match}: {choose(match, get_args(Match))}")
-        if not 0 < self.level < 1:
-            faults.append(f"--level is {self.level:g}; it must lie between 0 and 1")
         if self.tuning_seeds is not None and not grid:
             faults.append("--tuning-seeds: there is no --grid to tune; add one, or leave it out")
         keys = [setting.key for setting in [*grid, *([vary] if vary else [])]]
@@ -76,7 +106,8 @@ class Asked:
             for key in dict.fromkeys(keys)
             if keys.count(key) > 1
         ]
-        faults += [f"{key} cannot be tuned or varied: --seeds counts the seeds" for key in keys if key == "seed"]
+        faults += [f"--grid {setting.key}: {why}" for setting in grid if (why := self._why_not_tuned(setting.key))]
+        faults += [f"--vary {vary.key}: {why}" for vary in [vary] if vary and (why := self._why_not_varied(vary.key))]
         if faults:
             raise ConfigError(faults)
         return Request(
@@ -111,12 +142,29 @@ class Asked:
     def _setting(self, text: str, option: str, faults: list[str]) -> Setting:
         key, equals, values = text.partition("=")
         found = read_list(values, f"{option} {text}") if equals else []
-        if not key or len(found) < 2 or any(found.count(value) > 1 for value in found):
+        plain = all(value is None or isinstance(value, str | int | float) for value in found)
+        if not key or not plain or len(found) < 2 or any(found.count(value) > 1 for value in found):
             faults.append(
-                f"{option} {text}: write a setting and two or more different values, e.g. "
+                f"{option} {text}: write a setting and two or more different plain values, e.g. "
                 + ("optimizer.lr=1e-3,3e-3,1e-2" if option == "--grid" else "task.length=50,100,200")
             )
         return Setting(key.strip(), tuple(found))
+
+    def _why_not_tuned(self, key: str) -> str | None:
+        if key == "task" or key.startswith("task."):
+            return "each cell would get a task of its own; use --vary"
+        if self.budget and key == "train.batch_size" and not self.budget.startswith("steps="):
+            return "the budget buys other steps with each batch size; give it as steps="
+        return self._why_not_varied(key)
+
+    def _why_not_varied(self, key: str) -> str | None:
+        if key in NOT_VARIED:
+            return NOT_VARIED[key]
+        if self.budget and key in ("train.steps", "train.epochs"):
+            return "--budget sets it for every run; leave one of them out"
+        if self.match not in (None, "hidden") and key in SIZES:
+            return f"--match {self.match} sets the sizes; leave one of them out"
+        return None
 
     def _budget(self, faults: list[str]) -> Budget | None:
         if self.budget is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from seqtrain.build import build_model, build_task
 from seqtrain.compare.jobs import as_shell, run_all
-from seqtrain.compare.lengths import length_setting
+from seqtrain.compare.lengths import check_lengths
 from seqtrain.compare.match import Fair, make_fair
 from seqtrain.compare.plan import (
     Contender,
@@ -20,7 +20,7 @@ from seqtrain.compare.plan import (
     plan_runs,
 )
 from seqtrain.compare.results import Question, result_of
-from seqtrain.compare.summarise import FinishedRun, Group, group_runs, read_runs, varied_setting
+from seqtrain.compare.summarise import FinishedRun, Group, check_seeds, group_runs, read_runs, varied_setting
 from seqtrain.compare.tune import choose, plan_tuning, remarks_on, runs_of
 from seqtrain.config import config_from
 from seqtrain.config.faults import choose as choose_one
@@ -117,20 +117,21 @@ def gather(
     CheckpointError : one of the paths holds no finished run, or they are not of one task.
     """
     runs = read_runs(paths)
-    varied = varied_setting(runs)
-    groups = group_runs(runs, varied)
+    earlier = _earlier(out, runs)
+    varied = earlier.get("varied") if earlier else varied_setting(runs)
+    groups = _as_before(runs, earlier) if earlier else group_runs(runs, varied)
+    check_seeds(groups)
     labels = list(dict.fromkeys(group.cell for group in groups))
     if reference is not None and reference not in labels:
         raise ConfigError(f"--reference {reference}: is no cell of these runs; {choose_one(reference, labels)}")
-    if eval_lengths:
-        length_setting(config_from(runs[0].config, str(runs[0].path)))
-    earlier = _earlier(out, runs)
+    check_lengths([config_from(group.runs[0].config, str(group.runs[0].path)) for group in groups], eval_lengths)
     question = Question(
         reference=reference or earlier.get("reference") or ("lstm" if "lstm" in labels else labels[0]),
         level=level,
         varied=varied,
         match=earlier.get("match"),
-        tuning=earlier.get("tuning", []),
+        off=[row.get("off") for row in earlier["cells"]] if earlier else None,
+        tuning=earlier.get("tuning") or [],
         eval_lengths=tuple(eval_lengths),
         command=command,
     )
@@ -142,10 +143,21 @@ def _earlier(out: Path, runs: Sequence[FinishedRun]) -> dict[str, Any]:
     """What the results in a folder say of the same runs: how they were made is not in the runs themselves."""
     try:
         found = json.loads((out / "results.json").read_text("utf-8"))
-        known = {run["run"] for run in found["runs"]}
+        known = {Path(run["run"]).resolve() for run in found["runs"]}
+        named = [(row["cell"], row["at"]) for row in found["cells"]]
+        complete = {(run["row"], run["at"]) for run in found["runs"]} == set(named)
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return found if known == {str(run.path) for run in runs} else {}
+    return found if complete and known == {run.path.resolve() for run in runs} else {}
+
+
+def _as_before(runs: Sequence[FinishedRun], earlier: dict[str, Any]) -> list[Group]:
+    """The groups of earlier results of the same runs."""
+    by_path = {run.path.resolve(): run for run in runs}
+    members: dict[str, list[FinishedRun]] = {}
+    for run in earlier["runs"]:
+        members.setdefault(json.dumps([run["row"], run["at"]]), []).append(by_path[Path(run["run"]).resolve()])
+    return [Group(row["cell"], row["at"], members[json.dumps([row["cell"], row["at"]])]) for row in earlier["cells"]]
 
 
 def _prepared(request: Request, *, quiet: bool) -> list[Fair]:
@@ -156,8 +168,7 @@ def _prepared(request: Request, *, quiet: bool) -> list[Fair]:
         raise ConfigError(
             f"--reference {request.reference}: is no cell of this comparison; {choose_one(request.reference, known)}"
         )
-    if request.eval_lengths:
-        length_setting(request.config)
+    check_lengths([one.config for one in contenders], request.eval_lengths)
     if request.match == "hidden" and request.budget is None and not request.grid:
         _reported(request, contenders)  # a directory that is taken is found before any text is read
     prepare(request.config.threads)

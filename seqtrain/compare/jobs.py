@@ -137,9 +137,10 @@ def _check_ending(job: _Job, *, interrupted: bool) -> None:
     code = job.process.returncode
     told = job.errors.read_text("utf-8", "replace").strip()
     job.errors.unlink()
-    if code in (0, Diverged.exit_code) or (interrupted and code in (130, 143)):
+    if code in (0, Diverged.exit_code) or (interrupted and (code < 0 or code in (130, 143))):
         return
     error = SeqtrainError(f"{job.run.out}: its process ended with exit code {code}" + (f": {told}" if told else ""))
+    error.exit_code = code if code == SeqtrainError.exit_code else 1
     raise error
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from seqtrain.compare.statistics import mean_interval
 from seqtrain.compare.summarise import Group
-from seqtrain.config import Config
+from seqtrain.config import Config, config_from
 from seqtrain.errors import ConfigError
 from seqtrain.progress import Progress
 from seqtrain.restore import evaluate_checkpoint
@@ -25,6 +25,25 @@ def length_setting(config: Config) -> str:
     if found is None:
         raise ConfigError(f"--eval-lengths: task {config.task.name} has no length; leave it out")
     return f"task.{found}"
+
+
+def check_lengths(configs: Sequence[Config], lengths: Sequence[int]) -> None:
+    """Refuse lengths that a task does not take, before anything is trained or evaluated.
+
+    Raises
+    ------
+    ConfigError : with every fault.
+    """
+    faults: list[str] = []
+    for config in configs if lengths else ():
+        setting = length_setting(config)
+        for length in lengths:
+            try:
+                config_from(config.model_dump(), f"--eval-lengths {length}", [f"{setting}={length}"])
+            except ConfigError as error:
+                faults += error.faults
+    if faults:
+        raise ConfigError([f"--eval-lengths: {fault}" for fault in dict.fromkeys(faults)])
 
 
 def evaluate_lengths(

@@ -54,13 +54,12 @@ def make_fair(request: Request, contenders: Sequence[Contender], tasks: Mapping[
 
 def _make_fair(request: Request, contender: Contender, task: Task) -> Fair:
     timed = request.match == "step-time" or (request.budget is not None and request.budget.unit == "seconds")
-    key = hashlib.sha256(
-        json.dumps([contender.config.model_dump(), request.match, request.budget], sort_keys=True).encode()
-    ).hexdigest()
+    own = changed(request.config, *([request.vary.at(contender.at)] if request.vary else []))
+    asked = [contender.config.model_dump(), own.model_dump(), request.match, request.budget]
+    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     known = _read(request.out) if timed else {}
     if key in known:
         return Fair(contender._replace(config=changed(contender.config, *known[key]["settings"])), known[key]["off"])
-    own = changed(request.config, *([request.vary.at(contender.at)] if request.vary else []))
     fair = _match(request, contender, own, task)
     if request.budget is not None:
         fair = fair._replace(contender=with_budget(fair.contender, request.budget, task))

@@ -1,6 +1,8 @@
 """Which runs a comparison needs: every cell with every seed, at every value of what is varied, all else the same."""
 
+import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -146,9 +148,20 @@ def plan_contenders(request: Request) -> tuple[list[Contender], list[str]]:
                 found.append(Contender(label, value, located(config, request.beside)))
             except ConfigError as error:
                 faults += error.faults
+    faults += _alike(found)
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
     return found, list(dict.fromkeys(remarks))
+
+
+def _alike(contenders: Sequence[Contender]) -> list[str]:
+    """Contenders that are the same under two names, or would go into one directory."""
+    faults, seen = [], dict[str, str]()
+    for contender in contenders:
+        first = seen.setdefault(json.dumps(contender.config.model_dump(), sort_keys=True), contender.cell)
+        if first != contender.cell:
+            faults.append(f"--cells: {first} and {contender.cell} are the same cell; name one of them")
+    return faults
 
 
 def label_of(cell: str | dict[str, Any]) -> str:
@@ -159,24 +172,26 @@ def label_of(cell: str | dict[str, Any]) -> str:
 
 
 def _cell_section(config: Config, cell: str | dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The section of a cell, with the options that the config gives its own cell as far as this one has them."""
-    own = config.model.cell
-    if isinstance(cell, dict):
-        return cell, []
-    if own.name == cell or ":" in cell:
-        return (own.model_dump() if own.name == cell else {"name": cell}), []
+    """The section of a cell, with the options that the config gives its own as far as this one has and does not set
+    them.
+    """
+    own, options = config.model.cell, {"name": cell} if isinstance(cell, str) else cell
+    if own.name == options["name"]:
+        return own.model_dump() | options, []
+    if ":" in str(options["name"]):
+        return options, []
     given = {
         name: value for name, value in own.model_dump(exclude_unset=True).items() if name not in ("name", "folder")
     }
     alone = config.model_dump()
-    alone["model"]["cell"] = {"name": cell}
+    alone["model"]["cell"] = {"name": options["name"]}
     try:
-        known = config_from(alone, f"--cells {cell}").model.cell.model_dump()
+        known = config_from(alone, f"--cells {options['name']}").model.cell.model_dump()
     except ConfigError:
-        return {"name": cell}, []
+        return options, []
     shared = {name: value for name, value in given.items() if name in known}
     lost = [name for name, value in given.items() if name not in known and value is not None]
-    return {"name": cell} | shared, lost
+    return shared | options, lost
 
 
 def grid_points(grid: Sequence[Setting]) -> list[dict[str, Any]]:
@@ -205,6 +220,10 @@ def plan_runs(
     ]
 
 
+def _twice(paths: Sequence[Path]) -> list[Path]:
+    return [path for path, count in Counter(paths).items() if count > 1]
+
+
 def check_directories(runs: Sequence[PlannedRun]) -> None:
     """Refuse to mix the runs of two comparisons.
 
@@ -212,7 +231,7 @@ def check_directories(runs: Sequence[PlannedRun]) -> None:
     ------
     CheckpointError : a directory holds a run of another config.
     """
-    faults = []
+    faults = [f"{path}: two runs would go there; compare them one by one" for path in _twice([run.out for run in runs])]
     for run in runs:
         found = RunDir(run.out).read_config()
         other = differences(found, run.config.model_dump()) if found is not None else {}

@@ -10,7 +10,7 @@ from seqtrain.compare.pictures import draw
 from seqtrain.compare.plan import named
 from seqtrain.compare.report import write_results
 from seqtrain.compare.statistics import pairs_needed
-from seqtrain.compare.summarise import Group, is_solvable, row_of
+from seqtrain.compare.summarise import Group, flat, is_solvable, row_of
 from seqtrain.compare.tune import remarks_on
 from seqtrain.compare.verdicts import judge, longest_solved, outcome_of, verdicts_of
 from seqtrain.config import config_from
@@ -32,6 +32,7 @@ VERDICTS = {
     "worse": "Worse than {}",
     "not distinguishable": "Not distinguishable from {}",
     "too few seeds": "Too few seeds to tell from {}",
+    "undecided": "Undecided against {}, as too many pairs are equal,",
 }
 """How the summary begins to speak of the cells with each verdict."""
 
@@ -53,7 +54,7 @@ class Question:
     level: float = 0.05
     varied: str | None = None
     match: str | None = None
-    off: Sequence[float] | None = None
+    off: Sequence[float | None] | None = None
     tuning: Sequence[dict[str, Any]] = field(default_factory=list)
     eval_lengths: tuple[int, ...] = ()
     command: str | None = None
@@ -93,7 +94,7 @@ def summarise(groups: Sequence[Group], question: Question) -> dict[str, Any]:
         "longest_solved": longest_solved(groups) if question.varied and is_solvable(first["task"]) else None,
         "lengths": [],
         "tuning": list(question.tuning),
-        "notes": _notes(rows, question),
+        "notes": _notes(rows, question) + _other_differences(groups, question),
         "runs": [
             {"row": group.cell, "at": group.at, "run": str(run.path), **run.summary}
             for group in groups
@@ -136,16 +137,32 @@ def _summary(result: dict[str, Any]) -> str:
     return " ".join(told)
 
 
+EXPECTED = ("seed", "threads", "model.cell.", "model.hidden_size", "train.steps", "train.epochs")
+"""Settings in which the runs of a comparison may differ without a word; steps are seen in the outcome."""
+
+
+def _other_differences(groups: Sequence[Group], question: Question) -> list[str]:
+    """That cells differ in more than the cell, as runs that were trained one by one may."""
+    tuned = [key for entry in question.tuning for key in entry["chosen"]]
+    found: dict[str, None] = {}
+    for at in dict.fromkeys(group.at for group in groups):
+        configs = [flat(run.config) for group in groups if group.at == at for run in group.runs]
+        keys = [key for key in configs[0] if any(other.get(key) != configs[0][key] for other in configs)]
+        found |= dict.fromkeys(key for key in keys if not key.startswith(EXPECTED) and key not in tuned)
+    return [f"the cells do not differ in the cell alone, but also in {', '.join(found)}"] if found else []
+
+
 def _notes(rows: Sequence[dict[str, Any]], question: Question) -> list[str]:
     """What a careful reader would ask."""
     notes = []
     tested = [row["versus"] for row in rows if row["versus"] is not None]
     short = [versus for versus in tested if versus["verdict"] == "too few seeds"]
+    needed = pairs_needed(question.level, len(tested))
     if short:
         notes.append(
             f"{counted(min(versus['pairs'] for versus in short), 'seed')} cannot show a difference at "
-            f"{100 * question.level:g} % in {counted(len(tested), 'comparison')}, whatever the results: --seeds "
-            f"{pairs_needed(question.level, len(tested))} can"
+            f"{100 * question.level:g} % in {counted(len(tested), 'comparison')}, whatever the results: "
+            + ("no number of seeds can" if needed is None else f"--seeds {needed} can")
         )
     for at in dict.fromkeys(row["at"] for row in rows):
         sizes = {row["cell"]: row["parameters"] for row in rows if row["at"] == at}
@@ -158,5 +175,8 @@ def _notes(rows: Sequence[dict[str, Any]], question: Question) -> list[str]:
             break
     diverged = [f"{row['cell']} {row['diverged']} of {row['runs']}" for row in rows if row["diverged"]]
     if diverged:
-        notes.append(f"diverged: {', '.join(diverged)}; such runs count with what they had reached")
+        notes.append(
+            f"diverged: {', '.join(diverged)}; such a run counts with its best checkpoint, and as the worst value of "
+            "all if it has none"
+        )
     return notes + remarks_on(question.tuning)

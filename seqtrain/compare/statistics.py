@@ -5,10 +5,11 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from scipy import stats
 
-EXACT_UP_TO = 13
-"""Pairs whose sign patterns are all tried; beyond, 9,999 random ones."""
+EXACT_UP_TO = 16
+"""Pairs whose sign patterns are all tried; of more pairs as many patterns are drawn."""
 
 
 class Estimate(NamedTuple):
@@ -45,28 +46,30 @@ def share_interval(successes: int, trials: int, confidence: float = 0.95) -> Est
 def sign_flip_p(differences: Sequence[float]) -> float:
     """Two-sided p of paired differences, under the hypothesis that each could as well have had the other sign.
 
-    All 2^n patterns of signs are tried up to `EXACT_UP_TO` pairs, so the test assumes nothing of the values and its
-    least p is `least_p(n)`.
+    All 2^n patterns of signs are tried up to `EXACT_UP_TO` pairs, so the test is exact whatever the distribution of the
+    values, as long as it is symmetric, and its least p is `least_p(n)`.
     """
     if len(differences) < 2 or not any(differences):
         return 1.0
     found = stats.permutation_test(
-        (list(differences),), statistics.fmean, permutation_type="samples", n_resamples=9999, vectorized=False, rng=0
+        (np.asarray(differences, dtype=float),),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=2**EXACT_UP_TO,
+        vectorized=True,
+        rng=0,
     )
     return min(1.0, float(found.pvalue))
 
 
 def least_p(pairs: int) -> float:
     """The smallest p that the sign-flip test can give."""
-    return 2.0 ** (1 - pairs) if pairs else 1.0
+    return max(2.0 ** (1 - pairs), 2 / (2**EXACT_UP_TO + 1)) if pairs else 1.0
 
 
-def pairs_needed(level: float, tests: int) -> int:
-    """The fewest pairs with which one of so many tests can fall below a level after Holm's correction."""
-    pairs = 1
-    while least_p(pairs) * tests > level:
-        pairs += 1
-    return pairs
+def pairs_needed(level: float, tests: int) -> int | None:
+    """The fewest pairs with which one of so many tests can reach a level after Holm's correction; None for none."""
+    return next((pairs for pairs in range(1, EXACT_UP_TO + 2) if least_p(pairs) * tests <= level), None)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

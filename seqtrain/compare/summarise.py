@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqtrain.compare.plan import DONE
 from seqtrain.compare.statistics import mean_interval, share_interval
 from seqtrain.errors import CheckpointError
 from seqtrain.run_dir import RunDir
@@ -54,8 +55,14 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     for path in {path.resolve(): path for path in paths}.values():
         run = RunDir(path)
         config, summary = run.read_config(), run.read_summary()
-        if config is None or summary is None or not summary.keys() >= NEEDED:
+        if config is None or summary is None or not _is_whole(config, summary):
             faults.append(f"{path}: holds no finished run; seqtrain train makes one")
+            continue
+        if summary["status"] not in DONE:
+            faults.append(
+                f"{path}: is {summary['status']}, not finished; go on with: seqtrain train {path} --resume, or leave "
+                "it out"
+            )
             continue
         runs.append(FinishedRun(path, config, summary, run.read_metrics()))
         same = seen.setdefault(json.dumps(config, sort_keys=True), path)
@@ -64,6 +71,32 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     if faults:
         raise CheckpointError("\n".join(faults))
     return runs
+
+
+def _is_whole(config: dict[str, Any], summary: dict[str, Any]) -> bool:
+    """Whether a config and a summary say what is needed; they may have been written by hand."""
+    model, throughput = config.get("model"), [key for key in summary if key.endswith("_per_s")]
+    cell = model.get("cell") if isinstance(model, dict) else None
+    sections = isinstance(cell, dict) and "name" in cell and isinstance(config.get("task"), dict)
+    return summary.keys() >= NEEDED and bool(throughput) and sections and isinstance(config.get("train"), dict)
+
+
+def check_seeds(groups: Sequence[Group]) -> None:
+    """Refuse to count one seed twice.
+
+    Raises
+    ------
+    CheckpointError : two runs of a group have the same seed.
+    """
+    faults = []
+    for group in groups:
+        seen: dict[int, Path] = {}
+        for run in group.runs:
+            first = seen.setdefault(run.summary["seed"], run.path)
+            if first != run.path:
+                faults.append(f"{run.path}: has the cell and the seed of {first}; give one of them")
+    if faults:
+        raise CheckpointError("\n".join(faults))
 
 
 def varied_setting(runs: Sequence[FinishedRun]) -> str | None:
@@ -137,13 +170,14 @@ def row_of(group: Group) -> dict[str, Any]:
 
     A run that was not solved counts in the median of the steps to solve as one that takes for ever: `null` if half of
     the runs or more are not solved. In `mean_within_budget` it counts as all the steps that it had. A run that diverged
-    before its first evaluation has no value.
+    before its first evaluation has no value, and then there is no mean either: that of the others would be better than
+    the cell is.
     """
     runs, first = group.runs, group.runs[0].summary
     name, baseline = first["metric"]["name"], first["baseline"].get(first["metric"]["name"])
     values = [run.summary["test"][name] for run in runs if run.summary["test"]]
     known = [value for value in values if value is not None]
-    mean = mean_interval(known)
+    mean = mean_interval(known if len(known) == len(runs) else [])
     steps = [run.summary["solved_at_step"] for run in runs]
     solved = [step for step in steps if step is not None]
     median = statistics.median([float("inf") if step is None else step for step in steps])
@@ -160,7 +194,7 @@ def row_of(group: Group) -> dict[str, Any]:
         "diverged": sum(run.summary["status"] == "diverged" for run in runs),
         "metric": {
             "mean": mean.mean,
-            "sd": statistics.stdev(known) if len(known) > 1 else None,
+            "sd": statistics.stdev(known) if len(known) == len(runs) > 1 else None,
             "low": mean.low,
             "high": mean.high,
             "values": values,
@@ -184,11 +218,15 @@ def row_of(group: Group) -> dict[str, Any]:
 
 
 def _means(figures: Iterable[dict[str, Any] | None]) -> dict[str, float | None]:
-    """The mean of each figure over the runs that have it."""
-    given = [found for found in figures if found]
+    """The mean of each figure over the runs; None if one lacks it."""
+    given = [found or {} for found in figures]
     names = dict.fromkeys(name for found in given for name in found)
-    known = {name: [found[name] for found in given if found.get(name) is not None] for name in names}
-    return {name: statistics.fmean(values) if values else None for name, values in known.items()}
+    return {name: _mean([one.get(name) for one in given]) for name in names}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if len(known) == len(values) else None
 
 
 def is_solvable(task: str) -> bool:

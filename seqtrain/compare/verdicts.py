@@ -21,36 +21,25 @@ class Outcome(NamedTuple):
 
 
 STEPS = Outcome("steps to solve", True)
+SHARE = Outcome("share of the budget until solved", True)
 
 
 def outcome_of(groups: Sequence[Group]) -> Outcome:
-    """Steps to solve, where all runs stop when they have solved their task and have the same budget; else the metric.
+    """Steps to solve, where all runs stop when they have solved their task; else the metric.
 
-    One outcome, chosen before there are results, so that there is one test for each cell. An unsolved run counts as all
-    its steps (the mean within a budget, "restricted mean"), so that none is left out.
+    It follows from the configs, before there are results, and there is one, so that there is one test for each cell. An
+    unsolved run counts as all its steps (the mean within a budget, "restricted mean"), so that none is left out. Where
+    the cells were given different numbers of steps, by a budget in sequences or seconds, it is the share of them.
     """
     runs = [run for group in groups for run in group.runs]
-    stops = all(run.config.get("train", {}).get("stop_when_solved") for run in runs)
-    alike = (
-        all(
-            len(
-                {
-                    (budget_of(run), run.config["train"]["batch_size"])
-                    for group in groups
-                    if group.at == at
-                    for run in group.runs
-                }
-            )
-            == 1
-            for at in {group.at for group in groups}
-        )
-        if stops
-        else False
-    )
-    if stops and alike and is_solvable(runs[0].summary["task"]):
-        return STEPS
-    metric = runs[0].summary["metric"]
-    return Outcome(f"test {metric['name']}", not metric["higher_is_better"])
+    stops = all(run.config["train"].get("stop_when_solved") for run in runs)
+    if not (stops and is_solvable(runs[0].summary["task"])):
+        metric = runs[0].summary["metric"]
+        return Outcome(f"test {metric['name']}", not metric["higher_is_better"])
+    budgets: dict[Any, set[int]] = {}
+    for group in groups:
+        budgets.setdefault(group.at, set()).update(budget_of(run) for run in group.runs)
+    return STEPS if all(len(given) == 1 for given in budgets.values()) else SHARE
 
 
 def judge(groups: Sequence[Group], reference: str, level: float) -> list[dict[str, Any] | None]:
@@ -102,6 +91,8 @@ def _values(group: Group, outcome: Outcome, groups: Sequence[Group]) -> dict[int
     """The outcome by seed; a run that diverged before its first evaluation counts as the worst value of all."""
     if outcome == STEPS:
         return {run.summary["seed"]: steps_within_budget(run) for run in group.runs}
+    if outcome == SHARE:
+        return {run.summary["seed"]: steps_within_budget(run) / budget_of(run) for run in group.runs}
     peers = [run for one in groups if one.at == group.at for run in one.runs]
     known = [value for run in peers if (value := _metric(run)) is not None]
     worst = (max if outcome.lower_is_better else min)(known, default=0.0)
@@ -114,10 +105,17 @@ def _metric(run: FinishedRun) -> float | None:
 
 
 def _verdict(found: dict[str, Any], level: float) -> str:
-    """`better`, `worse`, `not distinguishable`, or `too few seeds` where no result could have been significant."""
+    """`better`, `worse` or `not distinguishable`.
+
+    Or that no result could have been significant: `too few seeds`, or `undecided` where too many pairs are equal, such
+    as those of which neither run was solved.
+    """
     if found["p_corrected"] <= level:
         return "better" if (found["difference"]["mean"] < 0) == found["lower_is_better"] else "worse"
-    return "too few seeds" if least_p(found["pairs"]) * found["tests"] > level else "not distinguishable"
+    if least_p(found["pairs"]) * found["tests"] > level:
+        return "too few seeds"
+    unequal = found["better_in"] + found["worse_in"]
+    return "undecided" if least_p(unequal) * found["tests"] > level else "not distinguishable"
 
 
 def _sentence(found: dict[str, Any]) -> str:
@@ -134,6 +132,9 @@ def _sentence(found: dict[str, Any]) -> str:
             return f"{cell} is {found['verdict']} than {reference}{where}: {evidence}"
         case "too few seeds":
             return f"{cell} and {reference}{where}: too few seeds to tell at {100 * found['level']:g} %; {evidence}"
+        case "undecided":
+            alike = found["pairs"] - found["better_in"] - found["worse_in"]
+            return f"{cell} and {reference}{where}: undecided, {alike} of {found['pairs']} pairs are equal; {evidence}"
     return f"{cell} is not distinguishable from {reference}{where}: {evidence}"
 
 
@@ -153,12 +154,17 @@ def verdicts_of(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [row["versus"]["sentence"] for row in rows if row["versus"] is not None]
 
 
-def longest_solved(groups: Sequence[Group]) -> dict[str, Any]:
-    """By cell, the largest value of what is varied up to which at every value most of the runs were solved."""
+def longest_solved(groups: Sequence[Group]) -> dict[str, Any] | None:
+    """By cell, the largest value of what is varied up to which at every value most of the runs were solved.
+
+    None if the values are no numbers.
+    """
+    if not all(isinstance(group.at, int | float) and not isinstance(group.at, bool) for group in groups):
+        return None
     found: dict[str, Any] = {}
     for cell in dict.fromkeys(group.cell for group in groups):
         found[cell] = None
-        for group in (group for group in groups if group.cell == cell):
+        for group in sorted((group for group in groups if group.cell == cell), key=lambda group: group.at):
             shares = [run.summary["solved_at_step"] is not None for run in group.runs]
             if statistics.fmean(shares) <= 0.5:
                 break

@@ -15,8 +15,6 @@ import pytest
 import torch
 from conftest import SMALL, SMALL_SETS
 
-from seqtrain.compare.tune import FIRST_SEED
-
 QUICK = (*SMALL, *SMALL_SETS)
 
 
@@ -283,7 +281,7 @@ def test_a_grid_is_tuned_on_validation_with_other_seeds(seqtrain):
     done = seqtrain(*command).json
     tuning = sorted(path.name for path in Path("runs/compare-quickstart/tuning").iterdir())
     assert len(tuning) == 2 * 3 * 2 * 2
-    assert all(name.endswith((f"-seed{FIRST_SEED}", f"-seed{FIRST_SEED + 1}")) for name in tuning)
+    assert all(name.endswith(("-seed1000000", "-seed1000001")) for name in tuning)
     for entry, row in zip(done["tuning"], done["cells"], strict=True):
         best = min(entry["points"], key=lambda point: point["valid"])
         assert entry["chosen"] == {key: best[key] for key in ("optimizer.lr", "train.batch_size")}
@@ -297,6 +295,36 @@ def test_a_grid_is_tuned_on_validation_with_other_seeds(seqtrain):
     assert seqtrain(*command).json["tuning"] == done["tuning"]
     gathered = seqtrain("compare", "runs/compare-quickstart", "--json").json
     assert (gathered["tuning"], gathered["match"]) == (done["tuning"], "hidden")
+
+
+def test_the_edge_of_a_grid_is_said():
+    from seqtrain.compare.plan import Setting
+    from seqtrain.compare.tune import _edges
+
+    grid = [
+        Setting("a", (1, 2, 3)),
+        Setting("b", (1, 2)),
+        Setting("c", ("x", "y", "z")),
+        Setting("d", (True, False, 2)),
+    ]
+    assert _edges({"a": 1, "b": 1, "c": "x", "d": True}, grid) == ["a"]
+    assert _edges({"a": 3, "b": 2, "c": "z", "d": True}, grid) == ["a"]
+    assert _edges({"a": 2, "b": 1, "c": "x", "d": True}, grid) == []
+
+
+def test_tuning_does_not_look_at_the_test_set():
+    from seqtrain.compare.summarise import FinishedRun
+    from seqtrain.compare.tune import _score
+
+    def rank(valid, test):
+        summary = {
+            "best": {"value": valid}, "test": {"m": test}, "solved_at_step": None, "planned_steps": 9, "steps": 9,
+            "metric": {"name": "m", "higher_is_better": False},
+        }  # fmt: skip
+        return _score([FinishedRun(Path("x"), {}, summary, [])]).rank
+
+    assert rank(0.1, 9.0) > rank(0.2, 0.0)
+    assert rank(0.1, 9.0) == rank(0.1, 0.0)
 
 
 def test_tuning_prefers_what_is_solved_and_then_what_is_solved_sooner():
@@ -356,6 +384,10 @@ def test_vary_counts_how_far_cells_get():
     def group(at, *solved):
         runs = [FinishedRun(Path("x"), {}, {"solved_at_step": 5 if one else None}, []) for one in solved]
         return Group("rnn", at, runs)
+
+    assert longest_solved([group(100, 0), group(50, 1)]) == {"rnn": 50}
+    assert longest_solved([group("a", 1)]) is None
+    assert longest_solved([group(True, 1)]) is None
 
     assert longest_solved([group(10, 1, 1, 0), group(20, 1, 1, 1), group(40, 1, 0, 0), group(80, 1, 1, 1)]) == {
         "rnn": 20
@@ -420,6 +452,8 @@ def test_dry_run_prints_commands_that_do_the_same(seqtrain, monkeypatch):
     done = seqtrain(*command, "--json")
     assert done.err.count("done already") == 6
     assert seqtrain(*command, "--dry-run").out == ""
+    assert seqtrain(*command, "--dry-run", "--json").json == {"commands": []}
+    assert seqtrain(*command, "--dry-run", "--assert", "rnn.solved >").code == 2
     assert [row["cell"] for row in done.json["cells"]] == ["rnn", "gru reset=before"]
 
 
@@ -489,6 +523,79 @@ def test_names_cannot_break_the_report(seqtrain, tmp_path):
     assert "<b>" not in Path("runs/compare-words/report.html").read_text()
 
 
+def test_only_finished_runs_are_gathered_each_seed_once(seqtrain):
+    seqtrain("train", "quickstart", *QUICK, "--out", "r/a")
+    seqtrain("train", "quickstart", *QUICK, "threads=1", "--out", "r/b")
+    twice = seqtrain("compare", "r")
+    assert (twice.code, "r/b: has the cell and the seed of r/a" in twice.err) == (2, True)
+    summary = json.loads(Path("r/b/summary.json").read_text())
+    Path("r/b/summary.json").write_text(json.dumps(summary | {"status": "interrupted", "test": None}))
+    stopped = seqtrain("compare", "r")
+    assert (stopped.code, "r/b: is interrupted, not finished; go on with" in stopped.err) == (2, True)
+    Path("r/b/config.yaml").write_text("model: 5")
+    Path("r/b/summary.json").write_text(json.dumps(summary))
+    odd = seqtrain("compare", "r")
+    assert (odd.code, "r/b: holds no finished run" in odd.err) == (2, True)
+
+
+def test_gathering_takes_the_options_that_need_no_training(seqtrain):
+    for cell in ("rnn", "gru"):
+        seqtrain("train", "quickstart", *QUICK, f"model.cell={cell}", "--out", f"r/{cell}")
+    plain = seqtrain("compare", "r", "--out", "o", "--json").json
+    assert (plain["reference"], plain["level"], plain["lengths"]) == ("gru", 0.05, [])
+    asked = seqtrain(
+        "compare", "r", "--out", "o", "--reference", "rnn", "--level", "0.1", "--eval-lengths", "7", "--json"
+    ).json
+    assert (asked["reference"], asked["level"], asked["lengths"][0]["length"]) == ("rnn", 0.1, 7)
+    assert seqtrain("compare", "r", "--level", "7").code == 2
+    assert seqtrain("compare", "r", "--eval-lengths", "1").code == 2
+    seqtrain("train", "quickstart", *QUICK, "model.cell=lstm", "optimizer.lr=0.1", "--out", "r/lstm")
+    notes = seqtrain("compare", "r", "--json").json["notes"]
+    assert any("not differ in the cell alone, but also in optimizer.lr" in note for note in notes)
+
+
+def test_a_comparison_is_gathered_under_its_own_names(seqtrain):
+    """Alone, `gru reset=before` would be called gru, and the reference be missing."""
+    cells = "{name: gru, reset: before}, rnn"
+    made = seqtrain("compare", "quickstart", *QUICK, "--cells", cells, "--seeds", 1, "--match", "params", "--json").json
+    again = seqtrain("compare", "runs/compare-quickstart", "--json").json
+    for key in ("cells", "verdicts", "reference", "match", "notes"):
+        assert again[key] == made[key]
+    assert len(made["verdicts"]) == 1
+
+
+def test_options_of_the_configs_cell_reach_cells_with_options_of_their_own(seqtrain):
+    done = seqtrain(
+        "compare", "copy-memory", *QUICK, "task.length=5", "--cells", "lstm,{name: gru, reset: before}",
+        "--seeds", 1, "--json",
+    ).json  # fmt: skip
+    assert "chrono: 150" in (Path(done["runs"][1]["run"]) / "config.yaml").read_text()
+    assert "reset: before" in (Path(done["runs"][1]["run"]) / "config.yaml").read_text()
+
+
+def test_level_and_reference_are_those_asked_for(seqtrain):
+    done = seqtrain(
+        "compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 1, "--level", "0.2", "--reference", "gru",
+        "--json",
+    ).json  # fmt: skip
+    assert (done["level"], done["reference"]) == (0.2, "gru")
+    assert done["cells"][0]["versus"]["reference"] == "gru"
+    own = seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn,lstm", "--seeds", 1, "--json").json
+    assert own["reference"] == "lstm"
+
+
+def test_a_diverged_run_is_done(seqtrain):
+    wild = (
+        "optimizer=sgd",
+        "optimizer.lr=1e38",
+        "optimizer.clip_norm=null",
+        "model.cell={name: rnn, nonlinearity: relu}",
+    )
+    command = ("compare", "quickstart", *QUICK, *wild, "--cells", "rnn", "--seeds", 2, "--json")
+    assert seqtrain(*command).json["cells"][0]["diverged"] == 2
+    assert seqtrain(*command).err.count("done already") == 2
+
+
 def test_assertions_decide_the_exit_code(seqtrain):
     command = ("compare", "quickstart", *QUICK, "--cells", "rnn,{name: gru, reset: before}", "--seeds", 1)
     held = seqtrain(*command, "--assert", "rnn.runs == 1", "--assert", "'gru reset=before'.test.mse > 0", "--json")
@@ -509,16 +616,27 @@ def test_assertions_decide_the_exit_code(seqtrain):
     ("options", "wanted"),
     [
         (("--match", "size"), "--match size: choose one of hidden, params, step-time"),
-        (("--grid", "optimizer.lr=1e-3"), "write a setting and two or more different values, e.g. optimizer.lr="),
-        (("--grid", "optimizer.lr=1e-3,1e-3"), "two or more different values"),
+        (("--grid", "optimizer.lr=1e-3"), "write a setting and two or more different plain values, e.g. optimizer.lr="),
+        (("--grid", "optimizer.lr=1e-3,1e-3"), "two or more different plain values"),
+        (("--vary", "model.hidden_size=[6,6],[4,4]"), "two or more different plain values"),
         (("--vary", "task.length"), "e.g. task.length=50,100,200"),
         (("--vary", "task.lenght=5,6"), "task.lenght"),
-        (("--vary", "seed=1,2"), "seed cannot be tuned or varied"),
+        (("--vary", "seed=1,2"), "--vary seed: --seeds counts the seeds"),
+        (("--vary", "model.cell=rnn,lstm"), "--vary model.cell: --cells names the cells"),
+        (("--vary", "threads=1,2"), "--vary threads: it changes nothing but the time"),
+        (("--grid", "model.cell.name=rnn,lstm"), "--grid model.cell.name: --cells names the cells"),
+        (("--grid", "task.length=5,6"), "--grid task.length: each cell would get a task of its own; use --vary"),
+        (("--grid", "model.hidden_size=5,6", "--match", "params"), "--match params sets the sizes"),
+        (("--vary", "train.steps=5,6", "--budget", "steps=5"), "--budget sets it for every run"),
+        (("--grid", "train.batch_size=5,6", "--budget", "sequences=50"), "the budget buys other steps"),
+        (("--cells", "gru,{name: gru, reset: after}"), "gru and gru reset=after are the same cell"),
+        (("--eval-lengths", "1"), "--eval-lengths: "),
+        (("--vary", "train.log_every=2,3", "--cells", "{name: rnn, nonlinearity: tanh},rnn"), "are the same cell"),
         (("--grid", "task.length=5,6", "--vary", "task.length=5,6"), "task.length stands twice"),
         (("--budget", "hours=3"), "--budget hours=3: write one of steps, sequences, tokens, seconds"),
         (("--budget", "steps=-3"), "--budget steps=-3"),
         (("--tuning-seeds", "3"), "there is no --grid to tune"),
-        (("--level", "5"), "--level is 5; it must lie between 0 and 1"),
+        (("--level", "5"), "--level is 5; it must lie between 0.001 and 0.5"),
         (("--eval-lengths", "long"), "write whole numbers with commas between"),
         (("--reference", "gruu"), "is no cell of this comparison"),
         (("--cells", "5,rnn"), "write names with commas between"),

@@ -62,7 +62,7 @@ def test_higher_may_be_better():
 
 
 def test_not_distinguishable_is_a_result():
-    found = versus(values(1, 5, 3, 4, 2, 6), values(2, 4, 3, 3, 5, 5), stop=False)
+    found = versus(values(1, 5, 3, 4, 2, 6), values(2, 4, 2, 3, 5, 5), stop=False)
     assert found["verdict"] == "not distinguishable"
     assert found["sentence"].startswith("b is not distinguishable from a")
 
@@ -86,15 +86,86 @@ def test_steps_to_solve_decide_where_runs_stop_and_the_unsolved_count():
     assert unsolved["difference"]["mean"] == pytest.approx(1000 - 350)
 
 
-def test_the_metric_decides_where_budgets_differ_or_nothing_can_be_solved():
-    runs = [[run(seed, step=100, budget=budget) for seed in range(2)] for budget in (1000, 500)]
-    assert result(("a", runs[0]), ("b", runs[1]))["outcome"] == "test m"
+def test_where_budgets_differ_their_share_decides():
+    """Half the steps of half the budget are the same share; the metric of runs that stop when solved says nothing."""
+    runs = [[run(seed, step=budget // 10 * (seed + 1), budget=budget) for seed in range(6)] for budget in (1000, 500)]
+    found = result(("a", runs[0]), ("b", runs[1]))
+    assert found["outcome"] == "share of the budget until solved"
+    assert found["cells"][1]["versus"]["difference"]["mean"] == 0
+    slow = [run(seed, step=450, budget=500) for seed in range(6)]
+    assert result(("a", runs[0]), ("b", slow))["cells"][1]["versus"]["verdict"] == "worse"
+
+
+def test_other_budgets_at_other_values_are_no_other_budgets():
+    groups = [Group(cell, at, [run(0, step=5, budget=at)]) for at in (100, 200) for cell in "ab"]
+    assert summarise(groups, Question(reference="a", varied="task.length"))["outcome"] == "steps to solve"
+
+
+def test_the_metric_decides_where_runs_do_not_stop_or_nothing_can_be_solved():
     assert versus(values(1, 2), values(1, 2), task="language_model")["outcome"] == "test m"
+    mixed = result(("a", [run(0)]), ("b", [run(0, stop=False)]))
+    assert mixed["outcome"] == "test m"
+
+
+def test_each_value_has_its_own_reference_and_all_are_corrected_together():
+    groups = [
+        Group(cell, at, [run(seed, value=seed + at * scale, stop=False) for seed in range(6)])
+        for at in (10, 20)
+        for cell, scale in (("a", 1), ("b", 2))
+    ]
+    rows = summarise(groups, Question(reference="a", varied="task.length"))["cells"]
+    assert [row["versus"] and row["versus"]["difference"]["mean"] for row in rows] == [None, 10, None, 20]
+    assert [row["versus"]["tests"] for row in rows if row["versus"]] == [2, 2]
+    assert rows[1]["versus"]["p_corrected"] == pytest.approx(2 * 0.03125)
+
+
+def test_pairs_that_are_equal_decide_nothing():
+    found = versus(steps(*[None] * 8), steps(*[None] * 8))
+    assert found["verdict"] == "undecided"
+    assert "8 of 8 pairs are equal" in found["sentence"]
+    few = versus(steps(*[None] * 5, 100, 100, 100), steps(*[None] * 8))
+    assert few["verdict"] == "undecided"
+
+
+def test_the_summary_names_every_verdict():
+    def cell(*numbers):
+        return [run(seed, value=float(number), stop=False) for seed, number in enumerate(numbers)]
+
+    reference = cell(*range(10, 20))
+    found = result(
+        ("a", reference),
+        ("b", cell(*range(10))),
+        ("c", cell(*range(20, 30))),
+        ("d", cell(11, 10, 13, 12, 15, 14, 17, 16, 19, 18)),
+        ("e", reference),
+    )
+    assert found["summary"].startswith(
+        "Better than a in test m: b. Worse than a in test m: c. Not distinguishable from a in test m: d. "
+        "Undecided against a, as too many pairs are equal, in test m: e."
+    )
+    assert len(found["verdicts"]) == 4
+
+
+def test_figures_of_a_row():
+    runs = [run(0, value=1.0, step=100), run(1, value=3.0), run(2, value=2.0, status="diverged")]
+    (row,) = result(("a", runs))["cells"]
+    assert row["steps_to_solve"]["mean_within_budget"] == pytest.approx((100 + 1000 + 1000) / 3)
+    assert (row["solved"], row["runs"], row["diverged"], row["sequences_per_s"]) == (1, 3, 1, 1.0)
+    assert row["test"] == {"m": 2.0}
+    assert row["valid"] == {"m": 2.0}
+
+
+def test_a_run_without_a_value_leaves_no_mean():
+    (row,) = result(("a", [run(0, value=1.0), run(1, value=None, status="diverged")]))["cells"]
+    assert (row["metric"]["mean"], row["test"]["m"], row["diverged"]) == (None, None, 1)
+    assert row["metric"]["values"] == [1.0]
 
 
 def test_a_run_without_a_value_counts_as_the_worst():
     found = versus(values(1, None, 3), values(2, 2, 9), stop=False)
     assert found["difference"]["mean"] == pytest.approx((-1 + 7 - 6) / 3)
+    higher = versus(values(1, None, 3), values(2, 2, 9), stop=False, higher=True)
+    assert higher["difference"]["mean"] == pytest.approx((-1 - 1 - 6) / 3)
 
 
 def test_pairs_are_by_seed():

@@ -112,7 +112,9 @@ def compare_table(result: dict[str, Any]) -> Table:
     name, unit, varied = result["metric"]["name"], _unit(result["cells"][0]), result["varied"]
     better = "higher" if result["metric"]["higher_is_better"] else "lower"
     table = Table(
-        title=Text(f"{result.get('variant', result['task'])}: test {name}, {better} is better"),
+        title=Text(
+            f"{result.get('variant', result['task'])}: test {name}, {better} is better; {result['outcome']} decides"
+        ),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
@@ -176,7 +178,8 @@ def _chosen(entry: dict[str, Any]) -> str:
 def _lengths_table(result: dict[str, Any]) -> Table:
     name = result["metric"]["name"]
     table = Table(title=Text("the trained models at other lengths"), title_justify="left", box=box.SIMPLE_HEAD)
-    columns = ["cell", *([result["varied"]] if result["varied"] else []), result["lengths"][0]["setting"], name, "95 %"]
+    columns = ["cell", *([f"trained at {result['varied']}"] if result["varied"] else [])]
+    columns += [f"evaluated at {result['lengths'][0]['setting']}", name, "95 %"]
     for place, column in enumerate([*columns, *(["solved"] if result["solvable"] else [])]):
         table.add_column(Text(column), justify="right" if place else "left")
     for row in result["lengths"]:

@@ -133,7 +133,7 @@ def gather(
         off=[row.get("off") for row in earlier["cells"]] if earlier else None,
         tuning=earlier.get("tuning") or [],
         eval_lengths=tuple(eval_lengths),
-        command=command,
+        command="; ".join(filter(None, [earlier.get("command"), command])) or None,
     )
     RunDir(out).create()
     return result_of(groups, question, out, quiet=quiet)

@@ -12,7 +12,7 @@ from seqtrain.compare.report import write_results
 from seqtrain.compare.statistics import pairs_needed
 from seqtrain.compare.summarise import Group, flat, is_solvable, row_of
 from seqtrain.compare.tune import remarks_on
-from seqtrain.compare.verdicts import judge, longest_solved, outcome_of, verdicts_of
+from seqtrain.compare.verdicts import STEPS, judge, longest_solved, outcome_of, verdicts_of
 from seqtrain.config import config_from
 from seqtrain.progress import counted
 from seqtrain.runtime import versions
@@ -94,7 +94,7 @@ def summarise(groups: Sequence[Group], question: Question) -> dict[str, Any]:
         "longest_solved": longest_solved(groups) if question.varied and is_solvable(first["task"]) else None,
         "lengths": [],
         "tuning": list(question.tuning),
-        "notes": _notes(rows, question) + _other_differences(groups, question),
+        "notes": _notes(rows, question) + _coarse(groups, rows) + _other_differences(groups, question),
         "runs": [
             {"row": group.cell, "at": group.at, "run": str(run.path), **run.summary}
             for group in groups
@@ -135,6 +135,22 @@ def _summary(result: dict[str, Any]) -> str:
         solved = ", ".join(f"{named(row['cell'], row['at'])} {row['solved']} of {row['runs']}" for row in rows)
         told.append(f"Solved: {solved}.")
     return " ".join(told)
+
+
+def _coarse(groups: Sequence[Group], rows: Sequence[dict[str, Any]]) -> list[str]:
+    """That pairs were equal because a task is only found to be solved when it is evaluated."""
+    equal = any(
+        (versus := row["versus"]) is not None
+        and any(versus["solved"])
+        and versus["better_in"] + versus["worse_in"] < versus["pairs"]
+        for row in rows
+    )
+    every = groups[0].runs[0].config["train"].get("eval_every")
+    if not equal or outcome_of(groups) != STEPS or every is None:
+        return []
+    return [
+        f"steps to solve are counted in evaluations, every {every} steps; a smaller train.eval_every tells more apart"
+    ]
 
 
 EXPECTED = ("seed", "threads", "model.cell.", "model.hidden_size", "train.steps", "train.epochs")

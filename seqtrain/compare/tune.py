@@ -92,7 +92,7 @@ def _edges(point: dict[str, Any], grid: Sequence[Setting]) -> list[str]:
     found = []
     for key, values in grid:
         numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-        if len(numbers) == len(values) > 2 and point[key] in (min(numbers), max(numbers)):
+        if len(numbers) == len(values) and point[key] in (min(numbers), max(numbers)):
             found.append(key)
     return found
 

@@ -79,6 +79,7 @@ def _difference(
         "outcome": outcome.name,
         "lower_is_better": outcome.lower_is_better,
         "pairs": len(pairs),
+        "solved": [_solved(group), _solved(reference)],
         "difference": mean._asdict(),
         "better_in": sum(sign * difference > 0 for difference in differences),
         "worse_in": sum(sign * difference < 0 for difference in differences),
@@ -97,6 +98,10 @@ def _values(group: Group, outcome: Outcome, groups: Sequence[Group]) -> dict[int
     known = [value for run in peers if (value := _metric(run)) is not None]
     worst = (max if outcome.lower_is_better else min)(known, default=0.0)
     return {run.summary["seed"]: worst if (value := _metric(run)) is None else value for run in group.runs}
+
+
+def _solved(group: Group) -> int:
+    return sum(run.summary["solved_at_step"] is not None for run in group.runs)
 
 
 def _metric(run: FinishedRun) -> float | None:
@@ -123,18 +128,23 @@ def _sentence(found: dict[str, Any]) -> str:
     cell, reference, difference = found["cell"], found["reference"], found["difference"]
     where = "" if found["at"] is None else f" at {found['at']}"
     told = "difference unknown" if difference["mean"] is None else _interval(difference)
+    equal = found["pairs"] - found["better_in"] - found["worse_in"]
     evidence = (
-        f"{found['outcome']} {told}, better in {found['better_in']} of {found['pairs']} seeds, "
-        f"p = {found['p_corrected']:.2g}{_corrected(found['tests'])}"
+        f"{found['outcome']} {told}; of {found['pairs']} seeds better in {found['better_in']}, worse in "
+        f"{found['worse_in']}, equal in {equal}; p = {found['p_corrected']:.2g}{_corrected(found['tests'])}"
     )
+    if not any(found["solved"]) and found["outcome"] in (STEPS.name, SHARE.name):
+        return (
+            f"{cell} and {reference}{where}: no run of either was solved, so the steps to solve cannot tell; train "
+            "longer, or judge by the metric with train.stop_when_solved=false"
+        )
     match found["verdict"]:
         case "better" | "worse":
             return f"{cell} is {found['verdict']} than {reference}{where}: {evidence}"
         case "too few seeds":
             return f"{cell} and {reference}{where}: too few seeds to tell at {100 * found['level']:g} %; {evidence}"
         case "undecided":
-            alike = found["pairs"] - found["better_in"] - found["worse_in"]
-            return f"{cell} and {reference}{where}: undecided, {alike} of {found['pairs']} pairs are equal; {evidence}"
+            return f"{cell} and {reference}{where}: undecided, as too many pairs are equal; {evidence}"
     return f"{cell} is not distinguishable from {reference}{where}: {evidence}"
 
 

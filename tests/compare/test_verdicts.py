@@ -122,9 +122,10 @@ def test_each_value_has_its_own_reference_and_all_are_corrected_together():
 def test_pairs_that_are_equal_decide_nothing():
     found = versus(steps(*[None] * 8), steps(*[None] * 8))
     assert found["verdict"] == "undecided"
-    assert "8 of 8 pairs are equal" in found["sentence"]
+    assert "no run of either was solved, so the steps to solve cannot tell; train longer" in found["sentence"]
     few = versus(steps(*[None] * 5, 100, 100, 100), steps(*[None] * 8))
     assert few["verdict"] == "undecided"
+    assert "better in 3, worse in 0, equal in 5" in few["sentence"]
 
 
 def test_the_summary_names_every_verdict():

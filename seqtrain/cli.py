@@ -198,19 +198,18 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Train every cell with every seed and compare; or compare runs that exist."""
-    from seqtrain import tables, verbs
-    from seqtrain.compare import Asked
+    from seqtrain import compare, tables
 
-    asked = Asked(cells, seeds, reference, match, grid or (), tuning_seeds, vary, budget, eval_lengths, level)
+    asked = compare.Asked(cells, seeds, reference, match, grid or (), tuning_seeds, vary, budget, eval_lengths, level)
     if dry_run:
-        lines = verbs.compare_commands(targets, asked, out, conditions or (), quiet=quiet)
+        lines = compare.compare_commands(targets, asked, out, conditions or (), quiet=quiet)
         if json:
             _print({"commands": list(lines)}, json, None)
         for line in lines:
             typer.echo(line)
         return
     typed = shlex.join(["seqtrain", *sys.argv[1:]])
-    result, exit_code = verbs.compare(targets, asked, out, conditions or (), jobs=jobs, quiet=quiet, command=typed)
+    result, exit_code = compare.compare(targets, asked, out, conditions or (), jobs=jobs, quiet=quiet, command=typed)
     if not result and json:
         _print({"status": "interrupted"}, json, None)
     elif result:

@@ -31,6 +31,10 @@ MAY_CHANGE = ("train.steps", "train.epochs", "threads", "engine", "model.cell.fo
 """Settings that a resumed run may have otherwise than before."""
 
 
+RUNS = Path("runs")
+"""Where runs go unless something else is said."""
+
+
 class Outcome(NamedTuple):
     """How a run ended: its summary, the exit code that scripts see, and what to tell a person, if anything."""
 

@@ -9,7 +9,6 @@ from typing import Any, cast, get_args
 
 from seqtrain.build import build_device, build_model, build_task, cell_class, check_batch_size, total_steps
 from seqtrain.catalogue import config_text
-from seqtrain.compare import MADE, Asked, Request, check, commands, compare_cells, gather, read_conditions
 from seqtrain.config import find_config, load_config
 from seqtrain.config.faults import choose
 from seqtrain.errors import ConfigError, DataError, SeqtrainError
@@ -17,18 +16,10 @@ from seqtrain.generate import Prompt, Sampling, TextModel, continue_text, predic
 from seqtrain.models import count_parameters
 from seqtrain.progress import say
 from seqtrain.restore import Dynamic, evaluate_checkpoint, load_text_model
-from seqtrain.run import Outcome, run_name, train_run
-from seqtrain.run_dir import RunDir, checkpoint_path
+from seqtrain.run import RUNS, Outcome, run_name, train_run
+from seqtrain.run_dir import checkpoint_path
 from seqtrain.runtime import prepare
 from seqtrain.tasks import Split, Task
-
-RUNS = Path("runs")
-
-COMPARED = ("rnn", "lstm", "peephole", "coupled", "gru")
-"""The cells that `compare` trains unless told otherwise. Of `odyssey` one ablation alone would say little."""
-
-ASSERTION_FAILED = 4
-"""Exit code."""
 
 TOLD = 10
 """Unknown words of a prompt that are named, before it is only said how many more there are."""
@@ -64,92 +55,6 @@ def evaluate(
         raise ConfigError(f"--dynamic is {dynamic:g}; it must be a finite learning rate")
     learning = None if dynamic is None else Dynamic(dynamic, decay or 0.0)
     return evaluate_checkpoint(run, cast(Split, split), overrides, learning, quiet=quiet)
-
-
-def compare(
-    targets: Sequence[str],
-    asked: Asked,
-    out: Path | None,
-    conditions: Sequence[str],
-    *,
-    jobs: int,
-    quiet: bool,
-    command: str | None = None,
-) -> tuple[dict[str, Any], int]:
-    """Compare cells on a config, or runs that exist; returns the result and the exit code."""
-    asked.check()
-    read_conditions(conditions)
-    found = _runs_named(targets, asked)
-    if found:
-        one = Path(targets[0])
-        folder = one if len(targets) == 1 and found != [one] else RUNS / "compare"
-        result = gather(
-            found, out or folder, reference=asked.reference, level=asked.level, eval_lengths=asked.lengths(),
-            command=command, quiet=quiet,
-        )  # fmt: skip
-        code = 0
-    else:
-        request = _request(targets, asked, out)
-        read_conditions(conditions, request.labels())
-        result, code = compare_cells(request, jobs=jobs, quiet=quiet, command=command)
-    if code or not conditions:
-        return result, code
-    checked = [check(text, result["cells"]) for text in conditions]
-    result["assertions"] = [assertion._asdict() for assertion in checked]
-    for assertion in checked:
-        say(assertion.sentence(), quiet=quiet and assertion.holds)
-    return result, 0 if all(assertion.holds for assertion in checked) else ASSERTION_FAILED
-
-
-def compare_commands(
-    targets: Sequence[str], asked: Asked, out: Path | None, conditions: Sequence[str], *, quiet: bool
-) -> Iterator[str]:
-    """The commands that a comparison would run, one a run."""
-    asked.check()
-    read_conditions(conditions)
-    if _runs_named(targets, asked):
-        raise ConfigError("--dry-run says what would be trained; it goes with a config, not with run directories")
-    return commands(_request(targets, asked, out), quiet=quiet)
-
-
-def _request(targets: Sequence[str], asked: Asked, out: Path | None) -> Request:
-    names = [target for target in targets if "=" not in target]
-    if len(names) != 1:
-        raise ConfigError(f"compare takes one config, or run directories; got {', '.join(names) or 'neither'}")
-    config, path = load_config(names[0], [t for t in targets if t not in names]), find_config(names[0])
-    own = config.model.cell.name
-    every = list(dict.fromkeys([*COMPARED, own]))
-    return asked.request(config, path.stem, every, out or RUNS / f"compare-{path.stem}", path.parent)
-
-
-def _runs_named(targets: Sequence[str], asked: Asked) -> list[Path]:
-    """The run directories that the targets mean, if they mean any."""
-    names = [target for target in targets if "=" not in target or Path(target).is_dir()]
-    runs = {name: _runs_in(Path(name)) for name in names}
-    if not any(runs.values()):
-        return []
-    _check_only_runs(runs, trains=[*(t for t in targets if t not in names), *asked.training()])
-    return [run for those in runs.values() for run in those]
-
-
-def _runs_in(path: Path) -> list[Path]:
-    """The path itself if it is a run directory, or the run directories in the folder, as `compare` leaves them."""
-    if RunDir(path).holds_run():
-        return [path]
-    return [run for run in sorted(path.iterdir()) if RunDir(run).holds_run()] if path.is_dir() else []
-
-
-def _check_only_runs(runs: dict[str, list[Path]], *, trains: Sequence[str]) -> None:
-    """Refuse what cannot stand beside run directories."""
-    faults = []
-    made = [name for name in runs if Path(name).name in MADE]  # what `runs/compare-x/*` finds beside the runs
-    for name in (name for name, found in runs.items() if not found and name not in made):
-        what = "holds no run" if Path(name).exists() else "there is no such run directory"
-        faults.append(f"{name}: {what}; leave it out, or give the folder that holds the runs instead of its files")
-    if trains:
-        faults.append(f"{', '.join(trains)}: says what to train; leave it out to compare run directories")
-    if faults:
-        raise ConfigError(faults)
 
 
 def time_cells(

@@ -44,7 +44,6 @@ ALLOWED = {
         "bench",
         "build",
         "catalogue",
-        "compare",
         "config",
         "errors",
         "generate",

@@ -1,11 +1,6 @@
-"""Comparing cells: plan the runs, run them, summarise, draw."""
+"""Comparing cells: plan the runs, run them, summarise, judge, draw, report."""
 
 from seqtrain.compare.asked import Asked
-from seqtrain.compare.assertions import check, read_conditions
-from seqtrain.compare.compare import commands, compare_cells, gather
-from seqtrain.compare.plan import Request
-from seqtrain.compare.results import MADE
+from seqtrain.compare.verb import compare, compare_commands
 
-__all__ = [
-    "MADE", "Asked", "Request", "check", "commands", "compare_cells", "gather", "read_conditions",
-]  # fmt: skip
+__all__ = ["Asked", "compare", "compare_commands"]

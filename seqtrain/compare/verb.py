@@ -1,0 +1,108 @@
+"""The verb `compare`, with plain arguments and results; apart from the others, as importing scipy takes its time."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from seqtrain.compare.asked import Asked
+from seqtrain.compare.assertions import check, read_conditions
+from seqtrain.compare.comparison import commands, compare_cells, gather
+from seqtrain.compare.plan import Request
+from seqtrain.compare.results import MADE
+from seqtrain.config import find_config, load_config
+from seqtrain.errors import ConfigError
+from seqtrain.progress import say
+from seqtrain.run import RUNS
+from seqtrain.run_dir import RunDir
+
+ASSERTION_FAILED = 4
+"""Exit code."""
+
+COMPARED = ("rnn", "lstm", "peephole", "coupled", "gru")
+"""The cells that `compare` trains unless told otherwise. Of `odyssey` one ablation alone would say little."""
+
+
+def compare(
+    targets: Sequence[str],
+    asked: Asked,
+    out: Path | None,
+    conditions: Sequence[str],
+    *,
+    jobs: int,
+    quiet: bool,
+    command: str | None = None,
+) -> tuple[dict[str, Any], int]:
+    """Compare cells on a config, or runs that exist; returns the result and the exit code."""
+    asked.check()
+    read_conditions(conditions)
+    found = _runs_named(targets, asked)
+    if found:
+        one = Path(targets[0])
+        folder = one if len(targets) == 1 and found != [one] else RUNS / "compare"
+        result = gather(
+            found, out or folder, reference=asked.reference, level=asked.level, eval_lengths=asked.lengths(),
+            command=command, quiet=quiet,
+        )  # fmt: skip
+        code = 0
+    else:
+        request = _request(targets, asked, out)
+        read_conditions(conditions, request.labels())
+        result, code = compare_cells(request, jobs=jobs, quiet=quiet, command=command)
+    if code or not conditions:
+        return result, code
+    checked = [check(text, result["cells"]) for text in conditions]
+    result["assertions"] = [assertion._asdict() for assertion in checked]
+    for assertion in checked:
+        say(assertion.sentence(), quiet=quiet and assertion.holds)
+    return result, 0 if all(assertion.holds for assertion in checked) else ASSERTION_FAILED
+
+
+def compare_commands(
+    targets: Sequence[str], asked: Asked, out: Path | None, conditions: Sequence[str], *, quiet: bool
+) -> Iterator[str]:
+    """The commands that a comparison would run, one a run."""
+    asked.check()
+    read_conditions(conditions)
+    if _runs_named(targets, asked):
+        raise ConfigError("--dry-run says what would be trained; it goes with a config, not with run directories")
+    return commands(_request(targets, asked, out), quiet=quiet)
+
+
+def _request(targets: Sequence[str], asked: Asked, out: Path | None) -> Request:
+    names = [target for target in targets if "=" not in target]
+    if len(names) != 1:
+        raise ConfigError(f"compare takes one config, or run directories; got {', '.join(names) or 'neither'}")
+    config, path = load_config(names[0], [t for t in targets if t not in names]), find_config(names[0])
+    own = config.model.cell.name
+    every = list(dict.fromkeys([*COMPARED, own]))
+    return asked.request(config, path.stem, every, out or RUNS / f"compare-{path.stem}", path.parent)
+
+
+def _runs_named(targets: Sequence[str], asked: Asked) -> list[Path]:
+    """The run directories that the targets mean, if they mean any."""
+    names = [target for target in targets if "=" not in target or Path(target).is_dir()]
+    runs = {name: _runs_in(Path(name)) for name in names}
+    if not any(runs.values()):
+        return []
+    _check_only_runs(runs, trains=[*(t for t in targets if t not in names), *asked.training()])
+    return [run for those in runs.values() for run in those]
+
+
+def _runs_in(path: Path) -> list[Path]:
+    """The path itself if it is a run directory, or the run directories in the folder, as `compare` leaves them."""
+    if RunDir(path).holds_run():
+        return [path]
+    return [run for run in sorted(path.iterdir()) if RunDir(run).holds_run()] if path.is_dir() else []
+
+
+def _check_only_runs(runs: dict[str, list[Path]], *, trains: Sequence[str]) -> None:
+    """Refuse what cannot stand beside run directories."""
+    faults = []
+    made = [name for name in runs if Path(name).name in MADE]  # what `runs/compare-x/*` finds beside the runs
+    for name in (name for name, found in runs.items() if not found and name not in made):
+        what = "holds no run" if Path(name).exists() else "there is no such run directory"
+        faults.append(f"{name}: {what}; leave it out, or give the folder that holds the runs instead of its files")
+    if trains:
+        faults.append(f"{', '.join(trains)}: says what to train; leave it out to compare run directories")
+    if faults:
+        raise ConfigError(faults)

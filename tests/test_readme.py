@@ -32,7 +32,7 @@ def quick(command):
     if verb not in ("train", "compare") or rest.startswith("runs/"):
         return command
     sets = () if rest.startswith(("words", "characters")) else SMALL_SETS
-    head, arrow, tail = command.partition(" >")
+    head, arrow, tail = command.replace("--seeds 8", "--seeds 1").partition(" >")
     return " ".join([head, *SMALL, *sets]) + arrow + tail
 
 

@@ -1,6 +1,7 @@
 """The verb `compare` as people and scripts meet it."""
 
 import csv
+import io
 import json
 import os
 import shlex
@@ -65,8 +66,6 @@ def test_compare_gives_every_cell_the_same_data(seqtrain):
     seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn,lstm", "--seeds", 2)
     prints = {}
     for path in Path("runs/compare-quickstart").glob("*/last.pt"):
-        import torch
-
         content = torch.load(path, weights_only=True)
         prints.setdefault(content["config"]["seed"], set()).add(content["fingerprints"]["test"])
     assert [len(found) for found in prints.values()] == [1, 1]
@@ -214,6 +213,11 @@ def test_match_step_time_is_measured_once(seqtrain, monkeypatch):
     first = seqtrain(*command).json
     assert [row["hidden_size"] for row in first["cells"]] == [24, 6, 8]
     assert [row["off"] for row in first["cells"]] == [0, 0, 0]
+    other = ("model.cell=rnn", "--cells", "gru", "--json")  # another cell to be as fast as, in the same folder
+    cost["lstm"] = 1
+    found = seqtrain("compare", "quickstart", *QUICK, "--match", "step-time", "--seeds", 1, *other)
+    assert "holds a run with model.hidden_size 8 (now 2)" in found.err
+    cost["lstm"] = 4
     timed.clear()
     again = seqtrain(*command)
     assert timed == []
@@ -424,19 +428,64 @@ def test_a_signal_stops_the_jobs_and_the_same_command_goes_on(tmp_path):
         "train.stop_when_solved=false", "model.hidden_size=6", *SMALL_SETS, "--cells", "rnn,gru", "--seeds", "1",
         "--jobs", "2", "--out", "out", "--json",
     ]  # fmt: skip
-    running = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    ends = time.monotonic() + 60
-    while len(list(tmp_path.glob("out/*/last.pt"))) < 2 and time.monotonic() < ends:
-        time.sleep(0.1)
-    running.send_signal(signal.SIGTERM)
-    out, err = running.communicate(timeout=60)
-    assert (running.returncode, json.loads(out)) == (143, {"status": "interrupted"})
-    for path in tmp_path.glob("out/quickstart-*"):
-        assert json.loads((path / "summary.json").read_text())["status"] == "interrupted", err
-    stood = {path.parent: torch.load(path, weights_only=True) for path in tmp_path.glob("out/*/last.pt")}
-    assert all(content["training"]["step"] > 0 for content in stood.values())
+    steps = [0, 0]
+    for _ in range(2):
+        running = subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        ends = time.monotonic() + 60
+        while not all(now > before for now, before in zip(_last_steps(tmp_path), steps, strict=False)) or (
+            len(_last_steps(tmp_path)) < 2
+        ):
+            assert time.monotonic() < ends
+            time.sleep(0.1)
+        running.send_signal(signal.SIGTERM)
+        out, err = running.communicate(timeout=60)
+        assert (running.returncode, json.loads(out)) == (143, {"status": "interrupted"})
+        for path in tmp_path.glob("out/quickstart-*"):
+            assert json.loads((path / "summary.json").read_text())["status"] == "interrupted", err
+        steps = _last_steps(tmp_path)
+
+
+def _last_steps(folder):
+    """Of the last record of each run, in the order of their names."""
+    lines = [path.read_text().splitlines() for path in sorted(folder.glob("out/*/metrics.jsonl"))]
+    return [json.loads(records[-1])["step"] for records in lines if records]
+
+
+def test_the_cores_are_divided_among_the_jobs(seqtrain, monkeypatch):
+    from seqtrain.compare import jobs
+
+    monkeypatch.setattr(jobs, "cores", lambda: 7)
+    seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1, "--jobs", 3, "--out", "o")
+    assert json.loads(Path("o/quickstart-rnn-seed0/summary.json").read_text())["threads"] == 2
+
+
+def test_the_board_shows_what_is_running(seqtrain):
+    from rich.console import Console
+
+    from seqtrain.compare.jobs import _board, _Job
+    from seqtrain.compare.plan import PlannedRun
+
+    seqtrain("train", "quickstart", *QUICK, "--out", "r/a")
+    job = _Job("1/2", PlannedRun(None, Path("r/a")), None, Path("x"), time.monotonic() - 75)
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(_board([job], 3, 9))
+    shown = console.export_text()
+    assert "3 of 9 runs done, 1 running" in shown
+    row = next(line.split() for line in shown.splitlines() if line.strip().startswith("a "))
+    assert (row[1], row[3]) == ("4", "75")
+
+
+def test_a_row_of_another_length_counts_what_is_solved():
+    from seqtrain.compare.lengths import _row
+    from seqtrain.compare.summarise import FinishedRun, Group
+
+    run = FinishedRun(Path("x"), {"task": {"length": 5}}, {"metric": {"name": "m"}}, [])
+    results = [{"m": 1.0, "solved": True}, {"m": 3.0, "solved": False}, {"m": 2.0, "solved": True}]
+    row = _row(Group("rnn", 7, [run] * 3), "task.length", 5, results)
+    assert (row["solved"], row["runs"], row["trained"], row["metric"]["mean"], row["at"]) == (2, 3, True, 2.0, 7)
 
 
 def test_dry_run_prints_commands_that_do_the_same(seqtrain, monkeypatch):

@@ -161,7 +161,10 @@ def _train(
 def _instead_of_resuming(run: RunDir) -> str:
     """What to do with a run whose last checkpoint is of no use."""
     best = f"; {run.best} can still be evaluated" if run.best.exists() else ""
-    return f"the run cannot go on from it: start anew with --overwrite, or in another directory with --out{best}"
+    return (
+        "the run cannot go on from it: start anew with --overwrite (in a comparison, remove the folder), or in another "
+        f"directory with --out{best}"
+    )
 
 
 def _elapsed_when_interrupted(run: RunDir, step: int) -> float:

@@ -776,7 +776,8 @@ def test_a_torn_checkpoint_cannot_be_resumed_and_the_cures_work():
         run(small("quickstart"), resume=True)
     assert str(caught.value) == (
         "run/last.pt: is not a seqtrain checkpoint (damaged, or written by another program); the run cannot go on from "
-        "it: start anew with --overwrite, or in another directory with --out; run/best.pt can still be evaluated"
+        "it: start anew with --overwrite (in a comparison, remove the folder), or in another directory with --out; "
+        "run/best.pt can still be evaluated"
     )
     assert Path("run/last.pt").read_bytes() == torn
     assert evaluate_checkpoint(Path("run/best.pt"), "test")["step"] > 0

@@ -56,13 +56,13 @@ def compare_cells(
     if request.grid:
         candidates = plan_tuning(request, contenders)
         check_directories(runs_of(candidates))
-        if code := run_all(runs_of(candidates), request.out, jobs, quiet=quiet):
+        if code := run_all(runs_of(candidates), jobs, quiet=quiet):
             return {}, code
         contenders, chosen = choose(candidates, request.grid)
         for remark in remarks_on(chosen):
             say(remark, quiet=quiet)
     runs = _reported(request, contenders)
-    if code := run_all([run for those in runs for run in those], request.out, jobs, quiet=quiet):
+    if code := run_all([run for those in runs for run in those], jobs, quiet=quiet):
         return {}, code
     groups = [
         Group(contender.cell, contender.at, read_runs([run.out for run in those]))

@@ -1,14 +1,18 @@
 """Running many: one after the other in this process, or several at a time in processes of their own."""
 
+import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from queue import Empty, Queue
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -30,14 +34,13 @@ CONFIGS = "configs"
 POLL_S = 0.2
 
 
-def run_all(runs: Sequence[PlannedRun], out: Path, jobs: int, *, quiet: bool) -> int:
+def run_all(runs: Sequence[PlannedRun], jobs: int, *, quiet: bool) -> int:
     """Train every run that is not done; returns the exit code: 0, or that of the signal that interrupted.
 
     Runs that are done are not repeated, one that was interrupted goes on, one that diverges is done.
 
     Parameters
     ----------
-    out : the comparison's directory.
     jobs : how many at a time; the processor's cores are divided among them.
 
     Raises
@@ -52,7 +55,7 @@ def run_all(runs: Sequence[PlannedRun], out: Path, jobs: int, *, quiet: bool) ->
             waiting.append((f"{number}/{len(runs)}", run))
     if jobs == 1:
         return _one_by_one(waiting, quiet=quiet)
-    return _side_by_side(waiting, out, jobs, quiet=quiet)
+    return _side_by_side(waiting, jobs, quiet=quiet)
 
 
 def _one_by_one(runs: Sequence[tuple[str, PlannedRun]], *, quiet: bool) -> int:
@@ -78,69 +81,103 @@ def as_shell(run: PlannedRun, out: Path) -> str:
     return shlex.join(command(run, out))
 
 
-class _Job(NamedTuple):
-    number: str
-    run: PlannedRun
-    process: "subprocess.Popen[bytes]"
-    errors: Path
-    started_at: float
+class _Worker:
+    """A process that trains one run after another, and a thread that waits for what it says.
+
+    number, run, started_at : of the run that it is at.
+    """
+
+    def __init__(self, threads: int, answers: "Queue[tuple[_Worker, dict[str, Any] | None]]") -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "seqtrain.compare.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=self._errors, text=True, start_new_session=True,
+            env={"GOMP_SPINCOUNT": "1000"} | os.environ | {"OMP_NUM_THREADS": str(threads)},  # the first as in __main__
+        )  # fmt: skip
+        self._threads = threads
+        self._listener = threading.Thread(target=self._listen, args=(answers,), daemon=True)
+        self._listener.start()
+
+    def _listen(self, answers: "Queue[tuple[_Worker, dict[str, Any] | None]]") -> None:
+        """Pass on every answer, and None when there are no more."""
+        for line in self._process.stdout or ():
+            answers.put((self, json.loads(line)))
+        answers.put((self, None))
+
+    def give(self, number: str, run: PlannedRun) -> None:
+        """The next run."""
+        self.number, self.run, self.started_at = number, run, time.monotonic()
+        own = run.config if run.config.threads else run.config.model_copy(update={"threads": self._threads})
+        with suppress(BrokenPipeError):  # it has died; its thread tells
+            print(json.dumps({"config": own.model_dump(), "out": str(run.out)}), file=self._process.stdin, flush=True)
+
+    def send_signal(self, number: int) -> None:
+        """Pass a signal on."""
+        self._process.send_signal(number)
+
+    def end(self) -> None:
+        """No more runs: one that is at a run saves and stops."""
+        self._process.terminate()
+        self._listener.join()
+        with self._process, self._errors:  # waited for, and its pipes closed
+            pass
+
+    def died_of(self) -> tuple[int, str]:
+        """Exit code and last words, once there are no more answers."""
+        code = self._process.wait()
+        self._errors.seek(0)
+        return code, self._errors.read().decode("utf-8", "replace").strip()
 
 
-def _side_by_side(runs: Sequence[tuple[str, PlannedRun]], out: Path, jobs: int, *, quiet: bool) -> int:
+def _side_by_side(runs: Sequence[tuple[str, PlannedRun]], jobs: int, *, quiet: bool) -> int:
     """Up to `jobs` processes at a time; a signal is passed on to all, and waited for."""
     threads = max(1, cores() // jobs)
-    waiting, running, done, passed_on = list(runs), list[_Job](), 0, False
+    waiting, busy, done, passed_on = list(runs), list[_Worker](), 0, False
+    answers: Queue[tuple[_Worker, dict[str, Any] | None]] = Queue()
     with stop_requests() as request, _Board(len(runs), quiet=quiet) as board:
+        workers = [_Worker(threads, answers) for _ in range(min(jobs, len(runs)))]
         try:
-            while waiting or running:
-                stopping = request.signal_number is not None
-                if stopping and not passed_on:
-                    for job in running:
-                        job.process.send_signal(request.signal_number or signal.SIGINT)
+            for worker in workers:
+                worker.give(*waiting.pop(0))
+                busy.append(worker)
+            while busy:
+                if request.signal_number is not None and not passed_on:
+                    for worker in busy:
+                        worker.send_signal(request.signal_number)
                     passed_on = True
-                while waiting and len(running) < jobs and not stopping:
-                    running.append(_start(*waiting.pop(0), out, threads))
-                if stopping and not running:
-                    break
-                for job in [job for job in running if job.process.poll() is not None]:
-                    running.remove(job)
-                    done += 1
-                    _check_ending(job, interrupted=stopping)
-                    board.tell(f"{job.number} {job.run.out.name}: {_ending(RunDir(job.run.out).read_summary() or {})}")
-                board.show(running, done)
-                time.sleep(POLL_S)
+                board.show(busy, done)
+                try:
+                    worker, answer = answers.get(timeout=POLL_S)
+                except Empty:
+                    continue
+                if worker not in busy:  # it had answered when the signal reached it
+                    continue
+                _check_ending(worker, answer, interrupted=passed_on)
+                done += 1
+                ending = _ending(RunDir(worker.run.out).read_summary() or {})
+                board.tell(f"{worker.number} {worker.run.out.name}: {ending}")
+                if waiting and not passed_on:
+                    worker.give(*waiting.pop(0))
+                else:
+                    busy.remove(worker)
         finally:
-            for job in running:  # a run failed: the others save and stop
-                job.process.terminate()
-            for job in running:
-                job.process.wait()
+            for worker in workers:  # if a run failed, the others save and stop
+                worker.end()
     if request.signal_number is not None and (waiting or passed_on):
         say("interrupted; repeat the same command to go on with the comparison")
         return 128 + request.signal_number
     return 0
 
 
-def _start(number: str, run: PlannedRun, out: Path, threads: int) -> _Job:
-    own = run if run.config.threads else PlannedRun(run.config.model_copy(update={"threads": threads}), run.out)
-    arguments = [sys.executable, "-m", *command(own, out)]
-    errors = out / CONFIGS / f"{run.out.name}.err"
-    with errors.open("wb") as file:
-        process = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=file, start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(own.config.threads)},
-        )  # fmt: skip
-    return _Job(number, run, process, errors, time.monotonic())
-
-
-def _check_ending(job: _Job, *, interrupted: bool) -> None:
+def _check_ending(worker: _Worker, answer: dict[str, Any] | None, *, interrupted: bool) -> None:
     """Raise what went wrong with a run, unless it was meant to end."""
-    code = job.process.returncode
-    told = job.errors.read_text("utf-8", "replace").strip()
-    job.errors.unlink()
+    code, told = worker.died_of() if answer is None else (answer["code"], answer["told"])
     if code in (0, Diverged.exit_code) or (interrupted and (code < 0 or code in (130, 143))):
         return
-    error = SeqtrainError(f"{job.run.out}: its process ended with exit code {code}" + (f": {told}" if told else ""))
-    error.exit_code = code if code == SeqtrainError.exit_code else 1
+    if answer is not None and code == SeqtrainError.exit_code:
+        raise SeqtrainError(told)
+    error = SeqtrainError(f"{worker.run.out}: its process ended with exit code {code}" + (f": {told}" if told else ""))
+    error.exit_code = 1
     raise error
 
 
@@ -187,13 +224,13 @@ class _Board:
         else:
             say(line, quiet=self.quiet)
 
-    def show(self, running: Sequence[_Job], done: int) -> None:
+    def show(self, running: Sequence[_Worker], done: int) -> None:
         """The runs under way, each at its last record."""
         if self._live is not None:
             self._live.update(_board(running, done, self.total))
 
 
-def _board(running: Sequence[_Job], done: int, total: int) -> Table:
+def _board(running: Sequence[_Worker], done: int, total: int) -> Table:
     table = Table(title=f"{done} of {total} runs done, {len(running)} running", title_justify="left", box=None)
     for column in ("run", "step", "loss", "seconds"):
         table.add_column(column, justify="left" if column == "run" else "right")

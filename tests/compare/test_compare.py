@@ -11,10 +11,13 @@ import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import SMALL, SMALL_SETS
+
+from seqtrain.compare import jobs
 
 QUICK = (*SMALL, *SMALL_SETS)
 
@@ -409,7 +412,7 @@ def test_jobs_do_what_one_after_the_other_does(seqtrain):
     both = seqtrain(*command, "--jobs", 2, "--out", "both")
     assert both.err.count("finished after 4 steps") == 2
     assert [row["metric"] for row in both.json["cells"]] == [row["metric"] for row in alone["cells"]]
-    assert not list(Path("both/configs").glob("*.err"))
+    assert sorted(path.name for path in Path("both").iterdir()) == sorted(path.name for path in Path("alone").iterdir())
 
 
 def test_a_job_that_fails_is_said_and_ends_the_comparison(seqtrain, tmp_path):
@@ -420,6 +423,37 @@ def test_a_job_that_fails_is_said_and_ends_the_comparison(seqtrain, tmp_path):
     assert failed.code == 2
     assert "quickstart-gru-seed0" in failed.err
     assert "Traceback" not in failed.err
+
+
+def test_few_processes_train_many_runs(seqtrain, monkeypatch):
+    """A worker goes on with the next run; each run is as it would be alone, whatever was trained before it."""
+    started = []
+    worker = jobs._Worker
+    monkeypatch.setattr(jobs, "_Worker", lambda *arguments: started.append(worker(*arguments)) or started[-1])
+    command = ("compare", "quickstart", *QUICK, "threads=1", "--cells", "rnn,lstm,gru", "--seeds", 2, "--json")
+    many = seqtrain(*command, "--jobs", 2, "--out", "many").json
+    assert (len(started), many["cells"][0]["runs"]) == (2, 2)
+    alone = seqtrain(*command, "--out", "alone").json
+    assert [row["metric"] for row in many["cells"]] == [row["metric"] for row in alone["cells"]]
+
+
+def test_a_worker_that_dies_is_said_with_its_last_words(seqtrain, tmp_path):
+    """Not a fault of the input, so exit code 1; a cell may crash, or the system may kill for memory."""
+    (tmp_path / "fatal.py").write_text(
+        "import os, sys\nfrom seqtrain.cells.rnn import RNNCell\n"
+        "class Fatal(RNNCell):\n"
+        "    def step(self, *inputs):\n"
+        "        if 'worker' in sys.argv[0]:\n"
+        "            os.write(2, b'last words')\n"
+        "            os._exit(77)\n"
+        "        return super().step(*inputs)\n"
+    )
+    died = seqtrain(
+        "compare", "quickstart", *QUICK, "--cells", "fatal:Fatal,gru", "--seeds", 1, "--jobs", 2, "--out", "o"
+    )
+    assert died.code == 1
+    assert "o/quickstart-fatal.Fatal-seed0: its process ended with exit code 77: last words" in died.err
+    assert "Traceback" not in died.err
 
 
 def test_a_signal_stops_the_jobs_and_the_same_command_goes_on(tmp_path):
@@ -455,8 +489,6 @@ def _last_steps(folder):
 
 
 def test_the_cores_are_divided_among_the_jobs(seqtrain, monkeypatch):
-    from seqtrain.compare import jobs
-
     monkeypatch.setattr(jobs, "cores", lambda: 7)
     seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1, "--jobs", 3, "--out", "o")
     assert json.loads(Path("o/quickstart-rnn-seed0/summary.json").read_text())["threads"] == 2
@@ -465,11 +497,11 @@ def test_the_cores_are_divided_among_the_jobs(seqtrain, monkeypatch):
 def test_the_board_shows_what_is_running(seqtrain):
     from rich.console import Console
 
-    from seqtrain.compare.jobs import _board, _Job
+    from seqtrain.compare.jobs import _board
     from seqtrain.compare.plan import PlannedRun
 
     seqtrain("train", "quickstart", *QUICK, "--out", "r/a")
-    job = _Job("1/2", PlannedRun(None, Path("r/a")), None, Path("x"), time.monotonic() - 75)
+    job = SimpleNamespace(run=PlannedRun(None, Path("r/a")), started_at=time.monotonic() - 75)
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(_board([job], 3, 9))
     shown = console.export_text()

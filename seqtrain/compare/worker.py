@@ -1,0 +1,35 @@
+"""A process that trains one run after another: starting Python and PyTorch takes longer than many a short run.
+
+Each line on stdin is a run, {"config": ..., "out": ...}; each on stdout how it ended, {"code": ..., "told": ...}.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from seqtrain.config import config_from
+from seqtrain.errors import SeqtrainError
+from seqtrain.run import train_run
+
+
+def main() -> None:
+    """Train what stdin names, until it ends or a signal interrupts a run."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        code, told = train(order["config"], Path(order["out"]))
+        print(json.dumps({"code": code, "told": told}), flush=True)
+
+
+def train(config: dict[str, object], out: Path) -> tuple[int, str]:
+    """Train a run, or go on with it; returns the exit code that `seqtrain train` would have, and what went wrong."""
+    try:
+        outcome = train_run(config_from(config, str(out)), out, resume=True, quiet=True)
+    except SeqtrainError as error:
+        return error.exit_code, str(error)
+    except OSError as error:
+        return SeqtrainError.exit_code, f"{error.filename or out}: {error.strerror}"
+    return outcome.exit_code, outcome.message or ""
+
+
+if __name__ == "__main__":
+    main()

@@ -90,30 +90,20 @@ def _read(out: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-class Size(NamedTuple):
-    """The widths of a network's layers, from that of its lowest."""
-
-    config: Config
-
-    @property
-    def width(self) -> int:
-        """Of the lowest layer."""
-        return self.config.model.hidden_sizes()[0]
-
-    def scaled(self, width: int) -> Config:
-        """The same config with the lowest layer so wide, and the others in proportion."""
-        sizes = self.config.model.hidden_size
-        if isinstance(sizes, int):
-            return changed(self.config, f"model.hidden_size={width}")
-        others = [max(1, round(size * width / self.width)) for size in sizes]
-        return changed(self.config, f"model.hidden_size={others}")
+def scaled(config: Config, width: int) -> Config:
+    """The same config with the lowest layer so wide, and the others in proportion."""
+    sizes = config.model.hidden_size
+    if isinstance(sizes, int):
+        return changed(config, f"model.hidden_size={width}")
+    others = [max(1, round(size * width / sizes[0])) for size in sizes]
+    return changed(config, f"model.hidden_size={others}")
 
 
 def match_parameters(contender: Contender, reference: Config, spec: Spec) -> Contender:
     """The contender with the hidden size that brings its parameters nearest to those of `reference`."""
-    size = Size(contender.config)
-    width = nearest(lambda width: parameters_of(size.scaled(width), spec), parameters_of(reference, spec))
-    return contender._replace(config=size.scaled(width))
+    own = contender.config
+    width = nearest(lambda width: parameters_of(scaled(own, width), spec), parameters_of(reference, spec))
+    return contender._replace(config=scaled(own, width))
 
 
 def nearest(count: Callable[[int], int], target: int) -> int:
@@ -139,13 +129,13 @@ def match_step_time(contender: Contender, reference: Config, spec: Spec, task: T
     """
     if contender.config == reference:
         return contender, 1.0
-    size, width = Size(contender.config), match_parameters(contender, reference, spec).config.model.hidden_sizes()[0]
+    own, width = contender.config, match_parameters(contender, reference, spec).config.model.hidden_sizes()[0]
     tried: dict[int, float] = {}
     while width not in tried and len(tried) < TRIED:
-        tried[width] = relative_step_time(size.scaled(width), reference, task)
+        tried[width] = relative_step_time(scaled(own, width), reference, task)
         width = _guess(tried)
     best = min(tried, key=lambda width: abs(math.log(tried[width])))
-    return contender._replace(config=size.scaled(best)), tried[best]
+    return contender._replace(config=scaled(own, best)), tried[best]
 
 
 def _guess(tried: dict[int, float]) -> int:

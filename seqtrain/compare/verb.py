@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from seqtrain.compare.asked import Asked
-from seqtrain.compare.assertions import check, read_conditions
+from seqtrain.compare.assertions import Assertion, check, read_conditions
 from seqtrain.compare.comparison import commands, compare_cells, gather
 from seqtrain.compare.plan import Request
 from seqtrain.compare.results import MADE
@@ -48,13 +48,29 @@ def compare(
         request = _request(targets, asked, out)
         read_conditions(conditions, request.labels())
         result, code = compare_cells(request, jobs=jobs, quiet=quiet, command=command)
-    if code or not conditions:
-        return result, code
-    checked = [check(text, result["cells"]) for text in conditions]
-    result["assertions"] = [assertion._asdict() for assertion in checked]
+    return result, code or _assert(result, conditions, quiet=quiet)
+
+
+def _assert(result: dict[str, Any], conditions: Sequence[str], *, quiet: bool) -> int:
+    """Whether the conditions hold, said and put into the result; returns the exit code.
+
+    A figure that the result does not have is said too: what was trained for hours is not kept back for a slip.
+    """
+    checked, faults = list[Assertion](), list[str]()
+    for text in conditions:
+        try:
+            checked.append(check(text, result["cells"]))
+        except ConfigError as error:
+            faults += error.faults
+    if checked:
+        result["assertions"] = [assertion._asdict() for assertion in checked]
     for assertion in checked:
         say(assertion.sentence(), quiet=quiet and assertion.holds)
-    return result, 0 if all(assertion.holds for assertion in checked) else ASSERTION_FAILED
+    for fault in faults:
+        say(fault)
+    if faults:
+        return ConfigError.exit_code
+    return 0 if all(assertion.holds for assertion in checked) else ASSERTION_FAILED
 
 
 def compare_commands(

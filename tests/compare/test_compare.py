@@ -686,6 +686,12 @@ def test_assertions_decide_the_exit_code(seqtrain):
     assert failed.code == 4
     assert "--assert rnn.test.mse < 0: does not hold" in failed.err
     assert failed.json["assertions"][0]["holds"] is False
+    slip = seqtrain(*command, "--assert", "rnn.test.msa < 0", "--assert", "rnn.runs == 1", "--quiet", "--json")
+    assert (slip.code, slip.json["cells"], len(slip.json["assertions"])) == (2, held.json["cells"], 1)
+    assert (
+        "--assert rnn.test.msa < 0: rnn.test.msa is not there; choose one of accuracy, loss, mse (did you mean 'mse'?)"
+        in slip.err
+    )
     gathered = seqtrain("compare", "runs/compare-quickstart", "--assert", "rnn.solved >= 1")
     assert gathered.code == 4
     unknown = seqtrain(*command, "--assert", "rnm.test.mse < 0", "--out", "nothing-is-trained")

@@ -1,17 +1,80 @@
 """Writing files so that a reader never meets half of one."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
+
+from seqtrain.errors import SeqtrainError
+
+
+class UnwritableError(SeqtrainError):
+    """A file that cannot be written: the disk is full, the folder is gone or may not be written."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            f"{path}: cannot be written ({error.strerror}); what was saved before is whole: mend that and repeat the "
+            "command, a training with --resume"
+        )
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside the file, flush to the disk, then rename: `path` holds the old content or the new."""
+    """Write beside the file, flush to the disk, then rename: `path` holds the old content or the new.
+
+    Raises
+    ------
+    UnwritableError : it cannot be written; `path` is as it was.
+    """
     beside = path.with_name(path.name + ".tmp")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise UnwritableError(path, error) from None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file.
+
+    Raises
+    ------
+    UnwritableError : it cannot be written; the file may end in a part of the line.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise UnwritableError(path, error) from None
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until what was appended to a file would outlive a power cut.
+
+    Raises
+    ------
+    UnwritableError : it would not.
+    """
+    try:
+        with path.open("ab") as file:
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UnwritableError(path, error) from None
+
+
+def _flush_folder(folder: Path) -> None:
+    """The new name too, where the system can: Windows opens no folders."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def split_file(folder: Path, split: str) -> Path:

@@ -27,7 +27,15 @@ from seqtrain.signals import stop_requests
 from seqtrain.tasks import Task
 from seqtrain.train import Clock, Plan, TrainState, evaluate, fit, train_step
 
-MAY_CHANGE = ("train.steps", "train.epochs", "threads", "engine", "model.cell.folder")
+MAY_CHANGE = (
+    "train.steps",
+    "train.epochs",
+    "train.save_every",
+    "train.save_every_s",
+    "threads",
+    "engine",
+    "model.cell.folder",
+)
 """Settings that a resumed run may have otherwise than before."""
 
 
@@ -132,6 +140,7 @@ def _train(
     run.metrics.touch()
 
     def save(best: bool) -> None:
+        run.flush_metrics()
         content = fixed | state.content()
         if best:  # first: a kill between the two then repeats this evaluation instead of missing it
             save_checkpoint(run.best, content)
@@ -296,6 +305,8 @@ def _plan(
         eval_every=train.eval_every or (200 if train.epochs is None else None),
         eval_batch_size=train.eval_batch_size or task.eval_batch_size,
         log_every=train.log_every,
+        save_every=train.save_every,
+        save_every_s=train.save_every_s,
         ar=train.ar,
         tar=train.tar,
         average_after=train.average_after,

@@ -12,7 +12,7 @@ import yaml
 
 from seqtrain import strict_json
 from seqtrain.errors import CheckpointError
-from seqtrain.files import write_whole
+from seqtrain.files import append_line, flush_to_disk, write_whole
 
 
 class RunDir:
@@ -32,6 +32,7 @@ class RunDir:
         self.summary = path / "summary.json"
         self.last = path / "last.pt"
         self.best = path / "best.pt"
+        self._locked: os.stat_result | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -74,13 +75,28 @@ class RunDir:
         directory = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._locked = os.fstat(directory)
             yield
         except BlockingIOError:
             raise CheckpointError(
                 f"{self.path}: another process is running in it; wait for it, or choose another directory with --out"
             ) from None
         finally:
+            self._locked = None
             os.close(directory)
+
+    def check_still_own(self) -> None:
+        """Refuse to write into a directory that has taken the place of the locked one.
+
+        Raises
+        ------
+        CheckpointError : the locked one was removed or renamed, and there is another of its name.
+        """
+        if self._locked is not None and self.path.exists() and not os.path.samestat(self._locked, self.path.stat()):
+            raise CheckpointError(
+                f"{self.path}: was removed or renamed while this run was training, and another directory took its "
+                "place; nothing was written there. Give each run a directory of its own with --out"
+            )
 
     def clear(self) -> None:
         """Remove the files of a run, and nothing else."""
@@ -101,8 +117,13 @@ class RunDir:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line to the metrics."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(strict_json.dumps(record) + "\n")
+        self.check_still_own()
+        append_line(self.metrics, strict_json.dumps(record))
+
+    def flush_metrics(self) -> None:
+        """Before a checkpoint is saved: it must not know of records that a power cut could still take."""
+        self.check_still_own()
+        flush_to_disk(self.metrics)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All whole records."""
@@ -151,6 +172,7 @@ class RunDir:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write how the run ended."""
+        self.check_still_own()
         write_whole(self.summary, (strict_json.dumps(summary, indent=2) + "\n").encode())
 
     def read_summary(self) -> dict[str, Any] | None:

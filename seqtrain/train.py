@@ -100,7 +100,8 @@ class Plan:
     ar, tar : weights of the two penalties on activations (see `_penalty`).
     average_after : evaluations that a later one is not compared with (see `TrainState`); None for no averaging.
     record : called with every record for metrics.jsonl.
-    save : called after an evaluation, and at an interruption; its argument says whether this is the best so far.
+    save : called after an evaluation, at an interruption, and after `save_every` steps or `save_every_s` seconds; its
+        argument says whether this is the best so far.
     stop_requested : whether to stop after the present step.
     """
 
@@ -123,13 +124,18 @@ class Plan:
     tar: float = 0.0
     average_after: int | None = None
     epochs: int | None = None
+    save_every: int | None = None
+    save_every_s: float | None = None
 
 
 @dataclass
 class Clock:
-    """Time spent: since the start of the run, and on training alone, in all and since the last record."""
+    """Time spent: since the start of the run, since it was saved, and on training alone, in all and since the last
+    record.
+    """
 
     started_at: float
+    saved_at: float = field(default_factory=time.monotonic)
     trained_s: float = 0.0
     work: int = 0
     recorded_s: float = 0.0
@@ -168,7 +174,9 @@ def fit(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> Endi
         if state.step > state.evaluated_at and (at_end or _is_evaluation_due(state.step, plan)):
             if state.window_steps:
                 _log(state, plan, clock, progress)
-            plan.save(_evaluate_and_judge(state, plan, clock, progress))
+            _save(plan, clock, best=_evaluate_and_judge(state, plan, clock, progress))
+        elif clock.work and _is_save_due(state.step, plan, clock):
+            _save(plan, clock, best=False)
         if state.solved_at_step is not None and (plan.stop_when_solved or at_end):
             return "solved"
         if at_end or (plan.patience is not None and state.stalled >= plan.patience):
@@ -191,6 +199,16 @@ def _is_evaluation_due(step: int, plan: Plan) -> bool:
     if plan.eval_every is not None:
         return step % plan.eval_every == 0
     return plan.task.epoch_at(step, plan.batch_size) > plan.task.epoch_at(step - 1, plan.batch_size)
+
+
+def _is_save_due(step: int, plan: Plan, clock: Clock) -> bool:
+    by_steps = plan.save_every is not None and step % plan.save_every == 0
+    return by_steps or (plan.save_every_s is not None and time.monotonic() - clock.saved_at >= plan.save_every_s)
+
+
+def _save(plan: Plan, clock: Clock, *, best: bool) -> None:
+    plan.save(best)
+    clock.saved_at = time.monotonic()
 
 
 def _epoch_of(step: int, plan: Plan) -> str:

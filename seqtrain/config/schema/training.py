@@ -120,6 +120,10 @@ class Train(Section):
     """Sequences, or columns of a text, evaluated side by side; null for 250, or 1 column."""
     log_every: Steps = 50
     """Steps between two training records in metrics.jsonl."""
+    save_every: Steps | None = None
+    """Steps between two times that last.pt is saved, beside every evaluation, which saves it too; null for none."""
+    save_every_s: Positive | None = 600.0
+    """Likewise in seconds: so much work is lost at most if the machine goes down; null for none."""
     ar: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the last layer's mean squared outputs in the loss (activation regularisation, Merity et al. 2017)."""
     tar: Annotated[float, Field(ge=0)] = 0.0

@@ -1,0 +1,212 @@
+"""A run that is stopped anywhere, by anything, loses nothing older and ends as if it had not been stopped."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, SMALL_SETS
+
+from seqtrain import files
+from seqtrain.config import load_config
+from seqtrain.errors import CheckpointError
+from seqtrain.files import UnwritableError, write_whole
+from seqtrain.run import train_run
+from seqtrain.run_dir import RunDir
+
+TIMING = ("elapsed_s", "sequences_per_s", "tokens_per_s")
+
+
+@pytest.fixture(autouse=True)
+def _in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def small(*overrides):
+    return load_config("quickstart", [*SMALL, *SMALL_SETS, "train.steps=7", "train.save_every=3", *overrides])
+
+
+def run(config, out="run", **options):
+    return train_run(config, Path(out), quiet=True, **options)
+
+
+def untimed(record):
+    return {key: value for key, value in record.items() if key not in TIMING}
+
+
+def assert_same_runs(one, other):
+    """The same checkpoints, byte for byte, and the same records and summary but for what a clock says."""
+    for name in ("last.pt", "best.pt", "config.yaml"):
+        assert Path(one, name).read_bytes() == Path(other, name).read_bytes(), name
+    first, second = RunDir(Path(one)), RunDir(Path(other))
+    assert [untimed(record) for record in first.read_metrics()] == [untimed(record) for record in second.read_metrics()]
+    assert untimed(first.read_summary()) == untimed(second.read_summary())
+    assert {path.name for path in Path(one).iterdir()} == {path.name for path in Path(other).iterdir()}
+
+
+class KilledError(BaseException):
+    """As a kill would: nothing catches it but to put things back that die with a process anyway."""
+
+
+class Saboteur:
+    """Lets so many operations on files of a run succeed, and then none."""
+
+    def __init__(self, monkeypatch, folder, after, error):
+        self.folder, self.left, self.error, self.met = Path(folder), after, error, 0
+        for owner, name in (
+            (Path, "open"), (Path, "replace"), (Path, "unlink"), (Path, "touch"), (os, "truncate"), (os, "fsync"),
+        ):  # fmt: skip
+            monkeypatch.setattr(owner, name, self._guarded(getattr(owner, name), name))
+
+    def _guarded(self, original, name):
+        def operation(target, *arguments, **options):
+            writes = name != "open" or "r" not in (arguments or ("r",))[0]
+            ours = name == "fsync" or Path(target).parent == self.folder
+            if writes and ours:
+                self.met += 1
+                self.left -= 1
+                if self.left < 0 and (self.error is not None or self.left == -1):
+                    raise self.error or KilledError
+            return original(target, *arguments, **options)
+
+        return operation
+
+
+def operations(monkeypatch, **options):
+    """How many operations on files a run takes."""
+    with monkeypatch.context() as patched:
+        counter = Saboteur(patched, "counted", 10**9, None)
+        run(small(), "counted", **options)
+    return counter.met
+
+
+def test_killed_at_any_write_a_run_goes_on_to_the_same_end(monkeypatch):
+    """Every place between two operations on files, and all of them on the way of the second attempt too."""
+    run(small(), "whole")
+    total = operations(monkeypatch)
+    assert total > 30
+    for after in range(total):
+        shutil.rmtree("run", ignore_errors=True)
+        for _ in range(2):
+            with monkeypatch.context() as patched, pytest.raises(KilledError):
+                Saboteur(patched, "run", after, None)
+                run(small(), resume=Path("run").exists())
+                raise KilledError  # the second attempt had fewer to do
+        run(small(), resume=True)
+        assert_same_runs("whole", "run")
+
+
+def test_a_disk_that_is_full_from_any_write_on_keeps_what_was_saved(monkeypatch):
+    """A clear error; what stands in last.pt and best.pt loads; with room again the run ends as it should."""
+    run(small(), "whole")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for after in range(operations(monkeypatch)):
+        shutil.rmtree("run", ignore_errors=True)
+        with monkeypatch.context() as patched, pytest.raises((UnwritableError, OSError)) as caught:
+            Saboteur(patched, "run", after, full)
+            run(small())
+        assert "No space left on device" in str(caught.value)
+        for checkpoint in Path("run").glob("*.pt"):
+            assert torch.load(checkpoint, weights_only=True)["format"]
+        run(small(), resume=True)
+        assert_same_runs("whole", "run")
+
+
+def test_what_cannot_be_written_is_named_and_leaves_no_trace(monkeypatch, seqtrain):
+    write_whole(Path("file"), b"old")
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "fsync", _full)
+        with pytest.raises(
+            UnwritableError, match=r"^file: cannot be written .No space left on device.; what was saved"
+        ):
+            write_whole(Path("file"), b"new")
+        assert (Path("file").read_bytes(), [path.name for path in Path().iterdir()]) == (b"old", ["file"])
+        failed = seqtrain("train", "quickstart", *SMALL, *SMALL_SETS, "--out", "run")
+    assert failed.code == 2
+    assert "run/config.yaml: cannot be written (No space left on device)" in failed.err
+
+
+def _full(_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "saved"),
+    [((), [3, 6, 7]), (("train.save_every_s=1e-9",), [1, 2, 3, 4, 5, 6, 7]), (("train.save_every=null",), [7])],
+)
+def test_last_is_saved_after_so_many_steps_or_seconds(monkeypatch, overrides, saved):
+    """And at the evaluation that ends the run; an evaluation saves once."""
+    found = []
+    original = seqtrain_run().save_checkpoint
+
+    def save(path, content):
+        if path.name == "last.pt":
+            found.append(content["training"]["step"])
+        original(path, content)
+
+    monkeypatch.setattr(seqtrain_run(), "save_checkpoint", save)
+    run(small("train.eval_every=100", *overrides))
+    assert found == saved
+
+
+def seqtrain_run():
+    import seqtrain.run
+
+    return seqtrain.run
+
+
+def test_records_are_on_the_disk_before_the_checkpoint_that_knows_of_them(monkeypatch):
+    done = []
+    module = seqtrain_run()
+    flush, save = module.RunDir.flush_metrics, module.save_checkpoint
+    monkeypatch.setattr(module.RunDir, "flush_metrics", lambda self: (done.append("records"), flush(self)))
+    monkeypatch.setattr(module, "save_checkpoint", lambda path, content: (done.append(path.name), save(path, content)))
+    run(small("train.eval_every=100", "train.save_every=null"))
+    assert done == ["records", "best.pt", "last.pt"]
+
+
+def test_a_torn_last_record_is_mended():
+    run(small(), "whole")
+    run(small("train.steps=4"))
+    Path("run/metrics.jsonl").write_bytes(Path("run/metrics.jsonl").read_bytes() + b'{"step": 5, "spl')
+    run(small(), resume=True)
+    assert_same_runs("whole", "run")
+
+
+def test_a_directory_that_took_the_place_of_another_is_not_written(monkeypatch):
+    """The run of someone who removed the folder and started another there is not touched by the first."""
+    other = {}
+    original = RunDir.append
+
+    def first_swap(self, record):
+        if not other:
+            other["moved"] = shutil.move("run", "moved")
+            Path("run").mkdir()
+        original(self, record)
+
+    monkeypatch.setattr(RunDir, "append", first_swap)
+    with pytest.raises(CheckpointError, match="another directory took its place; nothing was written there"):
+        run(small())
+    assert list(Path("run").iterdir()) == []
+
+
+def test_a_folder_that_is_removed_is_said(monkeypatch):
+    original = RunDir.append
+
+    def remove_first(self, record):
+        shutil.rmtree("run", ignore_errors=True)
+        original(self, record)
+
+    monkeypatch.setattr(RunDir, "append", remove_first)
+    with pytest.raises(UnwritableError, match=r"run/metrics\.jsonl: cannot be written .No such file or directory"):
+        run(small())
+
+
+def test_a_finished_run_that_is_extended_is_as_if_it_had_been_so_long_from_the_start():
+    run(small("train.steps=4"))
+    assert RunDir(Path("run")).read_summary()["steps"] == 4
+    run(small(), resume=True)
+    run(small(), "whole")
+    assert_same_runs("whole", "run")

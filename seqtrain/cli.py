@@ -255,6 +255,16 @@ def validate(config: ConfigName, overrides: Overrides = None, json: Json = False
 
 
 @app.command()
+def check(config: ConfigName, overrides: Overrides = None, json: Json = False, quiet: Quiet = False) -> None:
+    """Prove on a config what is promised: exact resume, determinism, causality, padding, gradients, the test set."""
+    from seqtrain import tables, verbs
+
+    result = verbs.check(config, overrides or [], quiet=quiet)
+    _print(result, json, tables.check_table)
+    raise typer.Exit(0 if result["holds"] else verbs.PROMISE_BROKEN)
+
+
+@app.command()
 def cells(names: Names = None, json: Json = False) -> None:
     """List the cells: equations, parameters, options."""
     from seqtrain import catalogue, tables

@@ -64,6 +64,7 @@ def train_run(
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
+    told: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> Outcome:
     """Train, evaluate the best checkpoint on the test set, and write everything into `out`.
 
@@ -72,6 +73,7 @@ def train_run(
     resume : go on where `last.pt` stands; start if there is none.
     overwrite : remove the files of an earlier run first.
     quiet : no progress and no remarks on stderr.
+    told : called with every record once it is in metrics.jsonl.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def train_run(
     run.create()
     with run.locked():
         check_free(run, resume=resume, overwrite=overwrite)
-        return _train(config, task, steps, state, fixed, run, resumed, resume=resume, quiet=quiet)
+        return _train(config, task, steps, state, fixed, run, resumed, resume=resume, quiet=quiet, told=told)
 
 
 def _train(
@@ -122,6 +124,7 @@ def _train(
     *,
     resume: bool,
     quiet: bool,
+    told: Callable[[dict[str, Any]], None],
 ) -> Outcome:
     """What `train_run` does once everything is built and the directory is its own."""
     elapsed, out = 0.0, run.path
@@ -146,9 +149,13 @@ def _train(
             save_checkpoint(run.best, content)
         save_checkpoint(run.last, content)
 
+    def record(figures: dict[str, Any]) -> None:
+        run.append(figures)
+        told(figures)
+
     clock = Clock(started_at=time.monotonic() - elapsed)
     with stop_requests() as request:
-        plan = _plan(config, task, steps, run.append, save, lambda: request.signal_number is not None)
+        plan = _plan(config, task, steps, record, save, lambda: request.signal_number is not None)
         with Progress(plan.steps, done=state.step, label=out.name, quiet=quiet) as progress:
             try:
                 status: str = fit(state, plan, clock, progress)

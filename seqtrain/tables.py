@@ -213,6 +213,18 @@ def predict_table(result: dict[str, Any]) -> Group:
     return Group(Text(f"{what}: {read}", style="bold"), table)
 
 
+def check_table(result: dict[str, Any]) -> Table:
+    """Each promise, whether it holds, and what was found."""
+    table = Table(title=Text(result["config"]), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("promise", no_wrap=True)
+    table.add_column("holds", no_wrap=True)
+    table.add_column("found", overflow="fold")
+    for row in result["promises"]:
+        holds = {True: "yes", False: "NO", None: "-"}[row["holds"]]
+        table.add_row(row["promise"], holds, Text(row["found"]))
+    return table
+
+
 def validate_table(result: dict[str, Any]) -> Table:
     """What a config builds."""
     rows = [

@@ -21,6 +21,9 @@ from seqtrain.run_dir import checkpoint_path
 from seqtrain.runtime import prepare
 from seqtrain.tasks import Split, Task
 
+PROMISE_BROKEN = 4
+"""Exit code of `check`."""
+
 TOLD = 10
 """Unknown words of a prompt that are named, before it is only said how many more there are."""
 
@@ -221,6 +224,23 @@ def validate(name: str, overrides: Sequence[str], *, quiet: bool = False) -> dic
         },
         "steps": total_steps(config, task),
         "settings": config.model_dump(),
+    }
+
+
+def check(name: str, overrides: Sequence[str], *, quiet: bool = False) -> dict[str, Any]:
+    """Prove the promises on a config; returns what `seqtrain check --json` prints."""
+    from seqtrain.check import check_promises
+
+    config, path = load_config(name, overrides, quiet=quiet), find_config(name)
+    findings = []
+    for finding in check_promises(config, partial(say, quiet=quiet)):
+        findings.append(finding)
+        if finding.holds is False:
+            say(f"{finding.promise} does not hold: {finding.found}", quiet=quiet)
+    return {
+        "config": str(path),
+        "holds": all(finding.holds is not False for finding in findings),
+        "promises": [finding._asdict() for finding in findings],
     }
 
 

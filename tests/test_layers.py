@@ -9,7 +9,7 @@ ROOT = Path(seqtrain.__file__).parent
 
 ALLOWED = {
     "errors": set(),
-    "files": set(),
+    "files": {"errors"},
     "rng": set(),
     "metrics": set(),
     "strict_json": set(),
@@ -38,12 +38,14 @@ ALLOWED = {
     "bench": {"cells", "progress", "recurrence", "runtime"},
     "compare": {"build", "config", "errors", "files", "progress", "restore", "run", "run_dir", "runtime", "signals"}
     | {"strict_json", "tasks"},
+    "check": {"config", "errors", "models", "recurrence", "restore", "run", "run_dir", "tasks", "train"},
     "catalogue": {"cells", "config", "errors", "shipped", "tasks"},
     "tables": {"progress", "strict_json"},
     "verbs": {
         "bench",
         "build",
         "catalogue",
+        "check",
         "config",
         "errors",
         "generate",

@@ -1,0 +1,158 @@
+"""`seqtrain check`: that its proofs succeed where they should, and fail on cells that break a promise."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, SMALL_SETS
+
+from seqtrain import check
+from seqtrain.checkpoint import load_checkpoint, save_checkpoint
+from seqtrain.config import load_config
+from seqtrain.restore import restore
+from seqtrain.run import train_run
+
+BROKEN = '''
+import os
+import torch
+from seqtrain.cells import HiddenState
+from seqtrain.cells.rnn import RNNCell
+
+class Sound(RNNCell):
+    """Nothing is wrong with it."""
+
+class Noisy(RNNCell):
+    def step(self, x_gates, state):
+        return HiddenState(super().step(x_gates, state).hidden + 1e-6 * os.urandom(1)[0])
+
+class Counting(RNNCell):
+    """What it has seen is in no checkpoint."""
+    calls = 0
+    def step(self, x_gates, state):
+        self.calls += 1
+        return HiddenState(super().step(x_gates, state).hidden * (1 + 1e-6 * self.calls))
+
+class Foreseeing(RNNCell):
+    def project(self, x):
+        return super().project(x) + 1e-3 * super().project(x.flip(0))
+
+class Gregarious(RNNCell):
+    def step(self, x_gates, state):
+        hidden = super().step(x_gates, state).hidden
+        return HiddenState(hidden - 0.1 * hidden.mean(0))
+
+class Careless(RNNCell):
+    def step(self, x_gates, state):
+        return super().step(x_gates, HiddenState(state.hidden.detach()))
+'''
+
+
+@pytest.fixture(autouse=True)
+def _in_folder_of_cells(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("broken.py").write_text(BROKEN)
+    yield
+    sys.modules.pop("broken", None)
+
+
+def trained(*overrides, name="quickstart"):
+    sets = () if name in ("words", "timing") else SMALL_SETS
+    short = ("task.length=9",) if name == "quickstart" else ()
+    config = check.shortened(load_config(name, [*SMALL, *sets, *short, *overrides]))
+    train_run(config, Path("whole"), quiet=True)
+    restored = restore(Path("whole"))
+    return config, restored, restored.task.train_batch(0, 4)
+
+
+def test_all_promises_hold_and_the_verb_says_so(seqtrain):
+    done = seqtrain("check", "quickstart", *SMALL, *SMALL_SETS, "model.input_dropout=0.2", "--json")
+    assert done.code == 0
+    assert done.json["holds"] is True
+    assert [(row["promise"], row["holds"]) for row in done.json["promises"]] == [
+        ("determinism", True), ("resume", True), ("test set", True), ("causality", True), ("padding", True),
+        ("gradients", True),
+    ]  # fmt: skip
+    assert list(Path().iterdir()) == [Path("broken.py")]
+
+
+def test_what_no_checkpoint_holds_breaks_the_resume_alone(seqtrain):
+    done = seqtrain("check", "quickstart", *SMALL, *SMALL_SETS, "task.length=9", "model.cell=broken:Counting")
+    assert done.code == 4
+    assert "resume does not hold: killed after step 7 and resumed: last.pt, best.pt, metrics.jsonl differ" in done.err
+    rows = {line.split()[0]: line for line in done.out.splitlines() if line.strip()}
+    assert (" yes " in rows["determinism"], " NO " in rows["resume"]) == (True, True)
+
+
+@pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Noisy", False)])
+def test_determinism_fails_where_something_is_not_seeded(cell, holds):
+    config, _, _ = trained(f"model.cell=broken:{cell}")
+    assert check.determinism(config, Path()).holds is holds
+
+
+def test_the_test_set_is_proved_by_its_hash_and_by_its_figures():
+    trained()
+    assert check.same_test_set(Path()).holds is True
+    summary = json.loads(Path("whole/summary.json").read_text())
+    Path("whole/summary.json").write_text(json.dumps(summary | {"test": summary["test"] | {"mse": 1.0}}))
+    assert check.same_test_set(Path()).holds is False
+    content = load_checkpoint(Path("whole/best.pt"))
+    content["fingerprints"]["test"] = "0" * 64
+    save_checkpoint(Path("whole/best.pt"), content)
+    assert "the test data are not those it was trained with" in check.same_test_set(Path()).found
+
+
+@pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Foreseeing", False)])
+def test_causality_fails_where_a_cell_looks_ahead(cell, holds):
+    _, restored, batch = trained(f"model.cell=broken:{cell}")
+    assert check.causality(restored.model, batch, "forward").holds is holds
+
+
+def test_causality_does_not_apply_where_looking_ahead_is_asked_for():
+    _, restored, batch = trained("model.direction=bidirectional")
+    assert check.causality(restored.model, batch, "bidirectional").holds is None
+    assert check.causality(restored.model, batch, "forward").holds is False
+
+
+@pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Gregarious", False)])
+def test_padding_fails_where_sequences_see_each_other(cell, holds):
+    _, restored, batch = trained(f"model.cell=broken:{cell}")
+    assert check.padding(restored.model, batch).holds is holds
+
+
+@pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Careless", False)])
+def test_gradients_fail_where_they_are_not_the_slope(cell, holds):
+    _, restored, batch = trained(f"model.cell=broken:{cell}")
+    assert check.gradients(restored, batch).holds is holds
+
+
+def test_gradients_fail_where_the_engine_is_wrong():
+    _, restored, batch = trained()
+    assert check.gradients(restored, batch).holds is True
+    loop = restored.model.stack.loop
+
+    def off(cell, x, state=None, **options):
+        outputs, final = loop.unroll(cell, x, state, **options)
+        return outputs, final._replace(hidden=1.01 * final.hidden - 0.01 * final.hidden.detach())
+
+    restored.model.stack.loop = loop._replace(unroll=off)
+    assert check.gradients(restored, batch).holds is False
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [("words", ()), ("lookaround", ()), ("embedded-reber", ("model.cell=gru",)), ("two-sequence", ()), ("timing", ())],
+)
+def test_promises_of_the_model_hold_on_other_kinds_of_tasks(name, overrides):
+    _, restored, batch = trained(*overrides, name=name)
+    direction = restored.config.model.direction
+    assert check.causality(restored.model, batch, direction).holds is (True if direction == "forward" else None)
+    assert check.padding(restored.model, batch).holds is True
+    assert check.gradients(restored, batch).holds is True
+
+
+def test_a_run_that_cannot_be_made_is_said_with_its_exit_code(seqtrain):
+    wild = ("optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null")
+    diverged = seqtrain("check", "quickstart", *SMALL, *SMALL_SETS, *wild)
+    assert diverged.code == 3
+    assert "try a lower optimizer.lr" in diverged.err

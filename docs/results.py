@@ -1,0 +1,85 @@
+"""Puts the results of comparisons into docs/RESULTS.md: `python docs/results.py FOLDER`.
+
+FOLDER holds one comparison a folder, as docs/results.sh makes them. What stands between the comments `<!-- name -->` and
+`<!-- end -->` is replaced by the table of the comparison of that name, or, for `all`, by one table of all of them.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).with_name("RESULTS.md")
+BLOCK = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+CELLS = ("rnn", "lstm", "peephole", "coupled", "gru")
+
+
+def main() -> None:
+    """Fill in the page."""
+    folder = Path(sys.argv[1])
+    found = {
+        path.parent.name: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*/results.json"))
+    }
+
+    def fill(block: re.Match[str]) -> str:
+        name = block[2]
+        return block[1] + (matrix(found) if name == "all" else table(found[name])) + block[3]
+
+    PAGE.write_text(BLOCK.sub(fill, PAGE.read_text("utf-8")), encoding="utf-8")
+
+
+def table(result: dict[str, Any]) -> str:
+    """One comparison: the rows, the command, and each verdict."""
+    name = result["metric"]["name"]
+    lines = [f"`{result['command']}`", ""]
+    lines += [f"| cell | hidden | weights | test {name}, 95 % interval | solved | steps, median | beside {result['reference']} |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    for row in result["cells"]:
+        steps = row["median_steps_to_solve"]
+        cells = [
+            row["cell"], str(row["hidden_size"]), f"{row['parameters']:,}", interval(row["metric"]),
+            f"{row['solved']} of {row['runs']}" if result["solvable"] else "",
+            f"{steps:,.0f}" if steps is not None else "", verdict(row["versus"]),
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    baseline = "; ".join(f"{figures[name]:.4g}" for figures in result["baselines"].values())
+    return "\n".join([*lines, "", f"Baseline {baseline}. {result['outcome'].capitalize()} decide the verdicts.", ""])
+
+
+def interval(metric: dict[str, Any]) -> str:
+    """`0.5 (0.4 to 0.6)`."""
+    if metric["mean"] is None:
+        return "-"
+    return f"{metric['mean']:.4g}" + (f" ({metric['low']:.4g} to {metric['high']:.4g})" if metric["low"] is not None else "")
+
+
+def verdict(versus: dict[str, Any] | None) -> str:
+    """In words, with the corrected p."""
+    return "" if versus is None else f"{versus['verdict']}, p = {versus['p_corrected']:.2g}"
+
+
+SIGNS = {"better": " +", "worse": " -"}
+
+
+def matrix(found: dict[str, dict[str, Any]]) -> str:
+    """All comparisons of the five cells: solved runs and median steps, or the metric, and the verdict as a sign."""
+    lines = ["| | " + " | ".join(CELLS) + " |", "|---|" + "---|" * len(CELLS)]
+    for name, result in found.items():
+        rows = {row["cell"]: row for row in result["cells"]}
+        if set(CELLS) <= rows.keys():
+            lines.append(f"| [{name}](#{name}) | " + " | ".join(short(rows[cell], result) for cell in CELLS) + " |")
+    return "\n".join([*lines, ""])
+
+
+def short(row: dict[str, Any], result: dict[str, Any]) -> str:
+    """`8/8, 700 +`."""
+    sign = SIGNS.get((row["versus"] or {}).get("verdict", ""), "")
+    if not result["solvable"] or result["outcome"].startswith("test "):
+        return f"{row['metric']['mean']:.4g}{sign}"
+    steps = row["median_steps_to_solve"]
+    return f"{row['solved']}/{row['runs']}" + (f", {steps:,.0f}" if steps is not None else "") + sign
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,10 @@
 """Runs that are killed and stopped at random moments, against the same runs left alone.
 
-    python tests/long/interruptions.py --kills 200 --terms 50
+    python tests/long/interruptions.py --kills 200 --terms 50 --races 50
 
 Some minutes on two cores. Each attempt is a process of its own; it is sent SIGKILL or SIGTERM after a random time, then
 goes on with --resume, and its checkpoints, metrics and summary are compared with those of the run that was left alone.
+In a race two processes are started on one directory, and what they leave is compared likewise.
 """
 
 import argparse
@@ -54,6 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--terms", type=int, default=50)
+    parser.add_argument("--races", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     drawn = random.Random(asked.seed)
@@ -68,6 +70,9 @@ def main() -> None:
                 interrupt(name, sent, drawn.uniform(0, seconds[name]), found)
                 if sys.stderr.isatty() or number % 20 == 19:
                     print(f"{sent.name} {number + 1} of {times}: {dict(found)}", file=sys.stderr)
+        for number in range(asked.races):
+            race(list(CONFIGS)[number % len(CONFIGS)], drawn, found)
+        print(f"races {asked.races} of {asked.races}: {dict(found)}", file=sys.stderr)
     for what, count in sorted(found.items()):
         print(f"{count:6}  {what}")
     sys.exit(1 if any("DIFFERS" in what or "WRONG" in what for what in found) else 0)
@@ -113,6 +118,22 @@ def interrupt(name: str, sent: signal.Signals, after: float, found: Counter[str]
         return
     differing = differences(Path("whole", name), out)
     found["the same bytes" if not differing else f"DIFFERS in {', '.join(differing)}, {name}"] += 1
+
+
+def race(name: str, drawn: random.Random, found: Counter[str]) -> None:
+    """Two processes on one directory: one is refused, or comes after the other and finds everything done."""
+    out = Path("raced")
+    shutil.rmtree(out, ignore_errors=True)
+    options = drawn.choice([("--resume",), ("--overwrite",), ()])
+    children = [start(name, out, *options)]
+    time.sleep(drawn.choice([0, drawn.uniform(0, 0.3)]))
+    children.append(start(name, out, *options))
+    codes = sorted(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+    found[f"race with {' '.join(options) or 'no option'}: exit codes {codes}"] += 1
+    if codes not in ([0, 2], [0, 0]) or (codes == [0, 0] and not options):
+        found[f"WRONG exit codes {codes} of a race, {name}"] += 1
+    differing = differences(Path("whole", name), out)
+    found["race, the same bytes" if not differing else f"race DIFFERS in {', '.join(differing)}, {name}"] += 1
 
 
 def start(name: str, out: Path, *options: str) -> int:

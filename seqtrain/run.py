@@ -25,7 +25,8 @@ from seqtrain.run_dir import RunDir
 from seqtrain.runtime import keep_freed_memory, prepare, versions
 from seqtrain.signals import stop_requests
 from seqtrain.tasks import Task
-from seqtrain.train import Clock, Plan, TrainState, evaluate, fit, train_step
+from seqtrain.train import Clock, Plan, evaluate, fit, train_step
+from seqtrain.train_state import TrainState
 
 MAY_CHANGE = (
     "train.steps",

@@ -29,9 +29,10 @@ ALLOWED = {
     "checkpoint": {"errors", "files"},
     "run_dir": {"errors", "files", "strict_json"},
     "build": {"cells", "config", "errors", "models", "recurrence", "rng", "schedule", "shipped", "tasks", "text"},
-    "train": {"average", "errors", "metrics", "models", "progress", "rng", "schedule", "tasks"},
+    "train_state": {"average", "models"},
+    "train": {"average", "errors", "metrics", "models", "progress", "rng", "schedule", "tasks", "train_state"},
     "run": {"build", "checkpoint", "config", "errors", "models", "run_dir", "runtime", "signals", "tasks", "train"}
-    | {"progress"},
+    | {"progress", "train_state"},
     "generate": {"errors", "models", "rng", "text"},
     "restore": {"build", "checkpoint", "config", "errors", "models", "run", "run_dir", "runtime", "tasks", "train"}
     | {"dynamic", "generate", "progress", "text"},

@@ -20,7 +20,8 @@ from seqtrain.rng import generator
 from seqtrain.run import train_run
 from seqtrain.run_dir import RunDir
 from seqtrain.tasks.adding import Adding
-from seqtrain.train import Plan, TrainState, current_lr, evaluate, train_step
+from seqtrain.train import Plan, current_lr, evaluate, train_step
+from seqtrain.train_state import TrainState
 
 
 @pytest.fixture(autouse=True)

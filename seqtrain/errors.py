@@ -5,6 +5,7 @@ ours and keeps its traceback. A message says where, what was wrong, what is allo
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class SeqtrainError(Exception):
@@ -30,6 +31,13 @@ class CheckpointError(SeqtrainError):
 
 
 class Diverged(SeqtrainError):
-    """A loss or gradient became infinite or not a number."""
+    """A loss or gradient became infinite or not a number.
+
+    report : what the message says and more, as plain values; empty if nothing is known but the message.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, report: dict[str, Any] | None = None) -> None:
+        self.report = report or {}
+        super().__init__(message)

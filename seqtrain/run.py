@@ -33,6 +33,8 @@ MAY_CHANGE = (
     "train.epochs",
     "train.save_every",
     "train.save_every_s",
+    "train.on_divergence",
+    "train.max_skips",
     "threads",
     "engine",
     "model.cell.folder",
@@ -136,6 +138,8 @@ def _train(
         elapsed = max(run.rewind_metrics(state.step), _elapsed_when_interrupted(run, state.step))
         run.summary.unlink(missing_ok=True)
         say(f"{out}: resuming at step {state.step}", quiet=quiet)
+        if (earlier or {}).get("status") == "diverged" and config.train.on_divergence == "stop":
+            say(f"{out}: it diverged and will do so again; train.on_divergence=skip withholds such steps", quiet=quiet)
     else:
         run.clear()
         if resume:
@@ -160,14 +164,14 @@ def _train(
         with Progress(plan.steps, done=state.step, label=out.name, quiet=quiet) as progress:
             try:
                 status: str = fit(state, plan, clock, progress)
-                message = None
+                message = divergence = None
             except Diverged as error:
-                status, message = "diverged", f"{out}: {error}"
+                status, message, divergence = "diverged", f"{out}: {error}", error.report
         if earlier is not None and not clock.work and earlier.get("status") == status != "diverged":
             say(f"{out}: {status} already, nothing to train", quiet=quiet)
             summary = earlier
         else:
-            summary = _summary(config, task, steps, state, run, status, clock)
+            summary = _summary(config, task, steps, state, run, status, clock) | {"divergence": divergence}
         run.write_summary(summary)
     if request.signal_number is not None:
         what = "interrupted and saved; go on with --resume" if status == "interrupted" else f"{status} and saved"
@@ -320,6 +324,7 @@ def _plan(
         average_after=train.average_after,
         stop_when_solved=train.stop_when_solved,
         patience=train.patience,
+        max_skips=(train.max_skips or 10) if train.on_divergence == "skip" else None,
         record=record,
         save=save,
         stop_requested=stop_requested,
@@ -342,6 +347,7 @@ def _summary(
         "parameters": count_parameters(state.model),
         "seed": config.seed,
         "steps": state.step,
+        "skipped_steps": state.skipped_steps,
         "planned_steps": steps,
         "metric": task.metric._asdict(),
         "best": {"step": state.best_step, "value": state.best_value},

@@ -70,8 +70,9 @@ def run_table(summary: dict[str, Any]) -> Table:
     best = summary["best"]
     early = summary["status"] == "finished" and summary["steps"] < summary.get("planned_steps", 0)
     stopped = f", out of patience after {summary['steps']:,} of {summary['planned_steps']:,} steps" if early else ""
+    skipped = f", {counted(summary['skipped_steps'], 'step')} skipped" if summary.get("skipped_steps") else ""
     rows = [
-        ("status", summary["status"] + (f" at step {solved}" if solved is not None else unsolved) + stopped),
+        ("status", summary["status"] + (f" at step {solved}" if solved is not None else unsolved) + stopped + skipped),
         ("task", summary["variant"]),
         ("model", f"{summary['cell']}, {summary['direction']}, depth {summary['depth']}, "
                   f"hidden size {summary['hidden_size']}, {summary['parameters']:,} parameters"),

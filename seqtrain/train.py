@@ -9,7 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from seqtrain import divergence
 from seqtrain.average import Average
+from seqtrain.divergence import Forward
 from seqtrain.errors import Diverged
 from seqtrain.metrics import Tally
 from seqtrain.models import Prediction, SequenceModel, StackState, detach_state
@@ -34,6 +36,7 @@ class Plan:
     save : called after an evaluation, at an interruption, and after `save_every` steps or `save_every_s` seconds; its
         argument says whether this is the best so far.
     stop_requested : whether to stop after the present step.
+    max_skips : steps that may be withheld in all before the run ends as diverged; None to end it at the first.
     """
 
     task: Task
@@ -57,6 +60,7 @@ class Plan:
     epochs: int | None = None
     save_every: int | None = None
     save_every_s: float | None = None
+    max_skips: int | None = None
 
 
 @dataclass
@@ -98,7 +102,7 @@ def fit(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> Endi
 
     Raises
     ------
-    Diverged : a loss or gradient is not finite; the optimizer step is withheld.
+    Diverged : a loss or gradient is not finite, and no skips are left; the optimizer step is withheld.
     """
     while True:
         at_end = state.step >= plan.steps
@@ -149,30 +153,56 @@ def _epoch_of(step: int, plan: Plan) -> str:
 
 
 def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
-    """One step: forward, backward, clip, check, update."""
+    """One step: forward, backward, check, clip, update.
+
+    If the loss or the gradient is not finite, nothing is updated. As long as skips are left that is all; a text goes on
+    from its state if that is finite, else from none.
+
+    Raises
+    ------
+    Diverged : no skips are left.
+    """
     state.model.train()
-    device = device_of(state.model)
-    batch = batch.to(device)
-    masks = generator(plan.seed, "dropout", state.step, device=device) if state.model.dropout.draws else None
-    prediction, hidden = state.model.predict(batch.inputs, batch.lengths, None if batch.fresh else state.carried, masks)
-    total, count = plan.task.loss(prediction, batch)
-    loss = total / count
+    batch = batch.to(device_of(state.model))
+    _, hidden, loss, penalty = _forward(state, plan, batch)
     state.optimizer.zero_grad()
-    (loss + _penalty(prediction, batch.lengths, plan)).backward()  # type: ignore[no-untyped-call]
+    (loss + penalty).backward()  # type: ignore[no-untyped-call]
+    loss = loss.detach()
     parameters = list(state.model.parameters())
     norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-    if not torch.isfinite(loss.detach() + norm):
-        raise Diverged(_divergence(state.step + 1, float(loss.detach()), float(norm), state, plan))
+    carried = plan.task.carries_state
+    if torch.isfinite(loss + norm):
+        _update(state, plan, batch, loss, norm)
+    elif state.skipped_steps < (plan.max_skips or 0):
+        state.skipped_steps += 1
+        carried = carried and divergence.is_finite(hidden)
+    else:
+        raise _diverged_step(state, plan, batch, float(loss), float(norm))
+    state.carried = detach_state(hidden) if carried else None
+    state.step += 1
+
+
+def _forward(state: TrainState, plan: Plan, batch: Batch) -> Forward:
+    """The forward pass of the next step; the same however often it is asked for."""
+    model = state.model
+    masks = None
+    if model.dropout.draws:
+        masks = generator(plan.seed, "dropout", state.step, device=device_of(model))
+    prediction, hidden = model.predict(batch.inputs, batch.lengths, None if batch.fresh else state.carried, masks)
+    total, count = plan.task.loss(prediction, batch)
+    return Forward(prediction, hidden, total / count, _penalty(prediction, batch.lengths, plan))
+
+
+def _update(state: TrainState, plan: Plan, batch: Batch, loss: Tensor, norm: Tensor) -> None:
+    """Move the weights along the gradient, and count the step in what is logged."""
     if plan.clip_norm is not None and norm > plan.clip_norm:  # asked first, as most steps need no change
-        nn.utils.clip_grads_with_norm_(parameters, plan.clip_norm, norm)
+        nn.utils.clip_grads_with_norm_(list(state.model.parameters()), plan.clip_norm, norm)
     for group in state.optimizer.param_groups:
         group["lr"] = current_lr(state, plan) * batch.lr_factor
     state.optimizer.step()
     if state.average is not None:
         state.average.add(state.model)
-    state.carried = detach_state(hidden) if plan.task.carries_state else None
-    state.step += 1
-    state.window_loss = state.window_loss + loss.detach()
+    state.window_loss = state.window_loss + loss
     state.window_norm = state.window_norm + norm
     state.window_steps += 1
 
@@ -246,7 +276,7 @@ def _evaluate_and_judge(state: TrainState, plan: Plan, clock: Clock, progress: P
         means = evaluate(state.model, plan.task, "valid", plan.eval_batch_size)
     plan.record(_record(state, plan, clock, "valid", **means))
     if not math.isfinite(means["loss"]):
-        raise Diverged(f"the validation loss after step {state.step} is {means['loss']:g}; {_advice(state, plan)}")
+        raise _diverged_evaluation(state, plan, means["loss"])
     metric, solved = plan.task.metric, plan.task.solved(means)
     first_solved = solved and state.solved_at_step is None
     comparable = solved or state.solved_at_step is None  # nothing unsolved takes the place of a best that is solved
@@ -270,13 +300,22 @@ def _evaluate_and_judge(state: TrainState, plan: Plan, clock: Clock, progress: P
 
 
 def _log(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> None:
-    """Record the averages since the last training record."""
-    loss = float(state.window_loss) / state.window_steps
-    norm = float(state.window_norm) / state.window_steps
+    """Record the averages since the last training record, over the steps that were not skipped; null if all were."""
+    means: dict[str, float | None] = {"loss": None, "grad_norm": None}
+    if state.window_steps:
+        means = {
+            "loss": float(state.window_loss) / state.window_steps,
+            "grad_norm": float(state.window_norm) / state.window_steps,
+        }
     state.window_loss, state.window_norm, state.window_steps = 0.0, 0.0, 0
+    skipped = {} if plan.max_skips is None else {"skipped_steps": state.skipped_steps}
     throughput = {f"{plan.task.unit}_per_s": clock.throughput_since_record()}
-    plan.record(_record(state, plan, clock, "train", loss=loss, grad_norm=norm, **throughput))
-    progress.show(loss=loss, **{f"{plan.task.unit}/s": throughput[f"{plan.task.unit}_per_s"]})
+    plan.record(_record(state, plan, clock, "train", **means, **throughput, **skipped))
+    progress.show(
+        loss=means["loss"],
+        skipped=state.skipped_steps or None,
+        **{f"{plan.task.unit}/s": throughput[f"{plan.task.unit}_per_s"]},
+    )
 
 
 def _record(state: TrainState, plan: Plan, clock: Clock, split: str, **figures: float | None) -> dict[str, Any]:
@@ -285,10 +324,30 @@ def _record(state: TrainState, plan: Plan, clock: Clock, split: str, **figures: 
     return {"step": state.step, "split": split} | dict.fromkeys(keys) | measured
 
 
-def _divergence(step: int, loss: float, norm: float, state: TrainState, plan: Plan) -> str:
-    return (
-        f"step {step} diverged: loss {loss:g}, gradient norm {norm:g}, learning rate {current_lr(state, plan):g}; "
-        f"the step was withheld; {_advice(state, plan)}"
+def _diverged_step(state: TrainState, plan: Plan, batch: Batch, loss: float, norm: float) -> Diverged:
+    """The step that is withheld, with what is found out about it."""
+    step, lr = state.step + 1, current_lr(state, plan) * batch.lr_factor
+    figures = {"split": "train", "step": step, "loss": loss, "grad_norm": norm, "lr": lr}
+    report = divergence.examine(state.model, lambda: _forward(state, plan, batch), batch.lengths, backward=True)
+    skipped = f" after {state.skipped_steps} others" if state.skipped_steps else ""
+    return Diverged(
+        f"step {step} diverged: loss {loss:g}, gradient norm {norm:g}, learning rate {lr:g}, "
+        f"{divergence.sentence(report)}; the step was withheld{skipped}; {_advice(state, plan)}",
+        figures | report,
+    )
+
+
+def _diverged_evaluation(state: TrainState, plan: Plan, loss: float) -> Diverged:
+    """A validation loss that is not finite, with what is found out about it."""
+    step, lr = state.step, state.optimizer.param_groups[0]["lr"]
+    figures = {"split": "valid", "step": step, "loss": loss, "grad_norm": None, "lr": lr}
+    with state.evaluated():
+        batches = plan.task.eval_batches("valid", plan.eval_batch_size)
+        report = divergence.examine_evaluation(state.model, (b.to(device_of(state.model)) for b in batches), plan.task)
+    return Diverged(
+        f"the validation loss after step {step} is {loss:g}: learning rate {lr:g}, {divergence.sentence(report)}; "
+        f"{_advice(state, plan)}",
+        figures | report,
     )
 
 

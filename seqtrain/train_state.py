@@ -17,7 +17,8 @@ class TrainState:
 
     There is no generator among it: every random draw is named by the seed and the step (see `rng`).
 
-    step : training steps done.
+    step : training steps done, the skipped among them.
+    skipped_steps : how many of them changed nothing, since the loss or gradient was not finite.
     evaluated_at : the step of the last evaluation.
     best_step, best_value : of the best evaluation so far; one that solves the task is better than any that does not.
     stalled : evaluations since then.
@@ -33,6 +34,7 @@ class TrainState:
     model: SequenceModel
     optimizer: torch.optim.Optimizer
     step: int = 0
+    skipped_steps: int = 0
     evaluated_at: int = 0
     best_step: int | None = None
     best_value: float | None = None
@@ -48,7 +50,7 @@ class TrainState:
     average: Average | None = None
 
     _PLAIN = (
-        "step", "evaluated_at", "best_step", "best_value", "stalled", "cuts", "stalled_since_cut",
+        "step", "skipped_steps", "evaluated_at", "best_step", "best_value", "stalled", "cuts", "stalled_since_cut",
         "solved_at_step", "window_steps", "losses",
     )  # fmt: skip
 
@@ -67,7 +69,7 @@ class TrainState:
     def restore(self, content: dict[str, Any], device: torch.device) -> None:
         """Become what `content` described."""
         self.model.load_state_dict(content["model"])
-        training = content["training"]
+        training = {"skipped_steps": 0} | content["training"]  # checkpoints from before there were skips lack it
         self.optimizer.load_state_dict(training["optimizer"])
         for name in (*self._PLAIN, "window_loss", "window_norm"):
             setattr(self, name, training[name])

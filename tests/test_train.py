@@ -653,7 +653,7 @@ def test_files_of_a_run(name, unit):
     assert set(summary) == {
         "status", "task", "variant", "cell", "direction", "depth", "hidden_size", "parameters", "seed", "steps",
         "planned_steps", "metric", "best", "test", "baseline", "solved_at_step", "elapsed_s", f"{unit}_per_s", "engine",
-        "device", "threads", "versions",
+        "device", "threads", "versions", "divergence", "skipped_steps",
     }  # fmt: skip
     metric = summary["metric"]["name"]
     for record in records():

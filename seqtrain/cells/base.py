@@ -35,7 +35,8 @@ class Cell(nn.Module, ABC):
 
     A user's own cell derives from this class, takes `input_size` and `hidden_size` (and options of its own) in
     its constructor, and is named in a config as `my_cells:MyCell`. Its state is any NamedTuple of `[B, ...]`
-    tensors whose first field is `hidden`.
+    tensors whose first field is `hidden`. When a run diverges, the local variables of `step` are the names by which
+    the report says where.
 
     Parameters
     ----------

@@ -49,5 +49,5 @@ class RNNCell(GateCell):
 
     def step(self, x_gates: Tensor, state: HiddenState) -> HiddenState:
         """One step: `[B, H]` and the old state to the new state."""
-        a = torch.addmm(x_gates, state.hidden, self.w_h.t())
-        return HiddenState(torch.tanh(a) if self.nonlinearity == "tanh" else torch.relu(a))
+        h = torch.addmm(x_gates, state.hidden, self.w_h.t())
+        return HiddenState(torch.tanh(h) if self.nonlinearity == "tanh" else torch.relu(h))

@@ -263,6 +263,12 @@ def _training(config: Config) -> Iterator[Fault]:
             "is true, but task 'language_model' has no rule for being solved; remove it, or use train.patience",
         )
     train, schedule = config.train, config.schedule
+    if train.max_skips is not None and train.on_divergence == "stop":
+        yield Fault(
+            ("train", "max_skips"),
+            f"is {train.max_skips}, but on_divergence is 'stop', so no step is skipped; remove it, or use "
+            "on_divergence: skip",
+        )
     epochs = isinstance(config.task, LanguageModel)
     no_epochs = f"but task {config.task.name!r} draws its sequences anew and has no epochs"
     if train.epochs is not None and not epochs:

@@ -41,7 +41,11 @@ class Prediction:
     @cached_property
     def outputs(self) -> Tensor:
         """`[T, B, O]` or `[B, O]`."""
-        outputs: Tensor = self._head(self.features)
+        return self.score(self.features)
+
+    def score(self, features: Tensor) -> Tensor:
+        """What the head makes of other features: `[..., H]` to `[..., O]`."""
+        outputs: Tensor = self._head(features)
         return outputs
 
     def cross_entropy(self, targets: Tensor, scored: Tensor | None = None) -> tuple[Tensor, int]:

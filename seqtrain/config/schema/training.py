@@ -135,3 +135,8 @@ class Train(Section):
     it, and evaluate the average (NT-ASGD, Merity et al. 2018, who say 5); null for never."""
     patience: Steps | None = None
     """Stop after so many evaluations without improvement; null for never."""
+    on_divergence: Literal["stop", "skip"] = "stop"
+    """What to do when the loss or gradient of a step is not finite: stop ends the run with exit 3, skip withholds the
+    update and goes on; a validation loss that is not finite always ends the run."""
+    max_skips: Steps | None = None
+    """Steps that may be skipped in all, resumed runs included; the next one ends the run as diverged. null for 10."""

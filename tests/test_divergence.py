@@ -319,6 +319,14 @@ def test_the_repetition_is_the_very_step(text_folder):
     assert losses[2] == losses[3] != losses[0]
 
 
+@pytest.mark.parametrize(("cell", "gate"), [("lstm", "f"), ("peephole", "i"), ("odyssey", "o")])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_gate_is_named_through_every_kind_of_dropout(text_folder, cell, gate, layer):
+    trial = Trial("words", f"task.path={text_folder}", "task.window=5", f"model.cell={cell}", *DROPPED)
+    trial.cell(layer).block(trial.cell(layer).b, gate).fill_(math.nan)
+    assert trial.first() == place("gate", name=gate, layer=layer + 1, direction="forward", time=0)
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_watching_changes_no_gradient(cell):
     """Held to the engine; the watch only looks."""
@@ -368,7 +376,6 @@ def test_an_exploding_run_is_exit_3_with_a_sentence_and_a_report(seqtrain):
 
 
 def test_the_table_counts_skipped_steps(seqtrain):
-    """At this rate no step after the first is finite, but the relu units are then all off."""
     skip = ("train.on_divergence=skip", "train.max_skips=3", "train.steps=50", "train.eval_every=100")
     shown = seqtrain("train", "quickstart", *SMALL[:1], *SMALL_SETS, *WILD, *skip, "--quiet")
     assert shown.code == 3

@@ -197,6 +197,20 @@ class Cumulative(Cell):
         count = state.hidden.abs() * 1e5 + 1
         surprise = count * 1e4
         return HiddenState(surprise / 1e4)
+
+
+class Dividing(Cumulative):
+    'Infinite wherever the input is 0, as it is made in padding: in `step`, or ahead of it.'
+    def __init__(self, input_size, hidden_size, ahead=False):
+        super().__init__(input_size, hidden_size)
+        self.ahead = ahead
+
+    def project(self, x):
+        value = x[..., :1].expand(-1, -1, self.hidden_size)
+        return self.line(x) + 1 / value if self.ahead else value
+
+    def step(self, x_gates, state):
+        return HiddenState(state.hidden + (x_gates if self.ahead else 1 / x_gates))
 """
 
 
@@ -214,6 +228,19 @@ def test_a_users_cell_is_told_of_by_its_own_names(users_cell, direction, reverse
     trial = Trial("quickstart", f"model.cell={users_cell}", f"model.direction={direction}")
     time = 99 - 7 if reverse else 7
     assert trial.first() == place("variable", "inf", name="surprise", layer=1, direction=direction, time=time)
+
+
+@pytest.mark.parametrize(("ahead", "named"), [(False, ("state", "hidden")), (True, ("variable", "x_gates"))])
+def test_padding_is_not_looked_at_within_a_step_either(users_cell, ahead, named):
+    """The padding divides by 0 from the end of the shortest sequence on; one sequence does so at step 20 of its own."""
+    cell = f"{{name: 'cumulative:Dividing', ahead: {str(ahead).lower()}}}"
+    trial = Trial("quickstart", VARIED, f"model.cell={cell}", "model.direction=backward")
+    shortest, longest = trial.batch.lengths.min().item(), trial.batch.lengths.max().item()
+    assert shortest < longest
+    trial.batch.inputs[..., 0] = 1.0
+    trial.batch.inputs[20, 1, 0] = 0.0
+    part, name = named
+    assert trial.first() == place(part, "inf", name=name, layer=1, direction="backward", time=20)
 
 
 @pytest.mark.parametrize(("direction", "time"), [("forward", 98), ("backward", 1)])

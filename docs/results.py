@@ -1,7 +1,7 @@
 """Puts the results of comparisons into docs/RESULTS.md: `python docs/results.py FOLDER`.
 
-FOLDER holds one comparison a folder, as docs/results.sh makes them. What stands between the comments `<!-- name -->` and
-`<!-- end -->` is replaced by the table of the comparison of that name, or, for `all`, by one table of all of them.
+FOLDER holds one comparison a folder, as docs/results.sh makes them. What stands between the comments `<!-- name -->`
+and `<!-- end -->` is replaced by the table of the comparison of that name, or, for `all`, by one table of all of them.
 """
 
 import json
@@ -18,9 +18,7 @@ CELLS = ("rnn", "lstm", "peephole", "coupled", "gru")
 def main() -> None:
     """Fill in the page."""
     folder = Path(sys.argv[1])
-    found = {
-        path.parent.name: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*/results.json"))
-    }
+    found = {path.parent.name: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*/results.json"))}
 
     def fill(block: re.Match[str]) -> str:
         name = block[2]
@@ -33,7 +31,8 @@ def table(result: dict[str, Any]) -> str:
     """One comparison: the rows, the command, and each verdict."""
     name = result["metric"]["name"]
     lines = [f"`{result['command']}`", ""]
-    lines += [f"| cell | hidden | weights | test {name}, 95 % interval | solved | steps, median | beside {result['reference']} |"]
+    beside = f"beside {result['reference']}"
+    lines += [f"| cell | hidden | weights | test {name}, 95 % interval | solved | steps, median | {beside} |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for row in result["cells"]:
         steps = row["median_steps_to_solve"]
@@ -51,7 +50,8 @@ def interval(metric: dict[str, Any]) -> str:
     """`0.5 (0.4 to 0.6)`."""
     if metric["mean"] is None:
         return "-"
-    return f"{metric['mean']:.4g}" + (f" ({metric['low']:.4g} to {metric['high']:.4g})" if metric["low"] is not None else "")
+    limits = "" if metric["low"] is None else f" ({metric['low']:.4g} to {metric['high']:.4g})"
+    return f"{metric['mean']:.4g}{limits}"
 
 
 def verdict(versus: dict[str, Any] | None) -> str:

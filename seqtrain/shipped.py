@@ -23,4 +23,9 @@ def config_paths() -> dict[str, Path]:
 
 def text_path(path: str) -> Path:
     """The file or folder that a config's text path means."""
-    return folder("data") / path.removeprefix(PREFIX) if path.startswith(PREFIX) else Path(path).expanduser()
+    if path.startswith(PREFIX):
+        return folder("data") / path.removeprefix(PREFIX)
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # `~name` of nobody here
+        return Path(path)

@@ -4,7 +4,6 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqtrain.models.dropout import Dropout, embed
 from seqtrain.models.head import cross_entropy
@@ -16,12 +15,13 @@ class OneHot(nn.Module):
 
     def __init__(self, symbols: int) -> None:
         super().__init__()
-        self.rows: Tensor
-        self.register_buffer("rows", torch.eye(symbols), persistent=False)
+        self.symbols = symbols
+        self.one: Tensor
+        self.register_buffer("one", torch.ones(()), persistent=False)  # of the type and on the device of the model
 
     def forward(self, x: Tensor) -> Tensor:
         """`[T, B]` whole numbers below V to `[T, B, V]` zeros and ones."""
-        return F.embedding(x, self.rows)
+        return self.one.new_zeros(*x.shape, self.symbols).scatter_(-1, x.unsqueeze(-1), 1.0)
 
 
 class Prediction:

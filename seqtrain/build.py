@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seqtrain.cells import CELLS, Cell
 from seqtrain.config import Config
@@ -122,9 +122,18 @@ def _assemble(config: Config, spec: Spec, cell: type[Cell]) -> SequenceModel:
 
 def parameters_of(config: Config, spec: Spec) -> int:
     """How many parameters the model has that `build_model` would build; nothing is allocated."""
+    return count_parameters(_outline(config, spec))
+
+
+def weights_of(config: Config, spec: Spec) -> dict[str, Tensor]:
+    """The weights of the model that `build_model` would build, without numbers in them; nothing is allocated."""
+    return _outline(config, spec).state_dict()
+
+
+def _outline(config: Config, spec: Spec) -> SequenceModel:
     cell = cell_class(config)
     with torch.device("meta"):
-        return count_parameters(_assemble(config, spec, cell))
+        return _assemble(config, spec, cell)
 
 
 def _remembers_apart(cell: Cell) -> bool:
@@ -209,6 +218,15 @@ def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
         "rmsprop": torch.optim.RMSprop,
     }
     return classes[config.optimizer.name](model.parameters(), **options)
+
+
+def kept_by_optimizer(config: Config) -> dict[str, Tensor | None]:
+    """What the optimizer keeps for a parameter of shape `[1, 1]`, by name, as one step shows."""
+    trial = nn.ParameterList([torch.zeros(1, 1)])
+    optimizer = build_optimizer(config, trial)
+    trial[0].grad = torch.zeros(1, 1)
+    optimizer.step()
+    return {name: part for state in optimizer.state_dict()["state"].values() for name, part in state.items()}
 
 
 def total_steps(config: Config, task: Task) -> int:

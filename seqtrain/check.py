@@ -5,6 +5,7 @@
 
 import copy
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -72,8 +73,8 @@ def check_promises(config: Config, tell: Callable[[str], None] = lambda _: None)
         tell(f"training them once more, killed after step {STEPS // 2 + 1} and resumed")
         yield resume(short, folder)
         tell("evaluating, and asking the model")
-        yield same_test_set(folder)
-        restored = restore(folder / "whole", quiet=True)
+        yield same_test_set(config, folder)
+        restored = restored_from(config, folder)
         batch = restored.task.train_batch(0, min(SEQUENCES, config.train.batch_size))
         yield causality(restored.model, batch, config.model.direction)
         yield padding(restored.model, batch)
@@ -113,14 +114,20 @@ def resume(config: Config, folder: Path) -> Finding:
     return Finding("resume", *_compared(folder / "whole", out, f"killed after step {last} and resumed"))
 
 
-def same_test_set(folder: Path) -> Finding:
+def restored_from(config: Config, folder: Path) -> Restored:
+    """The run that went through, from its checkpoint alone, and the file of a cell of the user's own."""
+    place = getattr(config.model.cell, "folder", None)
+    return restore(folder / "whole", [] if place is None else [f"model.cell.folder={json.dumps(place)}"], quiet=True)
+
+
+def same_test_set(config: Config, folder: Path) -> Finding:
     """A checkpoint alone rebuilds the test set that it was trained beside, and with it the same figures."""
     said = RunDir(folder / "whole").read_summary() or {}
     try:
-        restored = restore(folder / "whole", quiet=True)
+        restored = restored_from(config, folder)
     except SeqtrainError as error:
         return Finding("test set", False, str(error))
-    config, task = restored.config, restored.task
+    task = restored.task
     found = evaluate(restored.model, task, "test", config.train.eval_batch_size or task.eval_batch_size)
     if found != said["test"]:
         return Finding("test set", False, f"the summary says {said['test']}, the checkpoint alone gives {found}")

@@ -1,40 +1,31 @@
-"""Checkpoints: tensors and plain values in one file, loaded without running code from it."""
+"""Checkpoints: tensors and plain values in one file, sealed with a checksum, loaded without running code from it."""
 
 import io
+import stat
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
+from seqtrain.contents import check_contents
 from seqtrain.errors import CheckpointError
 from seqtrain.files import write_whole
+from seqtrain.guard import check_archive
+from seqtrain.seal import OtherFormat, check_seal, seal
 
-FORMAT = 2
-"""Raised whenever an older seqtrain could not read the file."""
-
-KEYS = {
-    "config": dict,
-    "variant": str,
-    "fingerprints": dict,
-    "spec": tuple,
-    "vocabulary": list | None,
-    "counts": list | None,
-    "model": dict,
-    "training": dict,
-}
-"""What a checkpoint holds: the resolved config, the task's variant, hashes of its fixed sets, its spec, the
-tokens of a text model and how often each stood in its training text, the weights, and the rest of the training
-state."""
+FORMAT = 3
+"""Raised whenever an older seqtrain could not read the file, or this one not an older file."""
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint with the entries of `KEYS`. The same content gives the same bytes."""
+    """Write a checkpoint with the entries of `Contents` but `format`. The same content gives the same bytes."""
     buffer = io.BytesIO()  # saving to a path would store the file's name inside
     torch.save(_canonical({"format": FORMAT} | content), buffer)
-    write_whole(path, buffer.getvalue())
+    seal(buffer, FORMAT)
+    write_whole(path, buffer.getbuffer())
 
 
 def _canonical(value: Any) -> Any:
@@ -58,6 +49,9 @@ def _canonical(value: Any) -> Any:
 def load_checkpoint(path: Path, otherwise: str = "use last.pt or best.pt of a run") -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
+    Nothing in the file is believed before the checksum over all of it fits, and nothing of a size that it claims is
+    allocated before the file has been found to hold as much.
+
     Parameters
     ----------
     otherwise : what a person can do if the file is of no use.
@@ -67,31 +61,31 @@ def load_checkpoint(path: Path, otherwise: str = "use last.pt or best.pt of a ru
     CheckpointError : there is none, or the file is something else.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise CheckpointError(f"{path}: is not a file; give a run directory or a .pt file in one")
         file = path.open("rb")
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint; give a run directory or a .pt file in one") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise CheckpointError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     try:
-        with file, warnings.catch_warnings():
+        with file:
+            return _read(file)
+    except OtherFormat as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}; {otherwise}") from None
+
+
+def _read(file: BinaryIO) -> dict[str, Any]:
+    """The contents of a checkpoint; a CheckpointError says what is wrong, not where."""
+    check_archive(file, check_seal(file, FORMAT))
+    file.seek(0)
+    try:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of foreign files; the message below says it better
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # a foreign or torn file makes the unpickler fail in any way it likes, also with an OSError
-        raise CheckpointError(
-            f"{path}: is not a seqtrain checkpoint (damaged, or written by another program); {otherwise}"
-        ) from None
-    if not isinstance(content, dict) or "format" not in content:
-        raise CheckpointError(f"{path}: holds no seqtrain checkpoint; {otherwise}")
-    if not isinstance(content["format"], int) or content["format"] != FORMAT:
-        raise CheckpointError(
-            f"{path}: has format {content['format']!r}, this seqtrain reads {FORMAT}; use the seqtrain that wrote it"
-        )
-    for key, kind in KEYS.items():
-        if not isinstance(content.get(key), kind):
-            raise CheckpointError(f"{path}: is damaged ({key!r} is missing); {otherwise}")
-    plain = all(isinstance(token, str) for token in content["vocabulary"] or [])
-    plain = plain and all(isinstance(count, int) for count in content["counts"] or [])
-    plain = plain and len(content["vocabulary"] or []) == len(content["counts"] or content["vocabulary"] or [])
-    if not (plain and isinstance(content["training"].get("step"), int) and len(content["spec"]) == 5):
-        raise CheckpointError(f"{path}: is damaged (its contents make no sense); {otherwise}")
+            content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # what is foreign makes the unpickler fail in any way it likes, also with an OSError
+        raise CheckpointError("is damaged (PyTorch cannot read it)") from None
+    check_contents(content)
     return content

@@ -17,7 +17,7 @@ class UnwritableError(SeqtrainError):
         )
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write beside the file, flush to the disk, then rename: `path` holds the old content or the new.
 
     Raises

@@ -4,22 +4,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqtrain.build import build_model, build_task
+from torch import Tensor
+
+from seqtrain.build import build_model, build_task, weights_of
 from seqtrain.checkpoint import load_checkpoint
 from seqtrain.config import Config, config_from
-from seqtrain.config.schema import LanguageModel
+from seqtrain.config.document import short
+from seqtrain.config.schema import LanguageModel, UserCell
 from seqtrain.dynamic import DynamicEvaluation
 from seqtrain.errors import CheckpointError, ConfigError
+from seqtrain.files import split_file
+from seqtrain.fits import check_weights
 from seqtrain.generate import TextModel
 from seqtrain.models import SequenceModel
 from seqtrain.progress import Progress, figure, say
 from seqtrain.run import check_fingerprints, differences
 from seqtrain.run_dir import checkpoint_path
 from seqtrain.runtime import keep_freed_memory, prepare
+from seqtrain.shipped import text_path
 from seqtrain.tasks import LanguageModel as LanguageModelTask
 from seqtrain.tasks import Spec, Split, Task
 from seqtrain.text import Vocabulary
 from seqtrain.train import evaluate
+from seqtrain.vouch import vouched, without_folder
 
 
 class Restored(NamedTuple):
@@ -38,11 +45,11 @@ def load_model(run_or_checkpoint: str | Path) -> SequenceModel:
 
     Raises
     ------
-    SeqtrainError : there is none, or a cell of the user's own cannot be found.
+    SeqtrainError : there is none, or the code of a user's own cell cannot be found (see `vouch`).
     """
     path = checkpoint_path(Path(run_or_checkpoint))
     content = load_checkpoint(path)
-    return _model_on_cpu(*_config_on_cpu(content, path), content, path)
+    return _model_on_cpu(_config_on_cpu(content, path), content, path)
 
 
 def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
@@ -56,32 +63,26 @@ def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
     """
     path = checkpoint_path(Path(run_or_checkpoint))
     content = load_checkpoint(path)
-    config, spec = _config_on_cpu(content, path)
+    config = _config_on_cpu(content, path)
     if not isinstance(config.task, LanguageModel):
         raise CheckpointError(
             f"{path}: holds a model of task {config.task.name!r}, which writes no text; give one of task "
             "'language_model', e.g. what seqtrain train words made"
         )
     vocabulary = Vocabulary(content["vocabulary"] or [], content["counts"] or [])
-    if not len(vocabulary) == len(vocabulary.counts) == spec.output_size:
-        raise CheckpointError(f"{path}: its vocabulary does not fit its model; use another checkpoint of the run")
-    return TextModel(_model_on_cpu(config, spec, content, path), vocabulary, config.task.unit)
+    return TextModel(_model_on_cpu(config, content, path), vocabulary, config.task.unit)
 
 
-def _config_on_cpu(content: dict[str, Any], path: Path) -> tuple[Config, Spec]:
-    """What a checkpoint was trained with, changed to run here."""
-    try:
-        engine = content["config"].get("engine", "auto")
-        here = {"device": "cpu", "engine": "auto" if engine == "fused" else engine}
-        return Config.model_validate(content["config"] | here), Spec(*content["spec"])
-    except ValueError as error:
-        raise CheckpointError(f"{path}: its config cannot be read ({error})") from None
+def _config_on_cpu(content: dict[str, Any], path: Path) -> Config:
+    """What a checkpoint was trained with, changed to run here; its text may be gone."""
+    config, _ = without_folder(content["config"])
+    here = {"device": "cpu", "engine": "auto" if config.get("engine") == "fused" else config.get("engine", "auto")}
+    return config_from(config | here, str(path), task_is_built=False)
 
 
-def _model_on_cpu(config: Config, spec: Spec, content: dict[str, Any], path: Path) -> SequenceModel:
-    model = build_model(config, spec)
-    _load_weights(model, content, path)
-    return model.eval()
+def _model_on_cpu(config: Config, content: dict[str, Any], path: Path) -> SequenceModel:
+    config = _checked(config, content, path)
+    return _loaded(build_model(config, Spec(*content["spec"])), content, path)
 
 
 def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bool = False) -> Restored:
@@ -99,9 +100,14 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
     """
     path = checkpoint_path(run_or_checkpoint)
     content = load_checkpoint(path)
-    config = config_from(content["config"], str(path), overrides)
-    changes = differences(content["config"], config.model_dump())
+    saved, _ = without_folder(content["config"])
+    config = config_from(saved, str(path), overrides)
+    before = config_from(saved, str(path), task_is_built=False)
+    changes = differences(before.model_dump(), config.model_dump())
     _check_allowed(changes, path)
+    config = _checked(config, content, path)
+    if "task.path" not in changes:
+        _check_text(config, path)
     prepare(config.threads)
     keep_freed_memory()
     task = build_task(config, content, quiet=quiet)
@@ -110,12 +116,63 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
         raise ConfigError(
             f"{told}: the weights in {path} do not allow it; they were trained for other symbols or classes"
         )
-    model = build_model(config, task.spec)
-    _load_weights(model, content, path)
-    model.eval()
+    model = _loaded(build_model(config, task.spec), content, path)
     if not any(key.startswith("task.") and key != "task.window" for key in changes):
         check_fingerprints(content, task.fingerprints(), str(path), "name another with task.path=... to evaluate on it")
     return Restored(path, content["training"]["step"], config, task, model, changes)
+
+
+def _checked(config: Config, content: dict[str, Any], path: Path) -> Config:
+    """The config, the place of its cell's code filled in, once it is proved that the weights are of such a model.
+
+    Nothing of the model is built for that, but its cell's code is imported if it may be (see `vouch`).
+
+    Raises
+    ------
+    CheckpointError : its cell is not imported on a checkpoint's word, or the weights fit another model.
+    """
+    cell = config.model.cell
+    try:
+        config = vouched(config, without_folder(content["config"])[1])
+        wanted = weights_of(config, Spec(*content["spec"]))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except (RuntimeError, TypeError, ValueError, NotImplementedError, OverflowError) as error:
+        if isinstance(cell, UserCell):
+            return config  # whose class need not be made for tensors without numbers
+        raise CheckpointError(f"{path}: its config asks for a model that cannot be built ({short(error)})") from None
+    _check_fit(wanted, content, path)
+    return config
+
+
+def _check_fit(wanted: dict[str, Tensor], content: dict[str, Any], path: Path) -> None:
+    try:
+        check_weights(content["model"], wanted)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}; use another checkpoint of the run") from None
+
+
+def _loaded(model: SequenceModel, content: dict[str, Any], path: Path) -> SequenceModel:
+    """The model with the weights of a checkpoint, ready to predict."""
+    _check_fit(model.state_dict(), content, path)
+    model.load_state_dict(content["model"])
+    return model.eval()
+
+
+def _check_text(config: Config, path: Path) -> None:
+    """Refuse a text that only the checkpoint names and that is a device or a pipe, which may never end.
+
+    Raises
+    ------
+    CheckpointError : it is.
+    """
+    if not isinstance(config.task, LanguageModel):
+        return
+    text = text_path(config.task.path)
+    files = [split_file(text, split) for split in ("train", "valid", "test")] if text.is_dir() else [text]
+    odd = [file for file in files if file.exists() and not file.is_file()]
+    if odd:
+        raise CheckpointError(f"{path}: names a text, {odd[0]}, that is no regular file; name one with task.path=...")
 
 
 class Dynamic(NamedTuple):
@@ -207,10 +264,3 @@ def _check_allowed(changes: dict[str, tuple[Any, Any]], path: Path) -> None:
             f"{', '.join(wrong)}: belongs to the weights in {path} and cannot be changed in eval; "
             f"settings of the same task (task.*), {', '.join(free)} can"
         )
-
-
-def _load_weights(model: SequenceModel, content: dict[str, Any], path: Path) -> None:
-    try:
-        model.load_state_dict(content["model"])
-    except (RuntimeError, AttributeError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{path}: its weights do not fit its own config ({error})") from None

@@ -14,11 +14,14 @@ from seqtrain.build import (
     build_schedule,
     build_task,
     check_batch_size,
+    kept_by_optimizer,
     total_steps,
 )
 from seqtrain.checkpoint import load_checkpoint, save_checkpoint
-from seqtrain.config import Config, to_yaml
+from seqtrain.config import Config, config_from, to_yaml
+from seqtrain.config.document import short
 from seqtrain.errors import CheckpointError, Diverged
+from seqtrain.fits import check_training, check_weights
 from seqtrain.models import SequenceModel, count_parameters
 from seqtrain.progress import Progress, say
 from seqtrain.run_dir import RunDir
@@ -102,6 +105,8 @@ def train_run(
     if model.stack.loop.missing is not None:
         say(f"engine: {model.stack.loop.missing}; the plain loop runs instead", quiet=quiet)
     state = TrainState(model, build_optimizer(config, model))
+    if resumed is not None:
+        check_resumable(config, task, resumed, state, run)
     fixed: dict[str, Any] = {
         "config": config.model_dump(),
         "variant": task.variant,
@@ -228,12 +233,13 @@ def check_same(config: Config, checkpoint: dict[str, Any], run: RunDir) -> None:
 
     Raises
     ------
-    CheckpointError : naming every setting that differs.
+    SeqtrainError : naming every setting that differs, or that no config could have.
     """
-    changes = differences(checkpoint["config"], config.model_dump())
+    saved = config_from(checkpoint["config"], str(run.last), task_is_built=False)
+    changes = differences(saved.model_dump(), config.model_dump())
     changes = {key: pair for key, pair in changes.items() if key not in MAY_CHANGE or _changes_unit(key, pair)}
     if changes:
-        told = "; ".join(f"{key} {old!r}, the config says {new!r}" for key, (old, new) in changes.items())
+        told = "; ".join(f"{key} {short(old)}, the config says {short(new)}" for key, (old, new) in changes.items())
         raise CheckpointError(
             f"{run.last} was saved with {told}; drop --resume or restore the config beside it "
             f"(only {', '.join(MAY_CHANGE)} may change)"
@@ -243,6 +249,25 @@ def check_same(config: Config, checkpoint: dict[str, Any], run: RunDir) -> None:
 def _changes_unit(key: str, pair: tuple[Any, Any]) -> bool:
     """Whether a run in epochs would become one in steps, or the other way: other defaults follow the unit."""
     return key == "train.epochs" and None in pair
+
+
+def check_resumable(config: Config, task: Task, checkpoint: dict[str, Any], state: TrainState, run: RunDir) -> None:
+    """Refuse to go on from what does not fit, or towards a best checkpoint that cannot be evaluated in the end.
+
+    Raises
+    ------
+    CheckpointError : of either file.
+    """
+    otherwise = _instead_of_resuming(run)
+    try:
+        if checkpoint["spec"] != task.spec:
+            raise CheckpointError("its spec does not fit its own config")
+        kept = kept_by_optimizer(config)
+        check_training(checkpoint, state.model, state.optimizer, config.train.batch_size, kept)
+    except CheckpointError as error:
+        raise CheckpointError(f"{run.last}: {error}; {otherwise}") from None
+    if run.best.exists():
+        _best_weights(run, state.model)
 
 
 def check_steps(steps: int, checkpoint: dict[str, Any], run: RunDir) -> None:
@@ -367,5 +392,21 @@ def _test_figures(config: Config, task: Task, model: SequenceModel, run: RunDir)
     """Loss and metrics of the best checkpoint on the test set; None if there is no best."""
     if not run.best.exists():
         return None
-    model.load_state_dict(load_checkpoint(run.best)["model"])
+    model.load_state_dict(_best_weights(run, model))
     return evaluate(model, task, "test", config.train.eval_batch_size or task.eval_batch_size)
+
+
+def _best_weights(run: RunDir, model: SequenceModel) -> dict[str, torch.Tensor]:
+    """The weights of the best checkpoint.
+
+    Raises
+    ------
+    CheckpointError : it cannot be read, or they are of another model.
+    """
+    otherwise = "remove it to go on without it, with --resume, or start anew with --overwrite"
+    weights: dict[str, torch.Tensor] = load_checkpoint(run.best, otherwise)["model"]
+    try:
+        check_weights(weights, model.state_dict())
+    except CheckpointError as error:
+        raise CheckpointError(f"{run.best}: {error}; {otherwise}") from None
+    return weights

@@ -67,10 +67,12 @@ class TrainState:
             return {"model": self.model.state_dict(), "training": training}
 
     def restore(self, content: dict[str, Any], device: torch.device) -> None:
-        """Become what `content` described."""
+        """Become what `content` described, which must fit."""
         self.model.load_state_dict(content["model"])
-        training = {"skipped_steps": 0} | content["training"]  # checkpoints from before there were skips lack it
-        self.optimizer.load_state_dict(training["optimizer"])
+        training = content["training"]
+        (group,), (saved,) = self.optimizer.state_dict()["param_groups"], training["optimizer"]["param_groups"]
+        groups = [group | {"lr": saved["lr"]}]  # all else follows from the config
+        self.optimizer.load_state_dict({"state": training["optimizer"]["state"], "param_groups": groups})
         for name in (*self._PLAIN, "window_loss", "window_norm"):
             setattr(self, name, training[name])
         self.carried = unpack_state(training["carried"], self.model.stack, device)

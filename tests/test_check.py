@@ -91,15 +91,15 @@ def test_determinism_fails_where_something_is_not_seeded(cell, holds):
 
 
 def test_the_test_set_is_proved_by_its_hash_and_by_its_figures():
-    trained()
-    assert check.same_test_set(Path()).holds is True
+    config, _, _ = trained()
+    assert check.same_test_set(config, Path()).holds is True
     summary = json.loads(Path("whole/summary.json").read_text())
     Path("whole/summary.json").write_text(json.dumps(summary | {"test": summary["test"] | {"mse": 1.0}}))
-    assert check.same_test_set(Path()).holds is False
+    assert check.same_test_set(config, Path()).holds is False
     content = load_checkpoint(Path("whole/best.pt"))
     content["fingerprints"]["test"] = "0" * 64
     save_checkpoint(Path("whole/best.pt"), content)
-    assert "the test data are not those it was trained with" in check.same_test_set(Path()).found
+    assert "the test data are not those it was trained with" in check.same_test_set(config, Path()).found
 
 
 @pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Foreseeing", False)])

@@ -11,10 +11,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import SMALL, SMALL_SETS
 from tqdm import tqdm
 
 from seqtrain.cells import CELLS
+from seqtrain.checkpoint import save_checkpoint
+from seqtrain.errors import CheckpointError
+from seqtrain.restore import load_model
 from seqtrain.runtime import keep_freed_memory
 from seqtrain.shipped import config_paths
 from seqtrain.tasks import TASKS
@@ -386,7 +390,11 @@ def test_a_users_cell_is_found_beside_the_config(own_cell, tmp_path, monkeypatch
     (tmp_path / "my_cells.py").rename(tmp_path / "sub/cells_elsewhere.py")
     (tmp_path / "sub/c.yaml").write_text("task: adding\nmodel: {cell: 'cells_elsewhere:MyCell'}\n")
     trained = own_cell("train", "sub/c.yaml", *QUICK, "--json").json
-    assert own_cell("eval", trained["run"], "--json").json["mse"] == trained["test"]["mse"]
+    monkeypatch.delitem(sys.modules, "cells_elsewhere")  # as in a new process
+    refused, cure = own_cell("eval", trained["run"]), f"model.cell.folder={tmp_path / 'sub'}"
+    assert refused.code == 2
+    assert cure in refused.err
+    assert own_cell("eval", trained["run"], cure, "--json").json["mse"] == trained["test"]["mse"]
     repeated = own_cell("train", f"{trained['run']}/config.yaml", "--out", "again", "--json").json
     assert repeated["test"] == trained["test"]
     compared = own_cell("compare", "sub/c.yaml", *QUICK, "--seeds", 1, "--json")
@@ -412,6 +420,41 @@ def test_a_users_cell_that_moved_is_found_by_naming_its_folder(own_cell, tmp_pat
     assert "model.cell.folder=FOLDER" in refused.err
     moved = own_cell("eval", trained["run"], "model.cell.folder=away", "--json")
     assert moved.json["mse"] == trained["test"]["mse"]
+
+
+@pytest.mark.parametrize("word", ["folder", "package", "script", "standard library"])
+def test_no_code_is_imported_on_a_checkpoints_word(own_cell, tmp_path, monkeypatch, word):
+    """Neither from the folder that the checkpoint names, nor a script here that holds no such class."""
+    run = own_cell("train", "words", *SMALL, "model.cell=my_cells:MyCell", "--json").json["run"]
+    (tmp_path / "away").mkdir()
+    script = "open('ran', 'w').close()\n"
+    (tmp_path / "away/evil.py").write_text(script + (tmp_path / "my_cells.py").read_text())
+    (tmp_path / "away/__init__.py").touch()
+    (tmp_path / "setup_all.py").write_text(script)
+    cell = {
+        "folder": {"name": "evil:MyCell", "folder": str(tmp_path / "away")},
+        "package": {"name": "away.evil:MyCell", "folder": str(tmp_path)},
+        "script": {"name": "setup_all:MyCell", "folder": str(tmp_path)},
+        "standard library": {"name": "this:MyCell", "folder": None},
+    }[word]
+    path = tmp_path / run / "best.pt"
+    content = torch.load(path, weights_only=True)
+    content["config"]["model"]["cell"] = cell
+    save_checkpoint(path, content)
+    for command in (["eval", run], ["generate", run], ["predict", path]):
+        refused = own_cell(*command)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err.startswith(f"seqtrain: {command[1] if command[1] == path else path.relative_to(tmp_path)}: ")
+        assert f"its cell is somebody's own code, {cell['name']}" in refused.err
+        assert not (tmp_path / "ran").exists()
+    with pytest.raises(CheckpointError, match="somebody's own code"):
+        load_model(path)
+    assert not {"evil", "away", "setup_all", "this"} & sys.modules.keys()
+    if word == "folder":
+        monkeypatch.syspath_prepend("away")
+        assert own_cell("generate", run, "--tokens", 2).code == 0  # the cure
+        assert (tmp_path / "ran").exists()
+        del sys.modules["evil"]
 
 
 def test_two_cells_of_one_class_name_are_compared(own_cell, tmp_path):

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import seqtrain as package
 from seqtrain import load_text_model
+from seqtrain.checkpoint import save_checkpoint
 from seqtrain.config import load_config
 from seqtrain.errors import CheckpointError
 from seqtrain.generate import (
@@ -523,13 +524,13 @@ def test_what_is_no_language_model(seqtrain, tmp_path, verb):
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
-        ({"vocabulary": None, "counts": None}, "must hold <unk>"),
-        ({"vocabulary": ["<unk>"], "counts": [1]}, "its vocabulary does not fit its model"),
+        ({"vocabulary": None, "counts": None}, "a language model has a vocabulary with counts"),
+        ({"vocabulary": ["<unk>"], "counts": [1]}, "the vocabulary does not fit the model"),
     ],
 )
 def test_a_damaged_checkpoint(seqtrain, runs, tmp_path, change, wanted):
     content = torch.load(runs["words"] / "best.pt", weights_only=True)
-    torch.save(content | change, tmp_path / "x.pt")
+    save_checkpoint(tmp_path / "x.pt", content | change)
     refused = seqtrain("generate", "x.pt")
     assert (refused.code, refused.out) == (2, "")
     assert wanted in refused.err

@@ -26,7 +26,12 @@ ALLOWED = {
     "text": {"errors", "files", "progress", "rng"},
     "tasks": {"errors", "metrics", "rng", "text"},
     "config": {"errors", "files", "progress", "shipped"},
-    "checkpoint": {"errors", "files"},
+    "seal": {"errors"},
+    "guard": {"errors"},
+    "contents": {"errors"},
+    "checkpoint": {"contents", "errors", "files", "guard", "seal"},
+    "fits": {"errors", "models"},
+    "vouch": {"config", "errors"},
     "run_dir": {"errors", "files", "strict_json"},
     "build": {"cells", "config", "errors", "models", "recurrence", "rng", "schedule", "shipped", "tasks", "text"},
     "train_state": {"average", "models"},
@@ -44,10 +49,10 @@ ALLOWED = {
         "train_state",
     },
     "run": {"build", "checkpoint", "config", "errors", "models", "run_dir", "runtime", "signals", "tasks", "train"}
-    | {"progress", "train_state"},
+    | {"fits", "progress", "train_state"},
     "generate": {"errors", "models", "rng", "text"},
     "restore": {"build", "checkpoint", "config", "errors", "models", "run", "run_dir", "runtime", "tasks", "train"}
-    | {"dynamic", "generate", "progress", "text"},
+    | {"dynamic", "files", "fits", "generate", "progress", "shipped", "text", "vouch"},
     "bench": {"cells", "progress", "recurrence", "runtime"},
     "compare": {"build", "config", "errors", "files", "progress", "restore", "run", "run_dir", "runtime", "signals"}
     | {"strict_json", "tasks"},

@@ -38,9 +38,16 @@ def load_config(name: str, overrides: Sequence[str] = (), *, quiet: bool = False
     return config
 
 
-def config_from(data: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Config:
-    """The config that a checkpoint or a run directory holds, with overrides applied."""
-    return validated(document_from(deepcopy(data), source, overrides))
+def config_from(
+    data: dict[str, Any], source: str, overrides: Sequence[str] = (), *, task_is_built: bool = True
+) -> Config:
+    """The config that a checkpoint or a run directory holds, with overrides applied.
+
+    Parameters
+    ----------
+    task_is_built : if not, what only the task needs, such as its text, may be missing.
+    """
+    return validated(document_from(deepcopy(data), source, overrides), task_is_built=task_is_built)
 
 
 def located(config: Config, beside: Path) -> Config:
@@ -88,15 +95,15 @@ def find_config(name: str) -> Path:
     raise ConfigError(f"{name}: no such file, and no shipped config of that name; {choose(name, known)}")
 
 
-def validated(document: Document) -> Config:
-    """The config of a document, or every fault in it at once."""
+def validated(document: Document, *, task_is_built: bool = True) -> Config:
+    """The config of a document, or every fault in it at once; see `config_from`."""
     try:
         config = Config.model_validate(document.data)
     except ValidationError as error:
         faults = [to_fault(details, document.data) for details in error.errors()]
         faults += _faults_beyond(document.data, faults)
     else:
-        faults = list(check_together(config))
+        faults = [fault for fault in check_together(config) if task_is_built or fault.path[0] != "task"]
     sentences = [f"{document.place(path)}: {'.'.join(path)} {message}" for path, message in faults]
     if document.faults or sentences:
         raise ConfigError(document.faults + sentences)

@@ -93,7 +93,8 @@ class UserCell(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
     """`module:Class`; the module is looked for in the current folder, beside the config, and on Python's path."""
     folder: str | None = None
-    """Where the module lies; null for what the search found, which is then noted here and in the checkpoint."""
+    """Where the module lies; null for what the search found, which is then noted here. It is not followed when a
+    checkpoint names it."""
 
 
 BuiltInCell = Rnn | Lstm | Peephole | Coupled | Gru | Odyssey

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from seqtrain import strict_json
 from seqtrain.compare.summarise import Group, flat
-from seqtrain.config.document import short
+from seqtrain.config.parse import short
 from seqtrain.files import write_whole
 from seqtrain.progress import figure
 

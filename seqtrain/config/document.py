@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from seqtrain.config.parse import LARGEST, parse, plain, read_beginning, short
 from seqtrain.config.schema import NAMED, name_of
 from seqtrain.errors import ConfigError
 
@@ -19,17 +20,6 @@ RIVALS: tuple[tuple[Path_, Path_], ...] = ((("train", "steps"), ("train", "epoch
 """Settings of which a config gives one: an override that gives the other takes the place of the file's."""
 
 DEFAULT_NAMES = {("optimizer",): "adam", ("schedule",): "constant"}
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which `1e-3` is a number, as people write it."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
 
 
 @dataclass
@@ -59,6 +49,8 @@ class Document:
                     return self.overrides[chosen]
             if path[:end] in self.lines:
                 return f"{self.source}:{self.lines[path[:end]]}"
+            if below := next((key for key in self.overrides if key[:end] == path[:end]), None):
+                return self.overrides[below]
         return self.source
 
 
@@ -69,14 +61,11 @@ def read_document(path: Path, overrides: Sequence[str]) -> Document:
     ------
     ConfigError : the file is missing or not a YAML mapping.
     """
-    _refuse_prose(path)
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    node, data = _parse(text, str(path))
+    text, whole = read_beginning(path)
+    _refuse_prose(text, path)
+    if not whole:
+        raise ConfigError(f"{path}: is larger than {LARGEST >> 10} KiB; no config is, give another file")
+    node, data = parse(text, str(path))
     if not isinstance(data, dict):
         what = "is empty" if data is None else f"holds {short(data)}"
         raise ConfigError(
@@ -91,20 +80,10 @@ def read_document(path: Path, overrides: Sequence[str]) -> Document:
 _BEGINS = re.compile(r"""^[\s{]*["']?(task|model)["']?\s*:""", re.MULTILINE)
 """A section that every config has."""
 
-SEARCHED = 1 << 16
-"""Characters of a file without a YAML name that are searched for a section, as a text may be of any size."""
 
-
-def _refuse_prose(path: Path) -> None:
+def _refuse_prose(text: str, path: Path) -> None:
     """Raise a ConfigError for what a user may want to train on, rather than by."""
-    if path.suffix.lower() in {".yaml", ".yml"}:
-        return
-    try:
-        with path.open(encoding="utf-8") as file:
-            beginning = file.read(SEARCHED)
-    except (OSError, UnicodeDecodeError):
-        return  # what reads the whole file says it better
-    if beginning.strip() and not _BEGINS.search(beginning):
+    if path.suffix.lower() not in {".yaml", ".yml"} and text.strip() and not _BEGINS.search(text):
         raise ConfigError(f"{path}: is no config; if it is a text {train_on(path)}")
 
 
@@ -138,7 +117,7 @@ def read_list(text: str, source: str) -> list[Any]:
     ------
     ConfigError : it is no such list.
     """
-    _, found = _parse(f"[{text}]", source)
+    _, found = parse(f"[{text}]", source)
     return found if isinstance(found, list) else [found]
 
 
@@ -150,23 +129,7 @@ def _displace(document: Document, winner: Path_, loser: Path_) -> Iterator[str]:
     had = section.get(loser[1])
     if had is not None and section[winner[1]] is not None:
         section[loser[1]] = None
-        yield f"{document.overrides[winner]} takes the place of {'.'.join(loser)}: {had} in {document.source}"
-
-
-def _parse(text: str, source: str) -> tuple[yaml.Node | None, Any]:
-    """The nodes, for their lines, and the data."""
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        return node, None if node is None else loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{source}{line}: is not valid YAML ({error.problem or error.context})") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{source}: is not valid YAML ({str(error).splitlines()[0]})") from None
-    except RecursionError:
-        raise ConfigError(f"{source}: is nested too deeply for a config") from None
+        yield f"{document.overrides[winner]} takes the place of {dotted(loser)}: {had} in {document.source}"
 
 
 def _collect_lines(node: yaml.Node | None, path: Path_, document: Document, seen: set[int]) -> Iterator[str]:
@@ -179,7 +142,7 @@ def _collect_lines(node: yaml.Node | None, path: Path_, document: Document, seen
         line = key.start_mark.line + 1
         if here in document.lines:
             first = document.lines[here]
-            yield f"{document.source}:{line}: {'.'.join(here)} stands twice (first in line {first}); keep one"
+            yield f"{document.source}:{line}: {dotted(here)} stands twice (first in line {first}); keep one"
         document.lines[here] = line
         yield from _collect_lines(value, here, document, seen)
 
@@ -187,13 +150,13 @@ def _collect_lines(node: yaml.Node | None, path: Path_, document: Document, seen
 def _apply(document: Document, override: str) -> Iterator[str]:
     """Set what one `KEY=VALUE` says; yield a fault if it cannot be read."""
     key, equals, value = override.partition("=")
-    path = tuple(key.strip().split("."))
+    path, told = tuple(key.strip().split(".")), plain(override)
     if not equals or not all(path):
-        example = f"task.path={override}" if Path(override).exists() else "train.steps=500"
-        yield f"{override}: is not an override; write KEY=VALUE, e.g. {example}"
+        example = f"task.path={override}" if _exists(override) else "train.steps=500"
+        yield f"{told}: is not an override; write KEY=VALUE, e.g. {example}"
         return
     try:
-        parsed = _parse(value, override)[1]
+        parsed = parse(value, told)[1]
     except ConfigError as error:
         yield str(error)
         return
@@ -203,12 +166,12 @@ def _apply(document: Document, override: str) -> Iterator[str]:
             section[part] = {}
         section = section[part]
         if not isinstance(section, dict):
-            yield f"{override}: {part} is {short(section)}, which has no settings of its own"
+            yield f"{told}: {plain(part)} is {short(section)}, which has no settings of its own"
             return
     if path in NAMED and isinstance(parsed, str) and name_of(section.get(path[-1])) == parsed:
         return  # `optimizer=adam` where it is adam already: its settings stay
     section[path[-1]] = parsed
-    document.overrides[path] = override
+    document.overrides[path] = told
     _spell_out(document.data)
 
 
@@ -222,10 +185,14 @@ def _spell_out(data: dict[str, Any]) -> None:
             section[path[-1]] = {"name": section[path[-1]]}
 
 
-def short(value: Any, width: int = 40) -> str:
-    """A value for a message, cut to a bearable length."""
+def dotted(path: Path_) -> str:
+    """A setting's full name for a message."""
+    return ".".join(map(plain, path))
+
+
+def _exists(name: str) -> bool:
+    """Whether there is such a file; nobody can say of some names, e.g. of a very long one."""
     try:
-        text = repr(value)
-    except RecursionError:
-        text = "a structure that contains itself"
-    return text if len(text) <= width else text[: width - 3] + "..."
+        return Path(name).exists()
+    except (OSError, ValueError):
+        return False

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from seqtrain.config.document import Path_, short
+from seqtrain.config.document import Path_
+from seqtrain.config.parse import plain, short
 from seqtrain.config.schema import NAMED, TAGGED, Config, Section, UserCell, name_of
 from seqtrain.config.settings import find_setting
 
@@ -43,7 +44,7 @@ def to_fault(error: ErrorDetails, data: dict[str, Any]) -> Fault:
             return Fault(path, f"is not a setting of {owner}; {_cure_for_extra(path, fields)}")
         case "union_tag_invalid":
             names = [*NAMED[path], *(["module:Class"] if path == ("model", "cell") else [])]
-            return Fault(path, f"is {name_of(error['input'])!r}; {choose(name_of(error['input']), names)}")
+            return Fault(path, f"is {short(name_of(error['input']))}; {choose(name_of(error['input']), names)}")
         case "union_tag_not_found":
             return Fault(path, f"is {got}, without a name; {choose('', NAMED[path])}, e.g. {{name: ...}}")
         case "literal_error":
@@ -127,7 +128,7 @@ def _owner(path: Path_, data: dict[str, Any]) -> str:
         here = here[part]
     if not path:
         return "a config"
-    return f"{path[-1]} {name_of(here)!r}" if path in NAMED else path[-1]
+    return f"{path[-1]} {short(name_of(here))}" if path in NAMED else plain(path[-1])
 
 
 def _literals(path: Path_, data: dict[str, Any]) -> list[Any]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from seqtrain import shipped
 from seqtrain.config.checks import check_together
-from seqtrain.config.document import Document, Path_, document_from, read_document, train_on
+from seqtrain.config.document import Document, Path_, document_from, dotted, read_document, train_on
 from seqtrain.config.faults import Fault, choose, to_fault
 from seqtrain.config.schema import Config, LanguageModel, UserCell
 from seqtrain.errors import ConfigError
@@ -104,7 +104,7 @@ def validated(document: Document, *, task_is_built: bool = True) -> Config:
         faults += _faults_beyond(document.data, faults)
     else:
         faults = [fault for fault in check_together(config) if task_is_built or fault.path[0] != "task"]
-    sentences = [f"{document.place(path)}: {'.'.join(path)} {message}" for path, message in faults]
+    sentences = [f"{document.place(path)}: {dotted(path)} {message}" for path, message in faults]
     if document.faults or sentences:
         raise ConfigError(document.faults + sentences)
     return _with_absolute_path(config)

@@ -333,11 +333,11 @@ FILES = [
     ("a: [1\n", "c.yaml:2: is not valid YAML"),
     ("a: b: c\n", "c.yaml:1: is not valid YAML"),
     (MINIMAL + "seed: 1\nseed: 2\n", "c.yaml:4: seed stands twice (first in line 3); keep one"),
-    ("a: &a [*a]\n" + MINIMAL, "a is not a setting of a config"),
-    ("seed: 2020-02-30\n" + MINIMAL, "is not valid YAML (day"),
+    ("a: &a [*a]\n" + MINIMAL, "c.yaml:1: is not valid YAML (an alias stands for what it is itself a part of)"),
+    ("seed: 2020-02-30\n" + MINIMAL, "c.yaml:1: is not valid YAML ('2020-02-30' is no timestamp)"),
     ("model: {cell: rnn}\n", "c.yaml: task is missing; choose one of adding"),
     ("task: adding\n", "c.yaml: model is missing; add a section model with a cell"),
-    ("x: " + "[" * 5000 + "]" * 5000, "is nested too deeply"),
+    ("x: " + "[" * 5000 + "]" * 5000, "c.yaml:1: is not valid YAML (nested more than 50 deep)"),
     ("\x00", "is not valid YAML"),
     ("task: adding\nmodel: {cell: {}}\n", "model.cell is {}, without a name; choose one of coupled"),
     ("1: 2\n" + MINIMAL, "1 is not a setting of a config"),
@@ -366,7 +366,7 @@ def test_names(tmp_path, monkeypatch):
         "quickstart.yaml: no such file; did you mean quickstart, which comes with seqtrain?"
     ]
     (tmp_path / "latin.yaml").write_bytes(b"seed: \xff")
-    assert "cannot be read as UTF-8 text" in faults("latin.yaml")[0]
+    assert faults("latin.yaml")[0].startswith("latin.yaml:1: is not UTF-8 (byte 0xff); convert it")
     (tmp_path / "folder").mkdir()
     assert faults("folder")[0].startswith(
         "folder: is a folder without a run; give a run directory, a config file, or a shipped name: adding-hochreiter, "

@@ -82,7 +82,7 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
     ConfigError : a user's own cell cannot be loaded, or the engine does not serve the cell.
     """
     section, dropout = config.model, _dropout(config.model)
-    model = _assemble(config, spec, cell_class(config))
+    model = assemble(config, spec)
     stack = model.stack
     if dropout.weight and any("w_h" not in dict(one.named_parameters()) for layer in stack.cells() for one in layer):
         raise ConfigError(f"model.weight_drop is {dropout.weight:g}, but cell {section.cell.name} has no w_h; use 0")
@@ -99,8 +99,14 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
     return model
 
 
-def _assemble(config: Config, spec: Spec, cell: type[Cell]) -> SequenceModel:
-    """The parts of a model, put together and initialised."""
+def assemble(config: Config, spec: Spec) -> SequenceModel:
+    """The parts of a model, put together and initialised; with `torch.device("meta")` only their shapes.
+
+    Raises
+    ------
+    ConfigError : a user's own cell cannot be loaded.
+    """
+    cell = cell_class(config)
     section = config.model
     options = section.cell.model_dump(exclude={"name", "folder"})
     dropout = _dropout(section)
@@ -122,18 +128,18 @@ def _assemble(config: Config, spec: Spec, cell: type[Cell]) -> SequenceModel:
 
 def parameters_of(config: Config, spec: Spec) -> int:
     """How many parameters the model has that `build_model` would build; nothing is allocated."""
-    return count_parameters(_outline(config, spec))
+    return count_parameters(outline(config, spec))
 
 
 def weights_of(config: Config, spec: Spec) -> dict[str, Tensor]:
     """The weights of the model that `build_model` would build, without numbers in them; nothing is allocated."""
-    return _outline(config, spec).state_dict()
+    return outline(config, spec).state_dict()
 
 
-def _outline(config: Config, spec: Spec) -> SequenceModel:
-    cell = cell_class(config)
+def outline(config: Config, spec: Spec) -> SequenceModel:
+    """The model on torch's meta device, which has shapes and no numbers."""
     with torch.device("meta"):
-        return _assemble(config, spec, cell)
+        return assemble(config, spec)
 
 
 def _remembers_apart(cell: Cell) -> bool:

@@ -84,3 +84,8 @@ def say(message: str, *, quiet: bool = False) -> None:
     """A line on stderr."""
     if not quiet:
         print(message, file=sys.stderr, flush=True)
+
+
+def in_words(size: int) -> str:
+    """So many bytes, for people."""
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**29 else f"{size / 2**20:,.0f} MiB"

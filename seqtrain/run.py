@@ -21,6 +21,7 @@ from seqtrain.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.config import Config, config_from, to_yaml
 from seqtrain.config.document import short
 from seqtrain.errors import CheckpointError, Diverged
+from seqtrain.estimate import check_memory, check_model_memory
 from seqtrain.fits import check_training, check_weights
 from seqtrain.models import SequenceModel, count_parameters
 from seqtrain.progress import Progress, say
@@ -96,12 +97,14 @@ def train_run(
         check_empty_or_same(config, run)
     task = build_task(config, resumed, quiet=quiet)
     check_batch_size(config, task)
+    check_model_memory(config, task.spec)
     for remark in task.remarks():
         say(remark, quiet=quiet)
     steps = total_steps(config, task)
     if resumed is not None:
         check_steps(steps, resumed, run)
     model = build_model(config, task.spec)
+    check_memory(config, task, model)
     if model.stack.loop.missing is not None:
         say(f"engine: {model.stack.loop.missing}; the plain loop runs instead", quiet=quiet)
     state = TrainState(model, build_optimizer(config, model))

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seqtrain import strict_json
-from seqtrain.progress import counted, figure
+from seqtrain.progress import counted, figure, in_words
 
 WIDTH_WITHOUT_TERMINAL = 140
 
@@ -235,10 +235,17 @@ def validate_table(result: dict[str, Any]) -> Table:
                   f"hidden size {result['hidden_size']}, {result['parameters']:,} parameters"),
         ("engine", result["engine"]),
         ("training", counted(result["steps"], "step")),
+        ("memory", _memory(**result["memory"])),
         ("optimizer", ", ".join(f"{key} {value}" for key, value in result["optimizer"].items()).removeprefix("name ")),
         *((f"baseline {key}", figure(value)) for key, value in result["baseline"].items()),
     ]  # fmt: skip
     return facts(f"{result['cell']} on {result['task']}", rows)
+
+
+def _memory(peak: int, available: int | None, **_: int) -> str:
+    """What training needs, and what there is if the system says it."""
+    free = "" if available is None else f", {in_words(available)} free"
+    return f"some {in_words(peak)} beside Python and PyTorch{free}"
 
 
 def definitions(result: dict[str, Any]) -> Text:

@@ -12,7 +12,9 @@ from seqtrain.catalogue import config_text
 from seqtrain.config import find_config, load_config
 from seqtrain.config.faults import choose
 from seqtrain.errors import ConfigError, DataError, SeqtrainError
+from seqtrain.estimate import check_memory, check_model_memory
 from seqtrain.generate import Prompt, Sampling, TextModel, continue_text, predict_next
+from seqtrain.memory import available
 from seqtrain.models import count_parameters
 from seqtrain.progress import say
 from seqtrain.restore import Dynamic, evaluate_checkpoint, load_text_model
@@ -204,7 +206,9 @@ def validate(name: str, overrides: Sequence[str], *, quiet: bool = False) -> dic
         raise ConfigError(list(dict.fromkeys(faults)))
     assert task is not None
     check_batch_size(config, task)
+    check_model_memory(config, task.spec)
     model = build_model(config, task.spec)
+    needed = check_memory(config, task, model)
     return {
         "config": str(path),
         "task": task.name,
@@ -223,6 +227,7 @@ def validate(name: str, overrides: Sequence[str], *, quiet: bool = False) -> dic
             "clip_norm": config.optimizer.clip_norm,
         },
         "steps": total_steps(config, task),
+        "memory": {"peak": needed.peak, **needed._asdict(), "available": available(build_device(config))},
         "settings": config.model_dump(),
     }
 

@@ -34,6 +34,8 @@ ALLOWED = {
     "vouch": {"config", "errors"},
     "run_dir": {"errors", "files", "strict_json"},
     "build": {"cells", "config", "errors", "models", "recurrence", "rng", "schedule", "shipped", "tasks", "text"},
+    "memory": set(),
+    "estimate": {"build", "config", "errors", "memory", "models", "progress", "tasks"},
     "train_state": {"average", "models"},
     "divergence": {"models", "recurrence", "tasks"},
     "train": {
@@ -46,10 +48,12 @@ ALLOWED = {
         "rng",
         "schedule",
         "tasks",
-        "train_state",
+        "memory": set(),
+    "estimate": {"build", "config", "errors", "memory", "models", "progress", "tasks"},
+    "train_state",
     },
     "run": {"build", "checkpoint", "config", "errors", "models", "run_dir", "runtime", "signals", "tasks", "train"}
-    | {"fits", "progress", "train_state"},
+    | {"estimate", "fits", "progress", "train_state"},
     "generate": {"errors", "models", "rng", "text"},
     "restore": {"build", "checkpoint", "config", "errors", "models", "run", "run_dir", "runtime", "tasks", "train"}
     | {"dynamic", "files", "fits", "generate", "progress", "shipped", "text", "vouch"},
@@ -66,7 +70,9 @@ ALLOWED = {
         "check",
         "config",
         "errors",
+        "estimate",
         "generate",
+        "memory",
         "models",
         "progress",
         "restore",

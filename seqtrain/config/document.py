@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from seqtrain.config.parse import LARGEST, parse, plain, read_beginning, short
+from seqtrain.config.parse import DEEPEST, LARGEST, parse, plain, read_beginning, short
 from seqtrain.config.schema import NAMED, name_of
 from seqtrain.errors import ConfigError
 
@@ -151,7 +151,7 @@ def _apply(document: Document, override: str) -> Iterator[str]:
     """Set what one `KEY=VALUE` says; yield a fault if it cannot be read."""
     key, equals, value = override.partition("=")
     path, told = tuple(key.strip().split(".")), plain(override)
-    if not equals or not all(path):
+    if not equals or not all(path) or len(path) > DEEPEST:
         example = f"task.path={override}" if _exists(override) else "train.steps=500"
         yield f"{told}: is not an override; write KEY=VALUE, e.g. {example}"
         return

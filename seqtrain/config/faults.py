@@ -24,7 +24,7 @@ def choose(value: Any, options: Iterable[str]) -> str:
     """`choose one of ...`, with a guess at what was meant."""
     names = sorted(options)
     lowered = {name.lower(): name for name in names}
-    meant = str(value).lower()
+    meant = (value if isinstance(value, str) else short(value)).lower()
     begun = [name for name in lowered if meant and name.startswith(meant)]
     close = begun[:1] or difflib.get_close_matches(meant, lowered, n=1, cutoff=0.6)
     hint = f" (did you mean {lowered[close[0]]!r}?)" if close else ""

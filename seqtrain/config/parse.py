@@ -18,23 +18,24 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self._depth = 0
+        self._depth = self._read = 0
         self._sizes: dict[int, int] = {}  # values in each node that is whole
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """As in YAML, within the limits: some nested aliases could stand for more values than any memory holds."""
         alias = self.check_event(yaml.AliasEvent)
         begins = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-        self._depth += 1
-        node = super().compose_node(parent, index) if self._depth <= DEEPEST else None
-        self._depth -= 1
-        if node is None:
+        self._depth, self._read = self._depth + 1, self._read + 1
+        if self._depth > DEEPEST:
             raise yaml.MarkedYAMLError(problem=f"nested more than {DEEPEST} deep", problem_mark=begins)
+        node = super().compose_node(parent, index) if self._read <= MOST else None
+        self._depth -= 1
         if alias and id(node) not in self._sizes:
             raise yaml.MarkedYAMLError(problem="an alias stands for what it is itself a part of", problem_mark=begins)
-        size = self._sizes[id(node)] = 1 + sum(self._sizes[id(part)] for part in _parts(node))
-        if size > MOST:
+        size = 1 + sum(self._sizes[id(part)] for part in _parts(node))
+        if node is None or size > MOST:
             raise yaml.MarkedYAMLError(problem=f"more than {MOST:,} values, counting aliases", problem_mark=begins)
+        self._sizes[id(node)] = size
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
@@ -55,7 +56,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _parts(node: yaml.Node) -> list[yaml.Node]:
+def _parts(node: yaml.Node | None) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return [part for pair in node.value for part in pair]
     return node.value if isinstance(node, yaml.SequenceNode) else []

@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
@@ -45,6 +46,11 @@ class Batch:
     def size(self) -> int:
         """B."""
         return self.inputs.shape[1]
+
+    @property
+    def bytes(self) -> int:
+        """Of all that is in it."""
+        return sum(part.nbytes for f in fields(self) if isinstance(part := getattr(self, f.name), Tensor))
 
     def rows(self, start: int, stop: int) -> Self:
         """The sequences `start` to `stop`, cut to the longest of them."""
@@ -156,6 +162,18 @@ class Task(ABC):
         raise TypeError(f"task {self.name} draws its sequences anew and has no epochs")
 
     @abstractmethod
+    def specimen(self, split: Split, batch_size: int) -> Batch:
+        """One sequence as they are in a batch of so many, from which to tell how much memory a batch will take."""
+
+    def evaluated_together(self, batch_size: int | None) -> int:
+        """Sequences, or columns of a text, that are evaluated side by side if the config asks for so many."""
+        return batch_size or self.eval_batch_size
+
+    def fixed_bytes(self) -> int:
+        """Bytes of the fixed sets, once they are drawn."""
+        return 0
+
+    @abstractmethod
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """A split, in order."""
 
@@ -249,6 +267,22 @@ class GeneratedTask(Task):
     def train_batch(self, step: int, batch_size: int) -> Batch:
         """The training batch of one step, drawn anew from its own generator."""
         return self.sample(batch_size, self.generator("train", step))
+
+    def specimen(self, split: Split, batch_size: int) -> Batch:  # noqa: ARG002
+        """Drawn alone."""
+        if split == "train":
+            return self.sample(1, self.generator("specimen"))
+        alone = copy(self)
+        alone.sizes = dict.fromkeys(self.sizes, 1)
+        return alone.sample_fixed(split)
+
+    def evaluated_together(self, batch_size: int | None) -> int:
+        """No more than there are."""
+        return min(super().evaluated_together(batch_size), max(self.sizes.values()))
+
+    def fixed_bytes(self) -> int:
+        """So many times those of a specimen."""
+        return sum(size * self.specimen(split, size).bytes for split, size in self.sizes.items())
 
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """The fixed set, drawn once; how it is cut into batches does not change what is in it."""

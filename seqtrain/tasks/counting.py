@@ -71,6 +71,12 @@ class Counting(NextSymbols):
         for first in range(1, self.limit + 1, batch_size):
             yield self._strings(torch.arange(first, min(first + batch_size, self.limit + 1)))
 
+    def specimen(self, split: Split, batch_size: int) -> Batch:
+        """Of the fixed sets the string in the middle."""
+        return (
+            super().specimen(split, batch_size) if split == "train" else self._strings(torch.tensor([self.limit // 2]))
+        )
+
     def _strings(self, n: Tensor) -> Batch:
         """The strings of these n `[B]`."""
         step = torch.arange(self.letters * int(n.max()) + 1)[:, None]  # [T, 1]

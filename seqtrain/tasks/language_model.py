@@ -106,6 +106,11 @@ class LanguageModel(Task):
         batch = self._batch(columns.window(window.start, window.size), fresh=window.start == 0)
         return replace(batch, lr_factor=window.size / self.window)
 
+    def specimen(self, split: Split, batch_size: int) -> Batch:
+        """The first column of the first window."""
+        first = self.train_batch(0, batch_size) if split == "train" else next(self.eval_batches(split, batch_size))
+        return first.rows(0, 1)
+
     def epoch_at(self, step: int, batch_size: int) -> int:
         """Passes through the training text that are done before a step."""
         return self._layout(batch_size)[1].at(step).epoch

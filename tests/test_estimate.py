@@ -1,0 +1,189 @@
+"""What training will need is told before it is taken: the parts by other ways of counting, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from seqtrain import memory
+from seqtrain.build import build_model, build_task
+from seqtrain.config import load_config
+from seqtrain.estimate import _activations, _evaluation, _widest, check_weights, estimate
+from seqtrain.models import count_parameters
+
+GIB = 1 << 30
+SMALL = ("model.hidden_size=6", "train.batch_size=3", "task.length=11", "task.valid_size=7", "task.test_size=5")
+
+
+def built(*overrides):
+    config = load_config("quickstart", [*SMALL, *overrides], quiet=True)
+    task = build_task(config)
+    return config, task, build_model(config, task.spec)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "numbers"),
+    [
+        ([], 4),
+        (["optimizer=sgd"], 2),
+        (["optimizer={name: sgd, momentum: 0.5}"], 3),
+        (["optimizer=rmsprop"], 3),
+        (["train.average_after=1"], 5),
+    ],
+)
+def test_weights_are_counted_with_all_that_training_keeps_of_each(overrides, numbers):
+    config, task, model = built(*overrides)
+    found = estimate(config, task, model)
+    assert found.weights == 4 * numbers * count_parameters(model)
+    assert found.saving == 4 * 2 * (numbers - 1) * count_parameters(model)
+
+
+CELLS = ["rnn", "lstm", "gru", "{name: gru, reset: before}", "coupled", "peephole", "odyssey"]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("more", ["model.depth=2", "model.direction=bidirectional", "model.weight_drop=0.5"])
+def test_what_two_steps_tell_is_what_all_of_them_keep(cell, engine, more):
+    _, task, model = built(f"model.cell={cell}", f"engine={engine}", more)
+    kept, held = set(), []
+    own = {part.untyped_storage().data_ptr() for part in model.parameters()}
+
+    def pack(tensor):
+        held.append(tensor)
+        kept.add((tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()))
+        return tensor
+
+    batch = task.train_batch(0, 3)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model.train().predict(batch.inputs, generator=torch.Generator())
+    whole = sum(size for place, size in kept if place not in own)
+    assert _activations(model, task, 3) == whole + 3 * 11 * _widest(model)
+    assert _evaluation(model, task.specimen("valid", 3), 3) == 3 * 11 * _widest(model)
+
+
+@pytest.mark.parametrize(
+    "name", ["quickstart", "adding-hochreiter", "counting", "parity", "timing", "stories", "recall"]
+)
+def test_sets_are_what_they_turn_out_to_be(name):
+    sizes = [] if name in ("counting", "timing") else ["task.valid_size=300", "task.test_size=200"]
+    config = load_config(name, sizes)
+    task = build_task(config)
+    whole = sum(batch.bytes for split in ("valid", "test") for batch in task.eval_batches(split, 50))
+    assert 0.6 * whole < task.fixed_bytes() < 1.6 * whole
+
+
+ASKED = [
+    (["train.batch_size=1000000"], "train.batch_size: training needs at least "),
+    (
+        ["task.length=1000000", "task.valid_size=1", "task.test_size=1", "engine=reference"],
+        "train.batch_size: training",
+    ),
+    (["model.hidden_size=100000"], "model.hidden_size: training needs at least "),
+    (["model.depth=1000", "model.hidden_size=10000"], "model.hidden_size: training needs at least "),
+    (["task.valid_size=1000000", "task.length=400"], "task.valid_size and task.test_size: training needs at least "),
+    (["train.eval_batch_size=1000000", "task.valid_size=100000"], "train.eval_batch_size: training needs at least "),
+]
+
+
+@pytest.mark.parametrize(("overrides", "wanted"), ASKED)
+@pytest.mark.parametrize("verb", ["validate", "train"])
+def test_what_cannot_fit_is_refused_with_the_setting_to_change(
+    seqtrain, monkeypatch, verb, overrides, wanted, tmp_path
+):
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: 2 * GIB)
+    result = seqtrain(verb, "quickstart", *overrides)
+    assert (result.code, result.out) == (2, "")
+    assert wanted in result.err
+    assert "2.0 GiB are free here" in result.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_value_that_could_fit_does(seqtrain, monkeypatch):
+    asked = ["quickstart", "model.hidden_size=100", "train.batch_size=5000", "task.length=200"]
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: GIB)
+    err = seqtrain("validate", *asked).err
+    fitting = int(err.split("; ")[-1].split(" could fit")[0].replace(",", ""))
+    assert 100 < fitting < 5000
+    assert seqtrain("validate", *asked, f"train.batch_size={fitting}").code == 0
+    assert seqtrain("validate", *asked, f"train.batch_size={fitting + 2}").code == 2
+
+
+def test_validate_tells(seqtrain):
+    found = seqtrain("validate", "quickstart", "--json").json["memory"]
+    parts = [found[part] for part in ("activations", "evaluation", "saving")]
+    assert found["peak"] == found["weights"] + found["sets"] + max(parts)
+    assert found["available"] > found["peak"]
+    assert "beside Python and PyTorch" in seqtrain("validate", "quickstart").out
+
+
+def test_where_the_system_does_not_say_nothing_is_refused(seqtrain, monkeypatch):
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: None)
+    assert seqtrain("validate", "quickstart", "--json").json["memory"]["peak"] > 0
+
+
+def test_a_users_cell_is_estimated_even_if_it_looks_at_its_weights(seqtrain, tmp_path, monkeypatch):
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: 64 << 20)
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom seqtrain.cells import RNNCell\n"
+        "class Mine(RNNCell):\n"
+        "    def __init__(self, input_size, hidden_size):\n"
+        "        super().__init__(input_size, hidden_size)\n"
+        "        self.scale = float(self.w_h.detach().norm())\n"
+        "    def initial_state(self, batch_size):\n"
+        "        return self.state_type(torch.zeros(batch_size, self.hidden_size))\n"
+    )
+    assert seqtrain("validate", "quickstart", "model.cell=mine:Mine", "train.eval_batch_size=8").code == 0
+    assert "train.batch_size: training needs" in seqtrain("validate", "quickstart", "model.cell=mine:Mine",
+                                                          "train.batch_size=9000").err  # fmt: skip
+
+
+def test_weights_are_looked_at_before_they_are_made(monkeypatch):
+    config, task, _ = built("model.depth=3")
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: 3000)
+    with pytest.raises(Exception, match="are the weights with their gradients"):
+        check_weights(config, task.spec)
+
+
+# --- what there is ----------------------------------------------------------------------------------------------
+
+
+def test_free_memory_of_the_machine(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 100 kB\nMemFree: 1 kB\nMemAvailable:   40 kB\nSwapFree: 2 kB\n")
+    assert list(memory._of_machine(tmp_path / "meminfo")) == [42 * 1024]
+    assert list(memory._of_machine(tmp_path / "nothing")) == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "folder", "names"),
+    [
+        ("0::/a/b\n", "a", ("memory.max", "memory.current", "inactive_file")),
+        (
+            "3:cpu:/x\n4:memory:/a/b\n",
+            "memory/a",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+    ],
+)
+def test_control_groups_and_those_around_them(tmp_path, groups, folder, names):
+    (tmp_path / "groups").write_text(groups)
+    (tmp_path / folder / "b").mkdir(parents=True)
+    (tmp_path / folder / names[0]).write_text("1000\n")
+    (tmp_path / folder / names[1]).write_text("900\n")
+    (tmp_path / folder / "memory.stat").write_text(f"anon 3\n{names[2]} 50\n")
+    (tmp_path / folder / "b" / names[0]).write_text("max\n")
+    (tmp_path / folder / "b" / names[1]).write_text("7\n")
+    assert list(memory._of_groups(tmp_path / "groups", tmp_path)) == [150]
+
+
+def test_a_limit_on_the_process_counts(monkeypatch):
+    import resource
+
+    before = memory.available(torch.device("cpu"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (256 << 20), hard))
+    try:
+        assert 200 << 20 < memory.available(torch.device("cpu")) <= 256 << 20 < before
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from seqtrain.config.faults import Fault
+from seqtrain.config.parse import short
 from seqtrain.config.schema import (
     AdaptiveSoftmax,
     Adding,
@@ -113,7 +114,13 @@ def _brackets(task: Brackets) -> Iterator[Fault]:
 
 
 def _text(task: LanguageModel) -> Iterator[Fault]:
-    path = text_path(task.path)
+    try:
+        path = text_path(task.path)
+        path.exists()
+    except (OSError, RuntimeError) as error:  # a name that is too long, a home of nobody
+        told = error.strerror if isinstance(error, OSError) else str(error)
+        yield Fault(("task", "path"), f"is {short(task.path)}, which cannot be looked for ({told}); give another path")
+        return
     if task.path.startswith(PREFIX) and not path.exists():
         yield Fault(("task", "path"), f"is {task.path!r}, but the text that comes with seqtrain is {PREFIX}stories")
         return

@@ -20,6 +20,9 @@ EOS = "<eos>"
 BLOCK = 1 << 20
 """Bytes read at a time: 1 MiB, which the progress bar counts."""
 
+LONGEST = 1 << 16
+"""Characters of a word: what is longer is no text of words, and would be searched for its end again and again."""
+
 
 def size_of(path: Path) -> int:
     """Bytes in a file; 0 if they cannot be known beforehand, as with a pipe, or if there is none."""
@@ -69,7 +72,7 @@ def decode(path: Path, blocks: Iterable[bytes]) -> Iterator[str]:
     started, empty = False, True
     for block in chain(remaining, [b""]):  # the last one asks for what the decoder still holds
         if b"\0" in block:
-            raise _binary(path, position + block.index(0))
+            raise binary(path, position + block.index(0))
         position += len(block)
         try:
             text = decoder.decode(block, final=not block)
@@ -99,7 +102,7 @@ def _not_utf8(
     line = lines + error.object.count(b"\n", 0, error.start) + 1
     for block in remaining:
         if b"\0" in block:
-            return _binary(path, position + block.index(0))
+            return binary(path, position + block.index(0))
         position += len(block)
     return DataError(
         f"{path}:{line}: is not UTF-8 (byte {error.object[error.start]:#04x} at position {start}); "
@@ -107,11 +110,12 @@ def _not_utf8(
     )
 
 
-def _binary(path: Path, position: int) -> DataError:
+def binary(path: Path, position: int) -> DataError:
+    """What to say of a file with a zero byte at that position."""
     return DataError(f"{path}: is binary (a zero byte at position {position}); give a UTF-8 text file")
 
 
-def tokenise(texts: Iterable[str], unit: Unit, write: Write) -> list[str]:
+def tokenise(texts: Iterable[str], unit: Unit, write: Write, source: object = "the text") -> list[str]:
     """Number the tokens of a text that comes in pieces.
 
     Parameters
@@ -119,12 +123,17 @@ def tokenise(texts: Iterable[str], unit: Unit, write: Write) -> list[str]:
     unit : `word` splits at white space and ends every line, also an empty one, with `<eos>`; `character` keeps
         every character.
     write : is given the ids, an array at a time.
+    source : where the text comes from, for messages.
 
     Returns
     -------
     The different tokens; an id is a place in this list.
+
+    Raises
+    ------
+    DataError : a word does not end.
     """
-    return _words(texts, write) if unit == "word" else _characters(texts, write)
+    return _words(texts, write, source) if unit == "word" else _characters(texts, write)
 
 
 def tokens_of(text: str, unit: Unit) -> list[str]:
@@ -142,7 +151,7 @@ class _Numbers(dict[str, int]):
         return number
 
 
-def _words(texts: Iterable[str], write: Write) -> list[str]:
+def _words(texts: Iterable[str], write: Write, source: object) -> list[str]:
     numbers = _Numbers()
 
     def number(words: list[str]) -> None:
@@ -154,6 +163,8 @@ def _words(texts: Iterable[str], write: Write) -> list[str]:
         words = marked.split()
         last = marked[-1]
         rest = "" if last.isspace() else words.pop()  # the next piece may go on with this word
+        if len(rest) > LONGEST:
+            raise DataError(f"{source}: a word is longer than {LONGEST:,} characters; use task.unit: character")
         number(words)
     if last != "\n":
         number([rest, EOS] if rest else [EOS])

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from seqtrain.errors import DataError
 from seqtrain.progress import say
 from seqtrain.text.ids import Ids, Text
-from seqtrain.text.reading import Unit, blocks_of, decode, size_of, tokenise
+from seqtrain.text.reading import BLOCK, Unit, binary, blocks_of, decode, size_of, tokenise
 
 LARGE = 16 << 20
 """Bytes from which on the tokens of a text are kept in a file."""
@@ -50,7 +50,7 @@ def read_text(path: Path, unit: Unit, *, quiet: bool = False) -> Text:
     if size_of(path) >= LARGE:
         return _read_large(path, unit, quiet=quiet)
     ids: list[NDArray[np.int32]] = []
-    types = tokenise(decode(path, blocks_of(path, "reading", quiet=True)), unit, ids.append)
+    types = tokenise(decode(path, blocks_of(path, "reading", quiet=True)), unit, ids.append, path)
     return Text(Ids(np.concatenate(ids)), types)
 
 
@@ -70,7 +70,9 @@ def cache_folder() -> Path:
 
 def _read_large(path: Path, unit: Unit, *, quiet: bool) -> Text:
     digest = hashlib.sha256()
-    for block in blocks_of(path, "looking up", quiet=quiet):
+    for number, block in enumerate(blocks_of(path, "looking up", quiet=quiet)):
+        if b"\0" in block:  # said now, rather than after a look at all of it
+            raise binary(path, number * BLOCK + block.index(0))
         digest.update(block)
     with suppress(OSError):  # not there yet, or damaged
         return _load(_entry(digest.hexdigest(), unit))
@@ -136,7 +138,7 @@ def _write(file: IO[bytes], path: Path, unit: Unit, *, quiet: bool) -> str:
         file.write(part)
         checksum, count = zlib.crc32(part, checksum), count + len(ids)
 
-    types = tokenise(decode(path, hashed(blocks_of(path, "reading", quiet=quiet))), unit, write)
+    types = tokenise(decode(path, hashed(blocks_of(path, "reading", quiet=quiet))), unit, write, path)
     encoded = "\0".join(types).encode()
     file.write(encoded)
     file.write(FOOTER.pack(count, len(encoded), zlib.crc32(encoded, checksum)))

@@ -116,7 +116,7 @@ def test_a_mapped_text_outlives_its_file(cache, text):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interrupted_reading_leaves_nothing(cache, text, error, monkeypatch):
-    def stop(texts, unit, write):
+    def stop(texts, unit, write, source):
         write(np.arange(5, dtype=np.int32))
         raise error
 

@@ -106,3 +106,40 @@ def test_columns_hold_every_pair_once_in_order(size, count, window):
     assert [pair for column in pairs for pair in column] == [(n, n + 1) for n in range(size - 1)]
     assert len(pairs) <= count
     assert len({len(column) for column in pairs[:-1]}) <= 1
+
+
+HOSTILE = [
+    ("word", b"x" * 3_000_000, "text.txt: a word is longer than 65,536 characters; use task.unit: character"),
+    ("word", "the cat sat\n".encode("utf-16") * 9, "text.txt: is binary (a zero byte at position 3)"),
+    ("character", b"\n" * 5000, "text.txt: is empty"),
+]
+
+
+@pytest.mark.parametrize(("unit", "content", "wanted"), HOSTILE, ids=["endless word", "utf-16", "newlines"])
+def test_hostile_texts(tmp_path, unit, content, wanted):
+    (tmp_path / "text.txt").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_corpus(tmp_path / "text.txt", unit, (0.8, 0.1, 0.1))
+    assert wanted in str(caught.value)
+
+
+def test_a_large_binary_file_is_refused_at_its_first_zero_byte(tmp_path, monkeypatch):
+    with (tmp_path / "sparse").open("wb") as file:
+        file.write(b"a" * (1 << 20))
+        file.truncate(1 << 40)
+    with pytest.raises(DataError, match="a zero byte at position 1048576"):
+        read_corpus(tmp_path / "sparse", "word", (0.8, 0.1, 0.1), quiet=True)
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "x/" * 3000, "~nobody9/x"])
+def test_names_that_cannot_be_looked_for(seqtrain, path):
+    result = seqtrain("validate", "words", f"task.path={path}")
+    assert result.code == 2
+    assert "task.path is '" in result.err
+    assert "which cannot be looked for (" in result.err
+
+
+@pytest.mark.parametrize("name", ["😀", "a b", "-x"])
+def test_odd_names_of_texts_are_read(seqtrain, tmp_path, name):
+    (tmp_path / name).write_text("the cat sat\n" * 100)
+    assert seqtrain("validate", "words", f"task.path={name}", "model.hidden_size=2", "--json").code == 0

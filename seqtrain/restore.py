@@ -9,7 +9,7 @@ from torch import Tensor
 from seqtrain.build import build_model, build_task, weights_of
 from seqtrain.checkpoint import load_checkpoint
 from seqtrain.config import Config, config_from
-from seqtrain.config.document import short
+from seqtrain.config.parse import short
 from seqtrain.config.schema import LanguageModel, UserCell
 from seqtrain.dynamic import DynamicEvaluation
 from seqtrain.errors import CheckpointError, ConfigError

@@ -19,7 +19,7 @@ from seqtrain.build import (
 )
 from seqtrain.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.config import Config, config_from, to_yaml
-from seqtrain.config.document import short
+from seqtrain.config.parse import short
 from seqtrain.errors import CheckpointError, Diverged
 from seqtrain.estimate import check_memory, check_model_memory
 from seqtrain.fits import check_training, check_weights

@@ -426,7 +426,8 @@ def test_a_validation_loss_that_is_not_finite_names_the_batch(monkeypatch, colum
 
     def spoiled(self, split):
         batch = original(self, split)
-        batch.inputs[31, 7] = math.nan
+        if batch.size > 7:  # also asked for the shapes alone
+            batch.inputs[31, 7] = math.nan
         return batch
 
     monkeypatch.setattr(type(build_task(config)), "sample_fixed", spoiled)

@@ -8,7 +8,7 @@ import torch
 from seqtrain import memory
 from seqtrain.build import build_model, build_task
 from seqtrain.config import load_config
-from seqtrain.estimate import _activations, _evaluation, _widest, check_weights, estimate
+from seqtrain.estimate import _activations, _evaluation, _widest, check_model_memory, estimate
 from seqtrain.models import count_parameters
 
 GIB = 1 << 30
@@ -142,7 +142,7 @@ def test_weights_are_looked_at_before_they_are_made(monkeypatch):
     config, task, _ = built("model.depth=3")
     monkeypatch.setattr("seqtrain.estimate.available", lambda _: 3000)
     with pytest.raises(Exception, match="are the weights with their gradients"):
-        check_weights(config, task.spec)
+        check_model_memory(config, task.spec)
 
 
 # --- what there is ----------------------------------------------------------------------------------------------

@@ -48,9 +48,7 @@ ALLOWED = {
         "rng",
         "schedule",
         "tasks",
-        "memory": set(),
-    "estimate": {"build", "config", "errors", "memory", "models", "progress", "tasks"},
-    "train_state",
+        "train_state",
     },
     "run": {"build", "checkpoint", "config", "errors", "models", "run_dir", "runtime", "signals", "tasks", "train"}
     | {"estimate", "fits", "progress", "train_state"},

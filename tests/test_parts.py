@@ -14,7 +14,7 @@ import torch
 from seqtrain import strict_json
 from seqtrain.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from seqtrain.errors import CheckpointError
-from seqtrain.files import write_whole
+from seqtrain.files import UnwritableError, write_whole
 from seqtrain.metrics import Metric, Tally, perplexity
 from seqtrain.rng import generator, lent_global_generator
 from seqtrain.run_dir import RunDir, checkpoint_path
@@ -78,7 +78,7 @@ def test_write_whole_leaves_the_old_file_if_the_new_cannot_be_renamed(tmp_path, 
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UnwritableError, match="disk full"):
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
 
@@ -95,6 +95,7 @@ TRAINING = {
     "window_loss": 0.5,
     "window_norm": 0.5,
     "window_steps": 1,
+    "skipped_steps": 0,
     "losses": [],
     "carried": None,
     "optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]},

@@ -12,8 +12,8 @@ class UnwritableError(SeqtrainError):
 
     def __init__(self, path: Path, error: OSError) -> None:
         super().__init__(
-            f"{path}: cannot be written ({error.strerror or error}); what was saved before is whole: mend that and repeat the "
-            "command, a training with --resume"
+            f"{path}: cannot be written ({error.strerror or error}); what was saved before is whole: mend that and "
+            "repeat the command, a training with --resume"
         )
 
 

@@ -18,7 +18,7 @@ from seqtrain.fits import check_weights
 from seqtrain.generate import TextModel
 from seqtrain.models import SequenceModel
 from seqtrain.progress import Progress, figure, say
-from seqtrain.run import check_fingerprints, differences
+from seqtrain.resume import check_fingerprints, differences
 from seqtrain.run_dir import checkpoint_path
 from seqtrain.runtime import keep_freed_memory, prepare
 from seqtrain.shipped import text_path

@@ -14,37 +14,30 @@ from seqtrain.build import (
     build_schedule,
     build_task,
     check_batch_size,
-    kept_by_optimizer,
     total_steps,
 )
 from seqtrain.checkpoint import load_checkpoint, save_checkpoint
-from seqtrain.config import Config, config_from, to_yaml
-from seqtrain.config.parse import short
-from seqtrain.errors import CheckpointError, Diverged
+from seqtrain.config import Config, to_yaml
+from seqtrain.errors import Diverged
 from seqtrain.estimate import check_memory, check_model_memory
-from seqtrain.fits import check_training, check_weights
 from seqtrain.models import SequenceModel, count_parameters
 from seqtrain.progress import Progress, say
+from seqtrain.resume import (
+    best_weights,
+    check_empty_or_same,
+    check_fingerprints,
+    check_free,
+    check_resumable,
+    check_same,
+    check_steps,
+    instead_of_resuming,
+)
 from seqtrain.run_dir import RunDir
 from seqtrain.runtime import keep_freed_memory, prepare, versions
 from seqtrain.signals import stop_requests
 from seqtrain.tasks import Task
 from seqtrain.train import Clock, Plan, evaluate, fit, train_step
 from seqtrain.train_state import TrainState
-
-MAY_CHANGE = (
-    "train.steps",
-    "train.epochs",
-    "train.save_every",
-    "train.save_every_s",
-    "train.on_divergence",
-    "train.max_skips",
-    "threads",
-    "engine",
-    "model.cell.folder",
-)
-"""Settings that a resumed run may have otherwise than before."""
-
 
 RUNS = Path("runs")
 """Where runs go unless something else is said."""
@@ -90,7 +83,7 @@ def train_run(
     keep_freed_memory()
     run = RunDir(out)
     check_free(run, resume=resume, overwrite=overwrite)
-    resumed = load_checkpoint(run.last, _instead_of_resuming(run)) if resume and run.last.exists() else None
+    resumed = load_checkpoint(run.last, instead_of_resuming(run)) if resume and run.last.exists() else None
     if resumed is not None:
         check_same(config, resumed, run)
     elif resume:
@@ -187,132 +180,11 @@ def _train(
     return Outcome(summary, Diverged.exit_code if status == "diverged" else 0, message)
 
 
-def _instead_of_resuming(run: RunDir) -> str:
-    """What to do with a run whose last checkpoint is of no use."""
-    best = f"; {run.best} can still be evaluated" if run.best.exists() else ""
-    return (
-        "the run cannot go on from it: start anew with --overwrite (in a comparison, remove the folder), or in another "
-        f"directory with --out{best}"
-    )
-
-
 def _elapsed_when_interrupted(run: RunDir, step: int) -> float:
     """What the summary of an interrupted run says, if it stands at that step; the metrics may end earlier."""
     summary = run.read_summary() or {}
     elapsed = summary.get("elapsed_s")
     return float(elapsed) if summary.get("steps") == step and isinstance(elapsed, int | float) else 0.0
-
-
-def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
-    """Refuse to overwrite a run silently.
-
-    Raises
-    ------
-    CheckpointError : the directory holds a run and neither option was given.
-    """
-    if run.holds_run() and not (resume or overwrite):
-        raise CheckpointError(
-            f"{run.path}: holds a run already; go on with --resume, replace it with --overwrite, "
-            "or choose another directory with --out"
-        )
-
-
-def check_empty_or_same(config: Config, run: RunDir) -> None:
-    """Refuse to start under `--resume` over the files of another run, or over a file of the user's own.
-
-    Raises
-    ------
-    CheckpointError : there are files without a checkpoint, and not of this config.
-    """
-    if run.holds_run() and run.read_config() != config.model_dump():
-        raise CheckpointError(
-            f"{run.path}: has no last.pt to resume from, and its files are not of a run with this config; "
-            "choose another directory with --out, or replace them with --overwrite"
-        )
-
-
-def check_same(config: Config, checkpoint: dict[str, Any], run: RunDir) -> None:
-    """Refuse to resume under another config, but for the settings in `MAY_CHANGE`.
-
-    Raises
-    ------
-    SeqtrainError : naming every setting that differs, or that no config could have.
-    """
-    saved = config_from(checkpoint["config"], str(run.last), task_is_built=False)
-    changes = differences(saved.model_dump(), config.model_dump())
-    changes = {key: pair for key, pair in changes.items() if key not in MAY_CHANGE or _changes_unit(key, pair)}
-    if changes:
-        told = "; ".join(f"{key} {short(old)}, the config says {short(new)}" for key, (old, new) in changes.items())
-        raise CheckpointError(
-            f"{run.last} was saved with {told}; drop --resume or restore the config beside it "
-            f"(only {', '.join(MAY_CHANGE)} may change)"
-        )
-
-
-def _changes_unit(key: str, pair: tuple[Any, Any]) -> bool:
-    """Whether a run in epochs would become one in steps, or the other way: other defaults follow the unit."""
-    return key == "train.epochs" and None in pair
-
-
-def check_resumable(config: Config, task: Task, checkpoint: dict[str, Any], state: TrainState, run: RunDir) -> None:
-    """Refuse to go on from what does not fit, or towards a best checkpoint that cannot be evaluated in the end.
-
-    Raises
-    ------
-    CheckpointError : of either file.
-    """
-    otherwise = _instead_of_resuming(run)
-    try:
-        if checkpoint["spec"] != task.spec:
-            raise CheckpointError("its spec does not fit its own config")
-        kept = kept_by_optimizer(config)
-        check_training(checkpoint, state.model, state.optimizer, config.train.batch_size, kept)
-    except CheckpointError as error:
-        raise CheckpointError(f"{run.last}: {error}; {otherwise}") from None
-    if run.best.exists():
-        _best_weights(run, state.model)
-
-
-def check_steps(steps: int, checkpoint: dict[str, Any], run: RunDir) -> None:
-    """Refuse to resume a run that has more steps done than it is now to have in all.
-
-    Raises
-    ------
-    CheckpointError : it has.
-    """
-    done = checkpoint["training"]["step"]
-    if steps < done:
-        raise CheckpointError(f"{run.last}: has {done} steps done, the config asks for {steps}; raise it")
-
-
-def differences(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """The settings in which two configs differ, by dotted key."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        found: dict[str, tuple[Any, Any]] = {}
-        for key in dict.fromkeys((*old, *new)):
-            found |= differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-        return found
-    return {} if old == new else {path: (old, new)}
-
-
-def check_fingerprints(checkpoint: dict[str, Any], rebuilt: dict[str, str], source: str, otherwise: str) -> None:
-    """Prove that the validation and test sets are those that the checkpoint was trained beside.
-
-    Parameters
-    ----------
-    source : the checkpoint.
-    otherwise : what else a person may do if they are not.
-
-    Raises
-    ------
-    CheckpointError : they are not.
-    """
-    changed = [split for split, digest in rebuilt.items() if checkpoint["fingerprints"].get(split) != digest]
-    if changed:
-        raise CheckpointError(
-            f"{source}: the {', '.join(changed)} data are not those it was trained with; restore the text that "
-            f"task.path named, or {otherwise}"
-        )
 
 
 def trial(config: Config, task: Task) -> Callable[[int], None]:
@@ -395,21 +267,5 @@ def _test_figures(config: Config, task: Task, model: SequenceModel, run: RunDir)
     """Loss and metrics of the best checkpoint on the test set; None if there is no best."""
     if not run.best.exists():
         return None
-    model.load_state_dict(_best_weights(run, model))
+    model.load_state_dict(best_weights(run, model))
     return evaluate(model, task, "test", config.train.eval_batch_size or task.eval_batch_size)
-
-
-def _best_weights(run: RunDir, model: SequenceModel) -> dict[str, torch.Tensor]:
-    """The weights of the best checkpoint.
-
-    Raises
-    ------
-    CheckpointError : it cannot be read, or they are of another model.
-    """
-    otherwise = "remove it to go on without it, with --resume, or start anew with --overwrite"
-    weights: dict[str, torch.Tensor] = load_checkpoint(run.best, otherwise)["model"]
-    try:
-        check_weights(weights, model.state_dict())
-    except CheckpointError as error:
-        raise CheckpointError(f"{run.best}: {error}; {otherwise}") from None
-    return weights

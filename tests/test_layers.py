@@ -50,14 +50,15 @@ ALLOWED = {
         "tasks",
         "train_state",
     },
+    "resume": {"build", "checkpoint", "config", "errors", "fits", "models", "run_dir", "tasks", "train_state"},
     "run": {"build", "checkpoint", "config", "errors", "models", "run_dir", "runtime", "signals", "tasks", "train"}
-    | {"estimate", "fits", "progress", "train_state"},
+    | {"estimate", "progress", "resume", "train_state"},
     "generate": {"errors", "models", "rng", "text"},
-    "restore": {"build", "checkpoint", "config", "errors", "models", "run", "run_dir", "runtime", "tasks", "train"}
-    | {"dynamic", "files", "fits", "generate", "progress", "shipped", "text", "vouch"},
+    "restore": {"build", "checkpoint", "config", "errors", "models", "run_dir", "runtime", "tasks", "train"}
+    | {"dynamic", "files", "fits", "generate", "progress", "resume", "shipped", "text", "vouch"},
     "bench": {"cells", "progress", "recurrence", "runtime"},
     "compare": {"build", "config", "errors", "files", "progress", "restore", "run", "run_dir", "runtime", "signals"}
-    | {"strict_json", "tasks"},
+    | {"resume", "strict_json", "tasks"},
     "check": {"config", "errors", "models", "recurrence", "restore", "run", "run_dir", "tasks", "train"},
     "catalogue": {"cells", "config", "errors", "shipped", "tasks"},
     "tables": {"progress", "strict_json"},

@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple
 from seqtrain import strict_json
 from seqtrain.config import Config, config_from, located
 from seqtrain.errors import CheckpointError, ConfigError
-from seqtrain.run import differences, run_name
+from seqtrain.resume import differences
+from seqtrain.run import run_name
 from seqtrain.run_dir import RunDir
 
 Match = Literal["hidden", "params", "step-time"]

@@ -1,7 +1,8 @@
 """Puts the results of comparisons into docs/RESULTS.md: `python docs/results.py FOLDER`.
 
 FOLDER holds one comparison a folder, as docs/results.sh makes them. What stands between the comments `<!-- name -->`
-and `<!-- end -->` is replaced by the table of the comparison of that name, or, for `all`, by one table of all of them.
+and `<!-- end -->` is replaced by the table of the comparison of that name, if it is there, or, for `all`, by one table
+of all of them.
 """
 
 import json
@@ -22,6 +23,8 @@ def main() -> None:
 
     def fill(block: re.Match[str]) -> str:
         name = block[2]
+        if name != "all" and name not in found:
+            return block[0]
         return block[1] + (matrix(found) if name == "all" else table(found[name])) + block[3]
 
     PAGE.write_text(BLOCK.sub(fill, PAGE.read_text("utf-8")), encoding="utf-8")

@@ -58,7 +58,7 @@ ALLOWED = {
     | {"dynamic", "files", "fits", "generate", "progress", "resume", "shipped", "text", "vouch"},
     "bench": {"cells", "progress", "recurrence", "runtime"},
     "compare": {"build", "config", "errors", "files", "progress", "restore", "run", "run_dir", "runtime", "signals"}
-    | {"resume", "strict_json", "tasks"},
+    | {"estimate", "resume", "strict_json", "tasks"},
     "check": {"config", "errors", "models", "recurrence", "restore", "run", "run_dir", "tasks", "train"},
     "catalogue": {"cells", "config", "errors", "shipped", "tasks"},
     "tables": {"progress", "strict_json"},

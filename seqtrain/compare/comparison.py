@@ -25,6 +25,7 @@ from seqtrain.compare.tune import choose, plan_tuning, remarks_on, runs_of
 from seqtrain.config import config_from
 from seqtrain.config.faults import choose as choose_one
 from seqtrain.errors import ConfigError
+from seqtrain.estimate import check_memory, check_model_memory
 from seqtrain.progress import say
 from seqtrain.run_dir import RunDir
 from seqtrain.runtime import prepare
@@ -179,7 +180,9 @@ def _prepared(request: Request, *, quiet: bool) -> list[Fair]:
             tasks[contender.at] = build_task(contender.config, quiet=quiet)
     fair = make_fair(request, contenders, tasks)
     for one in fair:
-        build_model(one.contender.config, tasks[one.contender.at].spec)
+        config, task = one.contender.config, tasks[one.contender.at]
+        check_model_memory(config, task.spec)
+        check_memory(config, task, build_model(config, task.spec))
     for remark in remarks:
         say(remark, quiet=quiet)
     if request.match != "hidden":

@@ -677,6 +677,13 @@ def test_a_diverged_run_is_done(seqtrain):
     assert seqtrain(*command).err.count("done already") == 2
 
 
+def test_a_cell_that_cannot_fit_is_refused_before_any_is_trained(seqtrain):
+    huge = "model.hidden_size=[100000, 100000, 100000]"
+    refused = seqtrain("compare", "quickstart", *QUICK, huge, "--cells", "lstm,gru", "--out", "o")
+    assert (refused.code, "model.hidden_size: training needs at least" in refused.err) == (2, True)
+    assert not list(Path("o").iterdir())
+
+
 def test_assertions_decide_the_exit_code(seqtrain):
     command = ("compare", "quickstart", *QUICK, "--cells", "rnn,{name: gru, reset: before}", "--seeds", 1)
     held = seqtrain(*command, "--assert", "rnn.runs == 1", "--assert", "'gru reset=before'.test.mse > 0", "--json")

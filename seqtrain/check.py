@@ -6,6 +6,7 @@
 import copy
 import hashlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from seqtrain import strict_json
 from seqtrain.config import Config, config_from, load_config, to_yaml
 from seqtrain.errors import SeqtrainError
 from seqtrain.models import SequenceModel
@@ -74,7 +76,7 @@ def check_promises(config: Config, tell: Callable[[str], None] = lambda _: None)
         yield resume(short, folder)
         tell("evaluating, and asking the model")
         yield same_test_set(config, folder)
-        restored = restored_from(config, folder)
+        restored = restored_from(config, folder / "whole" / "last.pt")
         batch = restored.task.train_batch(0, min(SEQUENCES, config.train.batch_size))
         yield causality(restored.model, batch, config.model.direction)
         yield padding(restored.model, batch)
@@ -114,22 +116,24 @@ def resume(config: Config, folder: Path) -> Finding:
     return Finding("resume", *_compared(folder / "whole", out, f"killed after step {last} and resumed"))
 
 
-def restored_from(config: Config, folder: Path) -> Restored:
-    """The run that went through, from its checkpoint alone, and the file of a cell of the user's own."""
+def restored_from(config: Config, checkpoint: Path) -> Restored:
+    """What a checkpoint alone gives, and the file of a cell of the user's own."""
     place = getattr(config.model.cell, "folder", None)
-    return restore(folder / "whole", [] if place is None else [f"model.cell.folder={json.dumps(place)}"], quiet=True)
+    return restore(checkpoint, [] if place is None else [f"model.cell.folder={json.dumps(place)}"], quiet=True)
 
 
 def same_test_set(config: Config, folder: Path) -> Finding:
     """A checkpoint alone rebuilds the test set that it was trained beside, and with it the same figures."""
     said = RunDir(folder / "whole").read_summary() or {}
+    if said["test"] is None:
+        return Finding("test set", None, "no evaluation gave a finite figure, so that there is no best checkpoint")
     try:
-        restored = restored_from(config, folder)
+        restored = restored_from(config, folder / "whole")
     except SeqtrainError as error:
         return Finding("test set", False, str(error))
     task = restored.task
     found = evaluate(restored.model, task, "test", config.train.eval_batch_size or task.eval_batch_size)
-    if found != said["test"]:
+    if json.loads(strict_json.dumps(found)) != said["test"]:
         return Finding("test set", False, f"the summary says {said['test']}, the checkpoint alone gives {found}")
     return Finding("test set", True, f"SHA-256 {task.fingerprints()['test'][:16]} and all figures are the summary's")
 
@@ -145,6 +149,10 @@ def causality(model: SequenceModel, batch: Batch, direction: str) -> Finding:
     changed[cut:] = changed[cut:].roll(1, 1)
     if torch.equal(changed, batch.inputs):
         changed[cut:] = changed[cut:].flip(0)
+    if torch.equal(changed, batch.inputs) and changed.is_floating_point():
+        changed[cut:] += 1
+    if torch.equal(changed, batch.inputs):
+        return Finding("causality", None, "all sequences and steps are alike, so that there is no other future")
     with torch.no_grad():
         before, after = (model.predict(x, batch.lengths)[0].activations[:cut] for x in (batch.inputs, changed))
     return Finding(
@@ -182,12 +190,21 @@ def gradients(restored: Restored, batch: Batch) -> Finding:
         slope, expected = _slope(restored, exact_model, batch, exact)
     except RuntimeError as error:
         return Finding("gradients", None, f"the cell does not run in double precision ({error})")
-    errors = {name: _relative(exact[name], single[name].double()) for name in exact}
+    if not expected > 0:
+        return Finding("gradients", None, f"the norm of all gradients is {expected:g}")
+    errors = {name: _gradient_error(exact[name], single.get(name), expected) for name in exact}
     worst = max(errors, key=errors.__getitem__)
-    off = abs(slope - expected) / max(abs(expected), 1e-12)
+    off = abs(slope - expected) / expected
     told = f"{restored.model.stack.loop.name} beside the plain loop in double precision: {worst} differs most, by "
     told += f"{errors[worst]:.1g}; the slope of the loss along the gradient differs by {off:.1g}"
     return Finding("gradients", errors[worst] <= CLOSE_GRADIENT and off <= CLOSE_GRADIENT, told)
+
+
+def _gradient_error(exact: Tensor, found: Tensor | None, norm: float) -> float:
+    """The largest difference, as a part of the largest value, or of what little a gradient is beside all others."""
+    if found is None or not torch.isfinite(found).all():
+        return math.inf
+    return float((exact - found.double()).abs().max() / exact.abs().max().clamp(min=1e-5 * norm))
 
 
 def _gradients(restored: Restored, model: SequenceModel, batch: Batch) -> dict[str, Tensor]:
@@ -231,7 +248,7 @@ def _compared(one: Path, other: Path, what: str) -> tuple[bool, str]:
     first, second = RunDir(one), RunDir(other)
     differing = [
         path.name for path, beside in ((first.last, second.last), (first.best, second.best))
-        if path.read_bytes() != beside.read_bytes()
+        if path.exists() != beside.exists() or (path.exists() and path.read_bytes() != beside.read_bytes())
     ]  # fmt: skip
     if _untimed(first) != _untimed(second):
         differing.append(first.metrics.name)

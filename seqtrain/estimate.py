@@ -4,6 +4,7 @@ The model runs over two and three steps of one and two sequences. What autograd 
 and sequences, whatever the cell, so that the rest is arithmetic. An estimate leans low: what could fit is not refused.
 """
 
+import copy
 from itertools import product
 from typing import NamedTuple
 
@@ -52,6 +53,7 @@ class Estimate(NamedTuple):
 
 def estimate(config: Config, task: Task, model: SequenceModel) -> Estimate:
     """What training the model on the task needs."""
+    model = copy.deepcopy(model)  # a user's cell may count, or keep running means
     evaluated = task.evaluated_together(config.train.eval_batch_size)
     activations = _activations(model, task, config.train.batch_size)
     evaluation = _evaluation(model, task.specimen("valid", evaluated), evaluated)

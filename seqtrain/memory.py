@@ -51,8 +51,8 @@ def _of_groups(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys
                 break
             most, used = (_read(folder / file).strip() for file in names)
             if most.isdecimal() and used.isdecimal():
-                files = re.search(r"^(?:total_)?inactive_file (\d+)", _read(folder / "memory.stat"), re.MULTILINE)
-                yield max(0, int(most) - int(used) + (int(files[1]) if files else 0))
+                files = re.findall(r"^(?:total_)?(?:in)?active_file (\d+)", _read(folder / "memory.stat"), re.MULTILINE)
+                yield max(0, int(most) - int(used) + sum(map(int, files)))
 
 
 def _read(path: Path) -> str:

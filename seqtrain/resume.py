@@ -43,6 +43,19 @@ def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
         )
 
 
+def check_untouched(run: RunDir, seen: tuple[int, ...]) -> None:
+    """Refuse to go on from what another process has changed since it was read.
+
+    Raises
+    ------
+    CheckpointError : the directory's stamp is no longer the one that was seen.
+    """
+    if run.stamp() != seen:
+        raise CheckpointError(
+            f"{run.path}: another process trained in it meanwhile; repeat the command to go on from there"
+        )
+
+
 def check_empty_or_same(config: Config, run: RunDir) -> None:
     """Refuse to start under `--resume` over the files of another run, or over a file of the user's own.
 
@@ -50,7 +63,9 @@ def check_empty_or_same(config: Config, run: RunDir) -> None:
     ------
     CheckpointError : there are files without a checkpoint, and not of this config.
     """
-    if run.holds_run() and run.read_config() != config.model_dump():
+    found = run.read_config()
+    other = differences(found or {}, config.model_dump()).keys() - set(MAY_CHANGE)
+    if run.holds_run() and (found is None or other):
         raise CheckpointError(
             f"{run.path}: has no last.pt to resume from, and its files are not of a run with this config; "
             "choose another directory with --out, or replace them with --overwrite"

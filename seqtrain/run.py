@@ -30,6 +30,7 @@ from seqtrain.resume import (
     check_resumable,
     check_same,
     check_steps,
+    check_untouched,
     instead_of_resuming,
 )
 from seqtrain.run_dir import RunDir
@@ -82,6 +83,7 @@ def train_run(
     prepare(config.threads)
     keep_freed_memory()
     run = RunDir(out)
+    seen = run.stamp()
     check_free(run, resume=resume, overwrite=overwrite)
     resumed = load_checkpoint(run.last, instead_of_resuming(run)) if resume and run.last.exists() else None
     if resumed is not None:
@@ -114,6 +116,7 @@ def train_run(
     run.create()
     with run.locked():
         check_free(run, resume=resume, overwrite=overwrite)
+        check_untouched(run, seen)
         return _train(config, task, steps, state, fixed, run, resumed, resume=resume, quiet=quiet, told=told)
 
 
@@ -168,6 +171,8 @@ def _train(
                 message = divergence = None
             except Diverged as error:
                 status, message, divergence = "diverged", f"{out}: {error}", error.report
+        if status == "finished" and state.best_step is None:
+            message = f"{out}: no evaluation gave a finite {task.metric.name}, so there is no best.pt"
         if earlier is not None and not clock.work and earlier.get("status") == status != "diverged":
             say(f"{out}: {status} already, nothing to train", quiet=quiet)
             summary = earlier

@@ -43,6 +43,11 @@ class RunDir:
         """Whether any file of a run is there."""
         return any(file.exists() for file in self.files)
 
+    def stamp(self) -> tuple[int, ...]:
+        """Another one whenever another process has begun a run here, or saved."""
+        found = [file.stat() for file in (self.config, self.last) if file.exists()]
+        return tuple(number for stat in found for number in (stat.st_ino, stat.st_mtime_ns, stat.st_size))
+
     def create(self) -> None:
         """Make the directory.
 
@@ -190,8 +195,10 @@ def _record(line: bytes) -> dict[str, Any] | None:
         record = json.loads(line)
     except ValueError:
         return None
-    whole = line.endswith(b"\n") and isinstance(record, dict) and {"step", "split", "elapsed_s"} <= record.keys()
-    return record if whole else None
+    if not (line.endswith(b"\n") and isinstance(record, dict) and "split" in record):
+        return None
+    step, elapsed = record.get("step"), record.get("elapsed_s")
+    return record if type(step) is int and isinstance(elapsed, int | float) else None
 
 
 def checkpoint_path(run_or_checkpoint: Path) -> Path:

@@ -90,8 +90,10 @@ class Clock:
         """Sequences or tokens a second of training, since this process began; None before the first step."""
         return self.work / self.trained_s if self.trained_s else None
 
-    def throughput_since_record(self) -> float:
+    def throughput_since_record(self) -> float | None:
         """Likewise since the last call."""
+        if self.trained_s == self.recorded_s:
+            return None
         rate = (self.work - self.recorded_work) / (self.trained_s - self.recorded_s)
         self.recorded_s, self.recorded_work = self.trained_s, self.work
         return rate
@@ -202,8 +204,8 @@ def _update(state: TrainState, plan: Plan, batch: Batch, loss: Tensor, norm: Ten
     state.optimizer.step()
     if state.average is not None:
         state.average.add(state.model)
-    state.window_loss = state.window_loss + loss
-    state.window_norm = state.window_norm + norm
+    state.window_loss = state.window_loss + loss.double()  # two finite steps may add up to infinity
+    state.window_norm = state.window_norm + norm.double()
     state.window_steps += 1
 
 
@@ -352,6 +354,7 @@ def _diverged_evaluation(state: TrainState, plan: Plan, loss: float) -> Diverged
 
 
 def _advice(state: TrainState, plan: Plan) -> str:
-    kept = "there is no checkpoint yet" if state.best_step is None else "the best checkpoint is kept"
+    kept = "there is no best checkpoint yet" if state.best_step is None else "the best checkpoint is kept"
     clip = "optimizer.clip_norm=1" if plan.clip_norm is None else "a smaller optimizer.clip_norm"
-    return f"{kept}; try a lower optimizer.lr, a schedule.warmup, or {clip}"
+    more = f", or a larger train.max_skips than {plan.max_skips}" if plan.max_skips else ""
+    return f"{kept}; try a lower optimizer.lr, a schedule.warmup, or {clip}{more}"

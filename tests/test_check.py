@@ -2,9 +2,11 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import SMALL, SMALL_SETS
 
 from seqtrain import check
@@ -56,12 +58,12 @@ def _in_folder_of_cells(tmp_path, monkeypatch):
     sys.modules.pop("broken", None)
 
 
-def trained(*overrides, name="quickstart"):
+def trained(*overrides, name="quickstart", out="whole"):
     sets = () if name in ("words", "timing") else SMALL_SETS
     short = ("task.length=9",) if name == "quickstart" else ()
     config = check.shortened(load_config(name, [*SMALL, *sets, *short, *overrides]))
-    train_run(config, Path("whole"), quiet=True)
-    restored = restore(Path("whole"))
+    train_run(config, Path(out), quiet=True)
+    restored = restore(Path(out))
     return config, restored, restored.task.train_batch(0, 4)
 
 
@@ -112,6 +114,30 @@ def test_causality_does_not_apply_where_looking_ahead_is_asked_for():
     _, restored, batch = trained("model.direction=bidirectional")
     assert check.causality(restored.model, batch, "bidirectional").holds is None
     assert check.causality(restored.model, batch, "forward").holds is False
+
+
+def test_causality_finds_another_future_or_says_that_there_is_none():
+    _, restored, _ = trained("task.length=2", "model.cell=broken:Foreseeing")
+    assert check.causality(restored.model, restored.task.train_batch(0, 1), "forward").holds is False
+    _, restored, batch = trained("model.cell=broken:Foreseeing", "task.length=5", name="copy-memory", out="symbols")
+    alike = replace(batch, inputs=torch.zeros_like(batch.inputs))
+    assert check.causality(restored.model, alike, "forward").holds is None
+
+
+def test_gradients_fail_where_one_is_missing_or_no_number(monkeypatch):
+    _, restored, batch = trained()
+    original = check._gradients
+    for spoil in (lambda found: found["head.weight"].fill_(float("nan")), lambda found: found.pop("head.weight")):
+
+        def spoilt(restored, model, batch, spoil=spoil):
+            found = original(restored, model, batch)
+            if model is restored.model:
+                spoil(found)
+            return found
+
+        monkeypatch.setattr(check, "_gradients", spoilt)
+        finding = check.gradients(restored, batch)
+        assert (finding.holds, "head.weight differs most, by inf" in finding.found) == (False, True)
 
 
 @pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Gregarious", False)])

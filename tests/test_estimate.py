@@ -187,3 +187,33 @@ def test_a_limit_on_the_process_counts(monkeypatch):
         assert 200 << 20 < memory.available(torch.device("cpu")) <= 256 << 20 < before
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def test_an_estimate_leaves_a_users_cell_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "counts.py").write_text(
+        "import torch\n"
+        "from seqtrain.cells.rnn import RNNCell\n"
+        "class Counts(RNNCell):\n"
+        "    def __init__(self, input_size, hidden_size):\n"
+        "        super().__init__(input_size, hidden_size)\n"
+        "        self.register_buffer('steps', torch.zeros(()))\n"
+        "    def step(self, x_gates, state):\n"
+        "        self.steps += 1\n"
+        "        return super().step(x_gates, state)\n"
+    )
+    config = load_config("quickstart", ["model.cell=counts:Counts", "model.hidden_size=4"])
+    task = build_task(config)
+    model = build_model(config, task.spec)
+    estimate(config, task, model)
+    assert float(model.stack.cells()[0][0].steps) == 0
+
+
+def test_the_scores_of_a_large_vocabulary_are_most_of_a_step():
+    """B x T x V numbers three times: the scores, their logarithms, and the gradient."""
+    config = load_config("words", ["model.hidden_size=4", "train.batch_size=7", "task.window=11"])
+    task = build_task(config)
+    found = estimate(config, task, build_model(config, task.spec))
+    scores = 7 * 11 * task.spec.output_size * 4
+    assert found.activations == pytest.approx(3 * scores, rel=0.2)
+    assert found.evaluation == pytest.approx(2 * task.specimen("valid", 1).inputs.shape[0] * task.spec.output_size * 4)

@@ -59,7 +59,7 @@ ALLOWED = {
     "bench": {"cells", "progress", "recurrence", "runtime"},
     "compare": {"build", "config", "errors", "files", "progress", "restore", "run", "run_dir", "runtime", "signals"}
     | {"estimate", "resume", "strict_json", "tasks"},
-    "check": {"config", "errors", "models", "recurrence", "restore", "run", "run_dir", "tasks", "train"},
+    "check": {"strict_json", "config", "errors", "models", "recurrence", "restore", "run", "run_dir", "tasks", "train"},
     "catalogue": {"cells", "config", "errors", "shipped", "tasks"},
     "tables": {"progress", "strict_json"},
     "verbs": {

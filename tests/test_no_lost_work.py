@@ -167,6 +167,70 @@ def test_records_are_on_the_disk_before_the_checkpoint_that_knows_of_them(monkey
     assert done == ["records", "best.pt", "last.pt"]
 
 
+@pytest.mark.parametrize("record", ['{"step": "a", "split": "train", "elapsed_s": 1.0}', '{"step": 1, "split": "x"}'])
+def test_a_record_that_is_none_is_said_with_its_line(record):
+    run(small("train.steps=4"))
+    lines = Path("run/metrics.jsonl").read_text().splitlines()
+    Path("run/metrics.jsonl").write_text("\n".join([record, *lines]) + "\n")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl:1: is not a record of a run"):
+        run(small(), resume=True)
+
+
+def test_what_another_process_did_while_this_one_built_its_model_is_not_thrown_away(monkeypatch):
+    """It found no checkpoint, and by the time that the directory is its own the other has ended."""
+    original = seqtrain_run().build_task
+    others = []
+
+    def build(*arguments, **options):
+        if not others:
+            others.append(1)
+            run(small())
+            others.append({file.name: file.read_bytes() for file in Path("run").iterdir()})
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(seqtrain_run(), "build_task", build)
+    with pytest.raises(CheckpointError, match="another process trained in it meanwhile; repeat the command"):
+        run(small(), resume=True)
+    assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == others[1]
+
+
+def test_a_run_that_stands_past_its_last_evaluation_may_end_there(monkeypatch):
+    """Killed at step 6, saved at 6, and now to have 6 steps in all: evaluated, with no throughput to record."""
+    config = ("train.eval_every=100", "train.log_every=100")
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(seqtrain_run(), "evaluate", _killed)
+        patched.setattr("seqtrain.train.evaluate", _killed)
+        run(small(*config))
+    assert run(small(*config, "train.steps=6"), resume=True).summary["steps"] == 6
+
+
+def _killed(*_):
+    raise KilledError
+
+
+def test_settings_that_may_change_may_also_change_before_there_is_a_checkpoint():
+    wild = ("optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null")
+    assert run(small(*wild)).exit_code == 3
+    assert not Path("run/last.pt").exists()
+    assert run(small(*wild, "train.on_divergence=skip"), resume=True).exit_code == 3
+
+
+def test_sums_of_finite_steps_stay_finite():
+    """In single precision two norms of 2e38 would add up to infinity, which no checkpoint may hold."""
+    from seqtrain.build import build_model, build_optimizer, build_task
+    from seqtrain.train import _update
+    from seqtrain.train_state import TrainState
+
+    config = small()
+    task = build_task(config)
+    model = build_model(config, task.spec)
+    state = TrainState(model, build_optimizer(config, model))
+    plan = seqtrain_run()._plan(config, task, 7, print, print, lambda: False)
+    for _ in range(2):
+        _update(state, plan, task.train_batch(0, 4), torch.tensor(2e38), torch.tensor(2e38))
+    assert (float(state.window_loss), float(state.window_norm)) == pytest.approx((4e38, 4e38))
+
+
 def test_a_torn_last_record_is_mended():
     run(small(), "whole")
     run(small("train.steps=4"))

@@ -449,7 +449,7 @@ def test_a_diverged_run_keeps_its_best_and_says_so():
     outcome = run(config)
     assert outcome.exit_code == 3
     assert outcome.summary["status"] == "diverged"
-    assert "there is no checkpoint yet; try a lower optimizer.lr, a schedule.warmup, or optimizer.clip_norm=1" in (
+    assert "there is no best checkpoint yet; try a lower optimizer.lr, a schedule.warmup, or optimizer.clip_norm=1" in (
         outcome.message
     )
     text = Path("run/summary.json").read_text() + Path("run/metrics.jsonl").read_text()

@@ -53,6 +53,14 @@ def compare_cells(
     SeqtrainError : something about the config or the directories, before anything is trained.
     """
     fair = _prepared(request, quiet=quiet)
+    with RunDir(request.out).locked():
+        return _compare_fair(request, fair, jobs, command, quiet=quiet)
+
+
+def _compare_fair(
+    request: Request, fair: Sequence[Fair], jobs: int, command: str | None, *, quiet: bool
+) -> tuple[dict[str, Any], int]:
+    """What `compare_cells` does once every cell has its size and its budget."""
     contenders, chosen = [one.contender for one in fair], list[dict[str, Any]]()
     if request.grid:
         candidates = plan_tuning(request, contenders)
@@ -126,6 +134,7 @@ def gather(
     if reference is not None and reference not in labels:
         raise ConfigError(f"--reference {reference}: is no cell of these runs; {choose_one(reference, labels)}")
     check_lengths([config_from(group.runs[0].config, str(group.runs[0].path)) for group in groups], eval_lengths)
+    asks = reference is not None or eval_lengths or level != earlier.get("level")
     question = Question(
         reference=reference or earlier.get("reference") or ("lstm" if "lstm" in labels else labels[0]),
         level=level,
@@ -134,7 +143,8 @@ def gather(
         off=[row.get("off") for row in earlier["cells"]] if earlier else None,
         tuning=earlier.get("tuning") or [],
         eval_lengths=tuple(eval_lengths),
-        command="; ".join(filter(None, [earlier.get("command"), command])) or None,
+        lengths=earlier.get("lengths") or [],
+        command="; ".join(filter(None, [earlier.get("command"), command if asks or not earlier else None])) or None,
     )
     RunDir(out).create()
     return result_of(groups, question, out, quiet=quiet)

@@ -20,7 +20,7 @@ Match = Literal["hidden", "params", "step-time"]
 
 DONE = ("solved", "finished", "diverged")
 
-FREE = ("threads", "model.cell.folder")
+FREE = ("threads", "model.cell.folder", "train.save_every", "train.save_every_s")
 """Settings in which a run may differ from what is planned and still be the planned one."""
 
 

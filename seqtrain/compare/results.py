@@ -47,6 +47,7 @@ class Question:
     match : how sizes were matched, and `off` what was left over, by group; None if that is not known.
     tuning : what was chosen for each cell.
     eval_lengths : other lengths to evaluate the trained models at.
+    lengths : results at other lengths that are known already.
     command : what a person typed.
     """
 
@@ -57,6 +58,7 @@ class Question:
     off: Sequence[float | None] | None = None
     tuning: Sequence[dict[str, Any]] = field(default_factory=list)
     eval_lengths: tuple[int, ...] = ()
+    lengths: Sequence[dict[str, Any]] = ()
     command: str | None = None
 
 
@@ -92,7 +94,7 @@ def summarise(groups: Sequence[Group], question: Question) -> dict[str, Any]:
         "cells": rows,
         "verdicts": verdicts_of(rows),
         "longest_solved": longest_solved(groups) if question.varied and is_solvable(first["task"]) else None,
-        "lengths": [],
+        "lengths": list(question.lengths),
         "tuning": list(question.tuning),
         "notes": _notes(rows, question) + _coarse(groups, rows) + _other_differences(groups, question),
         "runs": [

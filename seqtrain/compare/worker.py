@@ -4,8 +4,12 @@ Each line on stdin is a run, {"config": ..., "out": ...}; each on stdout how it 
 """
 
 import json
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
+from queue import Queue
 
 from seqtrain.config import config_from
 from seqtrain.errors import SeqtrainError
@@ -14,10 +18,22 @@ from seqtrain.run import train_run
 
 def main() -> None:
     """Train what stdin names, until it ends or a signal interrupts a run."""
+    orders: Queue[str | None] = Queue()
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)  # what a user's cell prints is no answer
+        threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+        while (line := orders.get()) is not None:
+            order = json.loads(line)
+            code, told = train(order["config"], Path(order["out"]))
+            print(json.dumps({"code": code, "told": told}), file=answers, flush=True)
+
+
+def _listen(orders: "Queue[str | None]") -> None:
+    """Pass on what stdin says; when it ends, whoever asked is gone, and a run under way saves and stops."""
     for line in sys.stdin:
-        order = json.loads(line)
-        code, told = train(order["config"], Path(order["out"]))
-        print(json.dumps({"code": code, "told": told}), flush=True)
+        orders.put(line)
+    orders.put(None)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def train(config: dict[str, object], out: Path) -> tuple[int, str]:

@@ -18,6 +18,7 @@ import torch
 from conftest import SMALL, SMALL_SETS
 
 from seqtrain.compare import jobs
+from seqtrain.config import load_config
 
 QUICK = (*SMALL, *SMALL_SETS)
 
@@ -454,6 +455,49 @@ def test_a_worker_that_dies_is_said_with_its_last_words(seqtrain, tmp_path):
     assert died.code == 1
     assert "o/quickstart-fatal.Fatal-seed0: its process ended with exit code 77: last words" in died.err
     assert "Traceback" not in died.err
+
+
+def test_what_a_cell_prints_is_no_answer(seqtrain, tmp_path):
+    (tmp_path / "loud.py").write_text(
+        "from seqtrain.cells.rnn import RNNCell\n"
+        "class Loud(RNNCell):\n"
+        "    def __init__(self, input_size, hidden_size):\n"
+        "        super().__init__(input_size, hidden_size)\n"
+        "        print(5)\n"
+    )
+    done = seqtrain(
+        "compare", "quickstart", *QUICK, "--cells", "loud:Loud,gru", "--seeds", 1, "--jobs", 2, "--out", "o"
+    )
+    assert done.code == 0
+    assert done.err.count("finished after 4 steps") == 2
+
+
+def test_a_worker_stops_when_whoever_asked_is_gone(tmp_path, monkeypatch):
+    """The parent was killed: the run under way is saved, and its directory is free for the next."""
+    monkeypatch.chdir(tmp_path)
+    long = load_config("quickstart", [*QUICK, "train.steps=1000000", "threads=1"])
+    with subprocess.Popen(
+        [sys.executable, "-m", "seqtrain.compare.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as worker:
+        print(json.dumps({"config": long.model_dump(), "out": "run"}), file=worker.stdin, flush=True)
+        ends = time.monotonic() + 60
+        while not Path("run/last.pt").exists():
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+        worker.stdin.close()
+        assert json.loads(worker.stdout.readline())["code"] == 143
+    assert json.loads(Path("run/summary.json").read_text())["status"] == "interrupted"
+
+
+def test_a_condition_on_a_finished_comparison_changes_nothing_in_its_report(seqtrain):
+    seqtrain(
+        "compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 1, "--eval-lengths", "30", "--out", "o",
+        "--grid", "optimizer.lr=1e-3,1e-2",
+    )  # fmt: skip
+    before = {name: Path("o", name).read_text() for name in ("results.md", "results.csv")}
+    assert "| 30 |" in before["results.md"]
+    assert seqtrain("compare", "o", "--assert", "rnn.runs == 1").code == 0
+    assert {name: Path("o", name).read_text() for name in before} == before
 
 
 def test_a_signal_stops_the_jobs_and_the_same_command_goes_on(tmp_path):

@@ -22,7 +22,7 @@ timing timing train.eval_every=25
 recall recall train.eval_every=50 train.steps=5000
 lookaround lookaround model.hidden_size=16 train.eval_every=25 train.steps=1500
 stories stories model.hidden_size=64 train.eval_every=50 train.steps=1200
-words words model.hidden_size=64 model.depth=1 train.epochs=null train.steps=800 train.eval_every=100
+words words model.hidden_size=48 model.dropout=0 train.epochs=null train.steps=400 train.eval_every=100
 LIST
 }
 five | xargs -P 2 -I{} sh -c 'set -- {}; name=$1; shift

@@ -84,10 +84,11 @@ def check_promises(config: Config, tell: Callable[[str], None] = lambda _: None)
 
 
 def shortened(config: Config) -> Config:
-    """The config with a few steps, saved and evaluated on the way."""
+    """The config with a few steps, saved and evaluated on the way, and as many threads in every process."""
     half = STEPS // 2
     changes = [f"train.steps={STEPS}", "train.epochs=null", f"train.eval_every={half}", "train.log_every=1"]
     changes += ["train.save_every=2", "train.stop_when_solved=false", "train.patience=null"]
+    changes += [f"threads={config.threads or torch.get_num_threads()}"]
     return config_from(config.model_dump(), "the config", changes)
 
 

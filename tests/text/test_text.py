@@ -131,7 +131,7 @@ def test_a_large_binary_file_is_refused_at_its_first_zero_byte(tmp_path, monkeyp
         read_corpus(tmp_path / "sparse", "word", (0.8, 0.1, 0.1), quiet=True)
 
 
-@pytest.mark.parametrize("path", ["x" * 5000, "x/" * 3000, "~nobody9/x"])
+@pytest.mark.parametrize("path", ["x" * 5000, "x/" * 3000])
 def test_names_that_cannot_be_looked_for(seqtrain, path):
     result = seqtrain("validate", "words", f"task.path={path}")
     assert result.code == 2

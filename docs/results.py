@@ -46,7 +46,7 @@ def table(result: dict[str, Any]) -> str:
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     baseline = "; ".join(f"{figures[name]:.4g}" for figures in result["baselines"].values())
-    return "\n".join([*lines, "", f"Baseline {baseline}. {result['outcome'].capitalize()} decide the verdicts.", ""])
+    return "\n".join([*lines, "", f"Baseline {baseline}. Decided by: {result['outcome']}.", ""])
 
 
 def interval(metric: dict[str, Any]) -> str:

@@ -81,3 +81,13 @@ def test_links_lead_somewhere():
     prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)#]+)\)", prose):
         assert (Path(__file__).parents[1] / target).exists(), target
+
+
+def test_the_comparisons_of_the_results_page_are_valid_and_on_it(seqtrain):
+    docs = Path(__file__).parents[1] / "docs"
+    (listed,) = re.findall(r"<<'LIST'\n(.*?)LIST", (docs / "results.sh").read_text("utf-8"), re.DOTALL)
+    page = (docs / "RESULTS.md").read_text("utf-8")
+    for name, *arguments in map(str.split, listed.splitlines()):
+        checked = seqtrain("validate", *arguments, "--quiet")
+        assert checked.code == 0, checked.err
+        assert f"`seqtrain compare {' '.join(arguments)} threads=1 --match params --seeds 8 " in page, name

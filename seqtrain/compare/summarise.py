@@ -55,14 +55,15 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     for path in {path.resolve(): path for path in paths}.values():
         run = RunDir(path)
         config, summary = run.read_config(), run.read_summary()
+        go_on = f"go on with: seqtrain train {path} --resume, or leave it out"
+        if config is not None and not run.summary.exists():
+            faults.append(f"{path}: was killed, or is being trained; {go_on}")
+            continue
         if config is None or summary is None or not _is_whole(config, summary):
             faults.append(f"{path}: holds no finished run; seqtrain train makes one")
             continue
         if summary["status"] not in DONE:
-            faults.append(
-                f"{path}: is {summary['status']}, not finished; go on with: seqtrain train {path} --resume, or leave "
-                "it out"
-            )
+            faults.append(f"{path}: is {summary['status']}, not finished; {go_on}")
             continue
         runs.append(FinishedRun(path, config, summary, run.read_metrics()))
         same = seen.setdefault(json.dumps(config, sort_keys=True), path)

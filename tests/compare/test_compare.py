@@ -657,6 +657,12 @@ def test_only_finished_runs_are_gathered_each_seed_once(seqtrain):
     Path("r/b/summary.json").write_text(json.dumps(summary | {"status": "interrupted", "test": None}))
     stopped = seqtrain("compare", "r")
     assert (stopped.code, "r/b: is interrupted, not finished; go on with" in stopped.err) == (2, True)
+    Path("r/b/summary.json").unlink()
+    killed = seqtrain("compare", "r")
+    assert (killed.code, "r/b: was killed, or is being trained; go on with: seqtrain train r/b" in killed.err) == (
+        2,
+        True,
+    )
     Path("r/b/config.yaml").write_text("model: 5")
     Path("r/b/summary.json").write_text(json.dumps(summary))
     odd = seqtrain("compare", "r")

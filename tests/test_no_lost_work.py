@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -274,3 +275,35 @@ def test_a_finished_run_that_is_extended_is_as_if_it_had_been_so_long_from_the_s
     run(small(), resume=True)
     run(small(), "whole")
     assert_same_runs("whole", "run")
+
+
+def test_the_new_name_is_flushed_after_the_content(monkeypatch):
+    """A rename that a power cut forgets would leave the old content under the name."""
+    flushed = []
+    monkeypatch.setattr(files.os, "fsync", lambda number: flushed.append(stat.S_ISDIR(os.fstat(number).st_mode)))
+    write_whole(Path("file"), b"new")
+    assert flushed == [False, True]
+
+
+def test_no_file_of_a_run_goes_into_another_directory():
+    """Neither its metrics nor its summary."""
+    mine = RunDir(Path("run"))
+    mine.create()
+    with mine.locked():
+        shutil.move("run", "moved")
+        Path("run").mkdir()
+        for write in (lambda: mine.append({}), mine.flush_metrics, lambda: mine.write_summary({})):
+            with pytest.raises(CheckpointError, match="another directory took its place"):
+                write()
+    assert not list(Path("run").iterdir())
+
+
+def test_a_report_that_finds_no_room_leaves_the_one_before(monkeypatch, seqtrain):
+    small_ones = (*SMALL, *SMALL_SETS, "--cells", "rnn,gru", "--seeds", 1, "--out", "o")
+    assert seqtrain("compare", "quickstart", *small_ones).code == 0
+    before = Path("o/results.json").read_bytes()
+    monkeypatch.setattr(files.os, "fsync", _full)
+    failed = seqtrain("compare", "o", "--level", "0.2")
+    assert failed.code == 2
+    assert "o/results.csv: cannot be written (No space left on device)" in failed.err
+    assert Path("o/results.json").read_bytes() == before

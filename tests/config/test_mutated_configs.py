@@ -25,6 +25,12 @@ from seqtrain.config import load_config
 from seqtrain.errors import ConfigError
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_is_mutated_has_no_fault_of_its_own(tmp_path, name):
+    (tmp_path / FILE).write_bytes(dumped(base(name)))
+    assert refusal(tmp_path / FILE) is None
+
+
 @pytest.mark.parametrize("mutant", list(mistakes()), ids=lambda mutant: mutant.what)
 def test_mistakes_are_refused_by_name(tmp_path, monkeypatch, mutant):
     monkeypatch.chdir(tmp_path)

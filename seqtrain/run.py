@@ -17,6 +17,7 @@ from seqtrain.build import (
     total_steps,
 )
 from seqtrain.checkpoint import load_checkpoint, save_checkpoint
+from seqtrain.clock import Clock
 from seqtrain.config import Config, to_yaml
 from seqtrain.errors import Diverged
 from seqtrain.estimate import check_memory, check_model_memory
@@ -37,7 +38,7 @@ from seqtrain.run_dir import RunDir
 from seqtrain.runtime import keep_freed_memory, prepare, versions
 from seqtrain.signals import stop_requests
 from seqtrain.tasks import Task
-from seqtrain.train import Clock, Plan, evaluate, fit, train_step
+from seqtrain.train import Plan, evaluate, fit, train_step
 from seqtrain.train_state import TrainState
 
 RUNS = Path("runs")

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from seqtrain import divergence
 from seqtrain.average import Average
+from seqtrain.clock import Clock
 from seqtrain.divergence import Forward
 from seqtrain.errors import Diverged
 from seqtrain.metrics import Tally
-from seqtrain.models import Prediction, SequenceModel, StackState, detach_state
+from seqtrain.models import SequenceModel, StackState, detach_state
+from seqtrain.penalty import activation_penalty
 from seqtrain.progress import Progress
 from seqtrain.rng import generator
 from seqtrain.schedule import Schedule
@@ -30,7 +32,7 @@ class Plan:
 
     epochs : passes through the training text that `steps` are; None if the run is measured in steps.
     eval_every : steps between two evaluations; None for an epoch.
-    ar, tar : weights of the two penalties on activations (see `_penalty`).
+    ar, tar : weights of the two penalties on activations (see `activation_penalty`).
     average_after : evaluations that a later one is not compared with (see `TrainState`); None for no averaging.
     record : called with every record for metrics.jsonl.
     save : called after an evaluation, at an interruption, and after `save_every` steps or `save_every_s` seconds; its
@@ -61,42 +63,6 @@ class Plan:
     save_every: int | None = None
     save_every_s: float | None = None
     max_skips: int | None = None
-
-
-@dataclass
-class Clock:
-    """Time spent: since the start of the run, since it was saved, and on training alone, in all and since the last
-    record.
-    """
-
-    started_at: float
-    saved_at: float = field(default_factory=time.monotonic)
-    trained_s: float = 0.0
-    work: int = 0
-    recorded_s: float = 0.0
-    recorded_work: int = 0
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the run started, interruptions left out."""
-        return time.monotonic() - self.started_at
-
-    def count(self, seconds: float, work: int) -> None:
-        """A training step took so long and held so many sequences or tokens."""
-        self.trained_s += seconds
-        self.work += work
-
-    def throughput(self) -> float | None:
-        """Sequences or tokens a second of training, since this process began; None before the first step."""
-        return self.work / self.trained_s if self.trained_s else None
-
-    def throughput_since_record(self) -> float | None:
-        """Likewise since the last call."""
-        if self.trained_s == self.recorded_s:
-            return None
-        rate = (self.work - self.recorded_work) / (self.trained_s - self.recorded_s)
-        self.recorded_s, self.recorded_work = self.trained_s, self.work
-        return rate
 
 
 def fit(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> Ending:
@@ -192,7 +158,7 @@ def _forward(state: TrainState, plan: Plan, batch: Batch) -> Forward:
         masks = generator(plan.seed, "dropout", state.step, device=device_of(model))
     prediction, hidden = model.predict(batch.inputs, batch.lengths, None if batch.fresh else state.carried, masks)
     total, count = plan.task.loss(prediction, batch)
-    return Forward(prediction, hidden, total / count, _penalty(prediction, batch.lengths, plan))
+    return Forward(prediction, hidden, total / count, activation_penalty(prediction, batch.lengths, plan.ar, plan.tar))
 
 
 def _update(state: TrainState, plan: Plan, batch: Batch, loss: Tensor, norm: Tensor) -> None:
@@ -207,28 +173,6 @@ def _update(state: TrainState, plan: Plan, batch: Batch, loss: Tensor, norm: Ten
     state.window_loss = state.window_loss + loss.double()  # two finite steps may add up to infinity
     state.window_norm = state.window_norm + norm.double()
     state.window_steps += 1
-
-
-def _penalty(prediction: Prediction, lengths: Tensor | None, plan: Plan) -> Tensor | float:
-    """Activation regularisation, on what the head sees, and its temporal kind, on what the cells gave.
-
-    Padding does not count.
-
-    Merity, McCann & Socher 2017, "Revisiting activation regularization for language RNNs", equations 2 and 3, with the
-    mean of the squares, as in their code, for the norm.
-    """
-    penalty: Tensor | float = 0.0
-    h = prediction.activations
-    seen = prediction.features if prediction.features.dim() == 3 else h
-    changes = h.diff(dim=0)
-    if lengths is not None:
-        inside = torch.arange(len(h), device=h.device)[:, None] < lengths  # [T, B]
-        seen, changes = seen[inside], changes[inside[1:]]
-    if plan.ar:
-        penalty = plan.ar * seen.square().mean()
-    if plan.tar and changes.numel():
-        penalty = penalty + plan.tar * changes.square().mean()
-    return penalty
 
 
 def current_lr(state: TrainState, plan: Plan) -> float:
@@ -332,9 +276,10 @@ def _diverged_step(state: TrainState, plan: Plan, batch: Batch, loss: float, nor
     figures = {"split": "train", "step": step, "loss": loss, "grad_norm": norm, "lr": lr}
     report = divergence.examine(state.model, lambda: _forward(state, plan, batch), batch.lengths, backward=True)
     skipped = f" after {state.skipped_steps} others" if state.skipped_steps else ""
+    past = "; train.on_divergence=skip goes past such steps" if plan.max_skips is None else ""
     return Diverged(
         f"step {step} diverged: loss {loss:g}, gradient norm {norm:g}, learning rate {lr:g}, "
-        f"{divergence.sentence(report)}; the step was withheld{skipped}; {_advice(state, plan)}",
+        f"{divergence.sentence(report)}; the step was withheld{skipped}; {_advice(state, plan)}{past}",
         figures | report,
     )
 

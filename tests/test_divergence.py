@@ -573,7 +573,9 @@ def test_the_count_goes_on_after_a_resume(monkeypatch):
     with monkeypatch.context() as patched:
         stop_after(4, patched)
         run(config)
-    assert run(config, resume=True).summary["divergence"]["step"] == 7
+    ended = run(config, resume=True)
+    assert ended.summary["divergence"]["step"] == 7
+    assert ended.message.endswith("a smaller optimizer.clip_norm, or a larger train.max_skips than 1")
 
 
 def test_a_diverged_run_goes_on_from_its_last_evaluation_if_told_to_skip(monkeypatch, capsys):

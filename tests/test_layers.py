@@ -38,12 +38,16 @@ ALLOWED = {
     "estimate": {"build", "config", "errors", "memory", "models", "progress", "tasks"},
     "train_state": {"average", "models"},
     "divergence": {"models", "recurrence", "tasks"},
+    "clock": set(),
+    "penalty": {"models"},
     "train": {
         "average",
+        "clock",
         "divergence",
         "errors",
         "metrics",
         "models",
+        "penalty",
         "progress",
         "rng",
         "schedule",
@@ -51,7 +55,19 @@ ALLOWED = {
         "train_state",
     },
     "resume": {"build", "checkpoint", "config", "errors", "fits", "models", "run_dir", "tasks", "train_state"},
-    "run": {"build", "checkpoint", "config", "errors", "models", "run_dir", "runtime", "signals", "tasks", "train"}
+    "run": {
+        "build",
+        "checkpoint",
+        "clock",
+        "config",
+        "errors",
+        "models",
+        "run_dir",
+        "runtime",
+        "signals",
+        "tasks",
+        "train",
+    }
     | {"estimate", "progress", "resume", "train_state"},
     "generate": {"errors", "models", "rng", "text"},
     "restore": {"build", "checkpoint", "config", "errors", "models", "run_dir", "runtime", "tasks", "train"}

@@ -1,0 +1,61 @@
+"""All verbs in one command."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from seqtrain.cli.bench import bench
+from seqtrain.cli.catalogue import cells, configs, copy, settings, show, tasks
+from seqtrain.cli.compare import compare
+from seqtrain.cli.evaluate import evaluate
+from seqtrain.cli.train import check, train, validate
+from seqtrain.cli.write import generate, predict
+
+VERBS: dict[str, Callable[..., None]] = {
+    "train": train,
+    "eval": evaluate,
+    "generate": generate,
+    "predict": predict,
+    "compare": compare,
+    "bench": bench,
+    "validate": validate,
+    "check": check,
+    "cells": cells,
+    "tasks": tasks,
+    "settings": settings,
+}
+"""In the order of `seqtrain --help`."""
+
+app = typer.Typer(
+    help="Train, evaluate and compare recurrent sequence models from a YAML config, and write text with them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for name, verb in VERBS.items():
+    app.command(name)(verb)
+
+configs_app = typer.Typer(help="List the configs that come with seqtrain, show or copy one.")
+configs_app.callback(invoke_without_command=True)(configs)
+configs_app.command("show")(show)
+configs_app.command("copy")(copy)
+app.add_typer(configs_app, name="configs")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"seqtrain {version('seqtrain')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that stand before a verb."""

@@ -1,0 +1,78 @@
+"""`seqtrain compare`."""
+
+import shlex
+import sys
+from typing import Annotated
+
+import typer
+
+from seqtrain.cli.arguments import Json, Out, Quiet, print_result
+
+
+def compare(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CONFIG|RUN", help="A config and KEY=VALUE settings; or run directories, or folders of them."
+        ),
+    ],
+    cells: Annotated[
+        str | None,
+        typer.Option(
+            help="Cells to train, with commas between, options as in '{name: gru, reset: before}'; by default rnn, "
+            "lstm, peephole, coupled, gru."
+        ),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each cell; by default 3.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="CELL", help="What the others are compared with; by default the config's own.")
+    ] = None,
+    match: Annotated[
+        str | None, typer.Option(help="What is equal over the cells: hidden (by default), params, or step-time.")
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B,C", help="Tune this setting for each cell on validation; may be repeated."),
+    ] = None,
+    tuning_seeds: Annotated[int | None, typer.Option(min=1, help="Seeds that tune; by default 2.")] = None,
+    vary: Annotated[
+        str | None, typer.Option(metavar="KEY=A,B,C", help="Compare at each of these values, e.g. of task.length.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="UNIT=N", help="Training of every run: steps=, sequences=, tokens= or seconds=."),
+    ] = None,
+    eval_lengths: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Also evaluate the trained models at these lengths.")
+    ] = None,
+    level: Annotated[float, typer.Option(help="How likely any verdict may be wrong by chance.")] = 0.05,
+    conditions: Annotated[
+        list[str] | None,
+        typer.Option("--assert", metavar="CONDITION", help="Exit 4 unless it holds: 'gru.test.mse <= lstm.test.mse'."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Runs at a time; the cores are divided among them.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the commands of the runs that are not done, one a line.")
+    ] = False,
+    out: Out = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train every cell with every seed and compare; or compare runs that exist."""
+    from seqtrain import compare, tables
+
+    asked = compare.Asked(cells, seeds, reference, match, grid or (), tuning_seeds, vary, budget, eval_lengths, level)
+    if dry_run:
+        lines = compare.compare_commands(targets, asked, out, conditions or (), quiet=quiet)
+        if json:
+            print_result({"commands": list(lines)}, json, None)
+        for line in lines:
+            typer.echo(line)
+        return
+    typed = shlex.join(["seqtrain", *sys.argv[1:]])
+    result, exit_code = compare.compare(targets, asked, out, conditions or (), jobs=jobs, quiet=quiet, command=typed)
+    if not result and json:
+        print_result({"status": "interrupted"}, json, None)
+    elif result:
+        print_result(result, json, tables.compare_table, tables.compare_words(result))
+    raise typer.Exit(exit_code)

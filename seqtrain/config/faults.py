@@ -23,12 +23,18 @@ class Fault(NamedTuple):
 def choose(value: Any, options: Iterable[str]) -> str:
     """`choose one of ...`, with a guess at what was meant."""
     names = sorted(options)
-    lowered = {name.lower(): name for name in names}
-    meant = (value if isinstance(value, str) else short(value)).lower()
-    begun = [name for name in lowered if meant and name.startswith(meant)]
-    close = begun[:1] or difflib.get_close_matches(meant, lowered, n=1, cutoff=0.6)
-    hint = f" (did you mean {lowered[close[0]]!r}?)" if close else ""
+    meant = guess(value, names)
+    hint = "" if meant is None else f" (did you mean {meant!r}?)"
     return f"choose one of {', '.join(names)}{hint}"
+
+
+def guess(value: Any, options: Iterable[str]) -> str | None:
+    """What of the options a value may have been meant to be; None if it is like none."""
+    lowered = {name.lower(): name for name in sorted(options)}
+    written = (value if isinstance(value, str) else short(value)).lower()
+    begun = [name for name in lowered if written and name.startswith(written)]
+    close = begun[:1] or difflib.get_close_matches(written, lowered, n=1, cutoff=0.6)
+    return lowered[close[0]] if close else None
 
 
 def to_fault(error: ErrorDetails, data: dict[str, Any]) -> Fault:
@@ -44,7 +50,8 @@ def to_fault(error: ErrorDetails, data: dict[str, Any]) -> Fault:
             return Fault(path, f"is not a setting of {owner}; {_cure_for_extra(path, fields)}")
         case "union_tag_invalid":
             names = [*NAMED[path], *(["module:Class"] if path == ("model", "cell") else [])]
-            return Fault(path, f"is {short(name_of(error['input']))}; {choose(name_of(error['input']), names)}")
+            name = error["input"]["name"]
+            return Fault(path, f"is {short(name)}; {choose(name, names)}")
         case "union_tag_not_found":
             return Fault(path, f"is {got}, without a name; {choose('', NAMED[path])}, e.g. {{name: ...}}")
         case "literal_error":

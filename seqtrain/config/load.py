@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from seqtrain import shipped
 from seqtrain.config.checks import check_together
 from seqtrain.config.document import Document, Path_, document_from, dotted, read_document, train_on
-from seqtrain.config.faults import Fault, choose, to_fault
-from seqtrain.config.schema import Config, LanguageModel, UserCell
+from seqtrain.config.faults import Fault, choose, guess, to_fault
+from seqtrain.config.schema import NAMED, Config, LanguageModel, UserCell
 from seqtrain.errors import ConfigError
 from seqtrain.files import split_file
 from seqtrain.progress import say
@@ -97,17 +97,39 @@ def find_config(name: str) -> Path:
 
 def validated(document: Document, *, task_is_built: bool = True) -> Config:
     """The config of a document, or every fault in it at once; see `config_from`."""
-    try:
-        config = Config.model_validate(document.data)
-    except ValidationError as error:
-        faults = [to_fault(details, document.data) for details in error.errors()]
-        faults += _faults_beyond(document.data, faults)
-    else:
-        faults = [fault for fault in check_together(config) if task_is_built or fault.path[0] != "task"]
+    config, faults, task_is_known = _read(document.data)
+    if config is not None:
+        together = check_together(config, task_is_known=task_is_known)
+        faults += [fault for fault in together if task_is_built or fault.path[0] != "task"]
     sentences = [f"{document.place(path)}: {dotted(path)} {message}" for path, message in faults]
-    if document.faults or sentences:
+    if document.faults or sentences or config is None:
         raise ConfigError(document.faults + sentences)
     return _with_absolute_path(config)
+
+
+def _read(data: dict[str, Any]) -> tuple[Config | None, list[Fault], bool]:
+    """The config in raw data, its faults, and whether its task is the one that was meant.
+
+    What is at fault is put back to its default, or to what seems to have been meant, and read again, as one fault may
+    hide others: the config is then what is left. None if nothing is.
+    """
+    faults: list[Fault] = []
+    task_is_known = True
+    while True:
+        try:
+            return Config.model_validate(data), faults, task_is_known
+        except ValidationError as error:
+            told = {fault.path for fault in faults}
+            found = [to_fault(details, data) for details in error.errors()]
+            found = [fault for fault in found if fault.path not in told]
+        faults += found
+        if not found:
+            return None, faults, task_is_known
+        data = deepcopy(data)
+        for fault in found:
+            named = fault.path[:-1] in NAMED and fault.path[-1] == "name"
+            path = fault.path[:-1] if named else fault.path
+            task_is_known &= _mend(data, path) or path != ("task",)
 
 
 _STAND_INS: dict[Path_, Any] = {
@@ -119,29 +141,22 @@ _STAND_INS: dict[Path_, Any] = {
 """For settings without a default, values that no check objects to."""
 
 
-def _faults_beyond(data: dict[str, Any], faults: list[Fault]) -> list[Fault]:
-    """What would still be wrong once `faults` are mended: the checks of the config with those settings left out."""
-    mended = deepcopy(data)
-    for fault in faults:
-        _reset(mended, fault.path)
-    unknown = any(fault.path in (("task",), ("task", "name")) for fault in faults)
-    try:
-        beyond = check_together(Config.model_validate(mended))
-        return [fault for fault in beyond if not (unknown and "'copy_memory'" in fault.message)]  # the stand-in
-    except ValidationError:
-        return []  # no section model, say: nothing more can be known
-
-
-def _reset(data: Any, path: Path_) -> None:
-    """Put a setting back to its default, in place."""
+def _mend(data: Any, path: Path_) -> bool:
+    """Put a setting back to its default, in place; returns whether it is now what its name seems to have meant."""
     section = data
     for part in path[:-1]:
         section = section.get(part) if isinstance(section, dict) else None
-    if isinstance(section, dict):
-        for key in [key for key in section if str(key) == path[-1]]:
-            del section[key]
-        if path in _STAND_INS:
-            section[path[-1]] = _STAND_INS[path]
+    if not isinstance(section, dict):
+        return False
+    named = section.get(path[-1])
+    if isinstance(named, dict) and path in NAMED and (meant := guess(named.get("name"), NAMED[path])):
+        named["name"] = meant
+        return True
+    for key in [key for key in section if str(key) == path[-1]]:
+        del section[key]
+    if path in _STAND_INS:
+        section[path[-1]] = _STAND_INS[path]
+    return False
 
 
 def _with_absolute_path(config: Config) -> Config:

@@ -160,6 +160,37 @@ def test_every_fault_at_once_with_file_line_and_cure(write):
     ]
 
 
+def test_a_misspelt_name_hides_no_fault_of_its_section_or_of_what_goes_with_it(write):
+    name = write(
+        "task: {name: addign, lenght: 50}\n"
+        "model:\n"
+        "  cell: {name: lsmt, reset: before}\n"
+        "  embedding_size: 3\n"
+        "optimizer: {name: adma, momentum: 0.9}\n"
+        "schedule: {name: stpe, every: 0}\n"
+        "train: {max_skips: 3}\n"
+    )
+    told = faults(name)
+    assert [line.split(" ")[1] for line in told] == [
+        *("task", "model.cell", "optimizer", "schedule"),
+        *("task.lenght", "model.cell.reset", "optimizer.momentum", "schedule.every"),
+        *("model.embedding_size", "train.max_skips"),
+    ]
+    assert "c.yaml:1: task.lenght is not a setting of task 'adding'; choose one of length," in told[4]
+    assert "c.yaml:4: model.embedding_size is 3, but the inputs of task 'adding' are numbers" in told[8]
+
+
+@pytest.mark.parametrize("name", ["name: nothing_like_it, ", "name: 5, ", "name: null, ", ""])
+def test_what_needs_the_task_is_not_judged_by_another(write, name):
+    """`epochs`, `tied` and `direction` are right or wrong according to the task; `max_skips` is wrong with any."""
+    name = write(
+        f"task: {{{name}length: -1}}\n"
+        "model: {cell: gru, tied: true, direction: backward}\n"
+        "train: {epochs: 3, max_skips: 3}\n"
+    )
+    assert [line.split(" ")[1] for line in faults(name)] == ["task", "train.max_skips"]
+
+
 TOGETHER = [
     (
         "task=stories model.direction=backward",

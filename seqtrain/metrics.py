@@ -8,10 +8,15 @@ from torch import Tensor
 
 
 class Metric(NamedTuple):
-    """The figure by which a task judges a model."""
+    """The figure by which a task judges a model.
+
+    least, most : of all values that it can have; None where there is no end.
+    """
 
     name: str
     higher_is_better: bool
+    least: float | None = 0.0
+    most: float | None = None
 
     def better(self, new: float, old: float | None) -> bool:
         """Whether `new` is finite and beats `old` (None: nothing to beat yet)."""

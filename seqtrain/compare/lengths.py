@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from seqtrain.compare.statistics import mean_interval
-from seqtrain.compare.summarise import Group
+from seqtrain.compare.summarise import Group, metric_interval
 from seqtrain.config import Config, config_from
 from seqtrain.errors import ConfigError
 from seqtrain.progress import Progress
@@ -70,15 +69,16 @@ def evaluate_lengths(
 
 
 def _row(group: Group, setting: str, length: int, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    name = group.runs[0].summary["metric"]["name"]
-    values = [result[name] for result in results]
+    first = group.runs[0].summary
+    values = [result[first["metric"]["name"]] for result in results]
     return {
         "cell": group.cell,
         "at": group.at,
         "setting": setting,
         "length": length,
         "trained": group.runs[0].config["task"].get(setting.rpartition(".")[2]) == length,
-        "metric": mean_interval([value for value in values if value is not None])._asdict() | {"values": values},
+        "metric": metric_interval([value for value in values if value is not None], first["task"])._asdict()
+        | {"values": values},
         "solved": sum(bool(result["solved"]) for result in results),
         "runs": len(group.runs),
     }

@@ -22,6 +22,13 @@ class Estimate(NamedTuple):
     low: float | None
     high: float | None
 
+    def within(self, least: float | None, most: float | None) -> "Estimate":
+        """The same, its interval cut where no value can lie: it holds the true mean as often as before."""
+        if self.low is None or self.high is None:
+            return self
+        low = self.low if least is None else max(self.low, least)
+        return self._replace(low=low, high=self.high if most is None else min(self.high, most))
+
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
     """The mean with Student's t interval."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqtrain.compare.plan import DONE
-from seqtrain.compare.statistics import mean_interval, share_interval
+from seqtrain.compare.statistics import Estimate, mean_interval, share_interval
 from seqtrain.errors import CheckpointError
 from seqtrain.run_dir import RunDir
 from seqtrain.tasks import TASKS
@@ -178,7 +178,7 @@ def row_of(group: Group) -> dict[str, Any]:
     name, baseline = first["metric"]["name"], first["baseline"].get(first["metric"]["name"])
     values = [run.summary["test"][name] for run in runs if run.summary["test"]]
     known = [value for value in values if value is not None]
-    mean = mean_interval(known if len(known) == len(runs) else [])
+    mean = metric_interval(known if len(known) == len(runs) else [], first["task"])
     steps = [run.summary["solved_at_step"] for run in runs]
     solved = [step for step in steps if step is not None]
     median = statistics.median([float("inf") if step is None else step for step in steps])
@@ -216,6 +216,12 @@ def row_of(group: Group) -> dict[str, Any]:
         throughput: statistics.median(rates) if rates else None,
         "elapsed_s": statistics.median(run.summary.get("elapsed_s") or 0.0 for run in runs),
     }
+
+
+def metric_interval(values: Sequence[float], task: str) -> Estimate:
+    """The mean of a task's metric over runs, with an interval that holds only what the metric can be."""
+    found = mean_interval(values)
+    return found.within(TASKS[task].metric.least, TASKS[task].metric.most) if task in TASKS else found
 
 
 def _means(figures: Iterable[dict[str, Any] | None]) -> dict[str, float | None]:

@@ -27,7 +27,7 @@ class Brackets(NextSymbols):
     """
 
     name = "brackets"
-    metric = Metric("accuracy", higher_is_better=True)
+    metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ class CopyMemory(GeneratedTask):
     """
 
     name = "copy_memory"
-    metric = Metric("accuracy", higher_is_better=True)
+    metric = Metric("accuracy", higher_is_better=True, most=1.0)
     spec = Spec(input_size=LETTERS + 2, symbols=True, output_size=LETTERS + 1, every_step=True)
 
     def __init__(

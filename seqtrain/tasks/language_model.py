@@ -37,7 +37,7 @@ class LanguageModel(Task):
     """
 
     name = "language_model"
-    metric = Metric("perplexity", higher_is_better=False)
+    metric = Metric("perplexity", higher_is_better=False, least=1.0)
     unit = "tokens"
     next_token = True
     has_epochs = True

@@ -22,7 +22,7 @@ class Lookaround(GeneratedTask):
     """
 
     name = "lookaround"
-    metric = Metric("accuracy", higher_is_better=True)
+    metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ class NextSymbols(GeneratedTask):
     current symbol alone, fitted to the very set it is judged by.
     """
 
-    metric = Metric("accuracy", higher_is_better=True)
+    metric = Metric("accuracy", higher_is_better=True, most=1.0)
     next_token = True
 
     @abstractmethod

@@ -26,7 +26,7 @@ class Parity(GeneratedTask):
     """
 
     name = "parity"
-    metric = Metric("accuracy", higher_is_better=True)
+    metric = Metric("accuracy", higher_is_better=True, most=1.0)
     spec = Spec(input_size=2, symbols=True, output_size=2, every_step=True)
 
     def __init__(

@@ -24,7 +24,7 @@ class Recall(GeneratedTask):
     """
 
     name = "recall"
-    metric = Metric("accuracy", higher_is_better=True)
+    metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
     def __init__(
         self,

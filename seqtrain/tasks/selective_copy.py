@@ -23,7 +23,7 @@ class SelectiveCopy(GeneratedTask):
     """
 
     name = "selective_copy"
-    metric = Metric("accuracy", higher_is_better=True)
+    metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ class Stories(GeneratedTask):
     """
 
     name = "stories"
-    metric = Metric("recall", higher_is_better=True)
+    metric = Metric("recall", higher_is_better=True, most=1.0)
     next_token = True
 
     def __init__(

@@ -28,7 +28,7 @@ class TemporalOrder(GeneratedTask):
     """
 
     name = "temporal_order"
-    metric = Metric("accuracy", higher_is_better=True)
+    metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ class TwoSequence(GeneratedTask):
     """
 
     name = "two_sequence"
-    metric = Metric("accuracy", higher_is_better=True)
+    metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
     def __init__(
         self,

@@ -558,10 +558,11 @@ def test_a_row_of_another_length_counts_what_is_solved():
     from seqtrain.compare.lengths import _row
     from seqtrain.compare.summarise import FinishedRun, Group
 
-    run = FinishedRun(Path("x"), {"task": {"length": 5}}, {"metric": {"name": "m"}}, [])
+    run = FinishedRun(Path("x"), {"task": {"length": 5}}, {"task": "adding", "metric": {"name": "m"}}, [])
     results = [{"m": 1.0, "solved": True}, {"m": 3.0, "solved": False}, {"m": 2.0, "solved": True}]
     row = _row(Group("rnn", 7, [run] * 3), "task.length", 5, results)
     assert (row["solved"], row["runs"], row["trained"], row["metric"]["mean"], row["at"]) == (2, 3, True, 2.0, 7)
+    assert row["metric"]["low"] == 0.0  # of an error; Student's interval begins at -0.48
 
 
 def test_dry_run_prints_commands_that_do_the_same(seqtrain, monkeypatch):

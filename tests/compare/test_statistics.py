@@ -37,6 +37,15 @@ def test_intervals_cover_as_often_as_they_say():
     assert covered / 2000 == pytest.approx(0.95, abs=0.015)
 
 
+def test_an_interval_is_cut_where_no_value_can_lie():
+    found = mean_interval([0.5, 1.0])
+    assert found.low < 0 < 1 < found.high
+    assert found.within(0.0, 1.0) == (0.75, 0.0, 1.0)
+    assert found.within(0.0, None) == (0.75, 0.0, found.high)
+    assert found.within(None, None) == found.within(-9, 9) == found
+    assert mean_interval([2.0]).within(0.0, 1.0) == (2.0, None, None)
+
+
 def test_share_interval_of_a_textbook():
     """Wilson 1927: z^2 / (n + z^2) at the ends."""
     z2 = 1.959964**2

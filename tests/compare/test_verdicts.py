@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from seqtrain.compare.results import Question, summarise
+from seqtrain.compare.statistics import mean_interval
 from seqtrain.compare.summarise import FinishedRun, Group
 
 
@@ -154,6 +155,18 @@ def test_figures_of_a_row():
     assert (row["solved"], row["runs"], row["diverged"], row["sequences_per_s"]) == (1, 3, 1, 1.0)
     assert row["test"] == {"m": 2.0}
     assert row["valid"] == {"m": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "wanted"),
+    [("adding", (0.01, 0.2), (0.0, None)), ("parity", (0.5, 1.0), (0.0, 1.0)), ("stories", (0.9, 1.0), (None, 1.0)),
+     ("language_model", (1.5, 3.0), (1.0, None)), ("timing", (10, 30), (0.0, None))],
+)  # fmt: skip
+def test_the_interval_of_a_metric_holds_only_what_it_can_be(task, values, wanted):
+    (row,) = result(("a", [run(seed, value=value, task=task) for seed, value in enumerate(values)]))["cells"]
+    free = mean_interval(values)
+    assert row["metric"]["low"] == (free.low if wanted[0] is None else wanted[0])
+    assert row["metric"]["high"] == (free.high if wanted[1] is None else wanted[1])
 
 
 def test_a_run_without_a_value_leaves_no_mean():

@@ -173,6 +173,7 @@ def _other_differences(groups: Sequence[Group], question: Question) -> list[str]
 def _notes(rows: Sequence[dict[str, Any]], question: Question) -> list[str]:
     """What a careful reader would ask."""
     notes = []
+    gathered = question.match is None  # runs that exist: no option changes them
     tested = [row["versus"] for row in rows if row["versus"] is not None]
     short = [versus for versus in tested if versus["verdict"] == "too few seeds"]
     needed = pairs_needed(question.level, len(tested))
@@ -180,15 +181,21 @@ def _notes(rows: Sequence[dict[str, Any]], question: Question) -> list[str]:
         notes.append(
             f"{counted(min(versus['pairs'] for versus in short), 'seed')} cannot show a difference at "
             f"{100 * question.level:g} % in {counted(len(tested), 'comparison')}, whatever the results: "
-            + ("no number of seeds can" if needed is None else f"--seeds {needed} can")
+            + (
+                "no number of seeds can"
+                if needed is None
+                else f"{needed} of each can"
+                if gathered
+                else f"--seeds {needed} can"
+            )
         )
     for at in dict.fromkeys(row["at"] for row in rows):
         sizes = {row["cell"]: row["parameters"] for row in rows if row["at"] == at}
-        if question.match in (None, "hidden") and max(sizes.values()) > UNEQUAL * min(sizes.values()):
+        if (gathered or question.match == "hidden") and max(sizes.values()) > UNEQUAL * min(sizes.values()):
             small, large = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
             notes.append(
                 f"the cells are of different sizes: {large} has {sizes[large] / sizes[small]:.1f} times the parameters "
-                f"of {small}; --match params makes them equal"
+                f"of {small}; --match params{', when a config is compared,' if gathered else ''} makes them equal"
             )
             break
     diverged = [f"{row['cell']} {row['diverged']} of {row['runs']}" for row in rows if row["diverged"]]

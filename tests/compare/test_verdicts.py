@@ -71,7 +71,7 @@ def test_not_distinguishable_is_a_result():
 def test_the_correction_is_over_all_comparisons():
     """What six seeds show for one cell they cannot show for three."""
     runs = [[run(seed, value=k * (seed + 1.0), stop=False) for seed in range(6)] for k in (1, 2, 3, 4)]
-    found = result(*zip("abcd", runs, strict=True))
+    found = result(*zip("abcd", runs, strict=True), match="hidden")
     assert [row["versus"] and row["versus"]["verdict"] for row in found["cells"]] == [None, *["too few seeds"] * 3]
     assert found["cells"][1]["versus"]["p_corrected"] == pytest.approx(3 * 0.03125)
     assert "6 seeds cannot show a difference at 5 % in 3 comparisons" in found["notes"][0]
@@ -155,6 +155,17 @@ def test_figures_of_a_row():
     assert (row["solved"], row["runs"], row["diverged"], row["sequences_per_s"]) == (1, 3, 1, 1.0)
     assert row["test"] == {"m": 2.0}
     assert row["valid"] == {"m": 2.0}
+
+
+def test_runs_that_exist_are_not_given_options_that_make_runs():
+    small, large = [run(0)], [FinishedRun(Path("y"), run(0).config, run(0).summary | {"parameters": 2}, [])]
+    for question, wanted in (
+        ({"match": "hidden"}, ("--seeds 6 can", "2.0 times the parameters of a; --match params makes them equal")),
+        ({}, ("6 of each can", "of a; --match params, when a config is compared, makes them equal")),
+    ):
+        seeds, sizes = result(("a", small), ("b", large), **question)["notes"]
+        assert seeds.endswith(f"whatever the results: {wanted[0]}")
+        assert sizes.endswith(wanted[1])
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from seqtrain.compare.plan import (
 from seqtrain.compare.results import Question, result_of
 from seqtrain.compare.summarise import FinishedRun, Group, check_seeds, group_runs, read_runs, varied_setting
 from seqtrain.compare.tune import choose, plan_tuning, remarks_on, runs_of
+from seqtrain.compare.verdicts import shortage
 from seqtrain.config import config_from
 from seqtrain.config.faults import choose as choose_one
 from seqtrain.errors import ConfigError
@@ -193,7 +194,9 @@ def _prepared(request: Request, *, quiet: bool) -> list[Fair]:
         config, task = one.contender.config, tasks[one.contender.at]
         check_model_memory(config, task.spec)
         check_memory(config, task, build_model(config, task.spec))
-    for remark in remarks:
+    tests = len(contenders) - len(tasks)  # at each point, all but the reference
+    too_few = shortage(request.seeds, tests, request.level, option=True)
+    for remark in [*remarks, *([too_few] if too_few else [])]:
         say(remark, quiet=quiet)
     if request.match != "hidden":
         told = ", ".join(

@@ -9,12 +9,10 @@ from seqtrain.compare.lengths import evaluate_lengths, length_setting
 from seqtrain.compare.pictures import draw
 from seqtrain.compare.plan import named
 from seqtrain.compare.report import write_results
-from seqtrain.compare.statistics import pairs_needed
 from seqtrain.compare.summarise import Group, flat, is_solvable, row_of
 from seqtrain.compare.tune import remarks_on
-from seqtrain.compare.verdicts import STEPS, judge, longest_solved, outcome_of, verdicts_of
+from seqtrain.compare.verdicts import STEPS, judge, longest_solved, outcome_of, shortage, verdicts_of
 from seqtrain.config import config_from
-from seqtrain.progress import counted
 from seqtrain.runtime import versions
 
 MADE = (
@@ -175,20 +173,9 @@ def _notes(rows: Sequence[dict[str, Any]], question: Question) -> list[str]:
     notes = []
     gathered = question.match is None  # runs that exist: no option changes them
     tested = [row["versus"] for row in rows if row["versus"] is not None]
-    short = [versus for versus in tested if versus["verdict"] == "too few seeds"]
-    needed = pairs_needed(question.level, len(tested))
-    if short:
-        notes.append(
-            f"{counted(min(versus['pairs'] for versus in short), 'seed')} cannot show a difference at "
-            f"{100 * question.level:g} % in {counted(len(tested), 'comparison')}, whatever the results: "
-            + (
-                "no number of seeds can"
-                if needed is None
-                else f"{needed} of each can"
-                if gathered
-                else f"--seeds {needed} can"
-            )
-        )
+    short = [versus["pairs"] for versus in tested if versus["verdict"] == "too few seeds"]
+    if short and (told := shortage(min(short), len(tested), question.level, option=not gathered)):
+        notes.append(told)
     for at in dict.fromkeys(row["at"] for row in rows):
         sizes = {row["cell"]: row["parameters"] for row in rows if row["at"] == at}
         if (gathered or question.match == "hidden") and max(sizes.values()) > UNEQUAL * min(sizes.values()):

@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from seqtrain.compare.statistics import effect_size, holm, least_p, mean_interval, sign_flip_p
+from seqtrain.compare.statistics import effect_size, holm, least_p, mean_interval, pairs_needed, sign_flip_p
 from seqtrain.compare.summarise import FinishedRun, Group, budget_of, is_solvable, steps_within_budget
-from seqtrain.progress import figure
+from seqtrain.progress import counted, figure
 
 
 class Outcome(NamedTuple):
@@ -157,6 +157,23 @@ def _interval(difference: dict[str, float | None]) -> str:
 
 def _corrected(tests: int) -> str:
     return f" after Holm's correction over {tests}" if tests > 1 else ""
+
+
+def shortage(pairs: int, tests: int, level: float, *, option: bool) -> str | None:
+    """That so many pairs cannot reach a level in so many comparisons, and how many would; None if they can.
+
+    Parameters
+    ----------
+    option : whether `--seeds` makes more of them.
+    """
+    if not tests or least_p(pairs) * tests <= level:
+        return None
+    needed = pairs_needed(level, tests)
+    more = f"--seeds {needed} can" if option else f"{needed} of each can"
+    return (
+        f"{counted(pairs, 'seed')} cannot show a difference at {100 * level:g} % in {counted(tests, 'comparison')}, "
+        f"whatever the results: {'no number of seeds can' if needed is None else more}"
+    )
 
 
 def verdicts_of(rows: Sequence[dict[str, Any]]) -> list[str]:

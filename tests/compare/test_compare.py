@@ -35,6 +35,8 @@ def test_compare_trains_skips_and_draws(seqtrain):
     assert row["metric"]["sd"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
     assert row["of_baseline"] == pytest.approx(row["metric"]["mean"] * 6)
     assert (row["runs"], row["solved"], row["median_steps_to_solve"]) == (2, 0, None)
+    told = "2 seeds cannot show a difference at 5 % in 1 comparison, whatever the results: --seeds 6 can"
+    assert (first.err.splitlines()[0], first.json["notes"][0]) == (told, told)  # before anything is trained
     again = seqtrain(*command)
     assert again.err.count("done already") == 4
     assert again.json == first.json | {"command": again.json["command"]}

@@ -8,7 +8,7 @@ from seqtrain.build import kept_by_optimizer
 from seqtrain.checkpoint import load_checkpoint
 from seqtrain.config import Config, config_from
 from seqtrain.config.parse import short
-from seqtrain.errors import CheckpointError
+from seqtrain.errors import CheckpointError, ConfigError
 from seqtrain.fits import check_training, check_weights
 from seqtrain.models import SequenceModel
 from seqtrain.run_dir import RunDir
@@ -63,13 +63,26 @@ def check_empty_or_same(config: Config, run: RunDir) -> None:
     ------
     CheckpointError : there are files without a checkpoint, and not of this config.
     """
-    found = run.read_config()
+    found = saved_config(run)
     other = differences(found or {}, config.model_dump()).keys() - set(MAY_CHANGE)
     if run.holds_run() and (found is None or other):
         raise CheckpointError(
             f"{run.path}: has no last.pt to resume from, and its files are not of a run with this config; "
             "choose another directory with --out, or replace them with --overwrite"
         )
+
+
+def saved_config(run: RunDir) -> dict[str, Any] | None:
+    """The config that a run was started with, settings that are newer than the run at their defaults; None if it
+    cannot be read.
+    """
+    found = run.read_config()
+    if found is None:
+        return None
+    try:
+        return config_from(found, str(run.config), task_is_built=False).model_dump()
+    except ConfigError:
+        return found
 
 
 def check_same(config: Config, checkpoint: dict[str, Any], run: RunDir) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from seqtrain import strict_json
 from seqtrain.config import Config, config_from, located
 from seqtrain.errors import CheckpointError, ConfigError
-from seqtrain.resume import differences
+from seqtrain.resume import differences, saved_config
 from seqtrain.run import run_name
 from seqtrain.run_dir import RunDir
 
@@ -234,7 +234,7 @@ def check_directories(runs: Sequence[PlannedRun]) -> None:
     """
     faults = [f"{path}: two runs would go there; compare them one by one" for path in _twice([run.out for run in runs])]
     for run in runs:
-        found = RunDir(run.out).read_config()
+        found = saved_config(RunDir(run.out))
         other = differences(found, run.config.model_dump()) if found is not None else {}
         other = {key: pair for key, pair in other.items() if key not in FREE}
         if other:

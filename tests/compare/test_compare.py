@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 from conftest import SMALL, SMALL_SETS
 
 from seqtrain.compare import jobs
@@ -141,6 +142,19 @@ def test_compare_refuses(seqtrain):
     changed = seqtrain("compare", "quickstart", *QUICK, "model.hidden_size=9", "--cells", "rnn", "--seeds", 1)
     assert changed.code == 2
     assert "holds a run with model.hidden_size 6 (now 9)" in changed.err
+
+
+def test_runs_from_before_a_setting_existed_are_done_all_the_same(seqtrain):
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1)
+    seqtrain(*command)
+    path = Path("runs/compare-quickstart/quickstart-rnn-seed0/config.yaml")
+    config = yaml.safe_load(path.read_text())
+    del config["train"]["on_divergence"], config["engine"]
+    path.write_text(yaml.safe_dump(config))
+    assert "done already" in seqtrain(*command).err
+    config["train"]["on_divergence"] = "skip"
+    path.write_text(yaml.safe_dump(config))
+    assert "holds a run with train.on_divergence 'skip' (now 'stop')" in seqtrain(*command).err
 
 
 def test_compare_tells_ablations_apart(seqtrain):

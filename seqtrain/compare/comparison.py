@@ -87,6 +87,7 @@ def _compare_fair(
         tuning=chosen,
         eval_lengths=request.eval_lengths,
         command=command,
+        timed=request.budget is not None and request.budget.unit == "seconds",
     )
     return result_of(groups, question, request.out, quiet=quiet), 0
 
@@ -145,6 +146,8 @@ def gather(
         tuning=earlier.get("tuning") or [],
         eval_lengths=tuple(eval_lengths),
         lengths=earlier.get("lengths") or [],
+        timed=bool(earlier.get("timed")),
+        gathered=True,
         command="; ".join(filter(None, [earlier.get("command"), command if asks or not earlier else None])) or None,
     )
     RunDir(out).create()

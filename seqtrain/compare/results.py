@@ -9,9 +9,9 @@ from seqtrain.compare.lengths import evaluate_lengths, length_setting
 from seqtrain.compare.pictures import draw
 from seqtrain.compare.plan import named
 from seqtrain.compare.report import write_results
-from seqtrain.compare.summarise import Group, flat, is_solvable, row_of
+from seqtrain.compare.summarise import Group, budget_of, flat, is_solvable, row_of
 from seqtrain.compare.tune import remarks_on
-from seqtrain.compare.verdicts import STEPS, judge, longest_solved, outcome_of, shortage, verdicts_of
+from seqtrain.compare.verdicts import SAME_SPEED, STEPS, judge, longest_solved, outcome_of, shortage, verdicts_of
 from seqtrain.config import config_from
 from seqtrain.runtime import versions
 
@@ -47,6 +47,8 @@ class Question:
     eval_lengths : other lengths to evaluate the trained models at.
     lengths : results at other lengths that are known already.
     command : what a person typed.
+    timed : whether a budget in seconds bought the steps of every run.
+    gathered : whether the runs were there before the question.
     """
 
     reference: str
@@ -58,6 +60,8 @@ class Question:
     eval_lengths: tuple[int, ...] = ()
     lengths: Sequence[dict[str, Any]] = ()
     command: str | None = None
+    timed: bool = False
+    gathered: bool = False
 
 
 def result_of(groups: Sequence[Group], question: Question, out: Path, *, quiet: bool = False) -> dict[str, Any]:
@@ -75,18 +79,19 @@ def summarise(groups: Sequence[Group], question: Question) -> dict[str, Any]:
     """All of the result that needs no file to be written and no model to be evaluated."""
     first = groups[0].runs[0].summary
     rows = [row_of(group) for group in groups]
-    for row, versus in zip(rows, judge(groups, question.reference, question.level), strict=True):
+    for row, versus in zip(rows, judge(groups, question.reference, question.level, timed=question.timed), strict=True):
         row["versus"] = versus
     for place, row in enumerate(rows):
         row["off"] = None if question.off is None else question.off[place]
     result = {
         "task": first["task"],
         "metric": first["metric"],
-        "outcome": outcome_of(groups).name,
+        "outcome": outcome_of(groups, timed=question.timed).name,
         "reference": question.reference,
         "level": question.level,
         "varied": question.varied,
         "match": question.match,
+        "timed": question.timed,
         "solvable": is_solvable(first["task"]),
         "baselines": {row["variant"]: row["baseline"] for row in rows},
         "cells": rows,
@@ -94,7 +99,10 @@ def summarise(groups: Sequence[Group], question: Question) -> dict[str, Any]:
         "longest_solved": longest_solved(groups) if question.varied and is_solvable(first["task"]) else None,
         "lengths": list(question.lengths),
         "tuning": list(question.tuning),
-        "notes": _notes(rows, question) + _coarse(groups, rows) + _other_differences(groups, question),
+        "notes": _notes(rows, question)
+        + _coarse(groups, rows, question)
+        + _budgets(groups, question)
+        + _other_differences(groups, question),
         "runs": [
             {"row": group.cell, "at": group.at, "run": str(run.path), **run.summary}
             for group in groups
@@ -137,7 +145,7 @@ def _summary(result: dict[str, Any]) -> str:
     return " ".join(told)
 
 
-def _coarse(groups: Sequence[Group], rows: Sequence[dict[str, Any]]) -> list[str]:
+def _coarse(groups: Sequence[Group], rows: Sequence[dict[str, Any]], question: Question) -> list[str]:
     """That pairs were equal because a task is only found to be solved when it is evaluated."""
     equal = any(
         (versus := row["versus"]) is not None
@@ -146,49 +154,70 @@ def _coarse(groups: Sequence[Group], rows: Sequence[dict[str, Any]]) -> list[str
         for row in rows
     )
     every = groups[0].runs[0].config["train"].get("eval_every")
-    if not equal or outcome_of(groups) != STEPS or every is None:
+    if not equal or outcome_of(groups, timed=question.timed) != STEPS or every is None:
         return []
     return [
         f"steps to solve are counted in evaluations, every {every} steps; a smaller train.eval_every tells more apart"
     ]
 
 
-EXPECTED = ("seed", "threads", "model.cell.", "model.hidden_size", "train.steps", "train.epochs")
-"""Settings in which the runs of a comparison may differ without a word; steps are seen in the outcome."""
+def _budgets(groups: Sequence[Group], question: Question) -> list[str]:
+    """What became of runs that were given different numbers of steps."""
+    given = {(group.cell, group.at): max(budget_of(run) for run in group.runs) for group in groups}
+    if question.timed:
+        bought = ", ".join(f"{named(*which)} {steps:,}" for which, steps in given.items())
+        return [
+            f"the budget bought {bought} steps, by timings on this machine; times that differ by "
+            f"{100 * SAME_SPEED:g} % or less count as equal"
+        ]
+    uneven = {at for _, at in given if len({steps for (_, other), steps in given.items() if other == at}) > 1}
+    if not uneven or outcome_of(groups) != STEPS:
+        return []
+    return [
+        "runs were given different numbers of steps; what was solved later than the shortest ends counts as unsolved"
+    ]
+
+
+EXPECTED = ("seed", "threads", "model.cell.", "model.hidden_size")
+"""Settings in which the runs of a comparison may differ without a word."""
+
+TUNED = ("optimizer.", "schedule.", "model.")
+"""Settings that a grid may choose for each cell without a word; others change the data, or how often one looks."""
 
 
 def _other_differences(groups: Sequence[Group], question: Question) -> list[str]:
     """That cells differ in more than the cell, as runs that were trained one by one may."""
-    tuned = [key for entry in question.tuning for key in entry["chosen"]]
+    tuned = [key for entry in question.tuning for key in entry["chosen"] if key.startswith(TUNED)]
+    budget = ("train.steps", "train.epochs") if question.timed else ()
     found: dict[str, None] = {}
     for at in dict.fromkeys(group.at for group in groups):
         configs = [flat(run.config) for group in groups if group.at == at for run in group.runs]
         keys = [key for key in configs[0] if any(other.get(key) != configs[0][key] for other in configs)]
-        found |= dict.fromkeys(key for key in keys if not key.startswith(EXPECTED) and key not in tuned)
+        found |= dict.fromkeys(key for key in keys if not key.startswith(EXPECTED) and key not in (*tuned, *budget))
     return [f"the cells do not differ in the cell alone, but also in {', '.join(found)}"] if found else []
 
 
 def _notes(rows: Sequence[dict[str, Any]], question: Question) -> list[str]:
     """What a careful reader would ask."""
     notes = []
-    gathered = question.match is None  # runs that exist: no option changes them
     tested = [row["versus"] for row in rows if row["versus"] is not None]
     short = [versus["pairs"] for versus in tested if versus["verdict"] == "too few seeds"]
-    if short and (told := shortage(min(short), len(tested), question.level, option=not gathered)):
+    if short and (told := shortage(min(short), len(tested), question.level, option=not question.gathered)):
         notes.append(told)
+    then = ", when a config is compared," if question.gathered else ""
     for at in dict.fromkeys(row["at"] for row in rows):
         sizes = {row["cell"]: row["parameters"] for row in rows if row["at"] == at}
-        if (gathered or question.match == "hidden") and max(sizes.values()) > UNEQUAL * min(sizes.values()):
+        if question.match in (None, "hidden") and max(sizes.values()) > UNEQUAL * min(sizes.values()):
             small, large = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
             notes.append(
                 f"the cells are of different sizes: {large} has {sizes[large] / sizes[small]:.1f} times the parameters "
-                f"of {small}; --match params{', when a config is compared,' if gathered else ''} makes them equal"
+                f"of {small}; --match params{then} makes them equal"
             )
             break
     diverged = [f"{row['cell']} {row['diverged']} of {row['runs']}" for row in rows if row["diverged"]]
     if diverged:
         notes.append(
-            f"diverged: {', '.join(diverged)}; such a run counts with its best checkpoint, and as the worst value of "
-            "all if it has none"
+            f"diverged: {', '.join(diverged)}; such a run counts with its best checkpoint, and as worse than all "
+            "others if it has none"
         )
     return notes + remarks_on(question.tuning)

@@ -1,11 +1,12 @@
 """What can be claimed: each cell against a reference, on the same seeds, in figures and in words."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from seqtrain.compare.statistics import effect_size, holm, least_p, mean_interval, pairs_needed, sign_flip_p
-from seqtrain.compare.summarise import FinishedRun, Group, budget_of, is_solvable, steps_within_budget
+from seqtrain.compare.summarise import FinishedRun, Group, budget_of, is_solvable
 from seqtrain.progress import counted, figure
 
 
@@ -21,34 +22,38 @@ class Outcome(NamedTuple):
 
 
 STEPS = Outcome("steps to solve", True)
-SHARE = Outcome("share of the budget until solved", True)
+SHARE = Outcome("share of the time until solved", True)
+
+SAME_SPEED = 0.05
+"""Times to solve that differ by no more than this part of them count as equal: the steps that a budget in seconds buys
+come from timings, and an error in those is the same for every seed.
+"""
 
 
-def outcome_of(groups: Sequence[Group]) -> Outcome:
+def outcome_of(groups: Sequence[Group], *, timed: bool = False) -> Outcome:
     """Steps to solve, where all runs stop when they have solved their task; else the metric.
 
-    It follows from the configs, before there are results, and there is one, so that there is one test for each cell. An
-    unsolved run counts as all its steps (the mean within a budget, "restricted mean"), so that none is left out. Where
-    the cells were given different numbers of steps, by a budget in sequences or seconds, it is the share of them.
+    It follows from the configs, before there are results, and there is one, so that there is one test for each cell.
+
+    Parameters
+    ----------
+    timed : whether a budget in seconds bought the steps; then it is the share of them, which is one of the time.
     """
     runs = [run for group in groups for run in group.runs]
     stops = all(run.config["train"].get("stop_when_solved") for run in runs)
-    if not (stops and is_solvable(runs[0].summary["task"])):
-        metric = runs[0].summary["metric"]
-        return Outcome(f"test {metric['name']}", not metric["higher_is_better"])
-    budgets: dict[Any, set[int]] = {}
-    for group in groups:
-        budgets.setdefault(group.at, set()).update(budget_of(run) for run in group.runs)
-    return STEPS if all(len(given) == 1 for given in budgets.values()) else SHARE
+    if stops and is_solvable(runs[0].summary["task"]):
+        return SHARE if timed else STEPS
+    metric = runs[0].summary["metric"]
+    return Outcome(f"test {metric['name']}", not metric["higher_is_better"])
 
 
-def judge(groups: Sequence[Group], reference: str, level: float) -> list[dict[str, Any] | None]:
+def judge(groups: Sequence[Group], reference: str, level: float, *, timed: bool = False) -> list[dict[str, Any] | None]:
     """Every group against the reference's of the same value, in order; None for the reference, or where it is missing.
 
     Holm's correction is over all these comparisons, so that all verdicts together are wrong by chance at most with
     probability `level`.
     """
-    outcome = outcome_of(groups)
+    outcome = outcome_of(groups, timed=timed)
     found = [_difference(group, _reference(groups, reference, group.at), outcome, groups) for group in groups]
     tests = [one for one in found if one is not None]
     for one, p in zip(tests, holm([one["p"] for one in tests]), strict=True):
@@ -69,7 +74,8 @@ def _difference(
         return None
     own, other = (_values(one, outcome, groups) for one in (group, reference))
     pairs = [(own[seed], other[seed]) for seed in own if seed in other]
-    differences = [a - b for a, b in pairs]
+    close = SAME_SPEED if outcome == SHARE else 0.0
+    differences = [0.0 if abs(a - b) <= close * max(a, b) else a - b for a, b in pairs]
     sign = -1 if outcome.lower_is_better else 1
     mean = mean_interval(differences)
     return {
@@ -80,6 +86,7 @@ def _difference(
         "lower_is_better": outcome.lower_is_better,
         "pairs": len(pairs),
         "solved": [_solved(group), _solved(reference)],
+        "diverged": [_diverged(group), _diverged(reference)],
         "difference": mean._asdict(),
         "better_in": sum(sign * difference > 0 for difference in differences),
         "worse_in": sum(sign * difference < 0 for difference in differences),
@@ -89,19 +96,45 @@ def _difference(
 
 
 def _values(group: Group, outcome: Outcome, groups: Sequence[Group]) -> dict[int, float]:
-    """The outcome by seed; a run that diverged before its first evaluation counts as the worst value of all."""
-    if outcome == STEPS:
-        return {run.summary["seed"]: steps_within_budget(run) for run in group.runs}
-    if outcome == SHARE:
-        return {run.summary["seed"]: steps_within_budget(run) / budget_of(run) for run in group.runs}
+    """The outcome by seed, so that no run is left out.
+
+    A run that was not solved within the steps that all were given counts as solved at the evaluation after them, which
+    is the earliest that can be. One that diverged before its first evaluation has no metric and counts as beyond the
+    worst of all, by as much as the worst is from the best.
+    """
     peers = [run for one in groups if one.at == group.at for run in one.runs]
+    if outcome == STEPS:
+        horizon = min(budget_of(run) for run in peers)
+        later = horizon + max(_evaluated_every(run) for run in peers)
+        return {run.summary["seed"]: _solved_at(run, horizon) or later for run in group.runs}
+    if outcome == SHARE:
+        late = max(1 + _evaluated_every(run) / budget_of(run) for run in peers)
+        shares = {run.summary["seed"]: (_solved_at(run) or 0) / budget_of(run) for run in group.runs}
+        return {seed: share or late for seed, share in shares.items()}
     known = [value for run in peers if (value := _metric(run)) is not None]
-    worst = (max if outcome.lower_is_better else min)(known, default=0.0)
-    return {run.summary["seed"]: worst if (value := _metric(run)) is None else value for run in group.runs}
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    beyond = (high - low) or abs(high) or 1.0
+    missing = high + beyond if outcome.lower_is_better else low - beyond
+    return {run.summary["seed"]: missing if (value := _metric(run)) is None else value for run in group.runs}
+
+
+def _solved_at(run: FinishedRun, horizon: float = math.inf) -> int | None:
+    """The step at which a run was solved; None if it was not by the horizon."""
+    step: int | None = run.summary["solved_at_step"]
+    return step if step is not None and step <= horizon else None
+
+
+def _evaluated_every(run: FinishedRun) -> int:
+    """Steps between two evaluations."""
+    return int(run.config["train"].get("eval_every") or 1)
 
 
 def _solved(group: Group) -> int:
     return sum(run.summary["solved_at_step"] is not None for run in group.runs)
+
+
+def _diverged(group: Group) -> int:
+    return sum(run.summary["status"] == "diverged" for run in group.runs)
 
 
 def _metric(run: FinishedRun) -> float | None:
@@ -130,14 +163,15 @@ def _sentence(found: dict[str, Any]) -> str:
     told = "difference unknown" if difference["mean"] is None else _interval(difference)
     equal = found["pairs"] - found["better_in"] - found["worse_in"]
     evidence = (
-        f"{found['outcome']} {told}; of {found['pairs']} seeds better in {found['better_in']}, worse in "
-        f"{found['worse_in']}, equal in {equal}; p = {found['p_corrected']:.2g}{_corrected(found['tests'])}"
+        f"{found['outcome']} {told}{_effect(found['effect_size'])}; of {found['pairs']} seeds better in "
+        f"{found['better_in']}, worse in {found['worse_in']}, equal in {equal}; p = {found['p_corrected']:.2g}"
+        f"{_corrected(found['tests'])}"
     )
     if not any(found["solved"]) and found["outcome"] in (STEPS.name, SHARE.name):
-        return (
-            f"{cell} and {reference}{where}: no run of either was solved, so the steps to solve cannot tell; train "
-            "longer, or judge by the metric with train.stop_when_solved=false"
-        )
+        cure = "train longer, or judge by the metric with train.stop_when_solved=false"
+        if all(found["diverged"]):
+            cure = "runs of both diverged; try a lower optimizer.lr, or optimizer.clip_norm=1"
+        return f"{cell} and {reference}{where}: no run of either was solved, so {found['outcome']} cannot tell; {cure}"
     match found["verdict"]:
         case "better" | "worse":
             return f"{cell} is {found['verdict']} than {reference}{where}: {evidence}"
@@ -153,6 +187,11 @@ def _interval(difference: dict[str, float | None]) -> str:
     assert mean is not None
     told = f"{'+' if mean > 0 else ''}{figure(mean)}"
     return told if low is None else f"{told} (95 % interval {figure(low)} to {figure(high)})"
+
+
+def _effect(size: float | None) -> str:
+    """Cohen's d_z, in words."""
+    return "" if size is None else f", effect size {size:+.2g}"
 
 
 def _corrected(tests: int) -> str:

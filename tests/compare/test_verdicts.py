@@ -16,7 +16,8 @@ def run(seed, value=1.0, step=None, *, stop=True, task="adding", budget=1000, st
         "best": {"step": 1, "value": value}, "solved_at_step": step, "sequences_per_s": 1.0, "seed": seed,
         "planned_steps": budget, "steps": step or budget, "elapsed_s": 1.0,
     }  # fmt: skip
-    config = {"model": {"cell": {"name": "x"}}, "train": {"stop_when_solved": stop, "batch_size": 4}}
+    train = {"stop_when_solved": stop, "batch_size": 4, "eval_every": 50, "steps": budget}
+    config = {"model": {"cell": {"name": "x"}}, "train": train}
     return FinishedRun(Path("x"), config, summary, [])
 
 
@@ -84,17 +85,51 @@ def test_steps_to_solve_decide_where_runs_stop_and_the_unsolved_count():
     assert found["difference"]["mean"] == pytest.approx(-500 / 6)
     unsolved = versus(steps(*[None] * 6), steps(100, 200, 300, 400, 500, 600))
     assert (unsolved["verdict"], unsolved["worse_in"]) == ("worse", 6)
-    assert unsolved["difference"]["mean"] == pytest.approx(1000 - 350)
+    assert unsolved["difference"]["mean"] == pytest.approx(1050 - 350)
+    assert unsolved["sentence"].startswith(
+        "b is worse than a: steps to solve +700 (95 % interval 503.7 to 896.3), effect"
+    )
 
 
-def test_where_budgets_differ_their_share_decides():
-    """Half the steps of half the budget are the same share; the metric of runs that stop when solved says nothing."""
-    runs = [[run(seed, step=budget // 10 * (seed + 1), budget=budget) for seed in range(6)] for budget in (1000, 500)]
-    found = result(("a", runs[0]), ("b", runs[1]))
-    assert found["outcome"] == "share of the budget until solved"
+def test_solved_at_the_last_step_is_better_than_unsolved():
+    last = versus(steps(*[1000] * 6), steps(*[None] * 6))
+    assert (last["verdict"], last["difference"]["mean"]) == ("better", -50)
+
+
+def test_runs_that_were_given_other_steps_are_judged_by_those_that_all_had():
+    """Solved at the same step, with more to come or not, is no difference; solved later than some had steps is no
+    merit.
+    """
+    runs = [[run(seed, step=100, budget=budget) for seed in range(6)] for budget in (1000, 100)]
+    same = result(("a", runs[0]), ("b", runs[1]))
+    assert (same["outcome"], same["cells"][1]["versus"]["verdict"]) == ("steps to solve", "undecided")
+    assert same["cells"][1]["versus"]["difference"]["mean"] == 0
+    late = [run(seed, step=700, budget=1000) for seed in range(6)]
+    unsolved = [run(seed, budget=500) for seed in range(6)]
+    found = result(("a", late), ("b", unsolved))
     assert found["cells"][1]["versus"]["difference"]["mean"] == 0
+    assert "what was solved later than the shortest ends counts as unsolved" in " ".join(found["notes"])
+    assert "also in train.steps" in " ".join(found["notes"])
+    assert "shortest" not in " ".join(result(("a", late), ("b", late))["notes"])
+
+
+def test_a_budget_in_seconds_is_judged_by_the_share_of_it():
+    """A cell that is twice as fast has twice the steps; solved after half of them is after half the time."""
+    runs = [[run(seed, step=budget // 10 * (seed + 1), budget=budget) for seed in range(6)] for budget in (1000, 500)]
+    found = result(("a", runs[0]), ("b", runs[1]), timed=True)
+    assert found["outcome"] == "share of the time until solved"
+    assert found["cells"][1]["versus"]["difference"]["mean"] == 0
+    assert "the budget bought a 1,000, b 500 steps" in " ".join(found["notes"])
+    assert "also in" not in " ".join(found["notes"])
     slow = [run(seed, step=450, budget=500) for seed in range(6)]
-    assert result(("a", runs[0]), ("b", slow))["cells"][1]["versus"]["verdict"] == "worse"
+    assert result(("a", runs[0]), ("b", slow), timed=True)["cells"][1]["versus"]["verdict"] == "worse"
+    for steps, verdict in ((1040, "undecided"), (1060, "better")):  # 4 % is less than timings tell, 6 % is more
+        faster = [run(seed, step=500, budget=steps) for seed in range(6)]
+        other = [run(seed, step=500, budget=1000) for seed in range(6)]
+        assert result(("a", other), ("b", faster), timed=True)["cells"][1]["versus"]["verdict"] == verdict
+    never = [[run(seed, budget=budget) for seed in range(6)] for budget in (100, 1000)]
+    unsolved = result(("a", never[0]), ("b", never[1]), timed=True)["cells"][1]["versus"]
+    assert (unsolved["better_in"], unsolved["worse_in"]) == (0, 0)
 
 
 def test_other_budgets_at_other_values_are_no_other_budgets():
@@ -123,7 +158,7 @@ def test_each_value_has_its_own_reference_and_all_are_corrected_together():
 def test_pairs_that_are_equal_decide_nothing():
     found = versus(steps(*[None] * 8), steps(*[None] * 8))
     assert found["verdict"] == "undecided"
-    assert "no run of either was solved, so the steps to solve cannot tell; train longer" in found["sentence"]
+    assert "no run of either was solved, so steps to solve cannot tell; train longer" in found["sentence"]
     few = versus(steps(*[None] * 5, 100, 100, 100), steps(*[None] * 8))
     assert few["verdict"] == "undecided"
     assert "better in 3, worse in 0, equal in 5" in few["sentence"]
@@ -161,7 +196,7 @@ def test_runs_that_exist_are_not_given_options_that_make_runs():
     small, large = [run(0)], [FinishedRun(Path("y"), run(0).config, run(0).summary | {"parameters": 2}, [])]
     for question, wanted in (
         ({"match": "hidden"}, ("--seeds 6 can", "2.0 times the parameters of a; --match params makes them equal")),
-        ({}, ("6 of each can", "of a; --match params, when a config is compared, makes them equal")),
+        ({"gathered": True}, ("6 of each can", "of a; --match params, when a config is compared, makes them equal")),
     ):
         seeds, sizes = result(("a", small), ("b", large), **question)["notes"]
         assert seeds.endswith(f"whatever the results: {wanted[0]}")
@@ -187,10 +222,20 @@ def test_a_run_without_a_value_leaves_no_mean():
 
 
 def test_a_run_without_a_value_counts_as_the_worst():
+    """As far beyond the worst as that is from the best, so that it is not equal to the worst itself."""
     found = versus(values(1, None, 3), values(2, 2, 9), stop=False)
-    assert found["difference"]["mean"] == pytest.approx((-1 + 7 - 6) / 3)
+    assert found["difference"]["mean"] == pytest.approx((-1 + 17 - 2 - 6) / 3)
     higher = versus(values(1, None, 3), values(2, 2, 9), stop=False, higher=True)
-    assert higher["difference"]["mean"] == pytest.approx((-1 - 1 - 6) / 3)
+    assert higher["difference"]["mean"] == pytest.approx((-1 - 7 - 2 - 6) / 3)
+    never = versus(values(*[None] * 6), values(1, 2, 3, 4, 5, 6), stop=False)
+    assert (never["verdict"], never["worse_in"]) == ("worse", 6)
+    alike = versus(values(*[None] * 6), values(*[2] * 6), stop=False)
+    assert (alike["verdict"], alike["difference"]["mean"]) == ("worse", 2)
+
+
+def test_that_all_diverged_is_said():
+    found = versus(steps(*[None] * 8), steps(*[None] * 8), status="diverged")
+    assert "runs of both diverged; try a lower optimizer.lr" in found["sentence"]
 
 
 def test_pairs_are_by_seed():
@@ -198,6 +243,18 @@ def test_pairs_are_by_seed():
     second = [run(seed, value=seed + 1.0, stop=False) for seed in (2, 1)]
     found = result(("a", first), ("b", second))["cells"][1]["versus"]
     assert (found["pairs"], found["difference"]["mean"], found["worse_in"]) == (2, 1.0, 2)
+
+
+@pytest.mark.parametrize(("key", "told"), [("optimizer.lr", False), ("train.batch_size", True)])
+def test_a_tuned_setting_that_changes_the_data_is_named(key, told):
+    section, name = key.split(".")
+    groups = []
+    for value in (1, 2):
+        config = run(0).config | {section: run(0).config.get(section, {}) | {name: value}}
+        groups.append((f"c{value}", [FinishedRun(Path(f"{value}"), config, run(0).summary, [])]))
+    tuning = [{"cell": "c1", "at": None, "chosen": {key: 1}, "at_the_edge": []}]
+    notes = summarise([Group(cell, None, runs) for cell, runs in groups], Question("c1", tuning=tuning))["notes"]
+    assert (f"but also in {key}" in " ".join(notes)) == told
 
 
 def test_the_reference_is_compared_with_nothing():

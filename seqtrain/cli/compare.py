@@ -23,7 +23,7 @@ def compare(
             "lstm, peephole, coupled, gru."
         ),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each cell; by default 3.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=10_000, help="Seeds of each cell; by default 3.")] = None,
     reference: Annotated[
         str | None, typer.Option(metavar="CELL", help="What the others are compared with; by default the config's own.")
     ] = None,
@@ -34,7 +34,7 @@ def compare(
         list[str] | None,
         typer.Option(metavar="KEY=A,B,C", help="Tune this setting for each cell on validation; may be repeated."),
     ] = None,
-    tuning_seeds: Annotated[int | None, typer.Option(min=1, help="Seeds that tune; by default 2.")] = None,
+    tuning_seeds: Annotated[int | None, typer.Option(min=1, max=10_000, help="Seeds that tune; by default 2.")] = None,
     vary: Annotated[
         str | None, typer.Option(metavar="KEY=A,B,C", help="Compare at each of these values, e.g. of task.length.")
     ] = None,

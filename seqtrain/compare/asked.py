@@ -1,11 +1,13 @@
 """What a person typed, as a request."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from seqtrain.compare.plan import Budget, Match, Request, Setting
+from seqtrain.compare.plan import SIZES, Budget, Match, Request, Setting
+from seqtrain.compare.tune import FIRST_SEED
 from seqtrain.config import Config, read_list
 from seqtrain.config.faults import choose
 from seqtrain.errors import ConfigError
@@ -31,9 +33,6 @@ NOT_VARIED = {
     "engine": "it changes nothing but the time",
 }
 """Settings that are neither tuned nor varied, and why."""
-
-SIZES = ("model.hidden_size", "model.depth", "model.embedding_size", "model.direction", "model.merge", "model.tied")
-"""Settings that decide how many parameters there are."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,7 @@ class Asked:
         grid = [self._setting(text, "--grid", faults) for text in self.grid]
         vary = None if self.vary is None else self._setting(self.vary, "--vary", faults)
         budget, match = self._budget(faults), self.match or "hidden"
+        self._check_seeds(config.seed, faults)
         if match not in get_args(Match):
             faults.append(f"--match {match}: {choose(match, get_args(Match))}")
         if self.tuning_seeds is not None and not grid:
@@ -142,7 +142,7 @@ class Asked:
     def _setting(self, text: str, option: str, faults: list[str]) -> Setting:
         key, equals, values = text.partition("=")
         found = read_list(values, f"{option} {text}") if equals else []
-        plain = all(value is None or isinstance(value, str | int | float) for value in found)
+        plain = all(value is None or isinstance(value, str | int) or _is_finite(value) for value in found)
         if not key or not plain or len(found) < 2 or any(found.count(value) > 1 for value in found):
             faults.append(
                 f"{option} {text}: write a setting and two or more different plain values, e.g. "
@@ -155,6 +155,8 @@ class Asked:
             return "each cell would get a task of its own; use --vary"
         if self.budget and key == "train.batch_size" and not self.budget.startswith("steps="):
             return "the budget buys other steps with each batch size; give it as steps="
+        if self.match is not None and key in SIZES:
+            return f"--match {self.match} sets the sizes; leave one of them out"
         return self._why_not_varied(key)
 
     def _why_not_varied(self, key: str) -> str | None:
@@ -166,6 +168,12 @@ class Asked:
             return f"--match {self.match} sets the sizes; leave one of them out"
         return None
 
+    def _check_seeds(self, first: int, faults: list[str]) -> None:
+        """A seed is a number of 63 bits; those that tune lie above the others."""
+        last = first + max(self.seeds or 0, FIRST_SEED + (self.tuning_seeds or 2) if self.grid else 0)
+        if last >= 2**63:
+            faults.append(f"seed is {first}, and the seeds counted from there go beyond {2**63 - 1}; make it smaller")
+
     def _budget(self, faults: list[str]) -> Budget | None:
         if self.budget is None:
             return None
@@ -176,4 +184,10 @@ class Asked:
             budget = Budget(unit, 0.0)
         if unit not in UNITS or not 0 < budget.amount < float("inf"):
             faults.append(f"--budget {self.budget}: write one of {', '.join(UNITS)} and how many, e.g. steps=3000")
+        elif unit != "seconds" and budget.amount != int(budget.amount):
+            faults.append(f"--budget {self.budget}: {unit} are whole; write a whole number")
         return budget
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)

@@ -10,6 +10,7 @@ from seqtrain.compare.jobs import as_shell, run_all
 from seqtrain.compare.lengths import check_lengths
 from seqtrain.compare.match import Fair, make_fair
 from seqtrain.compare.plan import (
+    SIZES,
     Contender,
     PlannedRun,
     Request,
@@ -82,7 +83,7 @@ def _compare_fair(
         reference=request.reference or _own(request),
         level=request.level,
         varied=request.vary.key if request.vary else None,
-        match=request.match,
+        match=None if any(setting.key in SIZES for setting in request.grid) else request.match,
         off=[one.off for one in fair],
         tuning=chosen,
         eval_lengths=request.eval_lengths,
@@ -147,7 +148,7 @@ def gather(
         eval_lengths=tuple(eval_lengths),
         lengths=earlier.get("lengths") or [],
         timed=bool(earlier.get("timed")),
-        gathered=True,
+        gathered=not earlier,
         command="; ".join(filter(None, [earlier.get("command"), command if asks or not earlier else None])) or None,
     )
     RunDir(out).create()

@@ -35,11 +35,12 @@ MEASURED = "measured.json"
 class Fair(NamedTuple):
     """A contender with its size and its budget.
 
-    off : by which part its parameters, or the time of its step, are more (or less) than those that they were to match.
+    off : by which part its parameters, or the time of its step, are more (or less) than those that they were to match;
+        None if neither was to match.
     """
 
     contender: Contender
-    off: float
+    off: float | None
 
 
 def make_fair(request: Request, contenders: Sequence[Contender], tasks: Mapping[Any, Task]) -> list[Fair]:
@@ -49,36 +50,53 @@ def make_fair(request: Request, contenders: Sequence[Contender], tasks: Mapping[
     ----------
     tasks : by the value of what is varied.
     """
-    return [_make_fair(request, contender, tasks[contender.at]) for contender in contenders]
-
-
-def _make_fair(request: Request, contender: Contender, task: Task) -> Fair:
     timed = request.match == "step-time" or (request.budget is not None and request.budget.unit == "seconds")
-    own = changed(request.config, *([request.vary.at(contender.at)] if request.vary else []))
-    asked = [contender.config.model_dump(), own.model_dump(), request.match, request.budget]
-    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     known = _read(request.out) if timed else {}
-    if key in known:
-        return Fair(contender._replace(config=changed(contender.config, *known[key]["settings"])), known[key]["off"])
-    fair = _match(request, contender, own, task)
+    keys = [_key(request, contender) for contender in contenders]
+    new = [contender for contender, key in zip(contenders, keys, strict=True) if key not in known]
+    found = [_match(request, contender, tasks[contender.at]) for contender in new]
     if request.budget is not None:
-        fair = fair._replace(contender=with_budget(fair.contender, request.budget, task))
-    if timed:
-        model, train = fair.contender.config.model, fair.contender.config.train
-        settings = [f"model.hidden_size={model.hidden_size}"]
-        if request.budget is not None:
-            settings += [f"train.steps={train.steps}", "train.epochs=null"]
-        known |= {key: {"cell": contender.cell, "at": contender.at, "settings": settings, "off": fair.off}}
+        found = with_budget(found, request.budget, tasks)
+    if not timed:
+        return found
+    known |= {_key(request, one): _noted(fair, request) for one, fair in zip(new, found, strict=True)}
+    if new:
         write_whole(request.out / MEASURED, (strict_json.dumps(known, indent=2) + "\n").encode())
-    return fair
+    return [
+        Fair(contender._replace(config=changed(contender.config, *known[key]["settings"])), known[key]["off"])
+        for contender, key in zip(contenders, keys, strict=True)
+    ]
 
 
-def _match(request: Request, contender: Contender, own: Config, task: Task) -> Fair:
+def _own(request: Request, contender: Contender) -> Config:
+    """The config's own cell, at the contender's value of what is varied."""
+    return changed(request.config, *([request.vary.at(contender.at)] if request.vary else []))
+
+
+def _key(request: Request, contender: Contender) -> str:
+    """Names what is timed for a contender."""
+    asked = [contender.config.model_dump(), _own(request, contender).model_dump(), request.match, request.budget]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _noted(fair: Fair, request: Request) -> dict[str, Any]:
+    """What came of timings, to be kept."""
+    model, train = fair.contender.config.model, fair.contender.config.train
+    settings = [f"model.hidden_size={model.hidden_size}"]
+    if request.budget is not None:
+        settings += [f"train.steps={train.steps}", "train.epochs=null"]
+    return {"cell": fair.contender.cell, "at": fair.contender.at, "settings": settings, "off": fair.off}
+
+
+def _match(request: Request, contender: Contender, task: Task) -> Fair:
+    """The contender with its hidden size."""
+    own = _own(request, contender)
     if request.match == "step-time":
         contender, ratio = match_step_time(contender, own, task.spec, task)
         return Fair(contender, ratio - 1)
-    if request.match == "params":
-        contender = match_parameters(contender, own, task.spec)
+    if request.match == "hidden":
+        return Fair(contender, None)
+    contender = match_parameters(contender, own, task.spec)
     return Fair(contender, parameters_of(contender.config, task.spec) / parameters_of(own, task.spec) - 1)
 
 
@@ -150,49 +168,62 @@ def _guess(tried: dict[int, float]) -> int:
 
 
 def relative_step_time(config: Config, reference: Config, task: Task) -> float:
-    """How many times as long a training step of one takes as one of the other, measured in turns."""
-    steps = [trial(config, task), trial(reference, task)]
-    taken: list[list[float]] = [[], []]
-    for number in range(2 + ROUNDS):
+    """How many times as long a training step of one takes as one of the other."""
+    own, other = step_seconds([(config, task), (reference, task)], ROUNDS)
+    return own / other
+
+
+def step_seconds(contestants: Sequence[tuple[Config, Task]], rounds: int) -> list[float]:
+    """The median time of a training step of each on this machine, measured in turns after two rounds to warm up.
+
+    In turns, so that what slows the machine for a while slows all of them.
+    """
+    steps = [trial(config, task) for config, task in contestants]
+    taken: list[list[float]] = [[] for _ in steps]
+    for number in range(2 + rounds):
         for step, times in zip(steps, taken, strict=True):
             started_at = time.perf_counter()
             step(number)
             times.append(time.perf_counter() - started_at)
-    own, other = (statistics.median(times[2:]) for times in taken)
-    return own / other
+    return [statistics.median(times[2:]) for times in taken]
 
 
-def step_seconds(config: Config, task: Task) -> float:
-    """The median time of a training step on this machine."""
-    step, times = trial(config, task), []
-    for number in range(2 + 3 * ROUNDS):
-        started_at = time.perf_counter()
-        step(number)
-        times.append(time.perf_counter() - started_at)
-    return statistics.median(times[2:])
-
-
-def with_budget(contender: Contender, budget: Budget, task: Task) -> Contender:
-    """The contender with as many training steps as the budget buys.
+def with_budget(found: Sequence[Fair], budget: Budget, tasks: Mapping[Any, Task]) -> list[Fair]:
+    """The same contenders with as many training steps as the budget buys.
 
     Raises
     ------
     ConfigError : the budget counts what the task does not have, or buys no step.
     """
+    contenders = [one.contender for one in found]
+    configs = [(contender.config, tasks[contender.at]) for contender in contenders]
     if budget.unit == "steps":
-        steps = int(budget.amount)
+        bought = [int(budget.amount)] * len(found)
     elif budget.unit == "seconds":
-        steps = int(budget.amount / step_seconds(contender.config, task))
-    elif budget.unit == task.unit:
-        batch = task.work(task.train_batch(0, contender.config.train.batch_size))
-        steps = math.ceil(budget.amount / batch)
+        bought = [int(budget.amount / seconds) for seconds in step_seconds(configs, 3 * ROUNDS)]
     else:
+        bought = [math.ceil(budget.amount / _work(config, task, budget)) for config, task in configs]
+    if faults := [
+        f"--budget {budget.unit}={budget.amount:g} is less than one step of {contender.cell}; raise it"
+        for contender, steps in zip(contenders, bought, strict=True)
+        if steps < 1
+    ]:
+        raise ConfigError(faults)
+    return [
+        one._replace(
+            contender=one.contender._replace(
+                config=changed(one.contender.config, f"train.steps={steps}", "train.epochs=null")
+            )
+        )
+        for one, steps in zip(found, bought, strict=True)
+    ]
+
+
+def _work(config: Config, task: Task, budget: Budget) -> int:
+    """What a training step takes of a budget in the task's own unit."""
+    if budget.unit != task.unit:
         raise ConfigError(
             f"--budget counts {budget.unit}, but task {task.name} has {task.unit}; choose one of steps, seconds, "
             f"{task.unit}"
         )
-    if steps < 1:
-        raise ConfigError(
-            f"--budget {budget.unit}={budget.amount:g} is less than one step of {contender.cell}; raise it"
-        )
-    return contender._replace(config=changed(contender.config, f"train.steps={steps}", "train.epochs=null"))
+    return task.work(task.train_batch(0, config.train.batch_size))

@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqtrain.compare.statistics import mean_interval
-from seqtrain.compare.summarise import FinishedRun, Group, is_solvable
+from seqtrain.compare.summarise import FinishedRun, Group, is_solvable, metric_interval
 
 MOST_CURVES = 12
 """Values of what is varied whose learning curves are drawn beside each other."""
@@ -60,7 +59,7 @@ def _curves(groups: Sequence[Group], varied: str | None, path: Path) -> None:
 def _curves_at(axes: Any, groups: Sequence[Group]) -> None:
     first = groups[0].runs[0].summary
     name, baseline = first["metric"]["name"], first["baseline"].get(first["metric"]["name"])
-    positive = True
+    positive, bands = True, []
     for number, group in enumerate(groups):
         color = f"C{number % 10}"
         curves = [_curve(run, name) for run in group.runs]
@@ -69,14 +68,18 @@ def _curves_at(axes: Any, groups: Sequence[Group]) -> None:
             axes.plot(list(curve), list(curve.values()), color=color, alpha=0.35, linewidth=1)
             if run.summary["status"] == "diverged" and curve:
                 axes.plot(list(curve)[-1], list(curve.values())[-1], "x", color=color, markersize=9)
-        steps, mean, low, high = _band(curves)
+        steps, mean, low, high = _band(curves, first["task"])
         solved = f" (solved {_solved(group)} of {len(group.runs)})" if _can_be_solved(group) else ""
         axes.plot(steps, mean, color=color, linewidth=2, label=_plain(group.cell + solved))
-        axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
+        bands.append((steps, low, high, color))
     if baseline is not None:
         axes.axhline(baseline, color="black", linestyle="--", linewidth=1, label=f"baseline {baseline:.4g}")
     if positive and not first["metric"]["higher_is_better"]:
         axes.set_yscale("log")
+    limits = axes.get_ylim()
+    for steps, low, high, color in bands:
+        axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
+    axes.set_ylim(limits)  # of the curves: the interval of two or three runs may be many times as wide as their reach
     axes.set_xlabel("training step")
     axes.set_ylabel(f"validation {name}")
     axes.grid(alpha=0.3)
@@ -91,21 +94,19 @@ def _curve(run: FinishedRun, name: str) -> dict[int, float]:
     }
 
 
-def _band(curves: Sequence[dict[int, float]]) -> tuple[list[int], list[float], list[float], list[float]]:
-    """The mean and its interval, as far as the values themselves reach, at every step that a run was evaluated at.
+def _band(curves: Sequence[dict[int, float]], task: str) -> tuple[list[int], list[float], list[float], list[float]]:
+    """The mean and its 95 % interval at every step that a run was evaluated at.
 
     A run that stopped early, because it was solved, counts with its last value from then on.
     """
     steps = sorted({step for curve in curves for step in curve})
-    mean, low, high = [], [], []
-    for step in steps:
-        values = [curve[max(seen)] for curve in curves if (seen := [other for other in curve if other <= step])]
-        found = mean_interval(values)
-        assert found.mean is not None
-        mean.append(found.mean)
-        least, most = min(values), max(values)  # the interval of two or three values may reach beyond any metric
-        low.append(found.mean if found.low is None else max(found.low, least))
-        high.append(found.mean if found.high is None else min(found.high, most))
+    found = [
+        metric_interval([curve[max(seen)] for curve in curves if (seen := [at for at in curve if at <= step])], task)
+        for step in steps
+    ]
+    mean = [one.mean for one in found if one.mean is not None]
+    low = [one.mean if one.low is None else one.low for one in found if one.mean is not None]
+    high = [one.mean if one.high is None else one.high for one in found if one.mean is not None]
     return steps, mean, low, high
 
 
@@ -133,7 +134,7 @@ def _metric(groups: Sequence[Group], rows: Sequence[dict[str, Any]], path: Path)
     if every and min(every) > 0 and not first["metric"]["higher_is_better"] and max(every) > 20 * min(every):
         axes.set_xscale("log")
     axes.set_yticks(range(len(rows)), [_plain(row["cell"]) for row in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     better = "higher" if first["metric"]["higher_is_better"] else "lower"
     axes.set_xlabel(f"test {name} ({better} is better): each run, mean and 95 % interval")
     axes.set_title(first["variant"], parse_math=False)

@@ -23,6 +23,9 @@ DONE = ("solved", "finished", "diverged")
 FREE = ("threads", "model.cell.folder", "train.save_every", "train.save_every_s")
 """Settings in which a run may differ from what is planned and still be the planned one."""
 
+SIZES = ("model.hidden_size", "model.depth", "model.embedding_size", "model.direction", "model.merge", "model.tied")
+"""Settings that decide how many parameters there are."""
+
 
 class Setting(NamedTuple):
     """A setting that takes several values: what is varied, or one dimension of a grid."""
@@ -121,7 +124,7 @@ def changed(config: Config, *overrides: str) -> Config:
     ------
     ConfigError : one does not fit.
     """
-    return config_from(config.model_dump(), "the comparison", overrides)
+    return config_from(config.model_dump(exclude_unset=True), "the comparison", overrides)
 
 
 def plan_contenders(request: Request) -> tuple[list[Contender], list[str]]:
@@ -142,7 +145,7 @@ def plan_contenders(request: Request) -> tuple[list[Contender], list[str]]:
             section, left_out = _cell_section(request.config, cell)
             if left_out:
                 remarks.append(f"{label} has no {', '.join(left_out)}; compared without")
-            data = request.config.model_dump()
+            data = request.config.model_dump(exclude_unset=True)
             data["model"]["cell"] = section
             try:
                 config = config_from(data, f"--cells {label}", overrides)

@@ -48,7 +48,7 @@ class Question:
     lengths : results at other lengths that are known already.
     command : what a person typed.
     timed : whether a budget in seconds bought the steps of every run.
-    gathered : whether the runs were there before the question.
+    gathered : whether the runs were there before the question, so that no option can make others.
     """
 
     reference: str
@@ -82,7 +82,7 @@ def summarise(groups: Sequence[Group], question: Question) -> dict[str, Any]:
     for row, versus in zip(rows, judge(groups, question.reference, question.level, timed=question.timed), strict=True):
         row["versus"] = versus
     for place, row in enumerate(rows):
-        row["off"] = None if question.off is None else question.off[place]
+        row["off"] = _left_over(question, rows, place)
     result = {
         "task": first["task"],
         "metric": first["metric"],
@@ -114,6 +114,17 @@ def summarise(groups: Sequence[Group], question: Question) -> dict[str, Any]:
     if question.varied is None:
         result |= {"variant": first["variant"], "baseline": first["baseline"]}
     return result | {"question": _question(result), "summary": _summary(result)}
+
+
+def _left_over(question: Question, rows: Sequence[dict[str, Any]], place: int) -> float | None:
+    """By which part a row has more (or less) than it was to have; with equal hidden sizes, parameters than the
+    reference.
+    """
+    row = rows[place]
+    if question.match == "hidden":
+        at = [other for other in rows if other["cell"] == question.reference and other["at"] == row["at"]]
+        return row["parameters"] / at[0]["parameters"] - 1 if at else None
+    return None if question.off is None else question.off[place]
 
 
 def _question(result: dict[str, Any]) -> str:

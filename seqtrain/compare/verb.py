@@ -37,6 +37,8 @@ def compare(
     read_conditions(conditions)
     found = _runs_named(targets, asked)
     if found:
+        if jobs > 1:
+            raise ConfigError(f"--jobs {jobs}: there is nothing to train among runs that exist; leave it out")
         one = Path(targets[0])
         folder = one if len(targets) == 1 and found != [one] else RUNS / "compare"
         result = gather(

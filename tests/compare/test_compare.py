@@ -135,6 +135,18 @@ def test_compare_refuses(seqtrain):
         assert wanted in refused.err
     seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1)
     Path("a.txt").write_text("a")
+    for arguments, wanted in (
+        (("--budget", "steps=2.7"), "--budget steps=2.7: steps are whole; write a whole number"),
+        (("--vary", "task.length=.nan,5"), "two or more different plain values"),
+        ((f"seed={2**63 - 1}", "--seeds", 2), "the seeds counted from there go beyond"),
+        ((f"seed={2**63 - 10**6}", "--grid", "optimizer.lr=1,2"), "the seeds counted from there go beyond"),
+        (("--seeds", 10_001), "Invalid value for '--seeds'"),
+    ):
+        refused = seqtrain("compare", "quickstart", "--cells", "rnn", *arguments)
+        assert (refused.code, refused.out) == (2, "")
+        assert wanted in refused.err, refused.err
+    idle = seqtrain("compare", "runs/compare-quickstart", "--jobs", 2)
+    assert (idle.code, "--jobs 2: there is nothing to train among runs that exist" in idle.err) == (2, True)
     odd = seqtrain("compare", "runs/compare-quickstart", "a.txt", "nowhere", "--seeds", 2).err.splitlines()
     assert "a.txt: holds no run" in odd[0]
     assert "nowhere: there is no such run directory" in odd[1]
@@ -245,6 +257,23 @@ def test_match_step_time_is_measured_once(seqtrain, monkeypatch):
     assert again.json["cells"] == first["cells"]
 
 
+def test_what_equal_hidden_sizes_leave_over_is_beside_the_reference(seqtrain):
+    """An LSTM has four blocks of weights for the plain RNN's one, and the same head: 6 outputs and a bias."""
+    cells = ("--cells", "lstm,rnn", "--reference", "rnn", "--seeds", 1)
+    rows = seqtrain("compare", "quickstart", *QUICK, *cells, "--json").json["cells"]
+    one = 6 * (2 + 6 + 1)
+    assert [row["off"] for row in rows] == [pytest.approx((4 * one + 7) / (one + 7) - 1), 0]
+
+
+def test_step_times_are_taken_in_turns(monkeypatch):
+    from seqtrain.compare import match
+
+    taken = []
+    monkeypatch.setattr(match, "trial", lambda name, _: lambda number: taken.append((number, name)))
+    match.step_seconds([("a", None), ("b", None)], 2)
+    assert taken == [(number, name) for number in range(4) for name in "ab"]
+
+
 def test_step_times_are_real_ones():
     from seqtrain.build import build_task
     from seqtrain.compare.match import relative_step_time, step_seconds
@@ -255,7 +284,8 @@ def test_step_times_are_real_ones():
     )
     task = build_task(small)
     assert relative_step_time(large, small, task) > 3
-    assert 0 < step_seconds(small, task) < step_seconds(large, task)
+    fast, slow = step_seconds([(small, task), (large, task)], 5)
+    assert 0 < fast < slow
 
 
 @pytest.mark.parametrize(
@@ -285,10 +315,10 @@ def test_a_budget_of_tokens_on_a_text(seqtrain, text_folder):
 def test_a_budget_in_seconds_is_kept_when_repeated(seqtrain, monkeypatch):
     from seqtrain.compare import match
 
-    monkeypatch.setattr(match, "step_seconds", lambda *_: 0.5)
+    monkeypatch.setattr(match, "step_seconds", lambda those, _: [0.5] * len(those))
     command = ("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1, "--budget", "seconds=2", "--json")
     assert seqtrain(*command).json["runs"][0]["steps"] == 4
-    monkeypatch.setattr(match, "step_seconds", lambda *_: 0.1)
+    monkeypatch.setattr(match, "step_seconds", lambda those, _: [0.1] * len(those))
     assert seqtrain(*command).json["runs"][0]["steps"] == 4
 
 
@@ -319,6 +349,24 @@ def test_a_grid_is_tuned_on_validation_with_other_seeds(seqtrain):
     assert seqtrain(*command).json["tuning"] == done["tuning"]
     gathered = seqtrain("compare", "runs/compare-quickstart", "--json").json
     assert (gathered["tuning"], gathered["match"]) == (done["tuning"], "hidden")
+
+
+def test_a_grid_may_choose_the_optimizer(seqtrain):
+    """The settings of one optimizer are no settings of the other, but what nobody set is no setting."""
+    grid = ("--grid", "optimizer.name=adam,sgd", "--tuning-seeds", 1)
+    done = seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1, *grid, "--json")
+    assert done.code == 0, done.err
+    found = sorted(path.name for path in Path("runs/compare-quickstart/tuning").iterdir())
+    assert [yaml.safe_load(Path("runs/compare-quickstart/tuning", name, "config.yaml").read_text())["optimizer"]["name"]
+            for name in found] == ["adam", "sgd"]  # fmt: skip
+
+
+def test_a_grid_over_sizes_leaves_nothing_matched(seqtrain):
+    grid = ("--grid", "model.hidden_size=3,6", "--tuning-seeds", 1)
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 1, *grid)
+    done = seqtrain(*command, "--json").json
+    assert (done["match"], [row["off"] for row in done["cells"]]) == (None, [None, None])
+    assert "--match hidden sets the sizes; leave one of them out" in seqtrain(*command, "--match", "hidden").err
 
 
 def test_the_edge_of_a_grid_is_said():

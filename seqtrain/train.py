@@ -166,8 +166,8 @@ def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
     """
     state.model.train()
     batch = batch.to(device_of(state.model))
+    state.optimizer.zero_grad()  # first, so that the forward pass need not find room beside the gradients
     _, hidden, loss, penalty = _forward(state, plan, batch)
-    state.optimizer.zero_grad()
     (loss + penalty).backward()  # type: ignore[no-untyped-call]
     loss = loss.detach()
     parameters = list(state.model.parameters())
@@ -218,6 +218,8 @@ def _penalty(prediction: Prediction, lengths: Tensor | None, plan: Plan) -> Tens
     mean of the squares, as in their code, for the norm.
     """
     penalty: Tensor | float = 0.0
+    if not plan.ar and not plan.tar:
+        return penalty  # the changes would be an array as large as the outputs
     h = prediction.activations
     seen = prediction.features if prediction.features.dim() == 3 else h
     changes = h.diff(dim=0)
@@ -264,6 +266,7 @@ def evaluate(
             prediction, state = model.predict(batch.inputs, batch.lengths, None if batch.fresh else state)
             total, count = task.loss(prediction, batch)
             tally.add("loss", total.detach(), count).merge(task.measure(prediction, batch))
+            del prediction  # before there is another
             if learn is not None:
                 learn(total / count)
                 state = detach_state(state)

@@ -35,7 +35,8 @@ ALLOWED = {
     "run_dir": {"errors", "files", "strict_json"},
     "build": {"cells", "config", "errors", "models", "recurrence", "rng", "schedule", "shipped", "tasks", "text"},
     "memory": set(),
-    "estimate": {"build", "config", "errors", "memory", "models", "progress", "tasks"},
+    "estimate": {"build", "config", "errors", "footprint", "memory", "models", "progress", "tasks"},
+    "footprint": {"cells", "models", "recurrence", "tasks"},
     "train_state": {"average", "models"},
     "divergence": {"models", "recurrence", "tasks"},
     "train": {

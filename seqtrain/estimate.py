@@ -1,6 +1,8 @@
 """How much memory a training run will need, told before it is taken."""
 
 import copy
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -21,6 +23,9 @@ STATE = {"adam": 2, "adamw": 2, "rmsprop": 1, "sgd": 0}
 NUMBERS_A_WEIGHT = 6
 """At most: itself, its gradient, two moments, momentum, its average."""
 
+
+PROCESS = 200 << 20
+"""Bytes of Python and PyTorch in each process beside those of their files, which all processes share."""
 
 BUFFER = 9 / 8
 """Bytes that Python's growing buffer takes for each byte of a checkpoint in it."""
@@ -104,6 +109,26 @@ def check_memory(config: Config, task: Task, model: SequenceModel) -> Estimate:
     found = estimate(config, task, model)
     _check(config, found, task.evaluated_together(config.train.eval_batch_size))
     return found
+
+
+def check_together(config: Config, runs: Sequence[Estimate], jobs: int) -> None:
+    """Refuse more runs at a time than fit together, each in a process of its own; the largest may come together.
+
+    Raises
+    ------
+    ConfigError : naming the number that fits.
+    """
+    device = build_device(config)
+    room, process = available(device), PROCESS if device.type == "cpu" else 0
+    needed = [*accumulate(sorted((_needed(run, device) + process for run in runs), reverse=True)[:jobs])]
+    if room is None or needed[-1] <= room:
+        return
+    fitting = max(1, sum(size <= room for size in needed))
+    setting = PARTS[_largest(max(runs, key=lambda run: _needed(run, device)))][1]
+    raise ConfigError(
+        f"--jobs {jobs}: the largest {len(needed)} runs need at least {in_words(needed[-1])} of memory together, and "
+        f"{in_words(room)} are free here; use --jobs {fitting}, which fits, or make {setting} smaller"
+    )
 
 
 def _most_weights(config: Config, spec: Spec) -> int:

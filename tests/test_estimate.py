@@ -9,7 +9,8 @@ import torch
 from seqtrain import memory
 from seqtrain.build import build_model, build_task
 from seqtrain.config import load_config
-from seqtrain.estimate import check_model_memory, estimate
+from seqtrain.errors import ConfigError
+from seqtrain.estimate import PROCESS, Estimate, check_model_memory, check_together, estimate
 from seqtrain.footprint import of_training
 from seqtrain.models import count_parameters
 
@@ -164,6 +165,68 @@ def test_weights_are_looked_at_before_they_are_made(monkeypatch):
     monkeypatch.setattr("seqtrain.estimate.available", lambda _: 3000)
     with pytest.raises(Exception, match="are the weights with their gradients"):
         check_model_memory(config, task.spec)
+
+
+# --- several at a time ------------------------------------------------------------------------------------------
+
+
+MIB = 1 << 20
+THREE = [Estimate(weights=size * MIB) for size in (100, 700, 400)]
+
+
+@pytest.mark.parametrize(("jobs", "needed"), [(2, 2 * PROCESS + 1100 * MIB), (3, 3 * PROCESS + 1200 * MIB)])
+def test_the_largest_runs_may_come_together(monkeypatch, jobs, needed):
+    config, _, _ = built()
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: needed)
+    check_together(config, THREE, jobs)
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: needed - 1)
+    with pytest.raises(ConfigError) as caught:
+        check_together(config, THREE, jobs)
+    words = str(caught.value)
+    assert words.startswith(f"--jobs {jobs}: the largest {jobs} runs need at least ")
+    assert f"use --jobs {jobs - 1}, which fits, or make model.hidden_size smaller" in words
+
+
+def test_more_jobs_than_runs_are_no_more_than_the_runs(monkeypatch):
+    config, _, _ = built()
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: 3 * PROCESS + 1200 * MIB)
+    check_together(config, THREE, 1000)
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: 0)
+    with pytest.raises(ConfigError, match=r"--jobs 1000: the largest 3 runs .* use --jobs 1, which fits"):
+        check_together(config, THREE, 1000)
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: None)
+    check_together(config, THREE, 1000)
+
+
+def test_a_comparison_is_held_against_the_memory_for_all_its_jobs(seqtrain, monkeypatch, tmp_path):
+    (tmp_path / "runs").mkdir()
+    asked = ("compare", "quickstart", *SMALL, "train.steps=2", "train.eval_every=2", "--cells", "rnn,gru", "--seeds", 2)
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: 3 * PROCESS)  # of which the runs need very little
+    refused = seqtrain(*asked, "--jobs", 3, "--out", "runs/three")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--jobs 3: the largest 3 runs need at least 0.6 GiB of memory together" in refused.err
+    assert "use --jobs 2, which fits" in refused.err
+    assert not list((tmp_path / "runs/three").glob("*/metrics.jsonl"))
+    assert seqtrain(*asked, "--out", "runs/three").code == 0
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: PROCESS)
+    assert seqtrain(*asked, "--jobs", 3, "--out", "runs/three").code == 0  # all are done
+
+
+def test_runs_that_tune_are_held_against_it_too(seqtrain, monkeypatch):
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: 2 * PROCESS)
+    asked = ("compare", "quickstart", *SMALL, "--cells", "rnn", "--seeds", 1, "--grid", "optimizer.lr=1e-3,1e-2")
+    refused = seqtrain(*asked, "--jobs", 2, "--out", "o")
+    assert refused.code == 2
+    assert "--jobs 2: the largest 2 runs" in refused.err
+
+
+def test_runs_to_be_reported_are_held_against_it_before_any_tunes(seqtrain, monkeypatch, tmp_path):
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: 3 * PROCESS)
+    asked = ("compare", "quickstart", *SMALL, "--cells", "rnn", "--seeds", 4, "--grid", "optimizer.lr=1e-3,1e-2")
+    refused = seqtrain(*asked, "--tuning-seeds", 1, "--jobs", 4, "--out", "o")
+    assert refused.code == 2
+    assert "--jobs 4: the largest 4 runs" in refused.err
+    assert not list((tmp_path / "o").rglob("metrics.jsonl"))
 
 
 # --- what there is ----------------------------------------------------------------------------------------------

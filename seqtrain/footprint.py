@@ -63,7 +63,7 @@ def of_training(model: SequenceModel, task: Task, batch_size: int, *, on_heap: b
         return Footprint(inside + behind, outside + max(scoring, above) + matrices, scores, matrices)
     largest, behind = max(scores, every * _projected(model)), every * _widest(model)
     if on_heap:
-        reused = T * batch_size * sum(_reused(model.stack, cell) for layer in cells for cell in layer)
+        reused = T * batch_size * sum(_reused(model, cell) for layer in cells for cell in layer)
         return Footprint(0, made - reused + max(behind + above, scoring) + 2 * matrices, largest, 2 * matrices)
     return Footprint(0, saved + max(behind + above, scoring), largest)
 
@@ -201,15 +201,15 @@ def _forward(model: SequenceModel, batch: Batch, steps: int, rows: int) -> tuple
     return arrays.bytes_of(made), outside, arrays.bytes_of(arrays.saved), arrays.bytes_of(inside)
 
 
-def _reused(stack: Stack, cell: Cell) -> int:
+def _reused(model: SequenceModel, cell: Cell) -> int:
     """Bytes of a step of one sequence that lie in the holes of larger arrays that were freed.
 
     The C library looks for room beside an aligned array, and cuts that off again: the hole of an array takes smaller
     ones, but none of its own size.
     """
-    device = next(cell.parameters()).device
-    one, two = (_second_step(stack, cell, rows, device) for rows in (1, 2))
-    sizes = [(more - less, freed) for (less, freed), (more, _) in zip(one, two, strict=True)]
+    device = next(model.parameters()).device
+    one, two = (_second_step(model.stack, cell, rows, device) for rows in (1, 2))
+    sizes = [(more - less, freed) for (less, freed), (more, _) in zip(one, two, strict=False)]  # a user's cell may vary
     largest = max((size for size, freed in sizes if freed), default=0)
     holes = sum(size for size, freed in sizes if freed and size == largest)
     return min(holes, sum(size for size, _ in sizes if size < largest))

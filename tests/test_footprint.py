@@ -56,7 +56,7 @@ MADE = {"rnn": 2, "lstm": 13}
 @pytest.mark.parametrize("cell", REUSED)
 def test_smaller_arrays_lie_in_the_holes_of_larger_ones(cell):
     _, model = built(f"model.cell={cell}", "engine=reference")
-    assert _reused(model.stack, model.stack.cells()[0][0]) == 4 * H * REUSED[cell]
+    assert _reused(model, model.stack.cells()[0][0]) == 4 * H * REUSED[cell]
 
 
 @pytest.mark.parametrize("cell", MADE)
@@ -124,3 +124,24 @@ def test_a_batch_is_as_long_as_the_longest_of_many():
     alone = task.specimen("train", 512).inputs.shape[0]
     batches = [task.train_batch(step, 512).inputs.shape[0] for step in range(30)]
     assert sorted(batches)[20] <= alone <= 1.5 * max(batches)
+
+
+def test_a_users_cell_may_have_no_weights_and_do_otherwise_each_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "odd.py").write_text(
+        "from seqtrain.cells.base import Cell, HiddenState\n"
+        "class Odd(Cell):\n"
+        "    steps = 0\n"
+        "    def project(self, x):\n"
+        "        return x[..., :1].expand(-1, -1, self.hidden_size)\n"
+        "    def initial_state(self, batch_size):\n"
+        "        import torch\n"
+        "        return HiddenState(torch.zeros(batch_size, self.hidden_size))\n"
+        "    def step(self, x_gates, state):\n"
+        "        self.steps += 1\n"
+        "        for _ in range(self.steps % 5):\n"
+        "            x_gates = x_gates + 1\n"
+        "        return HiddenState(x_gates + state.hidden)\n"
+    )
+    task, model = built("model.cell=odd:Odd")
+    assert needed(task, model).heap > 4 * T * B * H

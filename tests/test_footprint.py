@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from seqtrain.build import build_model, build_task
 from seqtrain.config import load_config
+from seqtrain.estimate import estimate
 from seqtrain.footprint import _extrapolated, _forward, _reused, _scores, of_evaluation, of_training
 from seqtrain.recurrence import memory
 
@@ -145,3 +146,31 @@ def test_a_users_cell_may_have_no_weights_and_do_otherwise_each_time(tmp_path, m
     )
     task, model = built("model.cell=odd:Odd")
     assert needed(task, model).heap > 4 * T * B * H
+
+
+def test_many_units_and_few_sequences_by_hand():
+    """While it is saved: everything twice, the holes of the estimate's copy and of a step's, packed weights."""
+    sizes = ("model.hidden_size=300", "train.batch_size=1", "task.length=3", "optimizer=sgd", "task.valid_size=1")
+    for engine, temporaries in (("auto", 1), ("reference", 2)):
+        config = load_config("quickstart", [*SIZES, *sizes, f"engine={engine}"], quiet=True)
+        task = build_task(config)
+        model = build_model(config, task.spec)
+        if engine == "auto" and model.stack.loop.name == "reference":
+            continue
+        own, cell = 4 * (1200 * (2 + 300 + 1) + 301), 4 * 1200 * (2 + 300 + 1)
+        found, packed = estimate(config, task, model), 4 * 1200 * 304 if engine == "auto" else 0
+        wanted = 2 * own + own * (1 + 9 / 8) + own + temporaries * cell + packed
+        assert found.peak == pytest.approx(wanted, rel=0.03)
+
+
+def test_a_set_is_drawn_in_parts_that_are_as_large():
+    config = load_config(
+        "quickstart", ["task.valid_size=9000", "task.test_size=3000", "model.hidden_size=2"], quiet=True
+    )
+    task = build_task(config)
+    found, whole = (
+        estimate(config, task, build_model(config, task.spec)),
+        sum(b.bytes for b in task.eval_batches("valid", 9000)),
+    )
+    assert found.peak > found.sets + whole
+    assert found.sets == pytest.approx(whole * 4 / 3, rel=0.01)

@@ -1,32 +1,34 @@
-"""How much memory a training run will need, told before it is taken.
-
-The model runs over two and three steps of one and two sequences. What autograd keeps of that grows evenly with steps
-and sequences, whatever the cell, so that the rest is arithmetic. An estimate leans low: what could fit is not refused.
-"""
+"""How much memory a training run will need, told before it is taken."""
 
 import copy
-from itertools import product
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
+from seqtrain import footprint
 from seqtrain.build import build_device, outline
 from seqtrain.config import Config
 from seqtrain.errors import ConfigError
+from seqtrain.footprint import NUMBER
 from seqtrain.memory import available
-from seqtrain.models import AdaptiveHead, SequenceModel
+from seqtrain.models import SequenceModel
 from seqtrain.progress import in_words
-from seqtrain.tasks import Batch, Spec, Task
-
-NUMBER = 4
-"""Bytes of a float32."""
+from seqtrain.tasks import Spec, Task
 
 STATE = {"adam": 2, "adamw": 2, "rmsprop": 1, "sgd": 0}
 """Numbers that an optimizer keeps for each weight, momentum apart."""
 
 NUMBERS_A_WEIGHT = 6
 """At most: itself, its gradient, two moments, momentum, its average."""
+
+
+PROCESS = 200 << 20
+"""Bytes of Python and PyTorch in each process beside those of their files, which all processes share."""
+
+BUFFER = 9 / 8
+"""Bytes that Python's growing buffer takes for each byte of a checkpoint in it."""
 
 
 class Estimate(NamedTuple):
@@ -36,6 +38,8 @@ class Estimate(NamedTuple):
     activations : what a training step keeps for its backward pass, and the most that this pass itself needs.
     evaluation : of one batch.
     saving : the two copies of a checkpoint that are made while it is saved.
+    kept : beside the largest of these three, what the others leave that it has no use for: arrays of the engine, which
+        wait for the next step, and holes in the heap that are too small.
     sets : the validation and test set.
     """
 
@@ -43,28 +47,36 @@ class Estimate(NamedTuple):
     activations: int = 0
     evaluation: int = 0
     saving: int = 0
+    kept: int = 0
     sets: int = 0
 
     @property
     def peak(self) -> int:
         """All that is needed at one time: steps, evaluations and checkpoints take turns."""
-        return self.weights + self.sets + max(self.activations, self.evaluation, self.saving)
+        return self.weights + self.sets + max(self.activations, self.evaluation, self.saving) + self.kept
 
 
 def estimate(config: Config, task: Task, model: SequenceModel) -> Estimate:
     """What training the model on the task needs."""
     model = copy.deepcopy(model)  # a user's cell may count, or keep running means
-    evaluated = task.evaluated_together(config.train.eval_batch_size)
-    activations = _activations(model, task, config.train.batch_size)
-    evaluation = _evaluation(model, task.specimen("valid", evaluated), evaluated)
-    if model.stack.loop.name == "reference" and config.device == "cpu":
-        activations += evaluation  # whose large arrays find no room in the holes that many small ones leave
+    train, on_heap = config.train, config.device == "cpu"
     own = sum(parameter.nbytes for parameter in model.parameters())
+    columns = task.evaluated_together(train.eval_batch_size)
+    step = footprint.of_training(model, task, train.batch_size, on_heap=on_heap, penalised=bool(train.ar or train.tar))
+    evaluation = footprint.of_evaluation(model, task, columns)
+    saving = round((1 + BUFFER) * (1 + _kept(config)) * own)
+    heap = max(step.heap, evaluation.heap)
+    if on_heap:  # where no copy lies in the hole of an array of its size: of the model above, of a step's matrices
+        heap = max(heap, saving + own + step.matrices, task.drawing_bytes())
+    if on_heap:  # what is larger than all that a step made is larger than the holes that it left
+        heap = max(heap, step.heap + evaluation.largest - step.largest)
+    needed = max(step.engine, evaluation.engine) + heap + footprint.kept_by_engine(model)
     return Estimate(
         weights=(2 + _kept(config)) * own + sum(buffer.nbytes for buffer in model.buffers()),
-        activations=activations,
-        evaluation=evaluation,
-        saving=2 * (1 + _kept(config)) * own,
+        activations=step.engine + step.heap,
+        evaluation=evaluation.engine + evaluation.heap,
+        saving=saving,
+        kept=needed - max(step.engine + step.heap, evaluation.engine + evaluation.heap, saving),
         sets=task.fixed_bytes(),
     )
 
@@ -99,6 +111,26 @@ def check_memory(config: Config, task: Task, model: SequenceModel) -> Estimate:
     return found
 
 
+def check_together(config: Config, runs: Sequence[Estimate], jobs: int) -> None:
+    """Refuse more runs at a time than fit together, each in a process of its own; the largest may come together.
+
+    Raises
+    ------
+    ConfigError : naming the number that fits.
+    """
+    device = build_device(config)
+    room, process = available(device), PROCESS if device.type == "cpu" else 0
+    needed = [*accumulate(sorted((_needed(run, device) + process for run in runs), reverse=True)[:jobs])]
+    if room is None or needed[-1] <= room:
+        return
+    fitting = max(1, sum(size <= room for size in needed))
+    setting = PARTS[_largest(max(runs, key=lambda run: _needed(run, device)))][1]
+    raise ConfigError(
+        f"--jobs {jobs}: the largest {len(needed)} runs need at least {in_words(needed[-1])} of memory together, and "
+        f"{in_words(room)} are free here; use --jobs {fitting}, which fits, or make {setting} smaller"
+    )
+
+
 def _most_weights(config: Config, spec: Spec) -> int:
     """More weights than a model has whose cells have no more than 16 blocks; nothing is built."""
     widths, symbols = config.model.hidden_sizes(), max(spec.input_size, spec.output_size)
@@ -113,63 +145,23 @@ def _kept(config: Config) -> int:
     return STATE[optimizer.name] + (getattr(optimizer, "momentum", 0) > 0) + (config.train.average_after is not None)
 
 
-def _activations(model: SequenceModel, task: Task, batch_size: int) -> int:
-    batch = task.specimen("train", batch_size)
-    T = len(batch.inputs)
-    short = {(steps, rows): _saved(model, batch, steps, rows) for steps, rows in product((2, 3), (1, 2))}
-    one, two = (short[2, rows] + (T - 2) * (short[3, rows] - short[2, rows]) for rows in (1, 2))
-    saved = one + (batch_size - 1) * (two - one)
-    answers = 1 if not model.every_step else T if batch.scored is None else int(batch.scored.sum())
-    return saved + batch_size * max(T * _widest(model), 3 * answers * _scores(model))
-
-
-def _evaluation(model: SequenceModel, batch: Batch, batch_size: int) -> int:
-    T, answers = len(batch.inputs), len(batch.inputs) if model.every_step else 1
-    return batch_size * max(T * _widest(model), 2 * answers * _scores(model))
-
-
-@torch.no_grad()
-def _widest(model: SequenceModel) -> int:
-    """Bytes of a step of what a cell reads, of what `project` makes of it, and of what the cell gives."""
-    cells = [cell for layer in model.stack.cells() for cell in layer]
-    weight = next(model.parameters())
-    projected = [cell.project(weight.new_zeros(1, 1, cell.input_size)).numel() for cell in cells]
-    return NUMBER * max(c.input_size + gates + c.hidden_size for c, gates in zip(cells, projected, strict=True))
-
-
-def _scores(model: SequenceModel) -> int:
-    """Bytes of the scores of one prediction; of the most frequent symbols alone if the rest is in clusters."""
-    head, features = model.head, model.stack.output_size
-    frequent = head.clusters.head if isinstance(head, AdaptiveHead) else head
-    return NUMBER * int(frequent(next(model.parameters()).new_zeros(1, features)).shape[-1])
-
-
-def _saved(model: SequenceModel, batch: Batch, steps: int, rows: int) -> int:
-    """Bytes that autograd keeps of a forward pass over so many steps and sequences, the weights left out."""
-    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address is given twice
-    own = {part.untyped_storage().data_ptr() for part in (*model.parameters(), *model.buffers())}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage
-        return tensor
-
-    weight = next(model.parameters())
-    inputs = torch.zeros(steps, rows, *batch.inputs.shape[2:], dtype=batch.inputs.dtype, device=weight.device)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model.train().predict(inputs, generator=torch.Generator(weight.device))
-    return sum(storage.nbytes() for storage in kept.values())
-
-
 def _check(config: Config, found: Estimate, evaluated: int) -> None:
     device = build_device(config)
-    room = available(device)
-    needed = found.peak if device.type == "cpu" else found.peak - found.sets
+    room, needed = available(device), _needed(found, device)
     if room is not None and needed > room:
         raise ConfigError(
             _refusal(found, needed, room, {"activations": config.train.batch_size, "evaluation": evaluated})
         )
+
+
+def _needed(found: Estimate, device: torch.device) -> int:
+    """Bytes on a device; the sets stay on the CPU."""
+    return found.peak if device.type == "cpu" else found.peak - found.sets
+
+
+def _largest(found: Estimate) -> str:
+    """The part to change first."""
+    return max(PARTS, key=lambda part: int(getattr(found, part)))
 
 
 PARTS = {
@@ -184,7 +176,7 @@ PARTS = {
 
 def _refusal(found: Estimate, needed: int, room: int, batches: dict[str, int]) -> str:
     """What to say; `batches` are the sizes of batches that may be made smaller."""
-    largest = max(PARTS, key=lambda part: getattr(found, part))
+    largest = _largest(found)
     (told, setting), size = PARTS[largest], getattr(found, largest)
     cure = "make it smaller"
     if largest in batches:

@@ -20,6 +20,8 @@ def activation_penalty(prediction: Prediction, lengths: Tensor | None, ar: float
     mean of the squares, as in their code, for the norm.
     """
     penalty: Tensor | float = 0.0
+    if not ar and not tar:
+        return penalty  # the changes would be an array as large as the outputs
     h = prediction.activations
     seen = prediction.features if prediction.features.dim() == 3 else h
     changes = h.diff(dim=0)

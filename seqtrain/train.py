@@ -132,8 +132,8 @@ def train_step(state: TrainState, plan: Plan, batch: Batch) -> None:
     """
     state.model.train()
     batch = batch.to(device_of(state.model))
+    state.optimizer.zero_grad()  # first, so that the forward pass need not find room beside the gradients
     _, hidden, loss, penalty = _forward(state, plan, batch)
-    state.optimizer.zero_grad()
     (loss + penalty).backward()  # type: ignore[no-untyped-call]
     loss = loss.detach()
     parameters = list(state.model.parameters())
@@ -208,6 +208,7 @@ def evaluate(
             prediction, state = model.predict(batch.inputs, batch.lengths, None if batch.fresh else state)
             total, count = task.loss(prediction, batch)
             tally.add("loss", total.detach(), count).merge(task.measure(prediction, batch))
+            del prediction  # before there is another
             if learn is not None:
                 learn(total / count)
                 state = detach_state(state)

@@ -1,5 +1,6 @@
 """What training will need is told before it is taken: the parts by other ways of counting, and what is refused."""
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import torch
 from seqtrain import memory
 from seqtrain.build import build_model, build_task
 from seqtrain.config import load_config
-from seqtrain.estimate import _activations, _evaluation, _widest, check_model_memory, estimate
+from seqtrain.errors import ConfigError
+from seqtrain.estimate import PROCESS, Estimate, check_model_memory, check_together, estimate
+from seqtrain.footprint import of_training
 from seqtrain.models import count_parameters
 
 GIB = 1 << 30
@@ -35,31 +38,50 @@ def test_weights_are_counted_with_all_that_training_keeps_of_each(overrides, num
     config, task, model = built(*overrides)
     found = estimate(config, task, model)
     assert found.weights == 4 * numbers * count_parameters(model)
-    assert found.saving == 4 * 2 * (numbers - 1) * count_parameters(model)
+    assert found.saving == round(4 * (1 + 9 / 8) * (numbers - 1) * count_parameters(model))
 
 
-CELLS = ["rnn", "lstm", "gru", "{name: gru, reset: before}", "coupled", "peephole", "odyssey"]
-
-
-@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("engine", ["auto", "reference"])
-@pytest.mark.parametrize("more", ["model.depth=2", "model.direction=bidirectional", "model.weight_drop=0.5"])
-def test_what_two_steps_tell_is_what_all_of_them_keep(cell, engine, more):
-    _, task, model = built(f"model.cell={cell}", f"engine={engine}", more)
-    kept, held = set(), []
-    own = {part.untyped_storage().data_ptr() for part in model.parameters()}
+@pytest.mark.parametrize("more", ["model.depth=2", "model.weight_drop=0.5"])
+def test_an_estimate_leaves_nothing_behind(monkeypatch, engine, more):
+    """The copy of the model once stayed for ever: a kept output that was handed back held the graph that held it."""
+    import copy
 
-    def pack(tensor):
-        held.append(tensor)
-        kept.add((tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()))
-        return tensor
+    copied, plain = [], copy.deepcopy
 
-    batch = task.train_batch(0, 3)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model.train().predict(batch.inputs, generator=torch.Generator())
-    whole = sum(size for place, size in kept if place not in own)
-    assert _activations(model, task, 3) == whole + 3 * 11 * _widest(model)
-    assert _evaluation(model, task.specimen("valid", 3), 3) == 3 * 11 * _widest(model)
+    def watched(model):
+        found = plain(model)
+        copied.extend(weakref.ref(parameter) for parameter in found.parameters())
+        return found
+
+    monkeypatch.setattr("seqtrain.estimate.copy.deepcopy", watched)
+    estimate(*built(f"engine={engine}", more))
+    assert copied
+    assert all(parameter() is None for parameter in copied)
+
+
+def test_what_the_engine_holds_is_there_while_a_checkpoint_is_saved():
+    """And what the heap held is used again: arrays of the engine are the process's own, whatever else it needs."""
+    sizes = ("model.hidden_size=300", "train.batch_size=200", "task.length=50")
+    for engine in ("auto", "reference"):
+        config, task, model = built(*sizes, f"engine={engine}")
+        step = of_training(model, task, 200, on_heap=True, penalised=False)
+        found = estimate(config, task, model)
+        if model.stack.loop.name == "reference":
+            assert found.peak - found.weights - found.sets == found.activations
+        else:
+            assert found.peak > found.weights + found.sets + step.engine + found.saving
+
+
+def test_an_evaluation_with_larger_arrays_than_training_finds_no_room_in_the_holes_of_training():
+    small = estimate(
+        *built("engine=reference", "train.batch_size=40", "train.eval_batch_size=40", "task.valid_size=90")
+    )
+    large = estimate(
+        *built("engine=reference", "train.batch_size=40", "train.eval_batch_size=50", "task.valid_size=90")
+    )
+    assert large.activations == small.activations > large.evaluation
+    assert large.kept - small.kept == 4 * 10 * 11 * 4 * 6  # what an LSTM of 6 units projects for 10 sequences more
 
 
 @pytest.mark.parametrize(
@@ -112,7 +134,7 @@ def test_the_value_that_could_fit_does(seqtrain, monkeypatch):
 def test_validate_tells(seqtrain):
     found = seqtrain("validate", "quickstart", "--json").json["memory"]
     parts = [found[part] for part in ("activations", "evaluation", "saving")]
-    assert found["peak"] == found["weights"] + found["sets"] + max(parts)
+    assert found["peak"] == found["weights"] + found["sets"] + max(parts) + found["kept"]
     assert found["available"] > found["peak"]
     assert "beside Python and PyTorch" in seqtrain("validate", "quickstart").out
 
@@ -143,6 +165,68 @@ def test_weights_are_looked_at_before_they_are_made(monkeypatch):
     monkeypatch.setattr("seqtrain.estimate.available", lambda _: 3000)
     with pytest.raises(Exception, match="are the weights with their gradients"):
         check_model_memory(config, task.spec)
+
+
+# --- several at a time ------------------------------------------------------------------------------------------
+
+
+MIB = 1 << 20
+THREE = [Estimate(weights=size * MIB) for size in (100, 700, 400)]
+
+
+@pytest.mark.parametrize(("jobs", "needed"), [(2, 2 * PROCESS + 1100 * MIB), (3, 3 * PROCESS + 1200 * MIB)])
+def test_the_largest_runs_may_come_together(monkeypatch, jobs, needed):
+    config, _, _ = built()
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: needed)
+    check_together(config, THREE, jobs)
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: needed - 1)
+    with pytest.raises(ConfigError) as caught:
+        check_together(config, THREE, jobs)
+    words = str(caught.value)
+    assert words.startswith(f"--jobs {jobs}: the largest {jobs} runs need at least ")
+    assert f"use --jobs {jobs - 1}, which fits, or make model.hidden_size smaller" in words
+
+
+def test_more_jobs_than_runs_are_no_more_than_the_runs(monkeypatch):
+    config, _, _ = built()
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: 3 * PROCESS + 1200 * MIB)
+    check_together(config, THREE, 1000)
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: 0)
+    with pytest.raises(ConfigError, match=r"--jobs 1000: the largest 3 runs .* use --jobs 1, which fits"):
+        check_together(config, THREE, 1000)
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: None)
+    check_together(config, THREE, 1000)
+
+
+def test_a_comparison_is_held_against_the_memory_for_all_its_jobs(seqtrain, monkeypatch, tmp_path):
+    (tmp_path / "runs").mkdir()
+    asked = ("compare", "quickstart", *SMALL, "train.steps=2", "train.eval_every=2", "--cells", "rnn,gru", "--seeds", 2)
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: 3 * PROCESS)  # of which the runs need very little
+    refused = seqtrain(*asked, "--jobs", 3, "--out", "runs/three")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--jobs 3: the largest 3 runs need at least 0.6 GiB of memory together" in refused.err
+    assert "use --jobs 2, which fits" in refused.err
+    assert not list((tmp_path / "runs/three").glob("*/metrics.jsonl"))
+    assert seqtrain(*asked, "--out", "runs/three").code == 0
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: PROCESS)
+    assert seqtrain(*asked, "--jobs", 3, "--out", "runs/three").code == 0  # all are done
+
+
+def test_runs_that_tune_are_held_against_it_too(seqtrain, monkeypatch):
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: 2 * PROCESS)
+    asked = ("compare", "quickstart", *SMALL, "--cells", "rnn", "--seeds", 1, "--grid", "optimizer.lr=1e-3,1e-2")
+    refused = seqtrain(*asked, "--jobs", 2, "--out", "o")
+    assert refused.code == 2
+    assert "--jobs 2: the largest 2 runs" in refused.err
+
+
+def test_runs_to_be_reported_are_held_against_it_before_any_tunes(seqtrain, monkeypatch, tmp_path):
+    monkeypatch.setattr("seqtrain.estimate.available", lambda _: 3 * PROCESS)
+    asked = ("compare", "quickstart", *SMALL, "--cells", "rnn", "--seeds", 4, "--grid", "optimizer.lr=1e-3,1e-2")
+    refused = seqtrain(*asked, "--tuning-seeds", 1, "--jobs", 4, "--out", "o")
+    assert refused.code == 2
+    assert "--jobs 4: the largest 4 runs" in refused.err
+    assert not list((tmp_path / "o").rglob("metrics.jsonl"))
 
 
 # --- what there is ----------------------------------------------------------------------------------------------
@@ -210,10 +294,12 @@ def test_an_estimate_leaves_a_users_cell_as_it_was(tmp_path, monkeypatch):
 
 
 def test_the_scores_of_a_large_vocabulary_are_most_of_a_step():
-    """B x T x V numbers three times: the scores, their logarithms, and the gradient."""
+    """B x T x V numbers four times: the scores, their logarithms, and the gradient of each."""
     config = load_config("words", ["model.hidden_size=4", "train.batch_size=7", "task.window=11"])
     task = build_task(config)
     found = estimate(config, task, build_model(config, task.spec))
     scores = 7 * 11 * task.spec.output_size * 4
-    assert found.activations == pytest.approx(3 * scores, rel=0.2)
-    assert found.evaluation == pytest.approx(2 * task.specimen("valid", 1).inputs.shape[0] * task.spec.output_size * 4)
+    assert found.activations == pytest.approx(4 * scores, rel=0.2)
+    assert found.evaluation == pytest.approx(
+        2 * task.specimen("valid", 1).inputs.shape[0] * task.spec.output_size * 4, rel=0.1
+    )

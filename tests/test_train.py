@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,40 @@ def test_the_penalties_are_those_of_the_papers():
     assert float(state.window_loss) == pytest.approx(total.item() / count)
     for (name, found), wanted in zip(state.model.named_parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(found.grad, wanted.grad, msg=name)
+
+
+def test_a_step_holds_nothing_that_it_has_no_use_for(monkeypatch):
+    """No gradients of the step before in the forward pass, and no changes from step to step that nobody asked for."""
+    state, plan, _ = one_step(small("words"))
+    assert any(parameter.grad is not None for parameter in state.model.parameters())
+    predict, seen = state.model.predict, []
+
+    def watched(*arguments):
+        seen.extend(parameter.grad for parameter in state.model.parameters())
+        return predict(*arguments)
+
+    monkeypatch.setattr(state.model, "predict", watched)
+    monkeypatch.setattr(torch.Tensor, "diff", lambda *_, **__: pytest.fail("the changes were computed"))
+    train_step(state, plan, plan.task.train_batch(1, 8))
+    assert seen
+    assert all(gradient is None for gradient in seen)
+
+
+def test_an_evaluation_holds_one_prediction_at_a_time(monkeypatch):
+    config = small()
+    task = build_task(config)
+    model = build_model(config, task.spec)
+    predict, alive = model.predict, []
+
+    def watched(*arguments):
+        assert all(prediction() is None for prediction in alive)
+        prediction, state = predict(*arguments)
+        alive.append(weakref.ref(prediction))
+        return prediction, state
+
+    monkeypatch.setattr(model, "predict", watched)
+    evaluate(model, task, "valid", 3)
+    assert len(alive) > 1
 
 
 def test_penalties_do_not_see_padding():

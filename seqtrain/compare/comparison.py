@@ -22,6 +22,7 @@ from seqtrain.compare.plan import (
 )
 from seqtrain.compare.results import Question, result_of
 from seqtrain.compare.summarise import FinishedRun, Group, check_seeds, group_runs, read_runs, varied_setting
+from seqtrain.compare.together import check_jobs
 from seqtrain.compare.tune import choose, plan_tuning, remarks_on, runs_of
 from seqtrain.compare.verdicts import shortage
 from seqtrain.config import config_from
@@ -67,13 +68,19 @@ def _compare_fair(
     if request.grid:
         candidates = plan_tuning(request, contenders)
         check_directories(runs_of(candidates))
+        check_jobs(runs_of(candidates), jobs)
+        check_jobs(
+            [run for those in _planned(request, contenders) for run in those], jobs
+        )  # not only when all is tuned
         if code := run_all(runs_of(candidates), jobs, quiet=quiet):
             return {}, code
         contenders, chosen = choose(candidates, request.grid)
         for remark in remarks_on(chosen):
             say(remark, quiet=quiet)
     runs = _reported(request, contenders)
-    if code := run_all([run for those in runs for run in those], jobs, quiet=quiet):
+    reported = [run for those in runs for run in those]
+    check_jobs(reported, jobs)
+    if code := run_all(reported, jobs, quiet=quiet):
         return {}, code
     groups = [
         Group(contender.cell, contender.at, read_runs([run.out for run in those]))
@@ -220,7 +227,12 @@ def _own(request: Request) -> str:
 
 def _reported(request: Request, contenders: Sequence[Contender]) -> list[list[PlannedRun]]:
     """The runs that are reported, by contender."""
-    seeds = range(request.config.seed, request.config.seed + request.seeds)
-    runs = [plan_runs(request, contender, seeds, request.out) for contender in contenders]
+    runs = _planned(request, contenders)
     check_directories([run for those in runs for run in those])
     return runs
+
+
+def _planned(request: Request, contenders: Sequence[Contender]) -> list[list[PlannedRun]]:
+    """Likewise, whatever is in their directories."""
+    seeds = range(request.config.seed, request.config.seed + request.seeds)
+    return [plan_runs(request, contender, seeds, request.out) for contender in contenders]

@@ -63,6 +63,20 @@ def unroll_fused(
     return outputs, type(state)(*last)
 
 
+def backward_width(cell: Cell) -> int:
+    """Numbers that the backward pass fills for each step of a sequence, before those of the input's gradient."""
+    return sequence.KERNELS[_kernel_of(cell)].total * cell.hidden_size
+
+
+def packed_bytes(cell: Cell) -> int:
+    """Bytes of `w_h` as the engine packs it for a walk, in either direction; the room is kept for the next one."""
+    return 4 * len(cell.get_parameter("w_h")) * -(-cell.hidden_size // LANES) * LANES
+
+
+LANES = 16
+"""Floats in the widest vector of an engine; the last vector of a row is filled up."""
+
+
 def _kernel_of(cell: Cell) -> str:
     if isinstance(cell, GRUCell):
         return "gru_before" if cell.b_hn is None else "gru_after"

@@ -79,6 +79,10 @@ class Batch:
         return replace(self, **moved)
 
 
+MANY_STEPS = 1 << 14
+"""Of all sequences that are drawn to see how long they become."""
+
+
 class Prediction(Protocol):
     """What a task may ask of a model's answer to a batch."""
 
@@ -171,6 +175,10 @@ class Task(ABC):
 
     def fixed_bytes(self) -> int:
         """Bytes of the fixed sets, once they are drawn."""
+        return 0
+
+    def drawing_bytes(self) -> int:
+        """Bytes that are needed beside the fixed sets while they are drawn."""
         return 0
 
     @abstractmethod
@@ -269,12 +277,21 @@ class GeneratedTask(Task):
         return self.sample(batch_size, self.generator("train", step))
 
     def specimen(self, split: Split, batch_size: int) -> Batch:  # noqa: ARG002
-        """Drawn alone."""
+        """One drawn alone; if they differ in length, the longest of many, since a batch is padded to its longest."""
+        one = self._draw(split, 1)
+        if one.lengths is None:
+            return one
+        many = self._draw(split, max(1, MANY_STEPS // len(one.inputs)))
+        assert many.lengths is not None
+        longest = int(many.lengths.argmax())
+        return many.rows(longest, longest + 1)
+
+    def _draw(self, split: Split, size: int) -> Batch:
         if split == "train":
-            return self.sample(1, self.generator("specimen"))
-        alone = copy(self)
-        alone.sizes = dict.fromkeys(self.sizes, 1)
-        return alone.sample_fixed(split)
+            return self.sample(size, self.generator("specimen"))
+        part = copy(self)
+        part.sizes = {split: min(size, whole) for split, whole in self.sizes.items()}
+        return part.sample_fixed(split)
 
     def evaluated_together(self, batch_size: int | None) -> int:
         """No more than there are."""
@@ -282,7 +299,14 @@ class GeneratedTask(Task):
 
     def fixed_bytes(self) -> int:
         """So many times those of a specimen."""
-        return sum(size * self.specimen(split, size).bytes for split, size in self.sizes.items())
+        return sum(self._bytes_of(split) for split in self.sizes)
+
+    def drawing_bytes(self) -> int:
+        """The parts of the larger set, which are there until they are put together."""
+        return max(self._bytes_of(split) for split in self.sizes)
+
+    def _bytes_of(self, split: Split) -> int:
+        return self.sizes[split] * self.specimen(split, self.sizes[split]).bytes
 
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """The fixed set, drawn once; how it is cut into batches does not change what is in it."""

@@ -2,38 +2,80 @@
 
     python tests/long/calibrate_memory.py
 
-prints a table: estimated and measured MiB above Python and PyTorch, and the one by the other.
+prints a table: estimated and measured MiB above Python, PyTorch and the text, and the one by the other. A word
+behind it picks the runs whose names it is in.
 """
 
 import json
+import random
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+from typing import Any
 
 TEXT = "shipped:stories"
+LARGE = "<50,000 words>"
+"""Stands for a text that is written first."""
+FEW = ["task.valid_size=250", "task.test_size=250"]
+"""One batch of each, to save time."""
 RUNS = {
-    "lstm, adding": ["quickstart", "model.hidden_size=256", "task.length=400", "train.eval_batch_size=64"],
-    "lstm, adding, plain loop": ["quickstart", "model.hidden_size=256", "task.length=400", "engine=reference",
-                                 "train.eval_batch_size=64"],
+    "lstm, 400 steps": ["quickstart", "model.hidden_size=256", "task.length=400", "train.eval_batch_size=64", *FEW],
+    "lstm, 400 steps, plain loop": ["quickstart", "model.hidden_size=256", "task.length=400", "engine=reference",
+                             "train.eval_batch_size=64", *FEW],
+    "peephole": ["quickstart", "model.cell=peephole", "model.hidden_size=400", "train.batch_size=256", *FEW],
     "peephole, plain loop": ["quickstart", "model.cell=peephole", "model.hidden_size=200", "engine=reference",
-                             "train.batch_size=256"],
-    "peephole": ["quickstart", "model.cell=peephole", "model.hidden_size=400", "train.batch_size=256"],
-    "coupled": ["quickstart", "model.cell=coupled", "model.hidden_size=400", "train.batch_size=256"],
-    "gru, 2 layers": ["quickstart", "model.cell=gru", "model.depth=2", "model.hidden_size=300", "train.batch_size=256"],
-    "gru before, plain loop": ["quickstart", "model.cell={name: gru, reset: before}", "model.hidden_size=300",
-                               "train.batch_size=128", "engine=reference"],
-    "rnn": ["quickstart", "model.cell=rnn", "model.hidden_size=1000", "train.batch_size=256"],
-    "odyssey": ["quickstart", "model.cell=odyssey", "model.hidden_size=200", "train.batch_size=128"],
-    "lstm, both ways": ["lookaround", "model.cell=lstm", "model.hidden_size=400", "train.batch_size=400",
-                        "model.direction=bidirectional", "train.eval_batch_size=100"],
-    "2,500 units": ["quickstart", "model.hidden_size=2500", "task.length=10", "train.batch_size=8"],
-    "words": ["words", "train.batch_size=256", "model.hidden_size=400"],
-    "words, tied, 2 layers": ["word-lm", "train.batch_size=200", "train.epochs=null"],
+                             "train.batch_size=256", *FEW],
+    "coupled": ["quickstart", "model.cell=coupled", "model.hidden_size=400", "train.batch_size=256", *FEW],
+    "coupled, plain loop": ["quickstart", "model.cell=coupled", "model.hidden_size=200", "train.batch_size=128",
+                            "engine=reference", *FEW],
+    "gru, 2 layers": ["quickstart", "model.cell=gru", "model.depth=2", "model.hidden_size=300",
+                      "train.batch_size=256", *FEW],
+    "gru, plain loop, sgd": ["quickstart", "model.cell=gru", "model.hidden_size=200", "engine=reference",
+                             "train.batch_size=200", "optimizer=sgd", *FEW],
+    "gru, reset before": ["quickstart", "model.cell={name: gru, reset: before}", "model.hidden_size=400",
+                          "train.batch_size=256", *FEW],
+    "gru, reset before, plain loop": ["quickstart", "model.cell={name: gru, reset: before}", "model.hidden_size=300",
+                             "train.batch_size=128", "engine=reference", *FEW],
+    "rnn": ["quickstart", "model.cell=rnn", "model.hidden_size=1000", "train.batch_size=256", *FEW],
+    "rnn, plain loop": ["quickstart", "model.cell=rnn", "model.hidden_size=500", "train.batch_size=256",
+                        "engine=reference", *FEW],
+    "odyssey": ["quickstart", "model.cell=odyssey", "model.hidden_size=200", "train.batch_size=128", *FEW],
+    "deep": ["quickstart", "model.depth=8", "model.hidden_size=200", *FEW],
+    "deep, plain loop": ["quickstart", "model.depth=6", "model.hidden_size=128", "engine=reference", *FEW],
+    "both ways": ["lookaround", "model.cell=lstm", "model.hidden_size=400", "train.batch_size=400",
+                  "model.direction=bidirectional", "train.eval_batch_size=100", *FEW],
+    "both ways, plain loop": ["lookaround", "model.cell=lstm", "model.hidden_size=200", "train.batch_size=200",
+                              "model.direction=bidirectional", "train.eval_batch_size=100", "engine=reference", *FEW],
+    "deep, both ways, summed": ["quickstart", "model.depth=3", "model.hidden_size=200", "train.batch_size=128",
+                                "model.direction=bidirectional", "model.merge=sum", *FEW],
+    "5,000 steps": ["quickstart", "model.hidden_size=64", "task.length=5000", "train.batch_size=32",
+                    "train.eval_batch_size=32", "task.valid_size=32", "task.test_size=32"],
+    "1,000 steps, plain loop": ["quickstart", "model.hidden_size=64", "task.length=1000", "engine=reference",
+                                "train.eval_batch_size=64", "task.valid_size=64", "task.test_size=64"],
+    "2,000 units": ["quickstart", "model.hidden_size=2000", "task.length=10", "train.batch_size=8", *FEW],
+    "2,000 units, sgd": ["quickstart", "model.hidden_size=2000", "task.length=10", "train.batch_size=8",
+                      "optimizer=sgd", *FEW],
+    "2,000 units, rmsprop": ["quickstart", "model.hidden_size=2000", "task.length=10", "train.batch_size=8",
+                          "optimizer=rmsprop", *FEW],
+    "2,000 units, plain loop": ["quickstart", "model.hidden_size=2000", "task.length=10", "train.batch_size=8",
+                             "engine=reference", *FEW],
+    "zoneout": ["quickstart", "model.hidden_size=200", "train.batch_size=128", "model.zoneout_hidden=0.1", *FEW],
+    "sets of symbols": ["embedded-reber", "model.hidden_size=256", "train.batch_size=512", *FEW],
+    "one-hot": ["copy-memory", "task.length=200", "train.batch_size=256", *FEW],
+    "words": ["words", "train.batch_size=256", "model.hidden_size=400", "train.epochs=null"],
+    "words, tied": ["word-lm", "train.batch_size=200", "train.epochs=null"],
     "words, plain loop, dropout": ["word-lm", "train.batch_size=200", "train.epochs=null", "engine=reference"],
-    "awd-lstm": ["awd-lstm", f"task.path={TEXT}", "train.epochs=null"],
+    "awd-lstm": ["awd-lstm", f"task.path={TEXT}", "train.epochs=null", "train.average_after=null"],
     "characters": ["characters", "train.batch_size=200", "train.epochs=null"],
+    "50,000 words": ["words", f"task.path={LARGE}", "train.epochs=null"],
+    "50,000 words, tied, sgd": ["word-lm", f"task.path={LARGE}", "train.epochs=null"],
+    "50,000 words, adaptive": ["words", f"task.path={LARGE}", "train.epochs=null", "model.softmax=adaptive",
+                               "train.batch_size=200"],
     "large sets": ["quickstart", "task.valid_size=100000", "task.test_size=100000", "model.hidden_size=16"],
     "large evaluation": ["quickstart", "train.eval_batch_size=2000", "model.hidden_size=256", "train.batch_size=8"],
-    "sgd": ["quickstart", "optimizer=sgd", "model.hidden_size=2500", "task.length=10", "train.batch_size=8"],
+    "large evaluation, plain loop": ["quickstart", "train.eval_batch_size=1000", "model.hidden_size=128",
+                                     "train.batch_size=8", "engine=reference"],
 }  # fmt: skip
 SMALLEST = ["quickstart", "model.hidden_size=1", "task.length=2", "train.batch_size=1", "train.eval_batch_size=1",
             "task.valid_size=1", "task.test_size=1"]  # fmt: skip
@@ -41,36 +83,57 @@ SMALLEST = ["quickstart", "model.hidden_size=1", "task.length=2", "train.batch_s
 CHILD = """
 import json, resource, sys, tempfile
 from pathlib import Path
-from seqtrain import verbs
+from seqtrain import run, verbs
+seen = {}
+def watch(name, look):
+    plain = getattr(run, name)
+    def watched(*arguments, **more):
+        result = plain(*arguments, **more)
+        seen[name] = look(result)
+        return result
+    setattr(run, name, watched)
+def peak(_):
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+watch("build_task", peak)
+watch("check_memory", lambda found: {"peak": found.peak / 2**20} | {k: v / 2**20 for k, v in found._asdict().items()})
 overrides = [*sys.argv[2:], "train.steps=3", "threads=1"]
 with tempfile.TemporaryDirectory() as folder:
     verbs.train(sys.argv[1], overrides, Path(folder) / "run", resume=False, overwrite=False, quiet=True)
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
-"""
-ESTIMATE = """
-import json, sys
-from seqtrain import verbs
-print(json.dumps(verbs.validate(sys.argv[1], sys.argv[2:], quiet=True)["memory"]))
+print(json.dumps({"estimate": seen["check_memory"], "task": seen["build_task"], "peak": peak(None)}))
 """
 
 
-def ask(code: str, arguments: list[str]) -> object:
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def train(arguments: list[str]) -> dict[str, Any]:
+    """What a process that trains says: the estimate, and its peak when the task was built and at the end, in MiB."""
+    done = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def write_text(path: Path) -> None:
+    """50,000 words once, and as many again as a large text would have: few of them often, most of them hardly ever."""
+    drawn, words = random.Random(0), [f"w{number}" for number in range(50_000)]
+    text = words + [words[min(49_999, int(drawn.paretovariate(0.3)))] for _ in range(150_000)]
+    drawn.shuffle(text)
+    path.write_text("\n".join(" ".join(text[start : start + 20]) for start in range(0, len(text), 20)))
 
 
 def main() -> None:
-    base = ask(CHILD, SMALLEST)
-    print(
-        f"Python, PyTorch and the smallest run: {base:.0f} MiB\n\n| run | estimated | measured | |\n|---|---|---|---|"
-    )
-    for name, arguments in RUNS.items():
-        needed, peak = ask(ESTIMATE, arguments), ask(CHILD, arguments) - base
-        own = needed["peak"] / 2**20
-        parts = ", ".join(
-            f"{part} {needed[part] / 2**20:.0f}" for part in ("weights", "activations", "evaluation", "saving", "sets")
-        )
-        print(f"| {name} | {own:,.0f} ({parts}) | {peak:,.0f} | {own / peak:.2f} |", flush=True)
+    """Print the table, of those runs alone whose names have the first argument in them."""
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    least = train(SMALLEST)
+    print(f"Python, PyTorch and the smallest run: {least['peak']:.0f} MiB\n")
+    print("| run | estimated | measured | |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        write_text(Path(folder) / "words.txt")
+        for name, arguments in RUNS.items():
+            if wanted not in name:
+                continue
+            found = train([argument.replace(LARGE, f"{folder}/words.txt") for argument in arguments])
+            own = found["peak"] - least["peak"] - max(0, found["task"] - least["task"])
+            parts = ", ".join(f"{part} {size:.0f}" for part, size in found["estimate"].items() if part != "peak")
+            told = found["estimate"]["peak"]
+            print(f"| {name} | {told:,.0f} ({parts}) | {own:,.0f} | {told / own:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -218,7 +218,8 @@ def evaluate_checkpoint(
     with Progress(batches, label=f"eval {restored.path.parent.name}", unit="batch", quiet=quiet) as progress:
         figures = evaluate(restored.model, task, split, batch_size, learn, progress)
     baseline = task.baseline(split)
-    if dynamic is not None and not task.metric.better(figures[task.metric.name], baseline[task.metric.name]):
+    learnt = task.metric.better(figures[task.metric.name], baseline[task.metric.name])
+    if dynamic is not None and not learnt:
         say(_spoilt(dynamic, task.metric.name, figures, baseline), quiet=quiet)
     return {
         "checkpoint": str(restored.path),
@@ -235,7 +236,7 @@ def evaluate_checkpoint(
         "data": task.facts(split),
         "engine": restored.model.stack.loop.name,
         "baseline": baseline,
-        "solved": task.solved(figures) if task.solvable else None,
+        "solved": task.solved(figures) and learnt if task.solvable else None,  # at some lengths, guessing would do
     }
 
 

@@ -8,9 +8,7 @@ from seqtrain.config import Config, config_from
 from seqtrain.errors import ConfigError
 from seqtrain.progress import Progress
 from seqtrain.restore import evaluate_checkpoint
-
-LENGTHS = ("length", "distance")
-"""What tasks call the setting that says how far they reach."""
+from seqtrain.tasks import TASKS
 
 
 def length_setting(config: Config) -> str:
@@ -20,10 +18,10 @@ def length_setting(config: Config) -> str:
     ------
     ConfigError : it has none.
     """
-    found = next((name for name in LENGTHS if name in type(config.task).model_fields), None)
-    if found is None:
+    reach = TASKS[config.task.name].reach
+    if reach is None:
         raise ConfigError(f"--eval-lengths: task {config.task.name} has no length; leave it out")
-    return f"task.{found}"
+    return f"task.{reach}"
 
 
 def check_lengths(configs: Sequence[Config], lengths: Sequence[int]) -> None:

@@ -132,6 +132,9 @@ class Task(ABC):
     has_epochs: ClassVar[bool] = False
     """Training passes through one finite text again and again, which is its split `train`."""
 
+    reach: ClassVar[str | None] = "length"
+    """The setting of the evaluated sequences that says how far back one must look; None if there is none."""
+
     solvable: ClassVar[bool] = True
     """There is a rule for "solved"."""
 

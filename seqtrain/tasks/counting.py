@@ -40,6 +40,7 @@ class Counting(NextSymbols):
     """
 
     name = "counting"
+    reach = "limit"
     metric = Metric("first_failure", higher_is_better=True)
 
     def __init__(

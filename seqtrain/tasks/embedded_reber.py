@@ -48,6 +48,7 @@ class EmbeddedReber(NextSymbols):
     """
 
     name = "embedded_reber"
+    reach = None
     spec = Spec(input_size=len(ALPHABET), symbols=True, output_size=len(ALPHABET), every_step=True)
 
     def __init__(self, *, seed: int, valid_size: int = 256, test_size: int = 256) -> None:

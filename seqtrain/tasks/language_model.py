@@ -37,6 +37,7 @@ class LanguageModel(Task):
     """
 
     name = "language_model"
+    reach = None
     metric = Metric("perplexity", higher_is_better=False, least=1.0)
     unit = "tokens"
     next_token = True

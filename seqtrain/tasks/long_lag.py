@@ -30,6 +30,7 @@ class LongLag(GeneratedTask):
     """
 
     name = "long_lag"
+    reach = "lag"
     metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
     def __init__(

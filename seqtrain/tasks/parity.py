@@ -26,6 +26,7 @@ class Parity(GeneratedTask):
     """
 
     name = "parity"
+    reach = "eval_length"
     metric = Metric("accuracy", higher_is_better=True, most=1.0)
     spec = Spec(input_size=2, symbols=True, output_size=2, every_step=True)
 

@@ -24,6 +24,7 @@ class Recall(GeneratedTask):
     """
 
     name = "recall"
+    reach = "delay"
     metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
     def __init__(

@@ -33,6 +33,7 @@ class Stories(GeneratedTask):
     """
 
     name = "stories"
+    reach = "distance"
     metric = Metric("recall", higher_is_better=True, most=1.0)
     next_token = True
 

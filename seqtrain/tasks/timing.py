@@ -27,6 +27,7 @@ class Timing(GeneratedTask):
     """
 
     name = "timing"
+    reach = "spikes"
     metric = Metric("spikes", higher_is_better=True)
     spec = Spec(input_size=1, symbols=False, output_size=2, every_step=True)
 

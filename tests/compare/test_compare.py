@@ -618,6 +618,31 @@ def test_the_board_shows_what_is_running(seqtrain):
     assert (row[1], row[3]) == ("4", "75")
 
 
+TINY = ("model.hidden_size=4", "train.steps=4", "train.eval_every=2", "train.batch_size=4")
+
+
+@pytest.mark.parametrize(
+    ("config", "setting", "length"),
+    [("adding-hochreiter", "length", 30), ("brackets", "length", 100), ("counting", "limit", 60),
+     ("long-lag", "lag", 30), ("parity", "eval_length", 70), ("recall", "delay", 20), ("stories", "distance", 5),
+     ("timing", "spikes", 20), ("two-sequence", "length", 50), ("lookaround", "length", 30)],
+)  # fmt: skip
+def test_every_task_is_evaluated_at_what_it_calls_its_length(seqtrain, config, setting, length):
+    command = ("compare", config, *TINY, "--cells", "lstm", "--seeds", 1)
+    (row,) = seqtrain(*command, "--eval-lengths", length, "--json").json["lengths"]
+    assert (row["setting"], row["length"], row["trained"]) == (f"task.{setting}", length, False)
+    run = next(Path(f"runs/compare-{config}").glob("*seed0"))
+    alone = seqtrain("eval", run, f"task.{setting}={length}", "--json").json
+    assert alone[alone["metric"]["name"]] == row["metric"]["mean"]
+
+
+def test_what_the_baseline_does_is_not_solved(seqtrain):
+    """Of strings of 100 brackets with one kind, 99.4 % of the answers are the same."""
+    command = ("compare", "brackets", *TINY, "--cells", "lstm", "--seeds", 1, "--eval-lengths", 100, "--json")
+    (row,) = seqtrain(*command).json["lengths"]
+    assert (row["metric"]["mean"] > 0.99, row["solved"]) == (True, 0)
+
+
 def test_a_row_of_another_length_counts_what_is_solved():
     from seqtrain.compare.lengths import _row
     from seqtrain.compare.summarise import FinishedRun, Group

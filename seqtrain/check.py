@@ -79,7 +79,7 @@ def check_promises(config: Config, tell: Callable[[str], None] = lambda _: None)
         restored = restored_from(config, folder / "whole" / "last.pt")
         batch = restored.task.train_batch(0, min(SEQUENCES, config.train.batch_size))
         yield causality(restored.model, batch, config.model.direction)
-        yield padding(restored.model, batch)
+        yield padding(restored.model, restored.task.train_batch(0, SEQUENCES))  # beside others, if it trains on one
         yield gradients(restored, batch)
 
 

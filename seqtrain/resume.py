@@ -63,9 +63,8 @@ def check_empty_or_same(config: Config, run: RunDir) -> None:
     ------
     CheckpointError : there are files without a checkpoint, and not of this config.
     """
-    found = saved_config(run)
-    other = differences(found or {}, config.model_dump()).keys() - set(MAY_CHANGE)
-    if run.holds_run() and (found is None or other):
+    other = differences(saved_config(run), config.model_dump()).keys() - set(MAY_CHANGE)
+    if run.holds_run() and other:
         raise CheckpointError(
             f"{run.path}: has no last.pt to resume from, and its files are not of a run with this config; "
             "choose another directory with --out, or replace them with --overwrite"

@@ -1,6 +1,9 @@
 """`seqtrain check`: that its proofs succeed where they should, and fail on cells that break a promise."""
 
 import json
+import shutil
+import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +47,11 @@ class Gregarious(RNNCell):
         hidden = super().step(x_gates, state).hidden
         return HiddenState(hidden - 0.1 * hidden.mean(0))
 
+class Whispering(RNNCell):
+    def step(self, x_gates, state):
+        hidden = super().step(x_gates, state).hidden
+        return HiddenState(hidden - 1e-3 * hidden.mean(0))
+
 class Careless(RNNCell):
     def step(self, x_gates, state):
         return super().step(x_gates, HiddenState(state.hidden.detach()))
@@ -84,6 +92,36 @@ def test_what_no_checkpoint_holds_breaks_the_resume_alone(seqtrain):
     assert "resume does not hold: killed after step 7 and resumed: last.pt, best.pt, metrics.jsonl differ" in done.err
     rows = {line.split()[0]: line for line in done.out.splitlines() if line.strip()}
     assert (" yes " in rows["determinism"], " NO " in rows["resume"]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("codes", "holds", "told"),
+    [
+        ((-signal.SIGKILL, 0), True, "the same bytes"),
+        ((0, 0), False, "the run could not be killed, it ended with 0: what it said"),
+        ((-signal.SIGKILL, 2), False, "--resume failed: what it said"),
+    ],
+)
+def test_the_resume_is_proved_only_by_a_kill_and_a_run_that_ends_well(monkeypatch, codes, holds, told):
+    """Whatever files there are then. Both have the threads that this process has."""
+    config, _, _ = trained()
+    left = list(codes)
+
+    def process(command, **_):
+        assert load_config("config.yaml", []).threads == torch.get_num_threads()
+        shutil.copytree("whole", "resumed", dirs_exist_ok=True)
+        return subprocess.CompletedProcess(command, left.pop(0), b"", b"what it said")
+
+    monkeypatch.setattr(check.subprocess, "run", process)
+    finding = check.resume(config, Path())
+    assert (finding.holds, told in finding.found) == (holds, True)
+
+
+def test_the_short_runs_are_never_out_of_patience(monkeypatch):
+    """As they would be where no evaluation gives a finite figure; the kill comes after the first."""
+    monkeypatch.setattr("seqtrain.train.evaluate", lambda *_: {"loss": 1e3, "mse": float("inf"), "accuracy": 0.0})
+    config = check.shortened(load_config("quickstart", [*SMALL, *SMALL_SETS, "train.patience=1"]))
+    assert train_run(config, Path("whole"), quiet=True).summary["steps"] == check.STEPS
 
 
 @pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Noisy", False)])
@@ -140,10 +178,52 @@ def test_gradients_fail_where_one_is_missing_or_no_number(monkeypatch):
         assert (finding.holds, "head.weight differs most, by inf" in finding.found) == (False, True)
 
 
-@pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Gregarious", False)])
+def test_a_small_gradient_is_held_to_its_own_size(monkeypatch):
+    _, restored, batch = trained()
+    original, small = check._gradients, []
+
+    def spoilt(restored, model, batch):
+        found = original(restored, model, batch)
+        sizes = {name: gradient.abs().max().item() for name, gradient in found.items()}
+        small.append(min(sizes, key=sizes.__getitem__))
+        norm = sum(gradient.square().sum() for gradient in found.values()).sqrt()
+        assert 1e-5 * norm < sizes[small[0]] < 0.1 * norm
+        if model is restored.model:
+            found[small[0]] *= 1.005
+        return found
+
+    monkeypatch.setattr(check, "_gradients", spoilt)
+    finding = check.gradients(restored, batch)
+    assert (finding.holds, f"{small[0]} differs most, by 0.005" in finding.found) == (False, True)
+
+
+@pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Gregarious", False), ("Whispering", False)])
 def test_padding_fails_where_sequences_see_each_other(cell, holds):
     _, restored, batch = trained(f"model.cell=broken:{cell}")
     assert check.padding(restored.model, batch).holds is holds
+
+
+def test_padding_fails_where_the_last_state_is_that_of_the_padding():
+    """The outputs of the sequence's own steps are right; a prediction would come from beyond them."""
+    _, restored, batch = trained()
+    loop = restored.model.stack.loop
+
+    def unroll(cell, x, state=None, *, lengths=None, **options):
+        return loop.unroll(cell, x, state, **options)
+
+    restored.model.stack.loop = loop._replace(unroll=unroll)
+    assert check.padding(restored.model, batch).holds is False
+
+
+def test_padding_has_batch_mates_whatever_the_batch_size(monkeypatch):
+    """Nothing but this one is asked here: the others have tests of their own."""
+    true = check.Finding("", True, "")
+    for promise in ("determinism", "resume", "same_test_set", "causality", "gradients"):
+        monkeypatch.setattr(check, promise, lambda *_: true)
+    config = load_config("quickstart", [*SMALL, *SMALL_SETS, "task.length=9", "model.cell=broken:Gregarious"])
+    alone = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": 1})})
+    (found,) = (finding for finding in check.check_promises(alone) if finding.promise == "padding")
+    assert (found.holds, "beside 7 others" in found.found) == (False, True)
 
 
 @pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Careless", False)])
@@ -152,14 +232,17 @@ def test_gradients_fail_where_they_are_not_the_slope(cell, holds):
     assert check.gradients(restored, batch).holds is holds
 
 
-def test_gradients_fail_where_the_engine_is_wrong():
+@pytest.mark.parametrize("value_too", [True, False])
+def test_gradients_fail_where_the_engine_is_wrong(value_too):
+    """Also where its values are, so that its gradients are the slopes of a loss, though of a wrong one."""
     _, restored, batch = trained()
     assert check.gradients(restored, batch).holds is True
     loop = restored.model.stack.loop
 
     def off(cell, x, state=None, **options):
         outputs, final = loop.unroll(cell, x, state, **options)
-        return outputs, final._replace(hidden=1.01 * final.hidden - 0.01 * final.hidden.detach())
+        excess = final.hidden if value_too else final.hidden - final.hidden.detach()
+        return outputs, final._replace(hidden=final.hidden + 0.01 * excess)
 
     restored.model.stack.loop = loop._replace(unroll=off)
     assert check.gradients(restored, batch).holds is False

@@ -173,6 +173,8 @@ def test_a_loss_and_a_penalty_are_named():
 
 
 CELLS_OF_A_USER = """
+from typing import NamedTuple
+
 import torch
 from seqtrain.cells import Cell
 from seqtrain.cells.base import HiddenState
@@ -211,6 +213,20 @@ class Dividing(Cumulative):
 
     def step(self, x_gates, state):
         return HiddenState(state.hidden + (x_gates if self.ahead else 1 / x_gates))
+
+
+class Counted(NamedTuple):
+    hidden: torch.Tensor
+    count: torch.Tensor
+
+
+class Overflowing(Cumulative):
+    'Its count passes 3.4e38 at the 4th step; that harms the output of the next.'
+    def initial_state(self, batch_size):
+        return Counted(torch.zeros(batch_size, self.hidden_size), torch.ones(batch_size, 1))
+
+    def step(self, x_gates, state):
+        return Counted(torch.tanh(x_gates + 0 * state.count), 1e10 * state.count)
 """
 
 
@@ -241,6 +257,17 @@ def test_padding_is_not_looked_at_within_a_step_either(users_cell, ahead, named)
     trial.batch.inputs[20, 1, 0] = 0.0
     part, name = named
     assert trial.first() == place(part, "inf", name=name, layer=1, direction="backward", time=20)
+
+
+def test_a_state_that_overflows_behind_the_last_output_is_named_in_its_own_window(users_cell, text_folder):
+    """The loss of the first window is finite; in the second the infinite count would only have been carried along."""
+    trial = Trial("words", f"task.path={text_folder}", "model.cell=cumulative:Overflowing")
+    trial.task.eval_window = 4
+    report = divergence.examine_evaluation(trial.model.eval(), trial.task.eval_batches("valid", 1), trial.task)
+    assert report["batch"] == 0
+    assert {k: v for k, v in report["first"].items() if v is not None} == place(
+        "state", "inf", name="count", layer=1, direction="forward", time=3
+    )
 
 
 @pytest.mark.parametrize(("direction", "time"), [("forward", 98), ("backward", 1)])
@@ -284,11 +311,28 @@ def test_how_the_gradient_of_h_grew_is_told(direction, start):
     assert "the gradient of h changed by a factor of 4 a step" in trial.message
 
 
+def test_growth_begins_where_there_is_a_gradient():
+    """The longest sequence has no part in the loss, so that on the way back a gradient comes only with the others."""
+    trial = Trial("quickstart", VARIED, "model.cell=rnn")
+    linear(trial.cell(0), 4.0, 0.0)
+    lengths = trial.batch.lengths
+    begin = int(lengths[counted := lengths < lengths.max()].max())
+    trial.plan.task.loss = lambda prediction, _: (prediction.outputs[counted].sum() * 1e30, 1)
+    (growth,) = trial.report()["growth"]
+    assert growth["from_time"] == begin - 1
+    assert growth["from_norm"] > 0
+    assert growth["factor_per_step"] > 1
+
+
 def test_a_norm_that_overflows_over_finite_gradients_says_so():
-    trial = Trial("quickstart")
+    """It belongs to no layer: the largest growth of all is told, h = tanh(2 h) = 0 with slope 2, not 1 / 2."""
+    trial = Trial("quickstart", "task.length=9", "model.cell=rnn", "model.direction=bidirectional")
+    linear(trial.cell(0, 0), 0.5, 0.0)
+    linear(trial.cell(0, 1), 2.0, 0.0)
     trial.plan.task.loss = lambda prediction, _: (prediction.outputs.sum() * 1e25, 1)
     assert trial.first() == place("norm", "inf", "backward")
     assert "first inf: norm of all gradients" in trial.message
+    assert "the gradient of h changed by a factor of 2 a step" in trial.message
 
 
 def test_an_engine_at_fault_is_not_covered_up():
@@ -414,6 +458,7 @@ def test_the_largest_weight_is_the_one_that_it_is():
     with torch.no_grad():
         trial.cell(0).w_x[1, 1] = -77.5
         trial.cell(0).b[0] = math.nan
+        trial.cell(0).b[1] = math.inf
     report = trial.report()
     assert report["largest_weight"] == {"parameter": "stack.layers.0.0.w_x", "value": 77.5}
     assert report["weights"] == ["stack.layers.0.0.b"]
@@ -449,6 +494,16 @@ def test_a_text_is_followed_through_its_windows_with_the_state_carried(text_fold
     assert {k: v for k, v in report["first"].items() if v is not None} == place(
         "gate", "inf", name="h", layer=1, direction="forward", time=3
     )
+
+
+def test_sequences_that_are_apart_are_followed_apart():
+    """h = 10 h + 1 is finite after 20 steps of one batch; carried on into the next it would overflow at the 40th."""
+    trial = Trial("quickstart", RELU, "task.length=20")
+    linear(trial.cell(0), 10.0, 1.0)
+    with torch.no_grad():
+        trial.model.head.weight.zero_()
+    report = divergence.examine_evaluation(trial.model.eval(), trial.task.eval_batches("valid", 4), trial.task)
+    assert report["batch"] is None
 
 
 def test_a_finite_step_is_never_examined(monkeypatch):

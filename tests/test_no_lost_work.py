@@ -13,7 +13,7 @@ from conftest import SMALL, SMALL_SETS
 from seqtrain import files
 from seqtrain.config import load_config
 from seqtrain.errors import CheckpointError
-from seqtrain.files import UnwritableError, write_whole
+from seqtrain.files import UnwritableError, append_line, flush_to_disk, write_whole
 from seqtrain.run import train_run
 from seqtrain.run_dir import RunDir
 
@@ -195,6 +195,22 @@ def test_what_another_process_did_while_this_one_built_its_model_is_not_thrown_a
     assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == others[1]
 
 
+def test_a_checkpoint_that_was_saved_meanwhile_is_noticed_too(monkeypatch):
+    """By a run that had begun before, and so left its config as it was."""
+    run(small("train.steps=4"))
+    run(small(), "longer")
+    original = seqtrain_run().build_task
+
+    def build(*arguments, **options):
+        write_whole(Path("run/last.pt"), Path("longer/last.pt").read_bytes())
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(seqtrain_run(), "build_task", build)
+    with pytest.raises(CheckpointError, match="another process trained in it meanwhile; repeat the command"):
+        run(small(), resume=True)
+    assert Path("run/last.pt").read_bytes() == Path("longer/last.pt").read_bytes()
+
+
 def test_a_run_that_stands_past_its_last_evaluation_may_end_there(monkeypatch):
     """Killed at step 6, saved at 6, and now to have 6 steps in all: evaluated, with no throughput to record."""
     config = ("train.eval_every=100", "train.log_every=100")
@@ -280,9 +296,38 @@ def test_a_finished_run_that_is_extended_is_as_if_it_had_been_so_long_from_the_s
 def test_the_new_name_is_flushed_after_the_content(monkeypatch):
     """A rename that a power cut forgets would leave the old content under the name."""
     flushed = []
-    monkeypatch.setattr(files.os, "fsync", lambda number: flushed.append(stat.S_ISDIR(os.fstat(number).st_mode)))
+
+    def fsync(number):
+        found = os.fstat(number)
+        flushed.append("folder" if stat.S_ISDIR(found.st_mode) else found.st_size)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
     write_whole(Path("file"), b"new")
-    assert flushed == [False, True]
+    assert flushed == [3, "folder"]
+
+
+def test_what_was_appended_is_flushed(monkeypatch):
+    """A power cut would otherwise take records that a checkpoint knows of."""
+    flushed = []
+    monkeypatch.setattr(files.os, "fsync", lambda number: flushed.append(os.fstat(number)))
+    append_line(Path("file"), "new")
+    flush_to_disk(Path("file"))
+    (found,) = flushed
+    assert (os.path.samestat(found, Path("file").stat()), found.st_size) == (True, 4)
+
+
+def test_two_files_of_a_folder_may_be_written_at_once(monkeypatch):
+    """One writer is done while the other waits for the disk."""
+    original, others = os.fsync, [b"second"]
+
+    def fsync(number):
+        original(number)
+        if others:
+            write_whole(Path("b"), others.pop())
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    write_whole(Path("a"), b"first")
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == {"a": b"first", "b": b"second"}
 
 
 def test_no_file_of_a_run_goes_into_another_directory():
@@ -296,6 +341,29 @@ def test_no_file_of_a_run_goes_into_another_directory():
             with pytest.raises(CheckpointError, match="another directory took its place"):
                 write()
     assert not list(Path("run").iterdir())
+    mine.append({})  # nothing is locked any longer, so nothing has taken its place
+    assert Path("run/metrics.jsonl").read_text() == "{}\n"
+
+
+def test_a_directory_that_may_not_be_written_is_left_as_it_is(monkeypatch):
+    """Asked of the system before anything is removed; root, who may run the tests, would be allowed all."""
+    run(small("train.steps=4"))
+    before = {file.name: file.read_bytes() for file in Path("run").iterdir()}
+    monkeypatch.setattr(os, "access", lambda path, mode: (Path(path), mode) != (Path("run"), os.W_OK))
+    with pytest.raises(CheckpointError, match=r"^run: is not writable; choose another directory with --out$"):
+        run(small(), overwrite=True)
+    assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == before
+
+
+@pytest.mark.parametrize("option", [{}, {"resume": True}])
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "summary.json", "last.pt", "best.pt"])
+def test_any_file_of_a_run_keeps_another_from_starting_there(name, option):
+    """Under --resume too, as long as nothing says that it is of the same run."""
+    Path("run").mkdir()
+    Path("run", name).write_text("of a run")
+    with pytest.raises(CheckpointError, match="--overwrite"):
+        run(small(), **option)
+    assert [(file.name, file.read_text()) for file in Path("run").iterdir()] == [(name, "of a run")]
 
 
 def test_a_report_that_finds_no_room_leaves_the_one_before(monkeypatch, seqtrain):

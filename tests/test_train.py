@@ -17,6 +17,7 @@ from seqtrain.config import load_config
 from seqtrain.errors import CheckpointError, ConfigError, Diverged
 from seqtrain.recurrence import native, sequence
 from seqtrain.restore import evaluate_checkpoint, load_model
+from seqtrain.resume import check_same
 from seqtrain.rng import generator
 from seqtrain.run import train_run
 from seqtrain.run_dir import RunDir
@@ -641,6 +642,32 @@ def test_resume_extends_a_finished_run_and_refuses_another_config():
         "run/last.pt was saved with task.length 100, the config says 90; model.hidden_size 6, the config says 7; "
         "drop --resume or restore the config beside it"
     )
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1", "optimizer.lr=0.1", "schedule=cosine", "train.batch_size=5", "train.eval_every=3",
+        "train.eval_batch_size=5", "train.log_every=3", "train.stop_when_solved=true", "train.patience=3",
+    ],
+)  # fmt: skip
+def test_resume_refuses_what_would_make_other_weights_or_records(override):
+    """A run that is resumed must end as one that was not stopped."""
+    saved = {"config": small("quickstart", "train.stop_when_solved=false").model_dump()}
+    with pytest.raises(CheckpointError, match=f"was saved with {override.partition('=')[0]}[ .].*; drop --resume"):
+        check_same(small("quickstart", "train.stop_when_solved=false", override), saved, RunDir(Path("run")))
+
+
+def test_resume_takes_more_epochs_but_not_steps_instead_of_epochs(text_folder):
+    """Other defaults follow the unit: when to evaluate, for one."""
+    epochs, more, steps = (
+        small("words", f"task.path={text_folder}", "train.steps=null", "train.epochs=2", *more)
+        for more in ((), ("train.epochs=3",), ("train.epochs=null", "train.steps=4"))
+    )
+    check_same(more, {"config": epochs.model_dump()}, RunDir(Path("run")))
+    for saved, config in ((epochs, steps), (steps, epochs)):
+        with pytest.raises(CheckpointError, match=r"was saved with train\.epochs .*, the config says"):
+            check_same(config, {"config": saved.model_dump()}, RunDir(Path("run")))
 
 
 def test_resume_of_a_finished_run_leaves_it_as_it_is():

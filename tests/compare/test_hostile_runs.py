@@ -262,3 +262,64 @@ def test_what_stands_where_a_file_is_written_first_is_not_waited_for(seqtrain, h
     other = (hx / "r1/config.yaml").read_bytes()
     assert seqtrain("train", "hx/r0", "--resume").code == 0
     assert (hx / "r1/config.yaml").read_bytes() == other
+
+
+def results_with(**fields):
+    return summary_with(**fields)
+
+
+RESULTS = {
+    "deep": lambda path: path.write_text(DEEP),
+    "a list": lambda path: path.write_text("[]"),
+    "of something else": lambda path: path.write_text('{"accuracy": 1}'),
+    "huge": huge,
+    "cells number": results_with(cells=3),
+    "cells empty": results_with(cells=[]),
+    "cells without a name": results_with(cells=[{"at": None}]),
+    "runs of lists": results_with(runs=[[]]),
+    "no such name": results_with(runs=[{"row": "lstm", "at": None, "run": "\0"}]),
+    "at list": results_with(cells=[{"cell": "lstm", "at": [1]}]),
+    "off text": results_with(cells=[{"cell": "lstm", "at": None, "off": "x"}]),
+    "cell twice": results_with(cells=[{"cell": "lstm", "at": None}] * 2),
+    "varied dict": results_with(varied={}),
+    "command list": results_with(command=["x"]),
+    "match list": results_with(match=[]),
+    "level text": results_with(level="x"),
+    "reference dict": results_with(reference={}),
+    "reference unknown": results_with(reference="x"),
+    "tuning number": results_with(tuning=3),
+    "tuning empty": results_with(tuning=[{}]),
+    "tuning untried": results_with(
+        tuning=[{"cell": "lstm", "at": None, "chosen": {"seed": 1}, "at_the_edge": [],
+                 "points": [{"valid": 1, "solved": 0, "runs": 1}]}]
+    ),
+    "lengths text": results_with(lengths=["x"]),
+    "pipe": NO_FILES["pipe"],
+    "folder": NO_FILES["folder"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", RESULTS.values(), ids=RESULTS)
+def test_a_results_file_of_another_form_is_not_overwritten(seqtrain, hx, change):
+    (hx / "results.json").write_text(RESULT)
+    change(hx / "results.json")
+    before = contents(hx)
+    refused = seqtrain("compare", "hx")
+    assert (refused.code, refused.out) == (2, "")
+    assert "hx/results.json: " in refused.err
+    assert "choose another folder with --out" in refused.err
+    assert contents(hx) == before
+
+
+RESULT = json.dumps(
+    {
+        "reference": "lstm", "level": 0.05, "command": "made by hand", "cells": [{"cell": "lstm", "at": None}],
+        "runs": [{"row": "lstm", "at": None, "run": f"hx/r{seed}"} for seed in (0, 1)],
+    }
+)  # fmt: skip
+
+
+def test_results_of_the_same_runs_are_taken_over(seqtrain, hx):
+    """Else the test above could refuse whatever it is given."""
+    (hx / "results.json").write_text(RESULT)
+    assert seqtrain("compare", "hx", "--json").json["command"] == "made by hand"

@@ -1,8 +1,10 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never meets half of one, and reading what others may have put in their place."""
 
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from seqtrain.errors import SeqtrainError
 
@@ -17,6 +19,54 @@ class UnwritableError(SeqtrainError):
         )
 
 
+class UnreadableError(SeqtrainError):
+    """A file of ours that cannot be read, or holds something else."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read bytes; a pipe or a device, which may never end, is refused and not waited for.
+
+    Raises
+    ------
+    UnreadableError : it is none, or may not be read.
+    """
+    try:
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
+    except FileNotFoundError:
+        raise UnreadableError(path, "no such file") from None
+    except OSError as error:
+        raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UnreadableError(path, "is not a regular file")
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open for `open`, at once even if it is a pipe without a writer. Windows has no such pipes."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_whole(path: Path, largest: int) -> bytes:
+    """All of a regular file of at most `largest` bytes.
+
+    Raises
+    ------
+    UnreadableError : it is none, may not be read, or is larger.
+    """
+    try:
+        with open_regular(path) as file:
+            content = file.read(largest + 1)
+    except OSError as error:
+        raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from None
+    if len(content) > largest:
+        raise UnreadableError(path, f"is larger than {largest >> 10} KiB, as no such file of seqtrain is")
+    return content
+
+
 def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write beside the file, flush to the disk, then rename: `path` holds the old content or the new.
 
@@ -26,7 +76,8 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     """
     beside = path.with_name(path.name + ".tmp")
     try:
-        with beside.open("wb") as file:
+        beside.unlink(missing_ok=True)  # whatever it is: a link would be followed, a pipe waited for
+        with beside.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -30,12 +30,13 @@ MAY_CHANGE = (
 
 
 def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
-    """Refuse to overwrite a run silently.
+    """Refuse to overwrite a run silently, or what is none.
 
     Raises
     ------
-    CheckpointError : the directory holds a run and neither option was given.
+    CheckpointError : the directory holds a run and neither option was given, or something that no run has written.
     """
+    run.check_files()
     if run.holds_run() and not (resume or overwrite):
         raise CheckpointError(
             f"{run.path}: holds a run already; go on with --resume, replace it with --overwrite, "

@@ -37,6 +37,7 @@ from seqtrain.resume import (
 from seqtrain.run_dir import RunDir
 from seqtrain.runtime import keep_freed_memory, prepare, versions
 from seqtrain.signals import stop_requests
+from seqtrain.summary import fault_of
 from seqtrain.tasks import Task
 from seqtrain.train import Plan, evaluate, fit, train_step
 from seqtrain.train_state import TrainState
@@ -136,7 +137,7 @@ def _train(
 ) -> Outcome:
     """What `train_run` does once everything is built and the directory is its own."""
     elapsed, out = 0.0, run.path
-    earlier = run.read_summary() if resumed is not None else None
+    earlier = _earlier_summary(run, config) if resumed is not None else None
     if resumed is not None:
         check_fingerprints(resumed, fixed["fingerprints"], str(run.last), "start anew with --overwrite")
         state.restore(resumed, build_device(config))
@@ -184,6 +185,12 @@ def _train(
         what = "interrupted and saved; go on with --resume" if status == "interrupted" else f"{status} and saved"
         return Outcome(summary, 128 + request.signal_number, f"{out}: {what}")
     return Outcome(summary, Diverged.exit_code if status == "diverged" else 0, message)
+
+
+def _earlier_summary(run: RunDir, config: Config) -> dict[str, Any] | None:
+    """What summary.json says so far; None if it is missing, or says what no run would: it is written anew."""
+    found = run.read_summary()
+    return None if found is None or fault_of(found, config.model_dump(mode="json")) else found
 
 
 def _elapsed_when_interrupted(run: RunDir, step: int) -> float:

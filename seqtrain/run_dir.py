@@ -1,18 +1,20 @@
 """A run directory. The only file that knows the names inside one."""
 
-import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import yaml
+from seqtrain import strict_json, strict_yaml
+from seqtrain.errors import CheckpointError, ConfigError, SeqtrainError
+from seqtrain.files import UnreadableError, append_line, flush_to_disk, open_regular, read_whole, write_whole
 
-from seqtrain import strict_json
-from seqtrain.errors import CheckpointError
-from seqtrain.files import append_line, flush_to_disk, write_whole
+LONGEST = 1 << 20
+"""Bytes of a record: those that are written have some hundreds."""
 
 
 class RunDir:
@@ -42,6 +44,23 @@ class RunDir:
     def holds_run(self) -> bool:
         """Whether any file of a run is there."""
         return any(file.exists() for file in self.files)
+
+    def check_files(self) -> None:
+        """Refuse to write or remove files that no run has written, before any other is touched.
+
+        Raises
+        ------
+        CheckpointError : something of a run's name is no file, or cannot be looked at.
+        """
+        for file in self.files:
+            try:
+                regular = stat.S_ISREG(file.stat().st_mode)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise CheckpointError(f"{file}: cannot be read ({error.strerror}); mend or remove it") from None
+            if not regular:
+                raise CheckpointError(f"{file}: is not a regular file; remove it, or choose another directory")
 
     def stamp(self) -> tuple[int, ...]:
         """Another one whenever another process has begun a run here, or saved."""
@@ -112,13 +131,28 @@ class RunDir:
         """Write the resolved config."""
         write_whole(self.config, text.encode())
 
-    def read_config(self) -> dict[str, Any] | None:
-        """The resolved config as data; None if there is none."""
+    def config_data(self) -> dict[str, Any]:
+        """The resolved config as data.
+
+        Raises
+        ------
+        SeqtrainError : there is none, or it cannot be read as one.
+        """
+        text = read_whole(self.config, strict_yaml.LARGEST)
         try:
-            data = yaml.safe_load(self.config.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            _, data = strict_yaml.parse(text.decode(), str(self.config))
+        except UnicodeDecodeError:
+            raise ConfigError(f"{self.config}: is not UTF-8") from None
+        if not isinstance(data, dict):
+            raise ConfigError(f"{self.config}: is no mapping, as every config is")
+        return data
+
+    def read_config(self) -> dict[str, Any] | None:
+        """The resolved config as data; None if there is none that can be read."""
+        try:
+            return self.config_data()
+        except SeqtrainError:
             return None
-        return data if isinstance(data, dict) else None
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line to the metrics."""
@@ -131,74 +165,98 @@ class RunDir:
         flush_to_disk(self.metrics)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All whole records."""
+        """All whole records.
+
+        Raises
+        ------
+        SeqtrainError : as for `_records`.
+        """
         return [record for record, _ in self._records()]
 
     def last_record(self) -> dict[str, Any] | None:
         """The last whole record, read from the end of the file; None if there is none yet."""
         try:
-            with self.metrics.open("rb") as file:
-                file.seek(max(0, self.metrics.stat().st_size - 4096))
-                lines = file.read().splitlines(keepends=True)
-        except OSError:
+            with open_regular(self.metrics) as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+                lines = file.read(4096).splitlines(keepends=True)
+        except (OSError, UnreadableError):
             return None
         return next((record for line in reversed(lines) if (record := _record(line)) is not None), None)
 
     def rewind_metrics(self, step: int) -> float:
-        """Cut off records past a step, which a resumed run will write again; returns the seconds elapsed there."""
-        elapsed, end = 0.0, 0
+        """Cut off records past a step, which a resumed run will write again; returns the seconds elapsed there.
+
+        Raises
+        ------
+        SeqtrainError : as for `_records`, or an earlier step comes after a later one; nothing is cut off.
+        """
+        elapsed, end, past = 0.0, 0, None
         for record, stop in self._records():
             if record["step"] > step:
-                break
-            elapsed, end = record["elapsed_s"], stop
+                past = record["step"]
+            elif past is not None:
+                raise CheckpointError(
+                    f"{self.metrics}: step {record['step']} comes after step {past}; put the records in order"
+                )
+            else:
+                elapsed, end = record["elapsed_s"], stop
         if self.metrics.exists():
             os.truncate(self.metrics, end)
         return elapsed
 
-    def _records(self) -> list[tuple[dict[str, Any], int]]:
-        """Each record with the position after it; a torn last line is left out.
+    def _records(self) -> Iterator[tuple[dict[str, Any], int]]:
+        """Each record with the position after it, read one by one; a torn last line is left out.
 
         Raises
         ------
-        CheckpointError : a line before the last is no record.
+        SeqtrainError : the file cannot be read, or a whole line of it is no record.
         """
         if not self.metrics.exists():
-            return []
-        records, end = [], 0
-        lines = self.metrics.read_bytes().splitlines(keepends=True)
-        for number, line in enumerate(lines, 1):
-            end += len(line)
-            record = _record(line)
-            if record is not None:
-                records.append((record, end))
-            elif line.strip() and number < len(lines):
-                raise CheckpointError(f"{self.metrics}:{number}: is not a record of a run; mend or remove the line")
-        return records
+            return
+        with open_regular(self.metrics) as file:
+            for number in count(1):
+                line = file.readline(LONGEST)
+                if not line:
+                    return
+                record = _record(line)
+                if record is not None:
+                    yield record, file.tell()
+                elif line.strip() and (line.endswith(b"\n") or file.read(1)):
+                    raise CheckpointError(f"{self.metrics}:{number}: is not a record of a run; mend or remove the line")
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write how the run ended."""
         self.check_still_own()
         write_whole(self.summary, (strict_json.dumps(summary, indent=2) + "\n").encode())
 
+    def summary_data(self) -> dict[str, Any]:
+        """How the run ended.
+
+        Raises
+        ------
+        UnreadableError : it has not, or its summary cannot be read.
+        """
+        return strict_json.read(self.summary)
+
     def read_summary(self) -> dict[str, Any] | None:
         """How the run ended; None if it has not, or its summary cannot be read."""
         try:
-            data = json.loads(self.summary.read_text("utf-8"))
-        except (OSError, ValueError):
+            return self.summary_data()
+        except UnreadableError:
             return None
-        return data if isinstance(data, dict) else None
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
     """A whole line as a record, or None."""
     try:
-        record = json.loads(line)
+        record = strict_json.loads(line)
     except ValueError:
         return None
-    if not (line.endswith(b"\n") and isinstance(record, dict) and "split" in record):
+    if not (line.endswith(b"\n") and isinstance(record, dict) and isinstance(record.get("split"), str)):
         return None
-    step, elapsed = record.get("step"), record.get("elapsed_s")
-    return record if type(step) is int and isinstance(elapsed, int | float) else None
+    figures = [value for key, value in record.items() if key != "split" and value is not None]
+    known = type(record.get("step")) is int and record.get("elapsed_s") is not None
+    return record if known and all(type(value) in (int, float) for value in figures) else None
 
 
 def checkpoint_path(run_or_checkpoint: Path) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seqtrain.build import build_model, build_task
+from seqtrain.compare.earlier import earlier_results
 from seqtrain.compare.jobs import as_shell, run_all
 from seqtrain.compare.lengths import check_lengths
 from seqtrain.compare.match import Fair, make_fair
@@ -136,7 +137,7 @@ def gather(
     CheckpointError : one of the paths holds no finished run, or they are not of one task.
     """
     runs = read_runs(paths)
-    earlier = _earlier(out, runs)
+    earlier = earlier_results(out, runs)
     varied = earlier.get("varied") if earlier else varied_setting(runs)
     groups = _as_before(runs, earlier) if earlier else group_runs(runs, varied)
     check_seeds(groups)
@@ -160,18 +161,6 @@ def gather(
     )
     RunDir(out).create()
     return result_of(groups, question, out, quiet=quiet)
-
-
-def _earlier(out: Path, runs: Sequence[FinishedRun]) -> dict[str, Any]:
-    """What the results in a folder say of the same runs: how they were made is not in the runs themselves."""
-    try:
-        found = json.loads((out / "results.json").read_text("utf-8"))
-        known = {Path(run["run"]).resolve() for run in found["runs"]}
-        named = [(row["cell"], row["at"]) for row in found["cells"]]
-        complete = {(run["row"], run["at"]) for run in found["runs"]} == set(named)
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return found if complete and known == {run.path.resolve() for run in runs} else {}
 
 
 def _as_before(runs: Sequence[FinishedRun], earlier: dict[str, Any]) -> list[Group]:

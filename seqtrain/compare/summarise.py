@@ -8,18 +8,15 @@ from typing import Any, NamedTuple
 
 from seqtrain.compare.plan import DONE
 from seqtrain.compare.statistics import Estimate, mean_interval, share_interval
-from seqtrain.errors import CheckpointError
+from seqtrain.config import config_from
+from seqtrain.errors import CheckpointError, ConfigError, SeqtrainError
+from seqtrain.files import UnreadableError
 from seqtrain.run_dir import RunDir
+from seqtrain.summary import LARGEST, fault_of
 from seqtrain.tasks import TASKS
 
 PER_RUN = ("seed", "threads")
 """Settings in which the runs of one row may differ."""
-
-
-NEEDED = {
-    "task", "variant", "metric", "baseline", "test", "status", "solved_at_step", "hidden_size", "parameters", "seed",
-}  # fmt: skip
-"""What a summary must say to be compared."""
 
 
 class FinishedRun(NamedTuple):
@@ -53,20 +50,13 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     runs, faults = [], []
     seen: dict[str, Path] = {}
     for path in {path.resolve(): path for path in paths}.values():
-        run = RunDir(path)
-        config, summary = run.read_config(), run.read_summary()
-        go_on = f"go on with: seqtrain train {path} --resume, or leave it out"
-        if config is not None and not run.summary.exists():
-            faults.append(f"{path}: was killed, or is being trained; {go_on}")
+        try:
+            run = _read_run(path)
+        except SeqtrainError as error:
+            faults.append(str(error))
             continue
-        if config is None or summary is None or not _is_whole(config, summary):
-            faults.append(f"{path}: holds no finished run; seqtrain train makes one")
-            continue
-        if summary["status"] not in DONE:
-            faults.append(f"{path}: is {summary['status']}, not finished; {go_on}")
-            continue
-        runs.append(FinishedRun(path, config, summary, run.read_metrics()))
-        same = seen.setdefault(json.dumps(config, sort_keys=True), path)
+        runs.append(run)
+        same = seen.setdefault(json.dumps(run.config, sort_keys=True), path)
         if same != path:
             faults.append(f"{path}: is the same run as {same} (config and seed agree); give it once")
     if faults:
@@ -74,12 +64,36 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     return runs
 
 
-def _is_whole(config: dict[str, Any], summary: dict[str, Any]) -> bool:
-    """Whether a config and a summary say what is needed; they may have been written by hand."""
-    model, throughput = config.get("model"), [key for key in summary if key.endswith("_per_s")]
-    cell = model.get("cell") if isinstance(model, dict) else None
-    sections = isinstance(cell, dict) and "name" in cell and isinstance(config.get("task"), dict)
-    return summary.keys() >= NEEDED and bool(throughput) and sections and isinstance(config.get("train"), dict)
+def _read_run(path: Path) -> FinishedRun:
+    """One run directory, whose files may have been written by hand."""
+    run = RunDir(path)
+    go_on = f"go on with: seqtrain train {path} --resume, or leave it out"
+    try:
+        config = config_from(run.config_data(), str(run.config), task_is_built=False).model_dump(mode="json")
+        if not run.summary.exists():
+            raise CheckpointError(f"{path}: was killed, or is being trained; {go_on}")
+        summary = run.summary_data()
+        if fault := fault_of(summary, config):
+            raise UnreadableError(run.summary, fault)
+        metrics = _comparable(run) if summary["status"] in DONE else []
+    except (ConfigError, UnreadableError) as error:
+        told = "; ".join(str(error).splitlines())
+        raise CheckpointError(
+            f"{path}: holds no finished run that can be compared ({told}); mend the file, or leave the run out "
+            "(seqtrain train makes one)"
+        ) from None
+    if summary["status"] not in DONE:
+        raise CheckpointError(f"{path}: is {summary['status']}, not finished; {go_on}")
+    return FinishedRun(path, config, summary, metrics)
+
+
+def _comparable(run: RunDir) -> list[dict[str, Any]]:
+    """The records of a run, whose figures can be averaged."""
+    records = run.read_metrics()
+    for record in records:
+        if any(isinstance(figure, float) and abs(figure) > LARGEST for figure in record.values()):
+            raise UnreadableError(run.metrics, f"has a figure beyond {LARGEST:g} at step {record['step']}")
+    return records
 
 
 def check_seeds(groups: Sequence[Group]) -> None:

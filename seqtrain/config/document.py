@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from seqtrain.config.parse import DEEPEST, LARGEST, parse, plain, read_beginning, short
+from seqtrain.config.parse import plain, read_beginning, short
 from seqtrain.config.schema import NAMED, name_of
 from seqtrain.errors import ConfigError
+from seqtrain.strict_yaml import DEEPEST, LARGEST, parse
 
 Path_ = tuple[str, ...]
 """Where a setting is: `("model", "cell", "reset")` for `model.cell.reset`."""

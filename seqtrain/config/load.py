@@ -73,6 +73,8 @@ def find_config(name: str) -> Path:
         return known[name]
     run = path / "config.yaml"
     if run.exists():
+        if not run.is_file():  # a pipe would be waited for
+            raise ConfigError(f"{run}: is not a file; put back the config of the run, or give another")
         return run
     if Path(f"{path}.yaml").exists():
         raise ConfigError(f"{name}: no such file; did you mean {name}.yaml?")

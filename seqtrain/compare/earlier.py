@@ -1,0 +1,116 @@
+"""What a folder's results.json says of how its runs were made, as that is not in the runs themselves."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from seqtrain import strict_json
+from seqtrain.compare.summarise import FinishedRun
+from seqtrain.errors import CheckpointError
+from seqtrain.files import UnreadableError
+
+Point = str | int | float | bool | None
+"""A value of what is varied."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Run(_Part):
+    row: str
+    at: Point
+    run: str
+
+
+class _Cell(_Part):
+    cell: str
+    at: Point
+    off: float | None = None
+
+
+class _Tried(_Part):
+    valid: float | None
+    solved: int
+    runs: int
+
+
+class _Tuned(_Part):
+    cell: str
+    at: Point
+    chosen: dict[str, Any]
+    at_the_edge: list[str]
+    points: list[_Tried]
+
+
+class _Interval(_Part):
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+class _Length(_Part):
+    cell: str
+    at: Point
+    setting: str
+    length: int
+    trained: bool
+    metric: _Interval
+    solved: int
+    runs: int
+
+
+class _Results(_Part):
+    """The fields of a result that are taken over from it."""
+
+    reference: str
+    level: float
+    varied: str | None = None
+    match: str | None = None
+    command: str | None = None
+    tuning: list[_Tuned] = []
+    lengths: list[_Length] = []
+    cells: list[_Cell]
+    runs: list[_Run]
+
+
+def earlier_results(out: Path, runs: Sequence[FinishedRun]) -> dict[str, Any]:
+    """The results in a folder if they are of the same runs; else nothing.
+
+    Raises
+    ------
+    CheckpointError : there is a results.json that no comparison has written, and it would be overwritten.
+    """
+    path = out / "results.json"
+    if not path.exists():
+        return {}
+    try:
+        found = strict_json.read(path)
+        _check(_Results.model_validate(found), path)
+        known = {Path(run["run"]).resolve() for run in found["runs"]}
+    except ValidationError as error:
+        first = ".".join(map(str, error.errors()[0]["loc"]))
+        why: str = f"{path}: is none that seqtrain compare wrote (see {first})"
+    except (ValueError, RuntimeError):  # a name that no file has, or links in a circle
+        why = f"{path}: names runs that cannot be"
+    except UnreadableError as error:
+        why = str(error)
+    else:
+        return found if known == {run.path.resolve() for run in runs} else {}
+    raise CheckpointError(f"{why}; it would be overwritten: move it away, or choose another folder with --out")
+
+
+def _check(found: _Results, path: Path) -> None:
+    """Raise an UnreadableError if parts of the results do not fit each other."""
+    rows = [json.dumps([row.cell, row.at]) for row in found.cells]
+    settings = [(entry.chosen, entry.at_the_edge, entry.points) for entry in found.tuning]
+    if len(set(rows)) < len(rows) or {json.dumps([run.row, run.at]) for run in found.runs} != set(rows):
+        raise UnreadableError(path, "its cells are not those of its runs")
+    if found.reference not in (row.cell for row in found.cells):
+        raise UnreadableError(path, "its reference is none of its cells")
+    for chosen, edge, points in settings:
+        if any(chosen.keys() - (point.model_extra or {}).keys() for point in points) or set(edge) - chosen.keys():
+            raise UnreadableError(path, "its tuning names settings that were not tried")

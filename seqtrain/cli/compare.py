@@ -45,7 +45,9 @@ def compare(
     eval_lengths: Annotated[
         str | None, typer.Option(metavar="A,B,C", help="Also evaluate the trained models at these lengths.")
     ] = None,
-    level: Annotated[float, typer.Option(help="How likely any verdict may be wrong by chance.")] = 0.05,
+    level: Annotated[
+        float | None, typer.Option(help="How likely any verdict may be wrong by chance; by default 0.05.")
+    ] = None,
     conditions: Annotated[
         list[str] | None,
         typer.Option("--assert", metavar="CONDITION", help="Exit 4 unless it holds: 'gru.test.mse <= lstm.test.mse'."),
@@ -62,14 +64,14 @@ def compare(
     from seqtrain import compare, tables
 
     asked = compare.Asked(cells, seeds, reference, match, grid or (), tuning_seeds, vary, budget, eval_lengths, level)
+    typed = shlex.join(["seqtrain", *sys.argv[1:]])
     if dry_run:
-        lines = compare.compare_commands(targets, asked, out, conditions or (), quiet=quiet)
+        lines = compare.compare_commands(targets, asked, out, conditions or (), quiet=quiet, command=typed)
         if json:
             print_result({"commands": list(lines)}, json, None)
         for line in lines:
             typer.echo(line)
         return
-    typed = shlex.join(["seqtrain", *sys.argv[1:]])
     result, exit_code = compare.compare(targets, asked, out, conditions or (), jobs=jobs, quiet=quiet, command=typed)
     if not result and json:
         print_result({"status": "interrupted"}, json, None)

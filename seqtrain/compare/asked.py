@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from seqtrain.compare.plan import SIZES, Budget, Match, Request, Setting
+from seqtrain.compare.plan import LEVEL, SIZES, Budget, Match, Request, Setting
 from seqtrain.compare.tune import FIRST_SEED
 from seqtrain.config import Config, read_list
 from seqtrain.config.faults import choose
@@ -48,7 +48,7 @@ class Asked:
     vary: str | None = None
     budget: str | None = None
     eval_lengths: str | None = None
-    level: float = 0.05
+    level: float | None = None
 
     def training(self) -> list[str]:
         """Those that say what to train."""
@@ -63,7 +63,7 @@ class Asked:
         ConfigError : with every fault.
         """
         low, high = LEVELS
-        if not low <= self.level <= high:
+        if self.level is not None and not low <= self.level <= high:
             raise ConfigError(f"--level is {self.level:g}; it must lie between {low:g} and {high:g}")
         self.lengths()
 
@@ -124,7 +124,7 @@ class Asked:
             vary=vary,
             budget=budget,
             eval_lengths=self.lengths(),
-            level=self.level,
+            level=self.level or LEVEL,
         )
 
     def _cells(self, faults: list[str]) -> list[str | dict[str, Any]]:

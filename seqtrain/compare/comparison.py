@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from seqtrain.build import build_model, build_task
-from seqtrain.compare.earlier import earlier_results
+from seqtrain.compare.earlier import earlier_results, note_question
 from seqtrain.compare.jobs import as_shell, run_all
 from seqtrain.compare.lengths import check_lengths
 from seqtrain.compare.match import Fair, make_fair
 from seqtrain.compare.plan import (
+    LEVEL,
     SIZES,
     Contender,
     PlannedRun,
@@ -24,13 +25,13 @@ from seqtrain.compare.plan import (
 from seqtrain.compare.results import Question, result_of
 from seqtrain.compare.summarise import FinishedRun, Group, check_seeds, group_runs, read_runs, varied_setting
 from seqtrain.compare.together import check_jobs
-from seqtrain.compare.tune import choose, plan_tuning, remarks_on, runs_of
+from seqtrain.compare.tune import Candidate, choose, plan_tuning, remarks_on, runs_of
 from seqtrain.compare.verdicts import shortage
 from seqtrain.config import config_from
 from seqtrain.config.faults import choose as choose_one
 from seqtrain.errors import ConfigError
 from seqtrain.estimate import check_memory, check_model_memory
-from seqtrain.progress import say
+from seqtrain.progress import counted, say
 from seqtrain.run_dir import RunDir
 from seqtrain.runtime import prepare
 from seqtrain.tasks import Task
@@ -67,12 +68,9 @@ def _compare_fair(
     """What `compare_cells` does once every cell has its size and its budget."""
     contenders, chosen = [one.contender for one in fair], list[dict[str, Any]]()
     if request.grid:
-        candidates = plan_tuning(request, contenders)
-        check_directories(runs_of(candidates))
+        candidates = _tuning(request, contenders)
         check_jobs(runs_of(candidates), jobs)
-        check_jobs(
-            [run for those in _planned(request, contenders) for run in those], jobs
-        )  # not only when all is tuned
+        check_jobs([run for those in _planned(request, contenders) for run in those], jobs)  # not only after tuning
         if code := run_all(runs_of(candidates), jobs, quiet=quiet):
             return {}, code
         contenders, chosen = choose(candidates, request.grid)
@@ -87,7 +85,14 @@ def _compare_fair(
         Group(contender.cell, contender.at, read_runs([run.out for run in those]))
         for contender, those in zip(contenders, runs, strict=True)
     ]
-    question = Question(
+    return result_of(groups, _question(request, fair, chosen, command), request.out, quiet=quiet), 0
+
+
+def _question(
+    request: Request, fair: Sequence[Fair], chosen: Sequence[dict[str, Any]], command: str | None
+) -> Question:
+    """What is asked of the runs once they are there."""
+    return Question(
         reference=request.reference or _own(request),
         level=request.level,
         varied=request.vary.key if request.vary else None,
@@ -98,26 +103,54 @@ def _compare_fair(
         command=command,
         timed=request.budget is not None and request.budget.unit == "seconds",
     )
-    return result_of(groups, question, request.out, quiet=quiet), 0
 
 
-def commands(request: Request, *, quiet: bool = False) -> Iterator[str]:
-    """The commands of the runs that are not done, as far as they are known: with a grid, first those that tune."""
-    contenders = [one.contender for one in _prepared(request, quiet=quiet)]
-    what = "to do"
-    runs: list[PlannedRun] = []
+def commands(request: Request, *, quiet: bool = False, command: str | None = None) -> Iterator[str]:
+    """The commands of the runs that are not done, as far as they are known: with a grid, first those that tune.
+
+    What is asked of the runs is kept in `out`, for when they are gathered.
+    """
+    fair = _prepared(request, quiet=quiet)
+    contenders, chosen = [one.contender for one in fair], list[dict[str, Any]]()
     if request.grid:
-        candidates = plan_tuning(request, contenders)
-        runs, what = runs_of(candidates), "that tune; repeat this when they are done, for those that follow"
-        check_directories(runs)
-        if all(run.is_done() for run in runs):
-            contenders, _ = choose(candidates, request.grid)
-            runs = []
-    if not runs:
-        runs, what = [run for those in _reported(request, contenders) for run in those], "to do"
+        candidates = _tuning(request, contenders)
+        if any(not run.is_done() for run in runs_of(candidates)):
+            what = "that tune; repeat this when they are done, for those that follow"
+            yield from _missing(runs_of(candidates), request.out, what, quiet=quiet)
+            return
+        contenders, chosen = choose(candidates, request.grid)
+    runs = _reported(request, contenders)
+    note_question(request.out, _noted(_question(request, fair, chosen, command), contenders, runs))
+    yield from _missing([run for those in runs for run in those], request.out, "to do", quiet=quiet)
+
+
+def _missing(runs: Sequence[PlannedRun], out: Path, what: str, *, quiet: bool) -> Iterator[str]:
     missing = [run for run in runs if not run.is_done()]
     say(f"{len(missing)} of {len(runs)} runs {what}", quiet=quiet)
-    yield from (as_shell(run, request.out) for run in missing)
+    yield from (as_shell(run, out) for run in missing)
+
+
+def _tuning(request: Request, contenders: Sequence[Contender]) -> list[Candidate]:
+    """The runs that tune, none of which would go where another comparison's is."""
+    candidates = plan_tuning(request, contenders)
+    check_directories(runs_of(candidates))
+    return candidates
+
+
+def _noted(question: Question, contenders: Sequence[Contender], runs: Sequence[Sequence[PlannedRun]]) -> dict[str, Any]:
+    """A question with the runs that it is about, as `earlier_results` reads it."""
+    names = ("reference", "level", "varied", "match", "timed", "command", "tuning", "eval_lengths")
+    return {name: getattr(question, name) for name in names} | {
+        "cells": [
+            {"cell": contender.cell, "at": contender.at, "off": off}
+            for contender, off in zip(contenders, question.off or (), strict=True)
+        ],
+        "runs": [
+            {"row": contender.cell, "at": contender.at, "run": str(run.out)}
+            for contender, those in zip(contenders, runs, strict=True)
+            for run in those
+        ],
+    }
 
 
 def gather(
@@ -125,35 +158,41 @@ def gather(
     out: Path,
     *,
     reference: str | None = None,
-    level: float = 0.05,
+    level: float | None = None,
     eval_lengths: Sequence[int] = (),
     command: str | None = None,
+    folder: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Compare finished runs and write what there is to see into `out`.
+
+    Parameters
+    ----------
+    folder : whether the paths are all runs that there are in `out`, rather than named.
 
     Raises
     ------
     CheckpointError : one of the paths holds no finished run, or they are not of one task.
     """
     runs = read_runs(paths)
-    earlier = earlier_results(out, runs)
+    earlier = earlier_results(out, runs, folder=folder)
     varied = earlier.get("varied") if earlier else varied_setting(runs)
-    groups = _as_before(runs, earlier) if earlier else group_runs(runs, varied)
+    groups = _as_before(runs, earlier, quiet=quiet) if earlier else group_runs(runs, varied)
     check_seeds(groups)
     labels = list(dict.fromkeys(group.cell for group in groups))
     if reference is not None and reference not in labels:
         raise ConfigError(f"--reference {reference}: is no cell of these runs; {choose_one(reference, labels)}")
+    eval_lengths = tuple(eval_lengths) or tuple(earlier.get("eval_lengths") or ())
     check_lengths([config_from(group.runs[0].config, str(group.runs[0].path)) for group in groups], eval_lengths)
-    asks = reference is not None or eval_lengths or level != earlier.get("level")
+    asks = reference is not None or eval_lengths or level not in (None, earlier.get("level"))
     question = Question(
         reference=reference or earlier.get("reference") or ("lstm" if "lstm" in labels else labels[0]),
-        level=level,
+        level=level or earlier.get("level") or LEVEL,
         varied=varied,
         match=earlier.get("match"),
-        off=[row.get("off") for row in earlier["cells"]] if earlier else None,
+        off=_left_over(groups, earlier) if earlier else None,
         tuning=earlier.get("tuning") or [],
-        eval_lengths=tuple(eval_lengths),
+        eval_lengths=eval_lengths,
         lengths=earlier.get("lengths") or [],
         timed=bool(earlier.get("timed")),
         gathered=not earlier,
@@ -163,13 +202,27 @@ def gather(
     return result_of(groups, question, out, quiet=quiet)
 
 
-def _as_before(runs: Sequence[FinishedRun], earlier: dict[str, Any]) -> list[Group]:
-    """The groups of earlier results of the same runs."""
+def _as_before(runs: Sequence[FinishedRun], earlier: dict[str, Any], *, quiet: bool) -> list[Group]:
+    """The groups of an earlier question about the same runs, as far as these are there."""
     by_path = {run.path.resolve(): run for run in runs}
     members: dict[str, list[FinishedRun]] = {}
     for run in earlier["runs"]:
-        members.setdefault(json.dumps([run["row"], run["at"]]), []).append(by_path[Path(run["run"]).resolve()])
-    return [Group(row["cell"], row["at"], members[json.dumps([row["cell"], row["at"]])]) for row in earlier["cells"]]
+        if (found := by_path.pop(Path(run["run"]).resolve(), None)) is not None:
+            members.setdefault(json.dumps([run["row"], run["at"]]), []).append(found)
+    missing = len(earlier["runs"]) - sum(map(len, members.values()))
+    if missing:
+        say(f"{missing} of {counted(len(earlier['runs']), 'run')} of this comparison are not there yet", quiet=quiet)
+    if by_path:
+        others = ", ".join(str(run.path) for run in by_path.values())
+        say(f"left out, as this comparison did not ask for them: {others}; name runs to compare them", quiet=quiet)
+    rows = [(row["cell"], row["at"], json.dumps([row["cell"], row["at"]])) for row in earlier["cells"]]
+    return [Group(cell, at, members[row]) for cell, at, row in rows if row in members]
+
+
+def _left_over(groups: Sequence[Group], earlier: dict[str, Any]) -> list[float | None]:
+    """What was left over by matching, as the earlier question has it."""
+    known = {json.dumps([row["cell"], row["at"]]): row.get("off") for row in earlier["cells"]}
+    return [known[json.dumps([group.cell, group.at])] for group in groups]
 
 
 def _prepared(request: Request, *, quiet: bool) -> list[Fair]:

@@ -1,4 +1,4 @@
-"""What a folder's results.json says of how its runs were made, as that is not in the runs themselves."""
+"""What a folder says of how its runs were made, as that is not in the runs themselves."""
 
 import json
 from collections.abc import Sequence
@@ -10,10 +10,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from seqtrain import strict_json
 from seqtrain.compare.summarise import FinishedRun
 from seqtrain.errors import CheckpointError
-from seqtrain.files import UnreadableError
+from seqtrain.files import UnreadableError, write_whole
 
 Point = str | int | float | bool | None
 """A value of what is varied."""
+
+
+QUESTION = "question.json"
+"""What is to be asked of runs that are started by hand, until there are results."""
 
 
 class _Part(BaseModel):
@@ -70,6 +74,7 @@ class _Results(_Part):
     level: float
     varied: str | None = None
     match: str | None = None
+    timed: bool = False
     command: str | None = None
     tuning: list[_Tuned] = []
     lengths: list[_Length] = []
@@ -77,14 +82,25 @@ class _Results(_Part):
     runs: list[_Run]
 
 
-def earlier_results(out: Path, runs: Sequence[FinishedRun]) -> dict[str, Any]:
-    """The results in a folder if they are of the same runs; else nothing.
+def note_question(out: Path, question: dict[str, Any]) -> None:
+    """Keep for a later gathering what the fields of `_Results` say."""
+    write_whole(out / QUESTION, (strict_json.dumps(question, indent=2) + "\n").encode())
+
+
+def earlier_results(out: Path, runs: Sequence[FinishedRun], *, folder: bool) -> dict[str, Any]:
+    """The question or the results in a folder if they are of the same runs; else nothing.
+
+    Parameters
+    ----------
+    folder : whether the runs are all that the folder holds, rather than named: then they may be more, and of a question
+        that has no results yet, fewer.
 
     Raises
     ------
-    CheckpointError : there is a results.json that no comparison has written, and it would be overwritten.
+    CheckpointError : there is a file that no comparison has written, and it would be overwritten.
     """
-    path = out / "results.json"
+    asked = out / QUESTION
+    path = asked if asked.exists() else out / "results.json"
     if not path.exists():
         return {}
     try:
@@ -99,7 +115,9 @@ def earlier_results(out: Path, runs: Sequence[FinishedRun]) -> dict[str, Any]:
     except UnreadableError as error:
         why = str(error)
     else:
-        return found if known == {run.path.resolve() for run in runs} else {}
+        there = {run.path.resolve() for run in runs}
+        same = known == there or (folder and (known < there or (path == asked and known & there)))
+        return found if same else {}
     raise CheckpointError(f"{why}; it would be overwritten: move it away, or choose another folder with --out")
 
 

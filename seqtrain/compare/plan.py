@@ -23,6 +23,9 @@ DONE = ("solved", "finished", "diverged")
 FREE = ("threads", "model.cell.folder", "train.save_every", "train.save_every_s")
 """Settings in which a run may differ from what is planned and still be the planned one."""
 
+LEVEL = 0.05
+"""Of significance, unless something else is said."""
+
 SIZES = ("model.hidden_size", "model.depth", "model.embedding_size", "model.direction", "model.merge", "model.tied")
 """Settings that decide how many parameters there are."""
 
@@ -85,7 +88,7 @@ class Request:
     vary: Setting | None = None
     budget: Budget | None = None
     eval_lengths: tuple[int, ...] = ()
-    level: float = 0.05
+    level: float = LEVEL
 
     def labels(self) -> list[str]:
         """What the rows of the result are called in sentences and conditions."""

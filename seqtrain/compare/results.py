@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seqtrain.compare.earlier import QUESTION
 from seqtrain.compare.lengths import evaluate_lengths, length_setting
 from seqtrain.compare.pictures import draw
 from seqtrain.compare.plan import named
@@ -17,7 +18,7 @@ from seqtrain.runtime import versions
 
 MADE = (
     "results.json", "results.csv", "results.md", "report.html", "curves.png", "metric.png", "success.png",
-    "measured.json", "configs", "tuning",
+    "measured.json", "question.json", "configs", "tuning",
 )  # fmt: skip
 """What a comparison leaves in its folder beside the runs."""
 
@@ -72,6 +73,7 @@ def result_of(groups: Sequence[Group], question: Question, out: Path, *, quiet: 
         result["lengths"] = evaluate_lengths(groups, setting, question.eval_lengths, quiet=quiet)
     result["pictures"] = draw(groups, result["cells"], question.varied, out)
     result["files"] = write_results(result, groups, out)
+    (out / QUESTION).unlink(missing_ok=True)
     return result
 
 

@@ -40,10 +40,10 @@ def compare(
         if jobs > 1:
             raise ConfigError(f"--jobs {jobs}: there is nothing to train among runs that exist; leave it out")
         one = Path(targets[0])
-        folder = one if len(targets) == 1 and found != [one] else RUNS / "compare"
+        folder = len(targets) == 1 and found != [one]
         result = gather(
-            found, out or folder, reference=asked.reference, level=asked.level, eval_lengths=asked.lengths(),
-            command=command, quiet=quiet,
+            found, out or (one if folder else RUNS / "compare"), reference=asked.reference, level=asked.level,
+            eval_lengths=asked.lengths(), command=command, folder=folder and out in (None, one), quiet=quiet,
         )  # fmt: skip
         code = 0
     else:
@@ -76,14 +76,20 @@ def _assert(result: dict[str, Any], conditions: Sequence[str], *, quiet: bool) -
 
 
 def compare_commands(
-    targets: Sequence[str], asked: Asked, out: Path | None, conditions: Sequence[str], *, quiet: bool
+    targets: Sequence[str],
+    asked: Asked,
+    out: Path | None,
+    conditions: Sequence[str],
+    *,
+    quiet: bool,
+    command: str | None = None,
 ) -> Iterator[str]:
     """The commands that a comparison would run, one a run."""
     asked.check()
     read_conditions(conditions)
     if _runs_named(targets, asked):
         raise ConfigError("--dry-run says what would be trained; it goes with a config, not with run directories")
-    return commands(_request(targets, asked, out), quiet=quiet)
+    return commands(_request(targets, asked, out), quiet=quiet, command=command)
 
 
 def _request(targets: Sequence[str], asked: Asked, out: Path | None) -> Request:

@@ -624,7 +624,7 @@ TINY = ("model.hidden_size=4", "train.steps=4", "train.eval_every=2", "train.bat
 @pytest.mark.parametrize(
     ("config", "setting", "length"),
     [("adding-hochreiter", "length", 30), ("brackets", "length", 100), ("counting", "limit", 60),
-     ("long-lag", "lag", 30), ("parity", "eval_length", 70), ("recall", "delay", 20), ("stories", "distance", 5),
+     ("long-lag", "lag", 30), ("parity", "eval_length", 70), ("recall", "delay", 20), ("stories", "distance", 12),
      ("timing", "spikes", 20), ("two-sequence", "length", 50), ("lookaround", "length", 30)],
 )  # fmt: skip
 def test_every_task_is_evaluated_at_what_it_calls_its_length(seqtrain, config, setting, length):
@@ -670,6 +670,43 @@ def test_dry_run_prints_commands_that_do_the_same(seqtrain, monkeypatch):
     assert seqtrain(*command, "--dry-run", "--json").json == {"commands": []}
     assert seqtrain(*command, "--dry-run", "--assert", "rnn.solved >").code == 2
     assert [row["cell"] for row in done.json["cells"]] == ["rnn", "gru reset=before"]
+
+
+def test_runs_that_are_started_by_hand_are_gathered_as_they_were_asked_for(seqtrain):
+    """The same result as without --dry-run, but for times and where it lies, also while some runs are missing."""
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 2, "--reference", "rnn")
+    command += ("--match", "params", "--level", "0.2", "--eval-lengths", "30")
+    wanted = seqtrain(*command, "--out", "at-once", "--json").json
+    lines = seqtrain(*command, "--out", "by-hand", "--dry-run").out.splitlines()
+    assert len(lines) == 4
+    for line in lines[:3]:
+        seqtrain(*shlex.split(line)[1:])
+    early = seqtrain("compare", "by-hand", "--out", "early", "--json")
+    assert early.json["reference"] == "gru"  # the first: in another folder nothing is known
+    early = seqtrain("compare", "by-hand", "--json")
+    assert "1 of 4 runs of this comparison are not there yet" in early.err
+    assert (early.json["reference"], len(early.json["runs"])) == ("rnn", 3)
+    seqtrain(*command, "--out", "by-hand", "--dry-run")
+    seqtrain(*shlex.split(lines[3])[1:])
+    found = seqtrain("compare", "by-hand", "--json").json
+    same = ("reference", "match", "level", "varied", "timed", "tuning", "verdicts", "lengths", "notes")
+    assert {key: found[key] for key in same} == {key: wanted[key] for key in same}
+    assert [row["off"] for row in found["cells"]] == [row["off"] for row in wanted["cells"]]
+    assert not Path("by-hand/question.json").exists()
+
+
+def test_a_folder_means_the_last_comparison_in_it(seqtrain):
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--match", "params", "--out", "o")
+    seqtrain(*command, "--seeds", 2)
+    seqtrain(*command, "--seeds", 1, "--reference", "gru")
+    found = seqtrain("compare", "o", "--json")
+    assert [row["runs"] for row in found.json["cells"]] == [1, 1]
+    assert (found.json["match"], found.json["reference"]) == ("params", "gru")
+    assert (
+        "left out, as this comparison did not ask for them: o/quickstart-gru-seed1, o/quickstart-rnn-seed1" in found.err
+    )
+    named = seqtrain("compare", *sorted(map(str, Path("o").glob("*seed*"))), "--out", "named", "--json").json
+    assert [row["runs"] for row in named["cells"]] == [2, 2]
 
 
 # --- what is left behind ----------------------------------------------------------------------------------------

@@ -2,11 +2,12 @@
 
 FOLDER holds one comparison a folder, as docs/results.sh makes them. What stands between the comments `<!-- name -->`
 and `<!-- end -->` is replaced by the table of the comparison of that name, if it is there, or, for `all`, by one table
-of all of them.
+of all of them. The picture of a comparison at several values is laid beside the page.
 """
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,12 @@ def main() -> None:
         name = block[2]
         if name != "all" and name not in found:
             return block[0]
-        return block[1] + (matrix(found) if name == "all" else table(found[name])) + block[3]
+        if name == "all":
+            return block[1] + matrix(found) + block[3]
+        result = found[name]
+        if result["varied"]:
+            shutil.copy(folder / name / "success.png", PAGE.with_name(f"{name}.png"))
+        return block[1] + (lags if result["varied"] else table)(result) + block[3]
 
     PAGE.write_text(BLOCK.sub(fill, PAGE.read_text("utf-8")), encoding="utf-8")
 
@@ -46,7 +52,24 @@ def table(result: dict[str, Any]) -> str:
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     baseline = "; ".join(f"{figures[name]:.4g}" for figures in result["baselines"].values())
-    return "\n".join([*lines, "", f"Baseline {baseline}. Decided by: {result['outcome']}.", ""])
+    lines += ["", f"Baseline {baseline}. Decided by: {result['outcome']}."]
+    chosen = [
+        f"{one['cell']} {', '.join(f'{value:g}' for value in one['chosen'].values())}" for one in result["tuning"]
+    ]
+    if chosen:
+        lines += [f"Chosen of {', '.join(result['tuning'][0]['chosen'])}: {'; '.join(chosen)}."]
+    return "\n".join([*lines, ""])
+
+
+def lags(result: dict[str, Any]) -> str:
+    """One comparison at several values: a column a value, and the verdicts that claim something."""
+    points = list(dict.fromkeys(row["at"] for row in result["cells"]))
+    lines = [f"`{result['command']}`", "", f"| {result['varied']} | " + " | ".join(map(str, points)) + " | up to |"]
+    lines += ["|---|" + "---|" * (len(points) + 1)]
+    for cell, far in result["longest_solved"].items():
+        rows = {row["at"]: row for row in result["cells"] if row["cell"] == cell}
+        lines.append(f"| {cell} | " + " | ".join(short(rows[at], result) for at in points) + f" | {far or 'none'} |")
+    return "\n".join([*lines, ""])
 
 
 def interval(metric: dict[str, Any]) -> str:
@@ -69,6 +92,8 @@ def matrix(found: dict[str, dict[str, Any]]) -> str:
     """All comparisons of the five cells: solved runs and median steps, or the metric, and the verdict as a sign."""
     lines = ["| | " + " | ".join(CELLS) + " |", "|---|" + "---|" * len(CELLS)]
     for name, result in found.items():
+        if result["varied"]:
+            continue
         rows = {row["cell"]: row for row in result["cells"]}
         if set(CELLS) <= rows.keys():
             lines.append(f"| [{name}](#{name}) | " + " | ".join(short(rows[cell], result) for cell in CELLS) + " |")

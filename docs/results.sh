@@ -30,3 +30,9 @@ five | xargs -P 2 -I{} sh -c 'set -- {}; name=$1; shift
 seqtrain compare copy-memory task.length=200 model.hidden_size=48 optimizer.lr=2e-3 train.batch_size=32 train.steps=3500 \
     train.stop_when_solved=false threads=1 --cells '{name: lstm, chrono: null}, {name: lstm, chrono: 300}' --seeds 6 \
     --out results/chrono --quiet > results/chrono.txt
+seqtrain compare temporal-order train.eval_every=25 train.steps=3000 threads=1 --match params --vary task.length=25,50,100,200 \
+    --seeds 10 --jobs 2 --out results/how-far --quiet > results/how-far.txt
+for one in 'embedded-reber train.eval_every=25' 'selective-copy train.eval_every=50 train.steps=2500'; do
+    seqtrain compare $one threads=1 --match params --grid optimizer.lr=2.5e-3,5e-3,1e-2,2e-2 --seeds 8 --jobs 2 \
+        --out "results/${one%% *}-tuned" --quiet > "results/${one%% *}-tuned.txt"
+done

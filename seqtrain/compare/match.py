@@ -14,7 +14,7 @@ from seqtrain.build import parameters_of
 from seqtrain.compare.plan import Budget, Contender, Request, changed
 from seqtrain.config import Config
 from seqtrain.errors import ConfigError
-from seqtrain.files import write_whole
+from seqtrain.files import UnreadableError, write_whole
 from seqtrain.run import trial
 from seqtrain.tasks import Spec, Task
 
@@ -101,11 +101,21 @@ def _match(request: Request, contender: Contender, task: Task) -> Fair:
 
 
 def _read(out: Path) -> dict[str, Any]:
+    """What was timed before; an entry of another form is timed anew."""
     try:
-        known = json.loads((out / MEASURED).read_text("utf-8"))
-    except (OSError, ValueError):
+        known = strict_json.read(out / MEASURED)
+    except UnreadableError:
         return {}
-    return known if isinstance(known, dict) else {}
+    return {key: entry for key, entry in known.items() if _is_whole(entry)}
+
+
+def _is_whole(entry: Any) -> bool:
+    settings, off = (entry.get("settings"), entry.get("off", "")) if isinstance(entry, dict) else (None, "")
+    return (
+        isinstance(settings, list)
+        and all(isinstance(setting, str) for setting in settings)
+        and (off is None or isinstance(off, int | float))
+    )
 
 
 def scaled(config: Config, width: int) -> Config:

@@ -322,6 +322,29 @@ def test_a_budget_in_seconds_is_kept_when_repeated(seqtrain, monkeypatch):
     assert seqtrain(*command).json["runs"][0]["steps"] == 4
 
 
+@pytest.mark.parametrize(
+    "spoilt", ["[" * 100_000, "[]", '"x"', "entry: null", 'entry: {"settings": 5, "off": 0}', "pipe"]
+)
+def test_timings_that_cannot_be_read_are_made_anew(seqtrain, monkeypatch, spoilt):
+    from seqtrain.compare import match
+
+    monkeypatch.setattr(match, "step_seconds", lambda those, _: [0.5] * len(those))
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1, "--budget", "seconds=2", "--json")
+    first = seqtrain(*command).json
+    path = Path("runs/compare-quickstart/measured.json")
+    content = path.read_text()
+    if spoilt == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    elif spoilt.startswith("entry: "):
+        (key,) = json.loads(content)
+        path.write_text(json.dumps({key: json.loads(spoilt.removeprefix("entry: "))}))
+    else:
+        path.write_text(spoilt)
+    assert seqtrain(*command).json["cells"] == first["cells"]
+    assert path.read_text() == content
+
+
 # --- tuning -----------------------------------------------------------------------------------------------------
 
 

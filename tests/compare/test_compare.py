@@ -169,6 +169,24 @@ def test_runs_from_before_a_setting_existed_are_done_all_the_same(seqtrain):
     assert "holds a run with train.on_divergence 'skip' (now 'stop')" in seqtrain(*command).err
 
 
+def test_two_comparisons_do_not_share_a_folder(seqtrain):
+    from seqtrain.run_dir import RunDir
+
+    folder = RunDir(Path("o"))
+    folder.create()
+    with folder.locked():
+        refused = seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1, "--out", "o")
+    assert (refused.code, list(Path("o").glob("*seed*"))) == (2, [])
+    assert "o: " in refused.err
+
+
+def test_points_are_in_the_order_of_their_numbers_and_a_run_counts_once(seqtrain):
+    for length in (30, 5, 100):
+        seqtrain("train", "quickstart", *QUICK, f"task.length={length}", "--out", f"r/{length}")
+    found = seqtrain("compare", "r/30", "r/5", "r/100", "r/5", "--out", "o", "--json").json
+    assert [(row["at"], row["runs"]) for row in found["cells"]] == [(5, 1), (30, 1), (100, 1)]
+
+
 def test_compare_tells_ablations_apart(seqtrain):
     cells = "{name: odyssey, ablation: none}, {name: odyssey, ablation: no_forget_gate}"
     found = seqtrain("compare", "quickstart", *QUICK, "--cells", cells, "--seeds", 1, "--json").json
@@ -733,6 +751,61 @@ def test_a_folder_means_the_last_comparison_in_it(seqtrain):
 
 
 # --- what is left behind ----------------------------------------------------------------------------------------
+
+
+def test_a_line_a_run_in_csv(seqtrain):
+    seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 2, "--out", "o")
+    lines = list(csv.DictReader(io.StringIO(Path("o/results.csv").read_text())))
+    assert len(lines) == 4
+    for line in lines:
+        summary = json.loads(Path(line["run"], "summary.json").read_text())
+        config = yaml.safe_load(Path(line["run"], "config.yaml").read_text())
+        assert line["cell"] == config["model"]["cell"]["name"]
+        assert float(line["best_valid"]) == summary["best"]["value"]
+        assert float(line["test_mse"]) == summary["test"]["mse"]
+        assert [line[key] for key in ("seed", "steps", "parameters")] == [
+            str(summary[key]) for key in ("seed", "steps", "parameters")
+        ]
+
+
+def test_what_the_pictures_show(tmp_path, monkeypatch):
+    """Lines, bands, baseline and intervals by their numbers, on the axes that are saved."""
+    from seqtrain.compare import pictures
+    from seqtrain.compare.statistics import mean_interval, share_interval
+    from seqtrain.compare.summarise import FinishedRun, Group, row_of
+
+    def made(seed, solved, curve):
+        summary = {
+            "task": "adding", "variant": "v", "metric": {"name": "mse", "higher_is_better": False}, "seed": seed,
+            "baseline": {"mse": 0.5}, "status": "finished", "solved_at_step": solved, "test": {"mse": 0.1 * (seed + 1)},
+            "hidden_size": 1, "parameters": 1, "steps": 20, "planned_steps": 20, "sequences_per_s": 1.0,
+        }  # fmt: skip
+        metrics = [{"split": "valid", "step": step, "mse": value} for step, value in curve.items()]
+        return FinishedRun(Path("x"), {"train": {}}, summary, metrics)
+
+    saved = {}
+    monkeypatch.setattr(pictures, "_save", lambda figure, path: saved.update({path.stem: figure}))
+    runs = [made(0, 10, {10: 0.2}), made(1, None, {10: 0.4, 20: 0.3})]
+    groups = [Group("a", 7, runs)]
+    rows = [row_of(group) for group in groups]
+    pictures.draw(groups, rows, None, tmp_path)
+    lines = {line.get_label(): line for line in saved["curves"].axes[0].lines}
+    mean = lines["a (solved 1 of 2)"]
+    assert list(mean.get_xdata()) == [10, 20]
+    assert list(mean.get_ydata()) == pytest.approx([0.3, 0.25])  # the one that stopped keeps its last value
+    assert set(lines["baseline 0.5"].get_ydata()) == {0.5}
+    band = saved["curves"].axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((0, mean_interval([0.2, 0.4]).high))
+    spots = [(list(line.get_xdata()), line.get_marker()) for line in saved["metric"].axes[0].lines]
+    assert ([0.1, 0.2], "o") in [(pytest.approx(x), marker) for x, marker in spots]
+    (cross,) = [x for x, marker in spots if marker == "D"]
+    assert cross == pytest.approx([0.15])
+    pictures.draw(groups, rows, "task.length", tmp_path)
+    (bar,) = saved["success"].axes[0].containers
+    (segment,) = bar.lines[2][0].get_segments()
+    wilson = share_interval(1, 2)
+    assert [point[1] for point in segment] == pytest.approx([wilson.low, wilson.high])
+    assert list(bar.lines[0].get_ydata()) == [0.5]
 
 
 class _Tags(HTMLParser):

@@ -104,3 +104,23 @@ def test_no_more_false_alarms_than_stated():
         runs = generator.lognormal(size=(5, 8))
         alarms += min(holm([sign_flip_p((runs[0] - one).tolist()) for one in runs[1:]])) <= 0.05
     assert alarms / 400 <= 0.05 + 2 * (0.05 * 0.95 / 400) ** 0.5
+
+
+def test_of_many_pairs_patterns_are_drawn_and_always_the_same():
+    """Beyond 16 pairs 2^16 patterns are drawn, so that no p is below 2 / (2^16 + 1), and each call finds the same."""
+    clear = [1.0 + n for n in range(20)]
+    assert sign_flip_p(clear) == least_p(20) == 2 / (2**16 + 1)
+    assert sign_flip_p(clear[:16]) == least_p(16) == 2.0**-15
+    mixed = np.random.default_rng(1).normal(0.4, 1, size=20).tolist()
+    assert sign_flip_p(mixed) == sign_flip_p(mixed)
+
+
+def test_pairs_needed_for_many_comparisons():
+    assert pairs_needed(0.05, 1000) == 16  # 2^-15 * 1000 = 0.031
+    assert pairs_needed(0.05, 2000) is None  # 2^-15 * 2000 = 0.061, and beyond 16 pairs p stays
+
+
+def test_an_interval_of_another_confidence():
+    """Half of Student's t with 4 degrees of freedom lies within 0.7407."""
+    off = 0.740697 * (2.5**0.5 / 5**0.5)
+    assert mean_interval([1.0, 2.0, 3.0, 4.0, 5.0], 0.5) == pytest.approx((3.0, 3 - off, 3 + off), rel=1e-5)

@@ -58,6 +58,20 @@ def test_six_seeds_can_tell_and_five_cannot():
     assert few["verdict"] == "too few seeds"
 
 
+def test_a_level_that_is_just_reached_is_reached():
+    """Six pairs reach 2^-5 and no less."""
+    own, other = values(1, 2, 3, 4, 5, 6), values(2, 4, 6, 8, 10, 12)
+    runs = [[run(seed, **one, stop=False) for seed, one in enumerate(all_)] for all_ in (other, own)]
+    groups = [("a", runs[0]), ("b", runs[1])]
+    for level, verdict in ((2**-5, "better"), (2**-5 - 1e-9, "too few seeds")):
+        assert result(*groups, level=level)["cells"][1]["versus"]["verdict"] == verdict
+    alike = [
+        ("a", runs[0]),
+        ("b", [run(seed, value=value, stop=False) for seed, value in enumerate((3, 3, 7, 7, 9, 13))]),
+    ]
+    assert result(*alike, level=2**-5)["cells"][1]["versus"]["verdict"] == "not distinguishable"
+
+
 def test_higher_may_be_better():
     worse = versus(values(1, 2, 3, 4, 5, 6), values(2, 4, 6, 8, 10, 12), stop=False, higher=True)
     assert (worse["verdict"], worse["better_in"], worse["worse_in"]) == ("worse", 0, 6)
@@ -152,6 +166,7 @@ def test_each_value_has_its_own_reference_and_all_are_corrected_together():
     rows = summarise(groups, Question(reference="a", varied="task.length"))["cells"]
     assert [row["versus"] and row["versus"]["difference"]["mean"] for row in rows] == [None, 10, None, 20]
     assert [row["versus"]["tests"] for row in rows if row["versus"]] == [2, 2]
+    assert [row["versus"]["sentence"].split(":")[0][-5:] for row in rows if row["versus"]] == ["at 10", "at 20"]
     assert rows[1]["versus"]["p_corrected"] == pytest.approx(2 * 0.03125)
 
 
@@ -188,6 +203,10 @@ def test_figures_of_a_row():
     (row,) = result(("a", runs))["cells"]
     assert row["steps_to_solve"]["mean_within_budget"] == pytest.approx((100 + 1000 + 1000) / 3)
     assert (row["solved"], row["runs"], row["diverged"], row["sequences_per_s"]) == (1, 3, 1, 1.0)
+    times = [one._replace(summary=one.summary | {"elapsed_s": s}) for one, s in zip(runs, (1.0, 2.0, 9.0), strict=True)]
+    assert result(("a", times))["cells"][0]["elapsed_s"] == 2.0
+    longer = [*runs, run(3, budget=2000)]
+    assert result(("a", longer))["cells"][0]["steps_to_solve"]["budget"] == 2000
     assert row["test"] == {"m": 2.0}
     assert row["valid"] == {"m": 2.0}
 
@@ -231,6 +250,15 @@ def test_a_run_without_a_value_counts_as_the_worst():
     assert (never["verdict"], never["worse_in"]) == ("worse", 6)
     alike = versus(values(*[None] * 6), values(*[2] * 6), stop=False)
     assert (alike["verdict"], alike["difference"]["mean"]) == ("worse", 2)
+
+
+def test_a_missing_value_is_held_against_those_of_its_own_point():
+    groups = [
+        Group(cell, at, [run(0, value=value, stop=False), run(1, value=at, stop=False)])
+        for at, cell, value in ((10, "a", 8.0), (10, "b", None), (99, "a", 8.0), (99, "b", 8.0))
+    ]
+    rows = summarise(groups, Question(reference="a", varied="task.length"))["cells"]
+    assert rows[1]["versus"]["difference"]["mean"] == pytest.approx((10 + (10 - 8) - 8) / 2)
 
 
 def test_that_all_diverged_is_said():

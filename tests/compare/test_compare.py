@@ -183,7 +183,7 @@ def test_two_comparisons_do_not_share_a_folder(seqtrain):
 def test_points_are_in_the_order_of_their_numbers_and_a_run_counts_once(seqtrain):
     for length in (30, 5, 100):
         seqtrain("train", "quickstart", *QUICK, f"task.length={length}", "--out", f"r/{length}")
-    found = seqtrain("compare", "r/30", "r/5", "r/100", "r/5", "--out", "o", "--json").json
+    found = seqtrain("compare", "r/30", "r/5", "r/100", Path("r/5").absolute(), "--out", "o", "--json").json
     assert [(row["at"], row["runs"]) for row in found["cells"]] == [(5, 1), (30, 1), (100, 1)]
 
 
@@ -286,10 +286,19 @@ def test_what_equal_hidden_sizes_leave_over_is_beside_the_reference(seqtrain):
 def test_step_times_are_taken_in_turns(monkeypatch):
     from seqtrain.compare import match
 
-    taken = []
-    monkeypatch.setattr(match, "trial", lambda name, _: lambda number: taken.append((number, name)))
-    match.step_seconds([("a", None), ("b", None)], 2)
-    assert taken == [(number, name) for number in range(4) for name in "ab"]
+    taken, clock = [], [0.0]
+
+    def trial(name, _):
+        def step(number):
+            taken.append((number, name))
+            clock[0] += 100 if number < 2 else {"a": 1, "b": 2}[name]  # the first two are to warm up
+
+        return step
+
+    monkeypatch.setattr(match, "trial", trial)
+    monkeypatch.setattr(match.time, "perf_counter", lambda: clock[0])
+    assert match.step_seconds([("a", None), ("b", None)], 1) == [1, 2]
+    assert taken == [(number, name) for number in range(3) for name in "ab"]
 
 
 def test_step_times_are_real_ones():

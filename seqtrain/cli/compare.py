@@ -25,7 +25,10 @@ def compare(
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, max=10_000, help="Seeds of each cell; by default 3.")] = None,
     reference: Annotated[
-        str | None, typer.Option(metavar="CELL", help="What the others are compared with; by default the config's own.")
+        str | None,
+        typer.Option(
+            metavar="CELL", help="What the others are compared with; by default the config's own, or the first."
+        ),
     ] = None,
     match: Annotated[
         str | None, typer.Option(help="What is equal over the cells: hidden (by default), params, or step-time.")
@@ -46,7 +49,10 @@ def compare(
         str | None, typer.Option(metavar="A,B,C", help="Also evaluate the trained models at these lengths.")
     ] = None,
     level: Annotated[
-        float | None, typer.Option(help="How likely any verdict may be wrong by chance; by default 0.05.")
+        float | None,
+        typer.Option(
+            help="Of comparisons of cells that do not differ, the part that may claim any difference; by default 0.05."
+        ),
     ] = None,
     conditions: Annotated[
         list[str] | None,

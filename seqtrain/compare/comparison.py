@@ -31,7 +31,7 @@ from seqtrain.config import config_from
 from seqtrain.config.faults import choose as choose_one
 from seqtrain.errors import ConfigError
 from seqtrain.estimate import check_memory, check_model_memory
-from seqtrain.progress import counted, say
+from seqtrain.progress import say
 from seqtrain.run_dir import RunDir
 from seqtrain.runtime import prepare
 from seqtrain.tasks import Task
@@ -178,6 +178,7 @@ def gather(
     earlier = earlier_results(out, runs, folder=folder)
     varied = earlier.get("varied") if earlier else varied_setting(runs)
     groups = _as_before(runs, earlier, quiet=quiet) if earlier else group_runs(runs, varied)
+    missing = len(earlier["runs"]) - sum(len(group.runs) for group in groups) if earlier else 0
     check_seeds(groups)
     labels = list(dict.fromkeys(group.cell for group in groups))
     if reference is not None and reference not in labels:
@@ -195,6 +196,7 @@ def gather(
         eval_lengths=eval_lengths,
         lengths=earlier.get("lengths") or [],
         timed=bool(earlier.get("timed")),
+        missing=missing,
         gathered=not earlier,
         command="; ".join(filter(None, [earlier.get("command"), command if asks or not earlier else None])) or None,
     )
@@ -209,9 +211,6 @@ def _as_before(runs: Sequence[FinishedRun], earlier: dict[str, Any], *, quiet: b
     for run in earlier["runs"]:
         if (found := by_path.pop(Path(run["run"]).resolve(), None)) is not None:
             members.setdefault(json.dumps([run["row"], run["at"]]), []).append(found)
-    missing = len(earlier["runs"]) - sum(map(len, members.values()))
-    if missing:
-        say(f"{missing} of {counted(len(earlier['runs']), 'run')} of this comparison are not there yet", quiet=quiet)
     if by_path:
         others = ", ".join(str(run.path) for run in by_path.values())
         say(f"left out, as this comparison did not ask for them: {others}; name runs to compare them", quiet=quiet)

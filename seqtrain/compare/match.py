@@ -28,6 +28,12 @@ ROUNDS = 7
 """Training steps of each of the two in such a timing, after two to warm up."""
 
 
+MOST_ROUNDS = 1000
+"""Training steps of each in any timing."""
+
+TIMED_S = 1.0
+"""Seconds for which each cell is timed where a budget in seconds buys its steps."""
+
 MEASURED = "measured.json"
 """Sizes and steps that came from timings, kept so that a comparison that is repeated goes on with the same ones."""
 
@@ -183,14 +189,20 @@ def relative_step_time(config: Config, reference: Config, task: Task) -> float:
     return own / other
 
 
-def step_seconds(contestants: Sequence[tuple[Config, Task]], rounds: int) -> list[float]:
+def step_seconds(contestants: Sequence[tuple[Config, Task]], rounds: int, seconds: float = 0.0) -> list[float]:
     """The median time of a training step of each on this machine, measured in turns after two rounds to warm up.
 
     In turns, so that what slows the machine for a while slows all of them.
+
+    Parameters
+    ----------
+    rounds, seconds : of each at least, up to `MOST_ROUNDS`.
     """
     steps = [trial(config, task) for config, task in contestants]
     taken: list[list[float]] = [[] for _ in steps]
-    for number in range(2 + rounds):
+    for number in range(2 + MOST_ROUNDS):
+        if number >= 2 + rounds and all(sum(times[2:]) >= seconds for times in taken):
+            break
         for step, times in zip(steps, taken, strict=True):
             started_at = time.perf_counter()
             step(number)
@@ -210,7 +222,7 @@ def with_budget(found: Sequence[Fair], budget: Budget, tasks: Mapping[Any, Task]
     if budget.unit == "steps":
         bought = [int(budget.amount)] * len(found)
     elif budget.unit == "seconds":
-        bought = [int(budget.amount / seconds) for seconds in step_seconds(configs, 3 * ROUNDS)]
+        bought = [int(budget.amount / seconds) for seconds in step_seconds(configs, 3 * ROUNDS, TIMED_S)]
     else:
         bought = [math.ceil(budget.amount / _work(config, task, budget)) for config, task in configs]
     if faults := [

@@ -1,5 +1,7 @@
 """From groups of finished runs to the result: rows, verdicts, notes, pictures, files."""
 
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 from seqtrain.compare.earlier import QUESTION
 from seqtrain.compare.lengths import evaluate_lengths, length_setting
+from seqtrain.compare.match import MEASURED
 from seqtrain.compare.pictures import draw
 from seqtrain.compare.plan import named
 from seqtrain.compare.report import write_results
@@ -14,6 +17,7 @@ from seqtrain.compare.summarise import Group, budget_of, flat, is_solvable, row_
 from seqtrain.compare.tune import remarks_on
 from seqtrain.compare.verdicts import SAME_SPEED, STEPS, judge, longest_solved, outcome_of, shortage, verdicts_of
 from seqtrain.config import config_from
+from seqtrain.progress import counted, figure
 from seqtrain.runtime import versions
 
 MADE = (
@@ -21,6 +25,9 @@ MADE = (
     "measured.json", "question.json", "configs", "tuning",
 )  # fmt: skip
 """What a comparison leaves in its folder beside the runs."""
+
+UNEQUAL_TIMES = 1.25
+"""Ratio of training times from which on it is said that they are not those of one budget."""
 
 UNEQUAL = 1.1
 """Ratio of parameters from which on it is said that the cells were not of one size."""
@@ -31,6 +38,7 @@ VERDICTS = {
     "worse": "Worse than {}",
     "not distinguishable": "Not distinguishable from {}",
     "too few seeds": "Too few seeds to tell from {}",
+    "none solved": "No run solved the task, as none did of {},",
     "undecided": "Undecided against {}, as too many pairs are equal,",
 }
 """How the summary begins to speak of the cells with each verdict."""
@@ -49,6 +57,7 @@ class Question:
     lengths : results at other lengths that are known already.
     command : what a person typed.
     timed : whether a budget in seconds bought the steps of every run.
+    missing : runs that were asked for and are not there yet.
     gathered : whether the runs were there before the question, so that no option can make others.
     """
 
@@ -62,6 +71,7 @@ class Question:
     lengths: Sequence[dict[str, Any]] = ()
     command: str | None = None
     timed: bool = False
+    missing: int = 0
     gathered: bool = False
 
 
@@ -104,6 +114,7 @@ def summarise(groups: Sequence[Group], question: Question) -> dict[str, Any]:
         "notes": _notes(rows, question)
         + _coarse(groups, rows, question)
         + _budgets(groups, question)
+        + _unfinished(groups)
         + _other_differences(groups, question),
         "runs": [
             {"row": group.cell, "at": group.at, "run": str(run.path), **run.summary}
@@ -181,7 +192,8 @@ def _budgets(groups: Sequence[Group], question: Question) -> list[str]:
         bought = ", ".join(f"{named(*which)} {steps:,}" for which, steps in given.items())
         return [
             f"the budget bought {bought} steps, by timings on this machine; times that differ by "
-            f"{100 * SAME_SPEED:g} % or less count as equal"
+            f"{100 * SAME_SPEED:g} % or less count as equal",
+            *_unequal_times(groups),
         ]
     uneven = {at for _, at in given if len({steps for (_, other), steps in given.items() if other == at}) > 1}
     if not uneven or outcome_of(groups) != STEPS:
@@ -189,6 +201,40 @@ def _budgets(groups: Sequence[Group], question: Question) -> list[str]:
     return [
         "runs were given different numbers of steps; what was solved later than the shortest ends counts as unsolved"
     ]
+
+
+def _unequal_times(groups: Sequence[Group]) -> list[str]:
+    """That steps for equal times took unequal ones, as when the machine was busy while they were timed."""
+    notes = []
+    for at in dict.fromkeys(group.at for group in groups):
+        taken = {named(group.cell, at): _seconds(group) for group in groups if group.at == at}
+        if max(taken.values()) > UNEQUAL_TIMES * min(taken.values()):
+            told = ", ".join(f"{name} {figure(seconds)}" for name, seconds in taken.items())
+            notes.append(
+                f"the cells did not train equally long: {told} seconds for all their steps; remove {MEASURED} and the "
+                "runs to have the steps timed anew, on a machine that does nothing else"
+            )
+    return notes
+
+
+def _seconds(group: Group) -> float:
+    """The median time that all steps of a run take, at the speed at which it trained."""
+    found = []
+    for run in group.runs:
+        tokens = run.summary.get("tokens_per_s")
+        work = run.config["train"]["batch_size"] * (run.config["task"]["window"] if tokens else 1)
+        rate = tokens or run.summary.get("sequences_per_s")
+        found += [budget_of(run) * work / rate] if rate else []
+    return statistics.median(found) if found else math.nan
+
+
+def _unfinished(groups: Sequence[Group]) -> list[str]:
+    """That most runs were best at their very end, so that longer training may turn the result."""
+    runs = [run for group in groups for run in group.runs if run.summary["status"] == "finished"]
+    rising = [run for run in runs if run.summary["best"]["step"] == run.summary["steps"]]
+    if 2 * len(rising) <= sum(len(group.runs) for group in groups):
+        return []
+    return [f"{len(rising)} of {counted(len(runs), 'run')} were still improving when they ended; train longer"]
 
 
 EXPECTED = ("seed", "threads", "model.cell.", "model.hidden_size")
@@ -212,7 +258,7 @@ def _other_differences(groups: Sequence[Group], question: Question) -> list[str]
 
 def _notes(rows: Sequence[dict[str, Any]], question: Question) -> list[str]:
     """What a careful reader would ask."""
-    notes = []
+    notes = [f"runs of this comparison that are not there yet: {question.missing}"] if question.missing else []
     tested = [row["versus"] for row in rows if row["versus"] is not None]
     short = [versus["pairs"] for versus in tested if versus["verdict"] == "too few seeds"]
     if short and (told := shortage(min(short), len(tested), question.level, option=not question.gathered)):

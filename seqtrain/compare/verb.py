@@ -7,8 +7,10 @@ from typing import Any
 from seqtrain.compare.asked import Asked
 from seqtrain.compare.assertions import Assertion, check, read_conditions
 from seqtrain.compare.comparison import commands, compare_cells, gather
+from seqtrain.compare.jobs import CONFIGS
 from seqtrain.compare.plan import Request
 from seqtrain.compare.results import MADE
+from seqtrain.compare.tune import FOLDER
 from seqtrain.config import find_config, load_config
 from seqtrain.errors import ConfigError
 from seqtrain.progress import say
@@ -69,7 +71,7 @@ def _assert(result: dict[str, Any], conditions: Sequence[str], *, quiet: bool) -
     for assertion in checked:
         say(assertion.sentence(), quiet=quiet and assertion.holds)
     for fault in faults:
-        say(fault)
+        say(f"seqtrain: {fault}")
     if faults:
         return ConfigError.exit_code
     return 0 if all(assertion.holds for assertion in checked) else ASSERTION_FAILED
@@ -107,9 +109,20 @@ def _runs_named(targets: Sequence[str], asked: Asked) -> list[Path]:
     names = [target for target in targets if "=" not in target or Path(target).is_dir()]
     runs = {name: _runs_in(Path(name)) for name in names}
     if not any(runs.values()):
+        _check_begun([Path(name) for name in names])
         return []
     _check_only_runs(runs, trains=[*(t for t in targets if t not in names), *asked.training()])
     return [run for those in runs.values() for run in those]
+
+
+def _check_begun(paths: Sequence[Path]) -> None:
+    """Refuse the folder of a comparison that holds no run yet which it would compare."""
+    for path in paths:
+        if any((path / name).is_dir() for name in (CONFIGS, FOLDER)):
+            raise ConfigError(
+                f"{path}: is a comparison without a run to compare yet, as when its cells are still being tuned; "
+                "repeat the command that started it, with its config"
+            )
 
 
 def _runs_in(path: Path) -> list[Path]:

@@ -145,9 +145,11 @@ def _metric(run: FinishedRun) -> float | None:
 def _verdict(found: dict[str, Any], level: float) -> str:
     """`better`, `worse` or `not distinguishable`.
 
-    Or that no result could have been significant: `too few seeds`, or `undecided` where too many pairs are equal, such
-    as those of which neither run was solved.
+    Or that no result could have been significant: `none solved`, where that was to decide; `too few seeds`; or
+    `undecided` where too many pairs are equal, such as those of which neither run was solved.
     """
+    if not any(found["solved"]) and found["outcome"] in (STEPS.name, SHARE.name):
+        return "none solved"
     if found["p_corrected"] <= level:
         return "better" if (found["difference"]["mean"] < 0) == found["lower_is_better"] else "worse"
     if least_p(found["pairs"]) * found["tests"] > level:
@@ -167,7 +169,7 @@ def _sentence(found: dict[str, Any]) -> str:
         f"{found['better_in']}, worse in {found['worse_in']}, equal in {equal}; p = {found['p_corrected']:.2g}"
         f"{_corrected(found['tests'])}"
     )
-    if not any(found["solved"]) and found["outcome"] in (STEPS.name, SHARE.name):
+    if found["verdict"] == "none solved":
         cure = "train longer, or judge by the metric with train.stop_when_solved=false"
         if all(found["diverged"]):
             cure = "runs of both diverged; try a lower optimizer.lr, or optimizer.clip_norm=1"

@@ -172,7 +172,7 @@ def test_each_value_has_its_own_reference_and_all_are_corrected_together():
 
 def test_pairs_that_are_equal_decide_nothing():
     found = versus(steps(*[None] * 8), steps(*[None] * 8))
-    assert found["verdict"] == "undecided"
+    assert found["verdict"] == "none solved"
     assert "no run of either was solved, so steps to solve cannot tell; train longer" in found["sentence"]
     few = versus(steps(*[None] * 5, 100, 100, 100), steps(*[None] * 8))
     assert few["verdict"] == "undecided"
@@ -212,7 +212,8 @@ def test_figures_of_a_row():
 
 
 def test_runs_that_exist_are_not_given_options_that_make_runs():
-    small, large = [run(0)], [FinishedRun(Path("y"), run(0).config, run(0).summary | {"parameters": 2}, [])]
+    first = run(0, step=5)
+    small, large = [first], [first._replace(summary=run(0, step=6).summary | {"parameters": 2})]
     for question, wanted in (
         ({"match": "hidden"}, ("--seeds 6 can", "2.0 times the parameters of a; --match params makes them equal")),
         ({"gathered": True}, ("6 of each can", "of a; --match params, when a config is compared, makes them equal")),
@@ -259,6 +260,38 @@ def test_a_missing_value_is_held_against_those_of_its_own_point():
     ]
     rows = summarise(groups, Question(reference="a", varied="task.length"))["cells"]
     assert rows[1]["versus"]["difference"]["mean"] == pytest.approx((10 + (10 - 8) - 8) / 2)
+
+
+def test_where_none_is_solved_no_seeds_are_asked_for():
+    found = result(("a", [run(0), run(1)]), ("b", [run(0), run(1)]), match="hidden")
+    assert found["cells"][1]["versus"]["verdict"] == "none solved"
+    assert "seeds" not in " ".join(found["notes"])
+    assert found["summary"].startswith("No run solved the task, as none did of a, in steps to solve: b.")
+
+
+def test_cells_that_trained_for_other_times_than_they_were_to_are_named():
+    """1,000 steps of 4 sequences at 100 a second take 40 s."""
+
+    def at_speed(speed):
+        one = run(0, budget=1000)
+        return [one._replace(summary=one.summary | {"sequences_per_s": speed})]
+
+    for speed, told in ((85.0, False), (50.0, True)):
+        notes = " ".join(result(("a", at_speed(100.0)), ("b", at_speed(speed)), timed=True)["notes"])
+        assert ("did not train equally long: a 40, b 80 seconds" in notes) == told
+
+
+def test_that_runs_were_still_improving_is_said():
+    def ended(*best):
+        made = [run(seed, budget=100) for seed in range(len(best))]
+        return [one._replace(summary=one.summary | {"best": {"step": at, "value": 1.0}})
+                for one, at in zip(made, best, strict=True)]  # fmt: skip
+
+    assert (
+        "3 of 4 runs were still improving when they ended; train longer"
+        in result(("a", ended(100, 100)), ("b", ended(100, 50)))["notes"]
+    )
+    assert "improving" not in " ".join(result(("a", ended(100, 50)), ("b", ended(100, 50)))["notes"])
 
 
 def test_that_all_diverged_is_said():

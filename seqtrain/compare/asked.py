@@ -4,12 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 from seqtrain.compare.plan import LEVEL, SIZES, Budget, Match, Request, Setting
 from seqtrain.compare.tune import FIRST_SEED
 from seqtrain.config import Config, read_list
 from seqtrain.config.faults import choose
+from seqtrain.config.schema import NAMED
 from seqtrain.errors import ConfigError
 
 SEEDS = 3
@@ -35,6 +36,20 @@ NOT_VARIED = {
 """Settings that are neither tuned nor varied, and why."""
 
 
+KNOWN = tuple(NAMED["model", "cell"])
+"""Cells that come with seqtrain."""
+
+
+class _Training(NamedTuple):
+    """What to train: cells (None for all), tuned settings, a varied one, a budget, and what is equal over the cells."""
+
+    cells: list[str | dict[str, Any]] | None
+    grid: list[Setting]
+    vary: Setting | None
+    budget: Budget | None
+    match: str
+
+
 @dataclass(frozen=True)
 class Asked:
     """The options of `seqtrain compare` that say what is compared, as they were typed; None where nothing was."""
@@ -56,16 +71,23 @@ class Asked:
         return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name)]
 
     def check(self) -> None:
-        """Refuse a level that is none, and lengths, whatever is compared.
+        """Refuse what is wrong with the options by themselves.
 
         Raises
         ------
         ConfigError : with every fault.
         """
+        faults: list[str] = []
         low, high = LEVELS
         if self.level is not None and not low <= self.level <= high:
-            raise ConfigError(f"--level is {self.level:g}; it must lie between {low:g} and {high:g}")
-        self.lengths()
+            faults.append(f"--level is {self.level:g}; it must lie between {low:g} and {high:g}")
+        try:
+            self.lengths()
+        except ConfigError as error:
+            faults += error.faults
+        self._training(faults)
+        if faults:
+            raise ConfigError(faults)
 
     def lengths(self) -> tuple[int, ...]:
         """The other lengths to evaluate at.
@@ -91,11 +113,33 @@ class Asked:
         ConfigError : with every fault of the options.
         """
         faults: list[str] = []
-        cells = self._cells(faults) if self.cells is not None else list(every)
+        training = self._training(faults)
+        self._check_seeds(config.seed, faults)
+        if faults:
+            raise ConfigError(faults)
+        return Request(
+            config=config,
+            name=name,
+            cells=list(every) if training.cells is None else training.cells,
+            seeds=SEEDS if self.seeds is None else self.seeds,
+            out=out,
+            beside=beside,
+            reference=self.reference,
+            match=cast(Match, training.match),
+            grid=tuple(training.grid),
+            tuning_seeds=self.tuning_seeds or 2,
+            vary=training.vary,
+            budget=training.budget,
+            eval_lengths=self.lengths(),
+            level=self.level or LEVEL,
+        )
+
+    def _training(self, faults: list[str]) -> "_Training":
+        """What the options say of the training, with everything that is wrong with them."""
+        cells = None if self.cells is None else self._cells(faults)
         grid = [self._setting(text, "--grid", faults) for text in self.grid]
         vary = None if self.vary is None else self._setting(self.vary, "--vary", faults)
         budget, match = self._budget(faults), self.match or "hidden"
-        self._check_seeds(config.seed, faults)
         if match not in get_args(Match):
             faults.append(f"--match {match}: {choose(match, get_args(Match))}")
         if self.tuning_seeds is not None and not grid:
@@ -108,30 +152,15 @@ class Asked:
         ]
         faults += [f"--grid {setting.key}: {why}" for setting in grid if (why := self._why_not_tuned(setting.key))]
         faults += [f"--vary {vary.key}: {why}" for vary in [vary] if vary and (why := self._why_not_varied(vary.key))]
-        if faults:
-            raise ConfigError(faults)
-        return Request(
-            config=config,
-            name=name,
-            cells=cells,
-            seeds=SEEDS if self.seeds is None else self.seeds,
-            out=out,
-            beside=beside,
-            reference=self.reference,
-            match=cast(Match, match),
-            grid=tuple(grid),
-            tuning_seeds=self.tuning_seeds or 2,
-            vary=vary,
-            budget=budget,
-            eval_lengths=self.lengths(),
-            level=self.level or LEVEL,
-        )
+        return _Training(cells, grid, vary, budget, match)
 
     def _cells(self, faults: list[str]) -> list[str | dict[str, Any]]:
         found = read_list(self.cells or "", f"--cells {self.cells}")
         wrong = [
             cell for cell in found if not isinstance(cell, str) and not (isinstance(cell, dict) and "name" in cell)
         ]
+        names = [str(cell["name"] if isinstance(cell, dict) else cell) for cell in found if cell not in wrong]
+        faults += [f"--cells {name}: {choose(name, KNOWN)}" for name in names if ":" not in name and name not in KNOWN]
         if wrong or not found:
             faults.append(
                 f"--cells {self.cells}: write names with commas between, and options as in "

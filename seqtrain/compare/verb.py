@@ -1,6 +1,6 @@
 """The verb `compare`, with plain arguments and results; apart from the others, as importing scipy takes its time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from seqtrain.compare.jobs import CONFIGS
 from seqtrain.compare.plan import Request
 from seqtrain.compare.results import MADE
 from seqtrain.compare.tune import FOLDER
-from seqtrain.config import find_config, load_config
+from seqtrain.config import Config, find_config, load_config
 from seqtrain.errors import ConfigError
 from seqtrain.progress import say
 from seqtrain.run import RUNS
@@ -35,10 +35,9 @@ def compare(
     command: str | None = None,
 ) -> tuple[dict[str, Any], int]:
     """Compare cells on a config, or runs that exist; returns the result and the exit code."""
-    asked.check()
-    read_conditions(conditions)
     found = _runs_named(targets, asked)
     if found:
+        _at_once(asked.check, lambda: read_conditions(conditions))
         if jobs > 1:
             raise ConfigError(f"--jobs {jobs}: there is nothing to train among runs that exist; leave it out")
         one = Path(targets[0])
@@ -49,8 +48,7 @@ def compare(
         )  # fmt: skip
         code = 0
     else:
-        request = _request(targets, asked, out)
-        read_conditions(conditions, request.labels())
+        request = _request(targets, asked, out, conditions)
         result, code = compare_cells(request, jobs=jobs, quiet=quiet, command=command)
     return result, code or _assert(result, conditions, quiet=quiet)
 
@@ -87,21 +85,36 @@ def compare_commands(
     command: str | None = None,
 ) -> Iterator[str]:
     """The commands that a comparison would run, one a run."""
-    asked.check()
-    read_conditions(conditions)
     if _runs_named(targets, asked):
         raise ConfigError("--dry-run says what would be trained; it goes with a config, not with run directories")
-    return commands(_request(targets, asked, out), quiet=quiet, command=command)
+    return commands(_request(targets, asked, out, conditions), quiet=quiet, command=command)
 
 
-def _request(targets: Sequence[str], asked: Asked, out: Path | None) -> Request:
+def _request(targets: Sequence[str], asked: Asked, out: Path | None, conditions: Sequence[str]) -> Request:
     names = [target for target in targets if "=" not in target]
     if len(names) != 1:
         raise ConfigError(f"compare takes one config, or run directories; got {', '.join(names) or 'neither'}")
-    config, path = load_config(names[0], [t for t in targets if t not in names]), find_config(names[0])
+    overrides = [target for target in targets if target not in names]
+    loaded: list[Config] = []  # once, as it may be a pipe
+    _at_once(asked.check, lambda: read_conditions(conditions), lambda: loaded.append(load_config(names[0], overrides)))
+    (config,), path = loaded, find_config(names[0])
     own = config.model.cell.name
     every = list(dict.fromkeys([*COMPARED, own]))
-    return asked.request(config, path.stem, every, out or RUNS / f"compare-{path.stem}", path.parent)
+    request = asked.request(config, path.stem, every, out or RUNS / f"compare-{path.stem}", path.parent)
+    read_conditions(conditions, request.labels())
+    return request
+
+
+def _at_once(*checks: Callable[[], object]) -> None:
+    """Raise the faults that any of the checks finds, all of them."""
+    faults: list[str] = []
+    for check_one in checks:
+        try:
+            check_one()
+        except ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigError(faults)
 
 
 def _runs_named(targets: Sequence[str], asked: Asked) -> list[Path]:

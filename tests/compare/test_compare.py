@@ -169,6 +169,17 @@ def test_runs_from_before_a_setting_existed_are_done_all_the_same(seqtrain):
     assert "holds a run with train.on_divergence 'skip' (now 'stop')" in seqtrain(*command).err
 
 
+def test_everything_that_is_wrong_is_said_at_once(seqtrain):
+    wrong = {
+        "--level": 2, "--eval-lengths": "x", "--cells": "lsmt,{name: rmn},gru", "--grid": "optimizer.lr=1",
+        "--budget": "hours=1", "--match": "param", "--vary": "seed=1,2", "--assert": "a >",
+    }  # fmt: skip
+    refused = seqtrain("compare", "quickstart", "task.lenght=3", *(word for pair in wrong.items() for word in pair))
+    told = [line.removeprefix("seqtrain: ").split()[0].rstrip(":") for line in refused.err.splitlines()]
+    wanted = ["--level", "--eval-lengths", "--cells", "--cells", "--grid", "--budget", "--match", "--vary", "--assert"]
+    assert (refused.code, told) == (2, [*wanted, "task.lenght=3"])
+
+
 def test_two_comparisons_do_not_share_a_folder(seqtrain):
     from seqtrain.run_dir import RunDir
 

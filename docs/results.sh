@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every comparison of docs/RESULTS.md, two at a time with one core each: more than an hour. Then: python docs/results.py results
+# Every comparison of docs/RESULTS.md, two at a time with one core each: about two hours. Then: python docs/results.py results
 mkdir -p results
 five() {
     cat <<'LIST'

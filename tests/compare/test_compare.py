@@ -310,6 +310,9 @@ def test_step_times_are_taken_in_turns(monkeypatch):
     monkeypatch.setattr(match.time, "perf_counter", lambda: clock[0])
     assert match.step_seconds([("a", None), ("b", None)], 1) == [1, 2]
     assert taken == [(number, name) for number in range(3) for name in "ab"]
+    taken.clear()
+    match.step_seconds([("a", None), ("b", None)], 1, 5.0)
+    assert len(taken) == 2 * (2 + 5)  # until the faster one, too, was timed for 5 seconds
 
 
 def test_step_times_are_real_ones():

@@ -7,8 +7,8 @@ bear two names, and each pair is judged as `seqtrain compare` judges. No run is 
 import sys
 from pathlib import Path
 
-from seqtrain.compare.results import Question, summarise
-from seqtrain.compare.summarise import FinishedRun, Group, read_runs
+from seqtrain.compare.aggregate import Question, summarise
+from seqtrain.compare.load_runs import FinishedRun, Group, read_runs
 
 SIZES = ((5, 0.1), (6, 0.05), (8, 0.05), (8, 0.1), (12, 0.05))
 """Seeds of each row, and the level."""

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from seqtrain.errors import SeqtrainError
+from seqtrain.system.errors import SeqtrainError
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def _hint_at_settings() -> None:
     """After a usage error: `--steps` is no option, but there is a setting of that name."""
     if sys.argv[1:2] and sys.argv[1] not in ("train", "eval", "compare", "validate"):
         return  # takes no settings; its --seed or --threads is an option
-    from seqtrain.config.settings import find_setting
+    from seqtrain.config.describe import find_setting
 
     for word in sys.argv[1:]:
         option = word.partition("=")[0]

@@ -48,6 +48,7 @@ class Called(NamedTuple):
 def seqtrain(monkeypatch, tmp_path, capsys) -> Callable[..., Called]:
     """The command line, in this process and in an empty folder: `seqtrain("train", "quickstart", "--json")`."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)  # as pytest-xdist sets it
 
     def call(*arguments: object) -> Called:
         monkeypatch.setattr(sys, "argv", ["seqtrain", *map(str, arguments)])

@@ -11,14 +11,14 @@ import zipfile
 import pytest
 import torch
 
-from seqtrain import strict_json
-from seqtrain.checkpoint import FORMAT, load_checkpoint, save_checkpoint
-from seqtrain.errors import CheckpointError
-from seqtrain.files import UnwritableError, write_whole
-from seqtrain.metrics import Metric, Tally, perplexity
-from seqtrain.rng import generator, lent_global_generator
-from seqtrain.run_dir import RunDir, checkpoint_path
-from seqtrain.seal import seal
+from seqtrain.runs.checkpoint import FORMAT, load_checkpoint, save_checkpoint
+from seqtrain.runs.directory import RunDir, checkpoint_path
+from seqtrain.runs.seal import seal
+from seqtrain.system import strict_json
+from seqtrain.system.errors import CheckpointError
+from seqtrain.system.files import UnwritableError, write_whole
+from seqtrain.system.rng import generator, lent_global_generator
+from seqtrain.tasks.metrics import Metric, Tally, perplexity
 
 
 def test_tally_divides_once():

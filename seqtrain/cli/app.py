@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from seqtrain.cli.bench import bench
-from seqtrain.cli.catalogue import cells, configs, copy, settings, show, tasks
 from seqtrain.cli.compare import compare
 from seqtrain.cli.evaluate import evaluate
+from seqtrain.cli.generate import generate, predict
+from seqtrain.cli.listing import cells, configs, copy, settings, show, tasks
 from seqtrain.cli.train import check, train, validate
-from seqtrain.cli.write import generate, predict
 
 VERBS: dict[str, Callable[..., None]] = {
     "train": train,

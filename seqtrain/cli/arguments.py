@@ -33,10 +33,10 @@ Out = Annotated[
 def print_result(result: dict[str, Any], json: bool, table: Any, *more: Any) -> None:
     """The result on stdout: one JSON object, or for people."""
     if json:
-        from seqtrain import strict_json
+        from seqtrain.system import strict_json
 
         typer.echo(strict_json.dumps(result, indent=2))
     else:
-        from seqtrain import tables
+        from seqtrain.cli import render as tables
 
         tables.show(table(result), *more)

@@ -29,7 +29,8 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Time the cells: ours, the module of torch.nn of the same kind, and the plain loop, in turns."""
-    from seqtrain import tables, verbs
+    from seqtrain.cli import render as tables
+    from seqtrain.cli import verbs
 
     result = verbs.time_cells(cells, shapes, rounds, threads, memory=memory, keep_memory=keep_memory, quiet=quiet)
     print_result(result, json, tables.bench_table, tables.bench_means(result))

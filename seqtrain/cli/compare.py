@@ -67,7 +67,8 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Train every cell with every seed and compare; or compare runs that exist."""
-    from seqtrain import compare, tables
+    from seqtrain import compare
+    from seqtrain.cli import render as tables
 
     asked = compare.Asked(cells, seeds, reference, match, grid or (), tuning_seeds, vary, budget, eval_lengths, level)
     typed = shlex.join(["seqtrain", *sys.argv[1:]])

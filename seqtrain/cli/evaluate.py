@@ -26,7 +26,8 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Evaluate a trained model, rebuilt from its checkpoint alone."""
-    from seqtrain import tables, verbs
+    from seqtrain.cli import render as tables
+    from seqtrain.cli import verbs
 
     print_result(
         verbs.evaluate(run, split, overrides or [], dynamic, dynamic_decay, quiet=quiet), json, tables.eval_table

@@ -19,7 +19,8 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a model; stdout ends with the summary."""
-    from seqtrain import tables, verbs
+    from seqtrain.cli import render as tables
+    from seqtrain.cli import verbs
 
     outcome = verbs.train(config, overrides or [], out, resume=resume, overwrite=overwrite, quiet=quiet)
     print_result(outcome.summary, json, tables.run_table)
@@ -30,14 +31,16 @@ def train(
 
 def validate(config: ConfigName, overrides: Overrides = None, json: Json = False, quiet: Quiet = False) -> None:
     """Build everything a config asks for, train nothing, report every fault at once."""
-    from seqtrain import tables, verbs
+    from seqtrain.cli import render as tables
+    from seqtrain.cli import verbs
 
     print_result(verbs.validate(config, overrides or [], quiet=quiet), json, tables.validate_table)
 
 
 def check(config: ConfigName, overrides: Overrides = None, json: Json = False, quiet: Quiet = False) -> None:
     """Prove on a config what is promised: exact resume, determinism, causality, padding, gradients, the test set."""
-    from seqtrain import tables, verbs
+    from seqtrain.cli import render as tables
+    from seqtrain.cli import verbs
 
     result = verbs.check(config, overrides or [], quiet=quiet)
     print_result(result, json, tables.check_table)

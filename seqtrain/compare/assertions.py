@@ -16,8 +16,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from seqtrain.compare.plan import named
-from seqtrain.config.faults import choose
-from seqtrain.errors import ConfigError
+from seqtrain.config.errors import choose
+from seqtrain.system.errors import ConfigError
 
 TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?)|(?P<figure>(?:'[^']*'|\"[^\"]*\"|[A-Za-z_][\w:]*)"

@@ -9,12 +9,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from seqtrain import strict_json
 from seqtrain.config import Config, config_from, located
-from seqtrain.errors import CheckpointError, ConfigError
-from seqtrain.resume import differences, saved_config
-from seqtrain.run import run_name
-from seqtrain.run_dir import RunDir
+from seqtrain.runs.directory import RunDir
+from seqtrain.runs.resume import differences, saved_config
+from seqtrain.runs.trainer import run_name
+from seqtrain.system import strict_json
+from seqtrain.system.errors import CheckpointError, ConfigError
 
 Match = Literal["hidden", "params", "step-time"]
 

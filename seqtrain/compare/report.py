@@ -10,11 +10,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from seqtrain import strict_json
-from seqtrain.compare.summarise import Group, flat
+from seqtrain.compare.load_runs import Group, flat
 from seqtrain.config.parse import short
-from seqtrain.files import write_whole
-from seqtrain.progress import figure
+from seqtrain.system import strict_json
+from seqtrain.system.files import write_whole
+from seqtrain.system.progress import figure
 
 COLUMNS = (
     "cell", "at", "seed", "status", "solved_at_step", "steps", "hidden_size", "parameters", "elapsed_s", "run",

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from seqtrain.build import build_model, build_task
 from seqtrain.compare.plan import PlannedRun
-from seqtrain.estimate import Estimate, check_together, estimate
+from seqtrain.config.build import build_model, build_task
+from seqtrain.runs.memory_estimate import Estimate, check_together, estimate
 from seqtrain.tasks import Task
 
 

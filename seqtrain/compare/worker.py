@@ -12,8 +12,8 @@ from pathlib import Path
 from queue import Queue
 
 from seqtrain.config import config_from
-from seqtrain.errors import SeqtrainError
-from seqtrain.run import train_run
+from seqtrain.runs.trainer import train_run
+from seqtrain.system.errors import SeqtrainError
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import yaml
 
 from seqtrain.config.parse import plain, read_beginning, short
 from seqtrain.config.schema import NAMED, name_of
-from seqtrain.errors import ConfigError
-from seqtrain.strict_yaml import DEEPEST, LARGEST, parse
+from seqtrain.config.strict_yaml import DEEPEST, LARGEST, parse
+from seqtrain.system.errors import ConfigError
 
 Path_ = tuple[str, ...]
 """Where a setting is: `("model", "cell", "reset")` for `model.cell.reset`."""

@@ -9,14 +9,14 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from seqtrain import shipped
-from seqtrain.config.checks import check_together
 from seqtrain.config.document import Document, Path_, document_from, dotted, read_document, train_on
-from seqtrain.config.faults import Fault, choose, guess, to_fault
+from seqtrain.config.errors import Fault, choose, guess, to_fault
 from seqtrain.config.schema import NAMED, Config, LanguageModel, UserCell
-from seqtrain.errors import ConfigError
-from seqtrain.files import split_file
-from seqtrain.progress import say
+from seqtrain.config.validators import check_together
+from seqtrain.system import shipped
+from seqtrain.system.errors import ConfigError
+from seqtrain.system.files import split_file
+from seqtrain.system.progress import say
 
 
 def load_config(name: str, overrides: Sequence[str] = (), *, quiet: bool = False) -> Config:

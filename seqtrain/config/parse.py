@@ -4,8 +4,8 @@ import codecs
 from pathlib import Path
 from typing import Any
 
-from seqtrain.errors import ConfigError
-from seqtrain.strict_yaml import LARGEST
+from seqtrain.config.strict_yaml import LARGEST
+from seqtrain.system.errors import ConfigError
 
 
 def read_beginning(path: Path) -> tuple[str, bool]:

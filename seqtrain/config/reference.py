@@ -3,8 +3,8 @@
 import json
 from collections.abc import Iterator
 
+from seqtrain.config.describe import Setting, sections, settings_of
 from seqtrain.config.schema import Section
-from seqtrain.config.settings import Setting, sections, settings_of
 
 INTRODUCTION = """\
 # Every setting

@@ -1,6 +1,6 @@
 """Running a cell over time."""
 
-from seqtrain.recurrence.choose import Chosen, Engine, Unroll, choose_unroll
+from seqtrain.recurrence.dispatch import Chosen, Engine, Unroll, choose_unroll
 from seqtrain.recurrence.fused import backward_width, packed_bytes, unroll_fused
 from seqtrain.recurrence.unroll import unroll
 

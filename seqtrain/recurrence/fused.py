@@ -7,8 +7,8 @@ from torch import Tensor
 
 from seqtrain.cells import Cell, CoupledCell, GRUCell, LSTMCell, PeepholeCell, RNNCell
 from seqtrain.cells.base import GateCell
-from seqtrain.recurrence import sequence
-from seqtrain.recurrence.native import library
+from seqtrain.recurrence import autograd as sequence
+from seqtrain.recurrence.library import library
 from seqtrain.recurrence.unroll import unroll
 
 

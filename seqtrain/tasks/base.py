@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
-from seqtrain.metrics import Metric, Tally
-from seqtrain.rng import generator
+from seqtrain.system.rng import generator
+from seqtrain.tasks.metrics import Metric, Tally
 
 Split = Literal["train", "valid", "test"]
 """A part of a task's data that can be evaluated; `train` only where training passes through one finite text."""

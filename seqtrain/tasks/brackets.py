@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from seqtrain.metrics import Metric, Tally
 from seqtrain.tasks.base import Batch, Spec, Split
+from seqtrain.tasks.metrics import Metric, Tally
 from seqtrain.tasks.next_symbols import NextSymbols
 
 

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from seqtrain.metrics import Metric, Tally
 from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
+from seqtrain.tasks.metrics import Metric, Tally
 
 LETTERS, COPIED = 8, 10
 BLANK, DELIMITER = LETTERS, LETTERS + 1

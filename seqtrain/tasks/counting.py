@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seqtrain.metrics import Metric, Tally
 from seqtrain.tasks.base import Batch, Spec, Split
+from seqtrain.tasks.metrics import Metric, Tally
 from seqtrain.tasks.next_symbols import NextSymbols
 
 LengthDistribution = Literal["uniform", "u_shaped", "short", "long"]

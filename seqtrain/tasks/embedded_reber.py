@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqtrain.metrics import Tally
 from seqtrain.tasks.base import Batch, Spec, Split
+from seqtrain.tasks.metrics import Tally
 from seqtrain.tasks.next_symbols import NextSymbols
 
 ALPHABET = "BTPSXVE"

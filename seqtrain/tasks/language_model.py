@@ -10,10 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqtrain.errors import DataError
-from seqtrain.metrics import Metric, Tally, perplexity, unigram_nats
+from seqtrain.system.errors import DataError
 from seqtrain.tasks.base import Batch, Prediction, Spec, Split, Task
-from seqtrain.text import SPLITS, UNK, Columns, Tokens, Unit, Vocabulary, Windows, make_columns, read_corpus, sources
+from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
+from seqtrain.tasks.text import (
+    SPLITS,
+    UNK,
+    Columns,
+    Tokens,
+    Unit,
+    Vocabulary,
+    Windows,
+    make_columns,
+    read_corpus,
+    sources,
+)
 
 FRACTIONS = (0.9, 0.05, 0.05)
 

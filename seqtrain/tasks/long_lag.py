@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from seqtrain.metrics import Metric, Tally
 from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
+from seqtrain.tasks.metrics import Metric, Tally
 
 ANSWERS = 2  # x, y
 X, BEGIN, END, FIRST_DISTRACTOR = 0, 2, 3, 4  # x y | b | e | a1 a2 ... ap

@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seqtrain.metrics import Metric, Tally
 from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec
+from seqtrain.tasks.metrics import Metric, Tally
 
 Variant = Literal["halves", "anywhere", "hochreiter"]
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqtrain.metrics import Metric, Tally
 from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Split
+from seqtrain.tasks.metrics import Metric, Tally
 
 SURE = 1e-12
 """How near to 0 and 1 the probabilities of the best guess go; the loss stays finite and is off by no more."""

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from seqtrain.metrics import Metric, Tally
 from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split
+from seqtrain.tasks.metrics import Metric, Tally
 
 STRETCH = 4
 

@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seqtrain.metrics import Metric, Tally
 from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
+from seqtrain.tasks.metrics import Metric, Tally
 
 START, TRIGGER, FIRST_DISTRACTOR, X = 0, 1, 2, 6  # E B | a b c d | X Y
 WINDOWS = {2: ((0.10, 0.20), (0.50, 0.60)), 3: ((0.10, 0.20), (0.33, 0.43), (0.66, 0.76))}

@@ -5,8 +5,8 @@ from typing import Literal
 
 import torch
 
-from seqtrain.metrics import Metric, Tally
 from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
+from seqtrain.tasks.metrics import Metric, Tally
 
 VARIANCE = 0.2
 """Of the noise on the inputs."""

@@ -11,7 +11,7 @@ from seqtrain.config import schema
 from seqtrain.models import Dropout, Stack, count_parameters, detach_state, pack_state, unpack_state
 from seqtrain.models.dropout import drop
 from seqtrain.recurrence import choose_unroll, unroll
-from seqtrain.rng import generator
+from seqtrain.system.rng import generator
 
 I, H, B, T = 3, 5, 4, 7
 

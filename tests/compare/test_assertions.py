@@ -3,7 +3,7 @@
 import pytest
 
 from seqtrain.compare.assertions import check, read_conditions
-from seqtrain.errors import ConfigError
+from seqtrain.system.errors import ConfigError
 
 ROWS = [
     {"cell": "lstm", "at": None, "solved": 3, "test": {"mse": 0.5}, "metric": {"mean": 0.5, "low": 0.4}, "off": None},

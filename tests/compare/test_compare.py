@@ -18,7 +18,7 @@ import torch
 import yaml
 from conftest import SMALL, SMALL_SETS
 
-from seqtrain.compare import jobs
+from seqtrain.compare import executor as jobs
 from seqtrain.config import load_config
 
 QUICK = (*SMALL, *SMALL_SETS)
@@ -54,7 +54,7 @@ def test_compare_counts_seeds_from_the_configs_own(seqtrain):
 
 
 def test_a_signal_in_the_last_evaluation_stops_a_comparison(seqtrain, monkeypatch):
-    import seqtrain.run as module
+    import seqtrain.runs.trainer as module
 
     original = module._test_figures
 
@@ -181,7 +181,7 @@ def test_everything_that_is_wrong_is_said_at_once(seqtrain):
 
 
 def test_two_comparisons_do_not_share_a_folder(seqtrain):
-    from seqtrain.run_dir import RunDir
+    from seqtrain.runs.directory import RunDir
 
     folder = RunDir(Path("o"))
     folder.create()
@@ -249,7 +249,7 @@ def test_layers_of_different_sizes_keep_their_proportions(seqtrain):
 
 def test_match_step_time_is_measured_once(seqtrain, monkeypatch):
     """A clock of the test's own: a step of the rnn takes one unit for each of its hidden units, of the gru three."""
-    from seqtrain.compare import match
+    from seqtrain.compare import matching as match
 
     cost = {"rnn": 1, "gru": 3, "lstm": 4}
     timed = []
@@ -295,7 +295,7 @@ def test_what_equal_hidden_sizes_leave_over_is_beside_the_reference(seqtrain):
 
 
 def test_step_times_are_taken_in_turns(monkeypatch):
-    from seqtrain.compare import match
+    from seqtrain.compare import matching as match
 
     taken, clock = [], [0.0]
 
@@ -316,9 +316,9 @@ def test_step_times_are_taken_in_turns(monkeypatch):
 
 
 def test_step_times_are_real_ones():
-    from seqtrain.build import build_task
-    from seqtrain.compare.match import relative_step_time, step_seconds
+    from seqtrain.compare.matching import relative_step_time, step_seconds
     from seqtrain.config import load_config
+    from seqtrain.config.build import build_task
 
     small, large = (
         load_config("quickstart", [*SMALL_SETS, f"model.hidden_size={size}", "task.length=50"]) for size in (4, 256)
@@ -354,7 +354,7 @@ def test_a_budget_of_tokens_on_a_text(seqtrain, text_folder):
 
 
 def test_a_budget_in_seconds_is_kept_when_repeated(seqtrain, monkeypatch):
-    from seqtrain.compare import match
+    from seqtrain.compare import matching as match
 
     monkeypatch.setattr(match, "step_seconds", lambda those, *_: [0.5] * len(those))
     command = ("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1, "--budget", "seconds=2", "--json")
@@ -367,7 +367,7 @@ def test_a_budget_in_seconds_is_kept_when_repeated(seqtrain, monkeypatch):
     "spoilt", ["[" * 100_000, "[]", '"x"', "entry: null", 'entry: {"settings": 5, "off": 0}', "pipe"]
 )
 def test_timings_that_cannot_be_read_are_made_anew(seqtrain, monkeypatch, spoilt):
-    from seqtrain.compare import match
+    from seqtrain.compare import matching as match
 
     monkeypatch.setattr(match, "step_seconds", lambda those, *_: [0.5] * len(those))
     command = ("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1, "--budget", "seconds=2", "--json")
@@ -444,7 +444,7 @@ def test_a_comparison_that_is_still_tuned_is_not_gathered(seqtrain):
 
 def test_the_edge_of_a_grid_is_said():
     from seqtrain.compare.plan import Setting
-    from seqtrain.compare.tune import _edges
+    from seqtrain.compare.tuning import _edges
 
     grid = [
         Setting("a", (1, 2, 3)),
@@ -458,8 +458,8 @@ def test_the_edge_of_a_grid_is_said():
 
 
 def test_tuning_does_not_look_at_the_test_set():
-    from seqtrain.compare.summarise import FinishedRun
-    from seqtrain.compare.tune import _score
+    from seqtrain.compare.load_runs import FinishedRun
+    from seqtrain.compare.tuning import _score
 
     def rank(valid, test):
         summary = {
@@ -473,8 +473,8 @@ def test_tuning_does_not_look_at_the_test_set():
 
 
 def test_tuning_prefers_what_is_solved_and_then_what_is_solved_sooner():
-    from seqtrain.compare.summarise import FinishedRun
-    from seqtrain.compare.tune import _score
+    from seqtrain.compare.load_runs import FinishedRun
+    from seqtrain.compare.tuning import _score
 
     def rank(*runs, higher=False):
         made = [
@@ -523,8 +523,8 @@ def test_vary_compares_at_each_value(seqtrain):
 
 
 def test_vary_counts_how_far_cells_get():
-    from seqtrain.compare.summarise import FinishedRun, Group
-    from seqtrain.compare.verdicts import longest_solved
+    from seqtrain.compare.load_runs import FinishedRun, Group
+    from seqtrain.compare.significance import longest_solved
 
     def group(at, *solved):
         runs = [FinishedRun(Path("x"), {}, {"solved_at_step": 5 if one else None}, []) for one in solved]
@@ -678,7 +678,7 @@ def test_the_cores_are_divided_among_the_jobs(seqtrain, monkeypatch):
 def test_the_board_shows_what_is_running(seqtrain):
     from rich.console import Console
 
-    from seqtrain.compare.jobs import _board
+    from seqtrain.compare.executor import _board
     from seqtrain.compare.plan import PlannedRun
 
     seqtrain("train", "quickstart", *QUICK, "--out", "r/a")
@@ -717,8 +717,8 @@ def test_what_the_baseline_does_is_not_solved(seqtrain):
 
 
 def test_a_row_of_another_length_counts_what_is_solved():
-    from seqtrain.compare.lengths import _row
-    from seqtrain.compare.summarise import FinishedRun, Group
+    from seqtrain.compare.length_generalization import _row
+    from seqtrain.compare.load_runs import FinishedRun, Group
 
     run = FinishedRun(Path("x"), {"task": {"length": 5}}, {"task": "adding", "metric": {"name": "m"}}, [])
     results = [{"m": 1.0, "solved": True}, {"m": 3.0, "solved": False}, {"m": 2.0, "solved": True}]
@@ -802,9 +802,9 @@ def test_a_line_a_run_in_csv(seqtrain):
 
 def test_what_the_pictures_show(tmp_path, monkeypatch):
     """Lines, bands, baseline and intervals by their numbers, on the axes that are saved."""
-    from seqtrain.compare import pictures
+    from seqtrain.compare import plots as pictures
+    from seqtrain.compare.load_runs import FinishedRun, Group, row_of
     from seqtrain.compare.statistics import mean_interval, share_interval
-    from seqtrain.compare.summarise import FinishedRun, Group, row_of
 
     def made(seed, solved, curve):
         summary = {

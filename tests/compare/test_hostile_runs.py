@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import SMALL_SETS
 
-from seqtrain.compare.summarise import read_runs
+from seqtrain.compare.load_runs import read_runs
 from seqtrain.config import load_config
-from seqtrain.errors import CheckpointError
-from seqtrain.run import train_run
+from seqtrain.runs.trainer import train_run
+from seqtrain.system.errors import CheckpointError
 
 QUICK = ("model.hidden_size=4", "train.steps=4", "train.eval_every=2", "train.batch_size=4", "task.length=10")
 DEEP = "[" * 100_000

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from seqtrain.compare.results import Question, summarise
+from seqtrain.compare.aggregate import Question, summarise
+from seqtrain.compare.load_runs import FinishedRun, Group
 from seqtrain.compare.statistics import mean_interval
-from seqtrain.compare.summarise import FinishedRun, Group
 
 
 def run(seed, value=1.0, step=None, *, stop=True, task="adding", budget=1000, status="finished", higher=False):

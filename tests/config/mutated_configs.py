@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 
-from seqtrain import shipped
 from seqtrain.__main__ import main
+from seqtrain.system import shipped
 
 FILE = "mutant.yaml"
 SECONDS, MEGABYTES = 2.0, 300

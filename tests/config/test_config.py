@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seqtrain import shipped
 from seqtrain.config import Config, config_from, load_config, reference, schema, to_yaml
-from seqtrain.config.settings import find_setting, sections, settings_of
-from seqtrain.errors import ConfigError
+from seqtrain.config.describe import find_setting, sections, settings_of
+from seqtrain.system import shipped
+from seqtrain.system.errors import ConfigError
 
 MINIMAL = "task: {name: adding}\nmodel: {cell: lstm}\n"
 

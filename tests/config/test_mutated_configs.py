@@ -22,7 +22,7 @@ from mutated_configs import (
 )
 
 from seqtrain.config import load_config
-from seqtrain.errors import ConfigError
+from seqtrain.system.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -153,6 +153,6 @@ def test_a_mutant_that_ends_badly_is_found(tmp_path, monkeypatch):
         def broken(*_, kind=raised, **__):
             raise kind
 
-        monkeypatch.setattr("seqtrain.verbs.validate", broken)
+        monkeypatch.setattr("seqtrain.cli.verbs.validate", broken)
         found, ended = faults_of(mutant, "validate")
         assert wanted in found, ended

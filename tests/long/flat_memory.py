@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from seqtrain.run_dir import RunDir
+from seqtrain.runs.directory import RunDir
 
 
 def main() -> None:

@@ -23,8 +23,8 @@ from seqtrain.models import (
 )
 from seqtrain.models.dropout import drop, embed
 from seqtrain.recurrence import choose_unroll, unroll
-from seqtrain.recurrence.native import library
-from seqtrain.rng import generator
+from seqtrain.recurrence.library import library
+from seqtrain.system.rng import generator
 
 T, B, I, H = 6, 3, 2, 4
 

@@ -14,11 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqtrain.cells import CoupledCell, GRUCell, HiddenState, LSTMCell, LSTMState, PeepholeCell, RNNCell
-from seqtrain.recurrence import choose_unroll, memory, native, unroll
+from seqtrain.recurrence import buffer_pool as memory
+from seqtrain.recurrence import choose_unroll, unroll
+from seqtrain.recurrence import library as native
+from seqtrain.recurrence.autograd import KERNELS
 from seqtrain.recurrence.fused import unroll_fused, why_not_fused
-from seqtrain.recurrence.native import VARIANTS, library
-from seqtrain.recurrence.products import Sources, gradients_of_weights, product
-from seqtrain.recurrence.sequence import KERNELS
+from seqtrain.recurrence.gemm import Sources, gradients_of_weights, product
+from seqtrain.recurrence.library import VARIANTS, library
 
 CELLS = {
     "lstm": (LSTMCell, {}),
@@ -342,7 +344,7 @@ def test_choosing(monkeypatch):
 def test_auto_takes_a_single_step_of_a_single_sequence_by_the_plain_loop(monkeypatch):
     """Generating a text is nothing but such steps, and packing the weights for the engine takes longer than one."""
     cell, auto, seen = LSTMCell(2, 3), choose_unroll("auto", LSTMCell(2, 3)), []
-    monkeypatch.setattr("seqtrain.recurrence.choose.unroll_fused", lambda *given: seen.append(given[1].shape))
+    monkeypatch.setattr("seqtrain.recurrence.dispatch.unroll_fused", lambda *given: seen.append(given[1].shape))
     outputs, state = auto.unroll(cell, torch.ones(1, 1, 2))
     wanted, last = unroll(cell, torch.ones(1, 1, 2))
     assert torch.equal(outputs, wanted)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import answer
 
-from seqtrain.errors import DataError
+from seqtrain.system.errors import DataError
 from seqtrain.tasks import TASKS
-from seqtrain.text import Vocabulary
+from seqtrain.tasks.text import Vocabulary
 
 
 def make(path, **options):
@@ -71,7 +71,7 @@ def test_the_same_loss_by_other_units(tmp_path):
 
 
 def test_words_are_counted_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("seqtrain.text.ids.BLOCK", 3)
+    monkeypatch.setattr("seqtrain.tasks.text.token_ids.BLOCK", 3)
     (tmp_path / "a.txt").write_text("one  two three\nfour ")
     task = make(
         tmp_path / "a.txt", unit="character", fractions=(0.0, 0.0, 1.0), vocabulary=Vocabulary(["<unk>", "e"], [1, 1])

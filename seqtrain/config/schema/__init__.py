@@ -5,28 +5,10 @@ The fields of a cell, task or optimizer are the arguments of its constructor, so
 written down; a test holds the two together.
 """
 
-from seqtrain.config.schema.base import (
-    Section,
-    name_of,
-)
-from seqtrain.config.schema.cells import (
-    BuiltInCell,
-    Cell,
-    Coupled,
-    Gated,
-    Gru,
-    Lstm,
-    Odyssey,
-    Peephole,
-    Rnn,
-    UserCell,
-)
+from seqtrain.config.schema.base import Section, name_of
+from seqtrain.config.schema.cells import BuiltInCell, Cell, Coupled, Gated, Gru, Lstm, Odyssey, Peephole, Rnn, UserCell
 from seqtrain.config.schema.config import NAMED, TAGGED, Config, by_name
-from seqtrain.config.schema.model import (
-    AdaptiveSoftmax,
-    FullSoftmax,
-    Model,
-)
+from seqtrain.config.schema.model import AdaptiveSoftmax, FullSoftmax, Model
 from seqtrain.config.schema.tasks import (
     Adding,
     Brackets,
@@ -46,17 +28,7 @@ from seqtrain.config.schema.tasks import (
     Timing,
     TwoSequence,
 )
-from seqtrain.config.schema.training import (
-    Adam,
-    AdamW,
-    Constant,
-    Cosine,
-    Plateau,
-    RmsProp,
-    Sgd,
-    StepDecay,
-    Train,
-)
+from seqtrain.config.schema.training import Adam, AdamW, Constant, Cosine, Plateau, RmsProp, Sgd, StepDecay, Train
 
 __all__ = [
     "NAMED",

@@ -4,31 +4,11 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from seqtrain.config.schema.base import (
-    Section,
-)
-from seqtrain.config.schema.cells import (
-    BuiltInCell,
-)
-from seqtrain.config.schema.model import (
-    AdaptiveSoftmax,
-    FullSoftmax,
-    Model,
-)
-from seqtrain.config.schema.tasks import (
-    BuiltInTask,
-)
-from seqtrain.config.schema.training import (
-    Adam,
-    AdamW,
-    Constant,
-    Cosine,
-    Plateau,
-    RmsProp,
-    Sgd,
-    StepDecay,
-    Train,
-)
+from seqtrain.config.schema.base import Section
+from seqtrain.config.schema.cells import BuiltInCell
+from seqtrain.config.schema.model import AdaptiveSoftmax, FullSoftmax, Model
+from seqtrain.config.schema.tasks import BuiltInTask
+from seqtrain.config.schema.training import Adam, AdamW, Constant, Cosine, Plateau, RmsProp, Sgd, StepDecay, Train
 
 
 class Config(Section):

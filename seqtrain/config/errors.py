@@ -1,0 +1,175 @@
+"""From pydantic's errors to sentences: where, what was wrong, what is allowed, the cure."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, NamedTuple, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from seqtrain.config.describe import find_setting
+from seqtrain.config.document import Path_
+from seqtrain.config.parse import plain, short
+from seqtrain.config.schema import NAMED, TAGGED, Config, Section, UserCell, name_of
+
+
+class Fault(NamedTuple):
+    """Something wrong with one setting; the message begins after the setting's name."""
+
+    path: Path_
+    message: str
+
+
+def choose(value: Any, options: Iterable[str]) -> str:
+    """`choose one of ...`, with a guess at what was meant."""
+    names = sorted(options)
+    meant = guess(value, names)
+    hint = "" if meant is None else f" (did you mean {meant!r}?)"
+    return f"choose one of {', '.join(names)}{hint}"
+
+
+def guess(value: Any, options: Iterable[str]) -> str | None:
+    """What of the options a value may have been meant to be; None if it is like none."""
+    lowered = {name.lower(): name for name in sorted(options)}
+    written = (value if isinstance(value, str) else short(value)).lower()
+    begun = [name for name in lowered if written and name.startswith(written)]
+    close = begun[:1] or difflib.get_close_matches(written, lowered, n=1, cutoff=0.6)
+    return lowered[close[0]] if close else None
+
+
+def to_fault(error: ErrorDetails, data: dict[str, Any]) -> Fault:
+    """One of pydantic's errors as a fault."""
+    path = _without_tags(error["loc"])
+    got, limits = short(error["input"]), error.get("ctx", {})
+    match error["type"]:
+        case "missing":
+            return Fault(path, f"is missing; {_cure_for_missing(path, data)}")
+        case "extra_forbidden" | "invalid_key":
+            fields = section_class(path[:-1], data).model_fields
+            owner = _owner(path[:-1], data)
+            return Fault(path, f"is not a setting of {owner}; {_cure_for_extra(path, fields)}")
+        case "union_tag_invalid":
+            names = [*NAMED[path], *(["module:Class"] if path == ("model", "cell") else [])]
+            name = error["input"]["name"]
+            return Fault(path, f"is {short(name)}; {choose(name, names)}")
+        case "union_tag_not_found":
+            return Fault(path, f"is {got}, without a name; {choose('', NAMED[path])}, e.g. {{name: ...}}")
+        case "literal_error":
+            options = _literals(path, data)
+            return Fault(path, f"is {got}; {choose(error['input'], map(str, options))}")
+        case "greater_than_equal":
+            return Fault(path, f"is {got}; it must be at least {_number(limits['ge'])}")
+        case "greater_than":
+            return Fault(path, f"is {got}; it must be more than {_number(limits['gt'])}")
+        case "less_than_equal":
+            return Fault(path, f"is {got}; it must be at most {_number(limits['le'])}")
+        case "less_than":
+            return Fault(path, f"is {got}; it must be less than {_number(limits['lt'])}")
+        case "string_pattern_mismatch":
+            form = "cpu, cuda or cuda:1" if path == ("device",) else "module:Class, such as my_cells:MyCell"
+            return Fault(path, f"is {got}; write it as {form}")
+        case "too_short" | "too_long":
+            least, most = limits.get("min_length"), limits.get("max_length")
+            size = most if least is None else least
+            at = "" if path not in OPEN_LISTS else "at most " if least is None else "at least "
+            return Fault(path, f"is {got}; it must be a list of {at}{size} value{'s' if size != 1 else ''}")
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return Fault(path, f"is {got}; it must be a section with settings of its own")
+    kind = _KINDS.get(error["type"], error["msg"].lower())
+    return Fault(path, f"is {got}; it must be {kind}{', or a list of them' if path in OPEN_NUMBERS else ''}")
+
+
+OPEN_NUMBERS = (("model", "hidden_size"), ("task", "interval"))
+"""Settings that are a number or a list of any length."""
+
+OPEN_LISTS = (*OPEN_NUMBERS, ("model", "softmax", "cutoffs"))
+"""Settings that are a list of any length."""
+
+_KINDS = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "string_too_short": "text that is not empty",
+    "list_type": "a list",
+}
+
+
+def _without_tags(loc: tuple[int | str, ...]) -> Path_:
+    """The path of a setting, without what pydantic puts behind the keys of `TAGGED`."""
+    path: Path_ = ()
+    skip = False
+    for part in loc:
+        if skip:
+            skip = False
+            continue
+        path = (*path, str(part))
+        skip = path in TAGGED
+    return path
+
+
+def section_class(path: Path_, data: dict[str, Any]) -> type[Section]:
+    """The class of the section at a path, as its raw data choose it."""
+    found: type[Section] = Config
+    here: Any = data
+    walked: Path_ = ()
+    for part in path:
+        here = here.get(part, {}) if isinstance(here, dict) else {}
+        walked = (*walked, part)
+        if walked in NAMED:
+            found = NAMED[walked].get(name_of(here) or "", UserCell)
+            continue
+        annotation = found.model_fields[part].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found = annotation  # type: ignore[assignment]  # every nested model is a Section
+    return found
+
+
+def _owner(path: Path_, data: dict[str, Any]) -> str:
+    here: Any = data
+    for part in path:
+        here = here[part]
+    if not path:
+        return "a config"
+    return f"{path[-1]} {short(name_of(here))}" if path in NAMED else plain(path[-1])
+
+
+def _literals(path: Path_, data: dict[str, Any]) -> list[Any]:
+    """The allowed values of a setting that is a choice."""
+    while path and path[-1].isdigit():
+        path = path[:-1]
+    annotation = section_class(path[:-1], data).model_fields[path[-1]].annotation
+    options = get_args(annotation)
+    nested = [value for option in options for value in get_args(option)]
+    return [value for value in (nested or options) if value is not type(None)]
+
+
+def _cure_for_extra(path: Path_, fields: Iterable[str]) -> str:
+    """What may have been meant: a setting of another section, an option of the command line, or a near name."""
+    if len(path) == 1:
+        if path[0] in COMMAND_LINE_OPTIONS:
+            return f"write --{path[0]} for the option of the command line"
+        if found := find_setting(path[0]):
+            return f"did you mean {' or '.join(found)}?"
+    elsewhere = [name for name, cls in NAMED.get(path[:-1], {}).items() if path[-1] in cls.model_fields]
+    return choose(path[-1], fields) + (f" (it is one of {', '.join(elsewhere)})" if elsewhere else "")
+
+
+COMMAND_LINE_OPTIONS = ("out", "resume", "overwrite", "json", "quiet", "cells", "seeds", "split")
+
+
+def _cure_for_missing(path: Path_, data: dict[str, Any]) -> str:
+    if path in NAMED:
+        return choose("", NAMED[path])
+    if path == ("model",):
+        return "add a section model with a cell, e.g. model: {cell: lstm}"
+    description = section_class(path[:-1], data).model_fields[path[-1]].description or ""
+    return "add it: " + description.rstrip(".")
+
+
+def _number(limit: float) -> str:
+    return f"{limit:g}" if abs(limit) < 1e6 else f"{limit:,.0f}".replace(",", "_")

@@ -1,0 +1,264 @@
+"""A whole sequence as one differentiable function of its inputs, weights and initial state.
+
+The engine walks over time. What does not depend on the step before is a matrix product of its own: the input projection
+ahead of the walk, the gradients of the weights and of the input behind it.
+"""
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seqtrain.recurrence.buffer_pool import empty
+from seqtrain.recurrence.gemm import Sources, gradients_of_weights, product
+from seqtrain.recurrence.library import call
+
+
+class Plan(NamedTuple):
+    """What a walk needs beside tensors that may have a gradient."""
+
+    kernel: str
+    lengths: Tensor | None
+    reverse: bool
+    starts_at_zero: bool
+
+
+class _Blocks(NamedTuple):
+    """How the gradients of pre-activations lie in `d_gates`, in blocks of H columns.
+
+    total : all of them.
+    x : those of what `w_x` gave, in the order of its rows; with `turned` its last H rows come first.
+    h : those of what `w_h` gave by multiplying h of the step before; the rest of its rows multiplied `aside`.
+    """
+
+    total: int
+    x: slice
+    h: slice
+    turned: bool = False
+
+    def of_x(self, d_gates: Tensor) -> Tensor:
+        """`[T, B, rows of w_x]`."""
+        return self._columns(d_gates, self.x)
+
+    def of_h(self, d_gates: Tensor) -> Tensor:
+        """`[T, B, rows of w_h that multiplied h]`."""
+        return self._columns(d_gates, self.h)
+
+    def turn(self, w_x: Tensor) -> Tensor:
+        """`w_x` with its rows in the order of `of_x`."""
+        return w_x.roll(len(w_x) // 3, 0) if self.turned else w_x
+
+    def turn_back(self, dw_x: Tensor) -> Tensor:
+        """The other way round; also of the bias."""
+        return dw_x.roll(-(len(dw_x) // 3), 0) if self.turned else dw_x
+
+    def _columns(self, d_gates: Tensor, blocks: slice) -> Tensor:
+        H = d_gates.shape[-1] // self.total
+        return d_gates[..., blocks.start * H : blocks.stop * H]
+
+
+def _alike(gates: int) -> _Blocks:
+    return _Blocks(gates, slice(0, gates), slice(0, gates))
+
+
+KERNELS = {
+    "lstm": _alike(4),
+    "peephole": _alike(4),
+    "coupled": _alike(3),
+    "coupled_peepholes": _alike(3),
+    "gru_after": _Blocks(4, slice(0, 3), slice(1, 4), turned=True),  # n, r, z, r * n: see csrc/cells.h
+    "gru_before": _Blocks(3, slice(0, 3), slice(0, 2)),
+    "rnn_tanh": _alike(1),
+    "rnn_relu": _alike(1),
+}
+"""In the order of `kRuns` in csrc/engine.cpp."""
+
+
+class _Call(ctypes.Structure):
+    """The arguments of one call; `Call` in csrc/engine.cpp says what they are."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("steps", "batch", "hidden")),
+        ("lengths", ctypes.c_void_p),
+        *((name, ctypes.c_int32) for name in ("reverse", "saving", "threads")),
+        *((name, ctypes.c_void_p) for name in ("w_h", "p", "gates", "outputs", "cells", "aside")),
+        *((name, ctypes.c_void_p) for name in ("h_first", "c_first", "h_last", "c_last")),
+        *((name, ctypes.c_void_p) for name in ("d_outputs", "d_gates", "dh", "dc", "db", "dp")),
+    )
+
+
+class _Kept(NamedTuple):
+    """What the forward pass leaves for the backward pass; without `saving` of no further use."""
+
+    x: Tensor  # [T*B, I]
+    gates: Tensor  # [T, B, G*H] activations; rnn: the outputs themselves
+    cells: Tensor | None  # [T, B, H]
+    aside: Tensor | None  # [T, B, H] gru: W_hn h + b_hn (reset: after) or r * h (before)
+
+
+def run(plan: Plan, *tensors: Any) -> tuple[Tensor, list[Tensor]]:
+    """Outputs and last state from x, w_x, w_h, b, the vectors (peepholes, `b_hn`; or None) and the initial state."""
+    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
+        outputs, *last = _Walk.apply(plan, *tensors)  # type: ignore[no-untyped-call]
+    else:
+        outputs, last, _ = _forward(plan, *tensors, saving=False)
+    return outputs, last
+
+
+def _forward(
+    plan: Plan, x: Tensor, w_x: Tensor, w_h: Tensor, b: Tensor, vectors: Tensor | None, *state: Tensor, saving: bool
+) -> tuple[Tensor, list[Tensor], _Kept]:
+    """Outputs, last state and, if it is worth saving, what backward needs."""
+    T, B, H = *x.shape[:2], w_h.shape[1]
+    x = x.resolve_neg().reshape(T * B, x.shape[-1])
+    gates = empty(T, B, len(b))
+    product(x, w_x.resolve_neg().t(), _plain(b), out=gates)
+    outputs = gates if plan.kernel.startswith("rnn") else empty(T, B, H)
+    last = [torch.empty_like(part, memory_format=torch.contiguous_format) for part in state]
+    cells = aside = None
+    if len(state) == 2:
+        cells = empty(T, B, H) if saving else last[1]
+    if plan.kernel == "gru_before" or (plan.kernel == "gru_after" and saving):
+        aside = empty(T if saving else 1, B, H)
+    kept = _Kept(x, gates, cells, aside)
+    _walk(plan, outputs, kept, w_h, vectors, state, _named("{}_last", last), saving=saving)
+    return outputs, last, kept
+
+
+class _Walk(torch.autograd.Function):
+    """`_forward` with gradients, but none of gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, plan: Plan, x: Tensor, w_x: Tensor, w_h: Tensor, b: Tensor, vectors: Tensor | None, *state: Tensor
+    ) -> tuple[Tensor, ...]:
+        outputs, last, kept = _forward(plan, x, w_x, w_h, b, vectors, *state, saving=True)
+        ctx.plan, ctx.x_shape = plan, x.shape
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(outputs, *kept, w_x, w_h, vectors, *state)
+        return outputs, *last
+
+    @staticmethod
+    def backward(ctx: Any, d_outputs: Tensor | None, *d_last: Tensor | None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # as with create_graph=True
+            raise RuntimeError("the fused engine has no gradients of gradients; use the plain loop, engine: reference")
+        plan, blocks = ctx.plan, KERNELS[ctx.plan.kernel]
+        outputs, x, gates, cells, aside, w_x, w_h, vectors, *state = map(_as_saved, ctx.saved_tensors)
+        (T, B, H), kept = outputs.shape, _Kept(x, gates, cells, aside)
+        d_gates, db = empty(T, B, blocks.total * H), x.new_zeros(blocks.total * H)
+        d_vectors = None if vectors is None else torch.zeros_like(vectors, memory_format=torch.contiguous_format)
+        d_state = [_copy_or_zeros(d, part) for d, part in zip(d_last, state, strict=True)]
+        d_arrays = {"d_outputs": None if d_outputs is None else _plain(d_outputs), "d_gates": d_gates}
+        d_arrays |= {"db": db, "dp": d_vectors, **_named("d{}", d_state)}
+        _walk(plan, outputs, kept, w_h, vectors, state, d_arrays, backward=True)
+        _, needs_x, needs_w_x, needs_w_h, _, _, needs_h, *_ = ctx.needs_input_grad
+        dx = dw_x = dw_h = None
+        if needs_w_x or needs_w_h:
+            dw_x, dw_h = _weight_gradients(plan, blocks, d_gates, kept, outputs, state[0])
+        if needs_x:  # after the weights, which need room beside their gradients
+            dx = empty(*ctx.x_shape)
+            product(blocks.of_x(d_gates).flatten(0, 1), blocks.turn(w_x), out=dx)
+        if needs_h:
+            d_first = _at_first_step(plan, blocks.of_h(d_gates))
+            d_state[0].addmm_(d_first, w_h[: d_first.shape[-1]])
+        if plan.kernel == "gru_after":
+            d_vectors = db[3 * H :]  # b_hn is added to what w_h gives
+        return None, dx, dw_x, dw_h, blocks.turn_back(db[: w_x.shape[0]]), d_vectors, *d_state
+
+
+def _walk(
+    plan: Plan,
+    outputs: Tensor,
+    kept: _Kept,
+    w_h: Tensor,
+    vectors: Tensor | None,
+    state: Sequence[Tensor],
+    arrays: Mapping[str, Tensor | None],
+    *,
+    backward: bool = False,
+    saving: bool = True,
+) -> None:
+    """Call the engine; `arrays` are those of one direction alone, by their names in `_Call` and without gaps."""
+    first = [] if plan.starts_at_zero else [_plain(part) for part in state]
+    arrays = {
+        **arrays,
+        "lengths": plan.lengths,
+        "w_h": _plain(w_h),
+        "p": None if vectors is None else _plain(vectors),
+        "gates": kept.gates,
+        "outputs": outputs,
+        "cells": kept.cells,
+        "aside": kept.aside,
+        **_named("{}_first", first),
+    }
+    steps, batch, hidden = outputs.shape
+    arguments = _Call(
+        steps=steps,
+        batch=batch,
+        hidden=hidden,
+        reverse=plan.reverse,
+        saving=saving,
+        threads=torch.get_num_threads(),
+        **{name: array.data_ptr() for name, array in arrays.items() if array is not None},
+    )
+    call("seqtrain_run", tuple(KERNELS).index(plan.kernel), int(backward), ctypes.byref(arguments))
+
+
+def _named(pattern: str, state: Sequence[Tensor]) -> dict[str, Tensor | None]:
+    """The parts of a state by the engine's names."""
+    return {pattern.format(letter): part for letter, part in zip("hc", state, strict=False)}
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Without gaps, and as its bytes say: torch may leave a minus sign for later."""
+    return tensor.resolve_neg().contiguous()
+
+
+def _as_saved(tensor: Any) -> Any:
+    """What forward saved; a hook of the user's may have packed it otherwise."""
+    if tensor is None:
+        return None
+    if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+        raise RuntimeError(f"a saved tensor came back as {tensor.dtype} on {tensor.device}; it was float32 on cpu")
+    return _plain(tensor)
+
+
+def _copy_or_zeros(d: Tensor | None, like: Tensor) -> Tensor:
+    """A gradient that the engine may write over."""
+    if d is None:
+        return torch.zeros_like(like, memory_format=torch.contiguous_format)
+    return d.clone(memory_format=torch.contiguous_format)
+
+
+def _weight_gradients(
+    plan: Plan, blocks: _Blocks, d_gates: Tensor, kept: _Kept, outputs: Tensor, h_first: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of `w_x` and `w_h`; outputs and gradients are zero on padding."""
+    d_input, d_hidden = blocks.of_x(d_gates).flatten(0, 1), blocks.of_h(d_gates)
+    x = Sources(kept.x, 0)
+    before = (
+        Sources(outputs[1:].flatten(0, 1), 0) if plan.reverse else Sources(outputs[:-1].flatten(0, 1), len(h_first))
+    )
+    if blocks.x == blocks.h:
+        dw_x, dw_h = gradients_of_weights([x, before], d_input)
+    else:
+        (dw_x,) = gradients_of_weights([x], d_input)
+        (dw_h,) = gradients_of_weights([before], d_hidden.flatten(0, 1))
+    if not plan.starts_at_zero:
+        dw_h.addmm_(_at_first_step(plan, d_hidden).t(), h_first)
+    if plan.kernel == "gru_before":
+        assert kept.aside is not None
+        (dw_hn,) = gradients_of_weights([Sources(kept.aside.flatten(0, 1), 0)], d_input[:, len(dw_h) :])
+        dw_h = torch.cat([dw_h, dw_hn])
+    return blocks.turn_back(dw_x), dw_h
+
+
+def _at_first_step(plan: Plan, d_hidden: Tensor) -> Tensor:
+    """The rows of each sequence's first step in walking order: `[B, ...]`."""
+    if not plan.reverse:
+        return d_hidden[0]
+    if plan.lengths is None:
+        return d_hidden[-1]
+    return d_hidden[(plan.lengths - 1).clamp(min=0), torch.arange(len(plan.lengths))]

@@ -1,0 +1,137 @@
+"""Writing files so that a reader never meets half of one, and reading what others may have put in their place."""
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from seqtrain.system.errors import SeqtrainError
+
+
+class UnwritableError(SeqtrainError):
+    """A file that cannot be written: the disk is full, the folder is gone or may not be written."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            f"{path}: cannot be written ({error.strerror or error}); what was saved before is whole: mend that and "
+            "repeat the command, a training with --resume"
+        )
+
+
+class UnreadableError(SeqtrainError):
+    """A file of ours that cannot be read, or holds something else."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read bytes; a pipe or a device, which may never end, is refused and not waited for.
+
+    Raises
+    ------
+    UnreadableError : it is none, or may not be read.
+    """
+    try:
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
+    except FileNotFoundError:
+        raise UnreadableError(path, "no such file") from None
+    except OSError as error:
+        raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UnreadableError(path, "is not a regular file")
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open for `open`, at once even if it is a pipe without a writer. Windows has no such pipes."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_whole(path: Path, largest: int) -> bytes:
+    """All of a regular file of at most `largest` bytes.
+
+    Raises
+    ------
+    UnreadableError : it is none, may not be read, or is larger.
+    """
+    try:
+        with open_regular(path) as file:
+            content = file.read(largest + 1)
+    except OSError as error:
+        raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from None
+    if len(content) > largest:
+        raise UnreadableError(path, f"is larger than {largest >> 10} KiB, as no such file of seqtrain is")
+    return content
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write beside the file, flush to the disk, then rename: `path` holds the old content or the new.
+
+    Raises
+    ------
+    UnwritableError : it cannot be written; `path` is as it was.
+    """
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        beside.unlink(missing_ok=True)  # whatever it is: a link would be followed, a pipe waited for
+        with beside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise UnwritableError(path, error) from None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file.
+
+    Raises
+    ------
+    UnwritableError : it cannot be written; the file may end in a part of the line.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise UnwritableError(path, error) from None
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until what was appended to a file would outlive a power cut.
+
+    Raises
+    ------
+    UnwritableError : it would not.
+    """
+    try:
+        with path.open("ab") as file:
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UnwritableError(path, error) from None
+
+
+def _flush_folder(folder: Path) -> None:
+    """The new name too, where the system can: Windows opens no folders."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def split_file(folder: Path, split: str) -> Path:
+    """Where a folder of text holds its `train`, `valid` or `test` part: in `train.txt`, or as it was published.
+
+    The Penn Treebank has `ptb.train.txt`, WikiText `wiki.train.tokens` and `wiki.train.raw`.
+    """
+    names = (f"{split}.txt", f"ptb.{split}.txt", f"wiki.{split}.tokens", f"wiki.{split}.raw")
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])

@@ -1,0 +1,22 @@
+"""Text: reading it, numbering its tokens, laying it out for training."""
+
+from seqtrain.tasks.text.batchify import Columns, make_columns
+from seqtrain.tasks.text.bptt import Window, Windows
+from seqtrain.tasks.text.corpus import SPLITS, Corpus, Tokens, read_corpus, sources
+from seqtrain.tasks.text.tokenizer import Unit
+from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
+
+__all__ = [
+    "SPLITS",
+    "UNK",
+    "Columns",
+    "Corpus",
+    "Tokens",
+    "Unit",
+    "Vocabulary",
+    "Window",
+    "Windows",
+    "make_columns",
+    "read_corpus",
+    "sources",
+]

@@ -1,0 +1,67 @@
+"""How columns of a text are cut into windows, pass after pass."""
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+import torch
+
+from seqtrain.system.rng import generator
+
+SHORTEST = 5
+SPREAD = 5.0
+HALVED = 0.05
+
+
+class Window(NamedTuple):
+    """One window: in which pass it stands (from 0), its first step, and its size (the last of a pass is cut short)."""
+
+    epoch: int
+    start: int
+    size: int
+
+
+class Windows:
+    """The windows of all passes through columns of one length; any step is found without those before it.
+
+    Parameters
+    ----------
+    length : of the columns.
+    size : of a window.
+    seed : None for windows all of that size; else each is drawn anew, normal with a standard deviation of 5 around
+        `size`, or around half of it once in 20, and never less than 5 (Merity et al. 2018, section 5).
+    """
+
+    def __init__(self, length: int, size: int, seed: int | None = None) -> None:
+        self.length = length
+        self.size = size
+        self.seed = seed
+        self._first_steps = [0]  # of each pass drawn so far, and of the one after
+        self._drawn: list[list[tuple[int, int]]] = []
+
+    def at(self, step: int) -> Window:
+        """The window of one training step."""
+        if self.seed is None:
+            epoch, index = divmod(step, self.steps(1))
+            return Window(epoch, index * self.size, self.size)
+        while self._first_steps[-1] <= step:
+            self._draw_pass()
+        epoch = bisect_right(self._first_steps, step) - 1
+        return Window(epoch, *self._drawn[epoch][step - self._first_steps[epoch]])
+
+    def steps(self, epochs: int) -> int:
+        """How many windows so many passes have."""
+        if self.seed is None:
+            return epochs * -(-self.length // self.size)
+        while len(self._drawn) < epochs:
+            self._draw_pass()
+        return self._first_steps[epochs]
+
+    def _draw_pass(self) -> None:
+        draw = generator(self.seed or 0, "windows", len(self._drawn))
+        most = -(-self.length // SHORTEST)
+        around = torch.where(torch.rand(most, generator=draw) < HALVED, self.size / 2, float(self.size))
+        sizes = (around + SPREAD * torch.randn(most, generator=draw)).int().clamp(min=SHORTEST)
+        starts = sizes.cumsum(0) - sizes
+        count = int((starts < self.length).sum())
+        self._drawn.append(list(zip(starts[:count].tolist(), sizes[:count].tolist(), strict=True)))
+        self._first_steps.append(self._first_steps[-1] + count)

@@ -1,0 +1,155 @@
+"""The training, validation and test part of a text."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqtrain.system.errors import DataError
+from seqtrain.system.files import split_file
+from seqtrain.tasks.text.token_cache import read_text
+from seqtrain.tasks.text.token_ids import Text
+from seqtrain.tasks.text.tokenizer import EOS, Unit
+from seqtrain.tasks.text.vocabulary import Vocabulary
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The tokens of a text from `start` to `stop`."""
+
+    text: Text
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def characters(self, start: int = 0) -> int:
+        """Characters of its words from `start` on, with one for what is behind each, and of its empty lines."""
+        types, ids = self.text.types, self.text.ids
+        sizes = np.array([0 if token == EOS else len(token) + 1 for token in types])
+        line_end = np.array([token == EOS for token in types])
+        found = 0
+        after_line_end = start == 0 or bool(line_end[ids[self.start + start - 1 : self.start + start]].all())
+        for block in ids.blocks(self.start + start, self.stop):
+            ends = line_end[block]
+            empty = ends & np.concatenate(([after_line_end], ends[:-1]))
+            found += int(sizes[block].sum()) + int(empty.sum())
+            after_line_end = bool(ends[-1])
+        return found
+
+    def words(self, start: int = 0) -> int:
+        """Words among its characters from `start` on, and line ends: a word counts where it begins."""
+        types = self.text.types
+        space = np.array([character.isspace() for character in types])
+        line_end = np.array([character == "\n" for character in types])
+        found, after_space = 0, True
+        for block in self.text.ids.blocks(self.start + start, self.stop):
+            spaces = space[block]
+            begins = ~spaces & np.concatenate(([after_space], spaces[:-1]))
+            found += int(begins.sum()) + int(line_end[block].sum())
+            after_space = bool(spaces[-1])
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """How often each token stands in it."""
+        types = self.text.types
+        counts = np.zeros(len(types), np.int64)
+        for block in self.text.ids.blocks(self.start, self.stop):
+            counts += np.bincount(block, minlength=len(types))
+        return {token: count for token, count in zip(types, counts.tolist(), strict=True) if count}
+
+
+class Tokens:
+    """A part of a text as the numbers of a vocabulary, which are looked up when they are read.
+
+    Parameters
+    ----------
+    part : of the text.
+    table : the number of each of the text's types.
+    """
+
+    def __init__(self, part: Part, table: NDArray[np.int64]) -> None:
+        self._ids, self._start, self._stop = part.text.ids, part.start, part.stop
+        self._table = table
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def at(self, places: NDArray[np.int64]) -> Tensor:
+        """The numbers at these places, in the shape of `places`; 0 past the end."""
+        found = self._table[self._ids[self._start + np.minimum(places, len(self) - 1)]]
+        found[places >= len(self)] = 0
+        return torch.from_numpy(found)
+
+    def blocks(self, start: int = 0) -> Iterator[Tensor]:
+        """All numbers from `start` on, some at a time."""
+        for block in self._ids.blocks(self._start + start, self._stop):
+            yield torch.from_numpy(self._table[block])
+
+
+class Corpus(NamedTuple):
+    """The three parts, of one text or of three."""
+
+    train: Part
+    valid: Part
+    test: Part
+
+    def numbered(self, vocabulary: Vocabulary) -> dict[str, Tokens]:
+        """The tokens of each split as numbers."""
+        texts = {id(part.text): part.text for part in self}
+        tables = {key: vocabulary.encode(text.types).numpy() for key, text in texts.items()}
+        return {split: Tokens(part, tables[id(part.text)]) for split, part in self._asdict().items()}
+
+
+def read_corpus(path: Path, unit: Unit, fractions: tuple[float, float, float], *, quiet: bool = False) -> Corpus:
+    """Read a folder with `train.txt`, `valid.txt` and `test.txt`, or one file cut into three.
+
+    Parameters
+    ----------
+    path : the folder (see `split_file` for the names in it) or the file; UTF-8, with any line ends.
+    unit : `word` splits at white space and ends every line, also an empty one, with `<eos>`; `character` keeps
+        every character.
+    fractions : how much of a single file is for training, validation and test, from its beginning.
+    quiet : no progress and no remarks on stderr while a large text is read.
+
+    Raises
+    ------
+    DataError : naming every file that is missing, unreadable, not text, or empty.
+    """
+    if not path.is_dir():
+        return _cut(read_text(path, unit, quiet=quiet), fractions)
+    parts, faults = [], []
+    for split in SPLITS:
+        try:
+            text = read_text(split_file(path, split), unit, quiet=quiet)
+            parts.append(Part(text, 0, len(text.ids)))
+        except DataError as error:
+            faults.append(str(error))
+    if faults:
+        raise DataError("\n".join(faults))
+    return Corpus(*parts)
+
+
+def sources(path: Path, fractions: tuple[float, float, float]) -> dict[str, str]:
+    """Where each split comes from, in words: a file, or a part of one."""
+    if path.is_dir():
+        return {split: str(split_file(path, split)) for split in SPLITS}
+    parts = ("the first", "the middle", "the last")
+    return {
+        split: f"{path}, {part} {100 * share:g} %" for split, part, share in zip(SPLITS, parts, fractions, strict=True)
+    }
+
+
+def _cut(text: Text, fractions: tuple[float, float, float]) -> Corpus:
+    count = len(text.ids)
+    first = min(count, round(fractions[0] * count))
+    second = min(count, round((fractions[0] + fractions[1]) * count))
+    return Corpus(Part(text, 0, first), Part(text, first, second), Part(text, second, count))

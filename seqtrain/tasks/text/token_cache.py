@@ -1,0 +1,176 @@
+"""The tokens of a file: in memory if it is small, in a file that is kept and mapped if it is large.
+
+A file of the cache is named by the SHA-256 of the text, the unit and the version of its format. In it:
+
+    ids      of the tokens, 32 bits each
+    types    the different tokens, UTF-8, a zero byte between two (no text holds one)
+    footer   how many ids, how many bytes of types, the CRC-32 of both
+"""
+
+import hashlib
+import mmap
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtrain.system.errors import DataError
+from seqtrain.system.progress import say
+from seqtrain.tasks.text.token_ids import Ids, Text
+from seqtrain.tasks.text.tokenizer import BLOCK, Unit, binary, blocks_of, decode, size_of, tokenise
+
+LARGE = 16 << 20
+"""Bytes from which on the tokens of a text are kept in a file."""
+
+VERSION = 1
+"""Of the format, and of what a token is."""
+
+FOOTER = struct.Struct("<QQI")
+
+
+def read_text(path: Path, unit: Unit, *, quiet: bool = False) -> Text:
+    """The tokens of a text file.
+
+    Parameters
+    ----------
+    unit : what a token is, see `tokenise`.
+    quiet : no progress and no remarks on stderr while a large text is read.
+
+    Raises
+    ------
+    DataError : the file is missing, unreadable, not text, or empty.
+    """
+    if size_of(path) >= LARGE:
+        return _read_large(path, unit, quiet=quiet)
+    ids: list[NDArray[np.int32]] = []
+    types = tokenise(decode(path, blocks_of(path, "reading", quiet=True)), unit, ids.append, path)
+    return Text(Ids(np.concatenate(ids)), types)
+
+
+def cache_folder() -> Path:
+    """Where the tokens of large texts are kept: `$SEQTRAIN_CACHE`, or `seqtrain` in the user's cache folder.
+
+    Raises
+    ------
+    OSError : nothing says where, and there is no home folder.
+    """
+    own, users = os.environ.get("SEQTRAIN_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(own) if own else Path(users or "~/.cache").expanduser() / "seqtrain"
+    except RuntimeError as error:
+        raise OSError(str(error)) from None
+
+
+def _read_large(path: Path, unit: Unit, *, quiet: bool) -> Text:
+    digest = hashlib.sha256()
+    for number, block in enumerate(blocks_of(path, "looking up", quiet=quiet)):
+        if b"\0" in block:  # said now, rather than after a look at all of it
+            raise binary(path, number * BLOCK + block.index(0))
+        digest.update(block)
+    with suppress(OSError):  # not there yet, or damaged
+        return _load(_entry(digest.hexdigest(), unit))
+    try:
+        return _keep(path, unit, quiet=quiet)
+    except OSError as error:
+        say(
+            f"the tokens of {path.name} cannot be kept for the next time ({_told(error)}); "
+            "set SEQTRAIN_CACHE to a folder with room for them",
+            quiet=quiet,
+        )
+    try:
+        with tempfile.TemporaryFile() as file:  # it has no name, and is gone when nobody maps it any more
+            _write(file, path, unit, quiet=quiet)
+            return _map(file)
+    except OSError as error:
+        raise DataError(
+            f"{path}: its tokens cannot be written to {tempfile.gettempdir()} either ({_told(error)}); they take some "
+            f"{size_of(path) * (1 if unit == 'word' else 4) >> 20} MiB; set SEQTRAIN_CACHE to a folder with room"
+        ) from None
+
+
+def _entry(digest: str, unit: Unit) -> Path:
+    return cache_folder() / f"{digest}-{unit}-v{VERSION}.ids"
+
+
+def _told(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+
+
+def _keep(path: Path, unit: Unit, *, quiet: bool) -> Text:
+    """Read a text into the cache. Its file gets its name when it is whole: nobody ever finds half of one.
+
+    Raises
+    ------
+    OSError : there is no room, or no permission.
+    """
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
+        try:
+            digest = _write(file, path, unit, quiet=quiet)  # of what was read: the file may just have changed
+            text = _map(file)
+            Path(file.name).replace(_entry(digest, unit))
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    return text
+
+
+def _write(file: IO[bytes], path: Path, unit: Unit, *, quiet: bool) -> str:
+    """Read a text into a file of the cache's format; returns the SHA-256 of the text."""
+    digest, checksum, count = hashlib.sha256(), 0, 0
+
+    def hashed(blocks: Iterator[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            digest.update(block)
+            yield block
+
+    def write(ids: NDArray[np.int32]) -> None:
+        nonlocal checksum, count
+        part = ids.astype("<i4", copy=False).data
+        file.write(part)
+        checksum, count = zlib.crc32(part, checksum), count + len(ids)
+
+    types = tokenise(decode(path, hashed(blocks_of(path, "reading", quiet=quiet))), unit, write, path)
+    encoded = "\0".join(types).encode()
+    file.write(encoded)
+    file.write(FOOTER.pack(count, len(encoded), zlib.crc32(encoded, checksum)))
+    file.flush()
+    return digest.hexdigest()
+
+
+def _load(entry: Path) -> Text:
+    with entry.open("rb") as file:
+        return _map(file)
+
+
+def _map(file: IO[bytes]) -> Text:
+    """The text in a file of the cache's format, mapped.
+
+    Raises
+    ------
+    OSError : it is damaged.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - FOOTER.size))
+    footer = file.read()
+    count, length, checksum = FOOTER.unpack(footer) if len(footer) == FOOTER.size else (0, 0, 0)
+    if not count or size != 4 * count + length + FOOTER.size:
+        raise OSError("the file is damaged")
+    file.seek(4 * count)
+    encoded = file.read(length)
+    mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    ids = Ids(np.frombuffer(mapping, "<i4", count), mapping)
+    found = 0
+    for block in ids.blocks():
+        found = zlib.crc32(block.data, found)
+    if zlib.crc32(encoded, found) != checksum:
+        raise OSError("the file is damaged")
+    return Text(ids, encoded.decode().split("\0"))

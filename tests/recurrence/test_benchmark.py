@@ -1,0 +1,68 @@
+"""The benchmark measures what it says."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from seqtrain.recurrence import benchmark as bench
+
+
+def test_contestants_take_turns_and_the_first_rounds_do_not_count(monkeypatch):
+    turns, clock = [], [0.0]
+    slow = {"ours": 0.02, "other": 0.04}
+
+    def contestant(name):
+        def run():
+            turns.append(name)
+            clock[0] += 9 if len(turns) <= 2 * bench.WARMUP else slow[name]
+
+        return run
+
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
+    found = bench._time({name: contestant(name) for name in slow}, rounds=5)
+    rounds = [tuple(turns[n : n + 2]) for n in range(0, len(turns), 2)]
+    assert len(rounds) == bench.WARMUP + 5
+    assert set(rounds) == {("ours", "other"), ("other", "ours")}
+    assert found["ms"] == pytest.approx({"ours": 20, "other": 40})
+    assert found["ratio"] == {"other": pytest.approx(2)}
+    assert found["middle_half_ms"]["ours"] == pytest.approx([20, 20])
+
+
+def test_every_contestant_computes_the_same():
+    """The peer with our weights gives our outputs: it is the same work that is timed."""
+    from seqtrain.cells import CELLS
+    from seqtrain.recurrence import unroll
+
+    x = torch.randn(4, 3, 5)
+    for name, options, peer in bench.VARIANTS.values():
+        if name in ("peephole", "coupled") or options:
+            continue  # cells that torch.nn does not have: the peer is the nearest one
+        cell, module = CELLS[name](5, 6, **options), peer(5, 6)
+        with torch.no_grad():
+            module.weight_ih_l0.copy_(cell.w_x)
+            module.weight_hh_l0.copy_(cell.w_h)
+            module.bias_ih_l0.copy_(cell.b)
+            module.bias_hh_l0.zero_()
+        torch.testing.assert_close(module(x)[0], unroll(cell, x)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(bench.peak_bytes(lambda: None) is None, reason="the system does not tell")
+def test_peak_memory_of_a_step_holds_what_backward_needs():
+    shape = bench.Shape(50, 40, 3, 200)
+    peak = bench.peak_elsewhere("lstm", shape, "ours")
+    activations = 4 * 50 * 40 * 200 * (4 + 1 + 1)  # gates, cell, hidden, in bytes
+    assert activations < peak < 4 * activations
+
+
+@pytest.mark.skipif(bench.peak_bytes(lambda: None) is None, reason="the system does not tell")
+def test_peak_memory_sees_what_is_freed_again():
+    """In a process of its own: one that has trained keeps what is freed, and takes it again."""
+    size = 256 << 20
+    measured = subprocess.run(
+        [sys.executable, "-c", f"import torch; from seqtrain import bench; "
+                               f"print(bench.peak_bytes(lambda: torch.ones({size // 4})))"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(measured.stdout) == pytest.approx(size, rel=0.1)

@@ -1,0 +1,377 @@
+"""A run that is stopped anywhere, by anything, loses nothing older and ends as if it had not been stopped."""
+
+import errno
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, SMALL_SETS
+
+from seqtrain.config import load_config
+from seqtrain.runs.directory import RunDir
+from seqtrain.runs.trainer import train_run
+from seqtrain.system import files
+from seqtrain.system.errors import CheckpointError
+from seqtrain.system.files import UnwritableError, append_line, flush_to_disk, write_whole
+
+TIMING = ("elapsed_s", "sequences_per_s", "tokens_per_s")
+
+
+@pytest.fixture(autouse=True)
+def _in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def small(*overrides):
+    return load_config("quickstart", [*SMALL, *SMALL_SETS, "train.steps=7", "train.save_every=3", *overrides])
+
+
+def run(config, out="run", **options):
+    return train_run(config, Path(out), quiet=True, **options)
+
+
+def untimed(record):
+    return {key: value for key, value in record.items() if key not in TIMING}
+
+
+def assert_same_runs(one, other):
+    """The same checkpoints, byte for byte, and the same records and summary but for what a clock says."""
+    for name in ("last.pt", "best.pt", "config.yaml"):
+        assert Path(one, name).read_bytes() == Path(other, name).read_bytes(), name
+    first, second = RunDir(Path(one)), RunDir(Path(other))
+    assert [untimed(record) for record in first.read_metrics()] == [untimed(record) for record in second.read_metrics()]
+    assert untimed(first.read_summary()) == untimed(second.read_summary())
+    assert {path.name for path in Path(one).iterdir()} == {path.name for path in Path(other).iterdir()}
+
+
+class KilledError(BaseException):
+    """As a kill would: nothing catches it but to put things back that die with a process anyway."""
+
+
+class Saboteur:
+    """Lets so many operations on files of a run succeed, and then none."""
+
+    def __init__(self, monkeypatch, folder, after, error):
+        self.folder, self.left, self.error, self.met = Path(folder), after, error, 0
+        for owner, name in (
+            (Path, "open"), (Path, "replace"), (Path, "unlink"), (Path, "touch"), (os, "truncate"), (os, "fsync"),
+        ):  # fmt: skip
+            monkeypatch.setattr(owner, name, self._guarded(getattr(owner, name), name))
+
+    def _guarded(self, original, name):
+        def operation(target, *arguments, **options):
+            writes = name != "open" or "r" not in (arguments or ("r",))[0]
+            ours = name == "fsync" or Path(target).parent == self.folder
+            if writes and ours:
+                self.met += 1
+                self.left -= 1
+                if self.left < 0 and (self.error is not None or self.left == -1):
+                    raise self.error or KilledError
+            return original(target, *arguments, **options)
+
+        return operation
+
+
+def operations(monkeypatch, **options):
+    """How many operations on files a run takes."""
+    with monkeypatch.context() as patched:
+        counter = Saboteur(patched, "counted", 10**9, None)
+        run(small(), "counted", **options)
+    return counter.met
+
+
+def test_killed_at_any_write_a_run_goes_on_to_the_same_end(monkeypatch):
+    """Every place between two operations on files, and all of them on the way of the second attempt too."""
+    run(small(), "whole")
+    total = operations(monkeypatch)
+    assert total > 30
+    for after in range(total):
+        shutil.rmtree("run", ignore_errors=True)
+        for _ in range(2):
+            with monkeypatch.context() as patched, pytest.raises(KilledError):
+                Saboteur(patched, "run", after, None)
+                run(small(), resume=Path("run").exists())
+                raise KilledError  # the second attempt had fewer to do
+        run(small(), resume=True)
+        assert_same_runs("whole", "run")
+
+
+def test_a_disk_that_is_full_from_any_write_on_keeps_what_was_saved(monkeypatch):
+    """A clear error; what stands in last.pt and best.pt loads; with room again the run ends as it should."""
+    run(small(), "whole")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for after in range(operations(monkeypatch)):
+        shutil.rmtree("run", ignore_errors=True)
+        with monkeypatch.context() as patched, pytest.raises((UnwritableError, OSError)) as caught:
+            Saboteur(patched, "run", after, full)
+            run(small())
+        assert "No space left on device" in str(caught.value)
+        for checkpoint in Path("run").glob("*.pt"):
+            assert torch.load(checkpoint, weights_only=True)["format"]
+        run(small(), resume=True)
+        assert_same_runs("whole", "run")
+
+
+def test_what_cannot_be_written_is_named_and_leaves_no_trace(monkeypatch, seqtrain):
+    write_whole(Path("file"), b"old")
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "fsync", _full)
+        with pytest.raises(
+            UnwritableError, match=r"^file: cannot be written .No space left on device.; what was saved"
+        ):
+            write_whole(Path("file"), b"new")
+        assert (Path("file").read_bytes(), [path.name for path in Path().iterdir()]) == (b"old", ["file"])
+        failed = seqtrain("train", "quickstart", *SMALL, *SMALL_SETS, "--out", "run")
+    assert failed.code == 2
+    assert "run/config.yaml: cannot be written (No space left on device)" in failed.err
+
+
+def _full(_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "saved"),
+    [((), [3, 6, 7]), (("train.save_every_s=1e-9",), [1, 2, 3, 4, 5, 6, 7]), (("train.save_every=null",), [7])],
+)
+def test_last_is_saved_after_so_many_steps_or_seconds(monkeypatch, overrides, saved):
+    """And at the evaluation that ends the run; an evaluation saves once."""
+    found = []
+    original = seqtrain_run().save_checkpoint
+
+    def save(path, content):
+        if path.name == "last.pt":
+            found.append(content["training"]["step"])
+        original(path, content)
+
+    monkeypatch.setattr(seqtrain_run(), "save_checkpoint", save)
+    run(small("train.eval_every=100", *overrides))
+    assert found == saved
+
+
+def seqtrain_run():
+    import seqtrain.runs.trainer
+
+    return seqtrain.runs.trainer
+
+
+def test_records_are_on_the_disk_before_the_checkpoint_that_knows_of_them(monkeypatch):
+    done = []
+    module = seqtrain_run()
+    flush, save = module.RunDir.flush_metrics, module.save_checkpoint
+    monkeypatch.setattr(module.RunDir, "flush_metrics", lambda self: (done.append("records"), flush(self)))
+    monkeypatch.setattr(module, "save_checkpoint", lambda path, content: (done.append(path.name), save(path, content)))
+    run(small("train.eval_every=100", "train.save_every=null"))
+    assert done == ["records", "best.pt", "last.pt"]
+
+
+@pytest.mark.parametrize("record", ['{"step": "a", "split": "train", "elapsed_s": 1.0}', '{"step": 1, "split": "x"}'])
+def test_a_record_that_is_none_is_said_with_its_line(record):
+    run(small("train.steps=4"))
+    lines = Path("run/metrics.jsonl").read_text().splitlines()
+    Path("run/metrics.jsonl").write_text("\n".join([record, *lines]) + "\n")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl:1: is not a record of a run"):
+        run(small(), resume=True)
+
+
+def test_what_another_process_did_while_this_one_built_its_model_is_not_thrown_away(monkeypatch):
+    """It found no checkpoint, and by the time that the directory is its own the other has ended."""
+    original = seqtrain_run().build_task
+    others = []
+
+    def build(*arguments, **options):
+        if not others:
+            others.append(1)
+            run(small())
+            others.append({file.name: file.read_bytes() for file in Path("run").iterdir()})
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(seqtrain_run(), "build_task", build)
+    with pytest.raises(CheckpointError, match="another process trained in it meanwhile; repeat the command"):
+        run(small(), resume=True)
+    assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == others[1]
+
+
+def test_a_checkpoint_that_was_saved_meanwhile_is_noticed_too(monkeypatch):
+    """By a run that had begun before, and so left its config as it was."""
+    run(small("train.steps=4"))
+    run(small(), "longer")
+    original = seqtrain_run().build_task
+
+    def build(*arguments, **options):
+        write_whole(Path("run/last.pt"), Path("longer/last.pt").read_bytes())
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(seqtrain_run(), "build_task", build)
+    with pytest.raises(CheckpointError, match="another process trained in it meanwhile; repeat the command"):
+        run(small(), resume=True)
+    assert Path("run/last.pt").read_bytes() == Path("longer/last.pt").read_bytes()
+
+
+def test_a_run_that_stands_past_its_last_evaluation_may_end_there(monkeypatch):
+    """Killed at step 6, saved at 6, and now to have 6 steps in all: evaluated, with no throughput to record."""
+    config = ("train.eval_every=100", "train.log_every=100")
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(seqtrain_run(), "evaluate", _killed)
+        patched.setattr("seqtrain.training.loop.evaluate", _killed)
+        run(small(*config))
+    assert run(small(*config, "train.steps=6"), resume=True).summary["steps"] == 6
+
+
+def _killed(*_):
+    raise KilledError
+
+
+def test_settings_that_may_change_may_also_change_before_there_is_a_checkpoint():
+    wild = ("optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null")
+    assert run(small(*wild)).exit_code == 3
+    assert not Path("run/last.pt").exists()
+    assert run(small(*wild, "train.on_divergence=skip"), resume=True).exit_code == 3
+
+
+def test_sums_of_finite_steps_stay_finite():
+    """In single precision two norms of 2e38 would add up to infinity, which no checkpoint may hold."""
+    from seqtrain.config.build import build_model, build_optimizer, build_task
+    from seqtrain.training.loop import _update
+    from seqtrain.training.state import TrainState
+
+    config = small()
+    task = build_task(config)
+    model = build_model(config, task.spec)
+    state = TrainState(model, build_optimizer(config, model))
+    plan = seqtrain_run()._plan(config, task, 7, print, print, lambda: False)
+    for _ in range(2):
+        _update(state, plan, task.train_batch(0, 4), torch.tensor(2e38), torch.tensor(2e38))
+    assert (float(state.window_loss), float(state.window_norm)) == pytest.approx((4e38, 4e38))
+
+
+def test_a_torn_last_record_is_mended():
+    run(small(), "whole")
+    run(small("train.steps=4"))
+    Path("run/metrics.jsonl").write_bytes(Path("run/metrics.jsonl").read_bytes() + b'{"step": 5, "spl')
+    run(small(), resume=True)
+    assert_same_runs("whole", "run")
+
+
+def test_a_directory_that_took_the_place_of_another_is_not_written(monkeypatch):
+    """The run of someone who removed the folder and started another there is not touched by the first."""
+    other = {}
+    original = RunDir.append
+
+    def first_swap(self, record):
+        if not other:
+            other["moved"] = shutil.move("run", "moved")
+            Path("run").mkdir()
+        original(self, record)
+
+    monkeypatch.setattr(RunDir, "append", first_swap)
+    with pytest.raises(CheckpointError, match="another directory took its place; nothing was written there"):
+        run(small())
+    assert list(Path("run").iterdir()) == []
+
+
+def test_a_folder_that_is_removed_is_said(monkeypatch):
+    original = RunDir.append
+
+    def remove_first(self, record):
+        shutil.rmtree("run", ignore_errors=True)
+        original(self, record)
+
+    monkeypatch.setattr(RunDir, "append", remove_first)
+    with pytest.raises(UnwritableError, match=r"run/metrics\.jsonl: cannot be written .No such file or directory"):
+        run(small())
+
+
+def test_a_finished_run_that_is_extended_is_as_if_it_had_been_so_long_from_the_start():
+    run(small("train.steps=4"))
+    assert RunDir(Path("run")).read_summary()["steps"] == 4
+    run(small(), resume=True)
+    run(small(), "whole")
+    assert_same_runs("whole", "run")
+
+
+def test_the_new_name_is_flushed_after_the_content(monkeypatch):
+    """A rename that a power cut forgets would leave the old content under the name."""
+    flushed = []
+
+    def fsync(number):
+        found = os.fstat(number)
+        flushed.append("folder" if stat.S_ISDIR(found.st_mode) else found.st_size)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    write_whole(Path("file"), b"new")
+    assert flushed == [3, "folder"]
+
+
+def test_what_was_appended_is_flushed(monkeypatch):
+    """A power cut would otherwise take records that a checkpoint knows of."""
+    flushed = []
+    monkeypatch.setattr(files.os, "fsync", lambda number: flushed.append(os.fstat(number)))
+    append_line(Path("file"), "new")
+    flush_to_disk(Path("file"))
+    (found,) = flushed
+    assert (os.path.samestat(found, Path("file").stat()), found.st_size) == (True, 4)
+
+
+def test_two_files_of_a_folder_may_be_written_at_once(monkeypatch):
+    """One writer is done while the other waits for the disk."""
+    original, others = os.fsync, [b"second"]
+
+    def fsync(number):
+        original(number)
+        if others:
+            write_whole(Path("b"), others.pop())
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    write_whole(Path("a"), b"first")
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == {"a": b"first", "b": b"second"}
+
+
+def test_no_file_of_a_run_goes_into_another_directory():
+    """Neither its metrics nor its summary."""
+    mine = RunDir(Path("run"))
+    mine.create()
+    with mine.locked():
+        shutil.move("run", "moved")
+        Path("run").mkdir()
+        for write in (lambda: mine.append({}), mine.flush_metrics, lambda: mine.write_summary({})):
+            with pytest.raises(CheckpointError, match="another directory took its place"):
+                write()
+    assert not list(Path("run").iterdir())
+    mine.append({})  # nothing is locked any longer, so nothing has taken its place
+    assert Path("run/metrics.jsonl").read_text() == "{}\n"
+
+
+def test_a_directory_that_may_not_be_written_is_left_as_it_is(monkeypatch):
+    """Asked of the system before anything is removed; root, who may run the tests, would be allowed all."""
+    run(small("train.steps=4"))
+    before = {file.name: file.read_bytes() for file in Path("run").iterdir()}
+    monkeypatch.setattr(os, "access", lambda path, mode: (Path(path), mode) != (Path("run"), os.W_OK))
+    with pytest.raises(CheckpointError, match=r"^run: is not writable; choose another directory with --out$"):
+        run(small(), overwrite=True)
+    assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == before
+
+
+@pytest.mark.parametrize("option", [{}, {"resume": True}])
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "summary.json", "last.pt", "best.pt"])
+def test_any_file_of_a_run_keeps_another_from_starting_there(name, option):
+    """Under --resume too, as long as nothing says that it is of the same run."""
+    Path("run").mkdir()
+    Path("run", name).write_text("of a run")
+    with pytest.raises(CheckpointError, match="--overwrite"):
+        run(small(), **option)
+    assert [(file.name, file.read_text()) for file in Path("run").iterdir()] == [(name, "of a run")]
+
+
+def test_a_report_that_finds_no_room_leaves_the_one_before(monkeypatch, seqtrain):
+    small_ones = (*SMALL, *SMALL_SETS, "--cells", "rnn,gru", "--seeds", 1, "--out", "o")
+    assert seqtrain("compare", "quickstart", *small_ones).code == 0
+    before = Path("o/results.json").read_bytes()
+    monkeypatch.setattr(files.os, "fsync", _full)
+    failed = seqtrain("compare", "o", "--level", "0.2")
+    assert failed.code == 2
+    assert "o/results.csv: cannot be written (No space left on device)" in failed.err
+    assert Path("o/results.json").read_bytes() == before

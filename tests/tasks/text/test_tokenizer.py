@@ -1,0 +1,112 @@
+"""Reading a file block by block gives what reading it whole gives, wherever the blocks end."""
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from whole_text import whole
+
+from seqtrain.system.errors import DataError
+from seqtrain.tasks.text import tokenizer as reading
+from seqtrain.tasks.text.tokenizer import blocks_of, decode, tokenise
+
+
+def cut(content, size):
+    return [content[start : start + size] for start in range(0, len(content), size)]
+
+
+def by_blocks(path, content, size, unit):
+    """The tokens of a file, read in blocks."""
+    ids = []
+    types = tokenise(decode(path, cut(content, size)), unit, lambda block: ids.extend(block.tolist()))
+    assert len(set(types)) == len(types)
+    return [types[number] for number in ids]
+
+
+PIECES = ["a", "bc", "<eos>", "<unk>", " ", "  ", "\t", "\n", "\r", "\r\n", "\x0b", "\x1c", "\x85", "\u2028", "\u3000"]
+PIECES += ["é", "\ufeff", "你好", "🙂", "\U0010ffff"]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
+
+
+@given(text=TEXTS, mark=st.booleans(), size=st.integers(1, 9), unit=st.sampled_from(["word", "character"]))
+@settings(max_examples=400, deadline=None)
+def test_blocks_give_what_the_whole_file_gives(tmp_path_factory, text, mark, size, unit):
+    content = ("\ufeff" * mark + text).encode()
+    assume(content.decode("utf-8-sig").strip())
+    path = tmp_path_factory.getbasetemp() / "a.txt"
+    assert by_blocks(path, content, size, unit) == whole(content, unit)
+
+
+def fault(path, blocks):
+    with pytest.raises(DataError) as caught:
+        for _ in decode(path, blocks):
+            pass
+    return str(caught.value)
+
+
+def expected_fault(path, content):
+    """What is wrong with a file, read at once."""
+    if b"\0" in content:
+        return f"{path}: is binary (a zero byte at position {content.index(0)}); give a UTF-8 text file"
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        return (
+            f"{path}:{content.count(10, 0, error.start) + 1}: is not UTF-8 (byte {content[error.start]:#04x} at "
+            f"position {error.start}); convert it, e.g. iconv -f latin1 -t utf-8"
+        )
+    assert not content.decode("utf-8-sig").strip()
+    return f"{path}: is empty; give a file with text in it"
+
+
+BYTES = [
+    b"\xef\xbb\xbf",
+    b"\xef",
+    b"\xbb",
+    b"a",
+    b"\n",
+    b"\r\n",
+    b" ",
+    b"\xe9",
+    b"\xc3\xa9",
+    b"\xf0\x9f\x99",
+    b"\xed\xa0",
+]
+
+
+@given(
+    pieces=st.lists(st.sampled_from([*BYTES, b"\0"]), max_size=20),
+    wrong=st.sampled_from([b"\xff", b"\xe9", b"\0", b"\xf0\x9f\x99"]),
+    size=st.integers(1, 9),
+)
+@settings(max_examples=400, deadline=None)
+def test_faults_are_found_where_they_are(tmp_path_factory, pieces, wrong, size):
+    content = b"".join(pieces) + wrong
+    path = tmp_path_factory.getbasetemp() / "a.txt"
+    assert fault(path, cut(content, size)) == expected_fault(path, content)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b" \n\r\n\t", b"\xef\xbb\xbf\n"])
+@pytest.mark.parametrize("size", [1, 100])
+def test_nothing_but_white_space_is_empty(tmp_path, content, size):
+    path = tmp_path / "a.txt"
+    assert fault(path, cut(content, size)) == expected_fault(path, content)
+
+
+def test_a_fault_far_into_a_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"fine\n" * 700_000 + b"caf\xe9\n" + b"fine\n" * 700_000)
+    blocks = list(blocks_of(path, "reading", quiet=True))
+    assert [len(block) for block in blocks[:-1]] == [reading.BLOCK] * 6
+    assert fault(path, blocks) == (
+        f"{path}:700001: is not UTF-8 (byte 0xe9 at position 3500003); convert it, e.g. iconv -f latin1 -t utf-8"
+    )
+
+
+def test_words_and_line_ends():
+    def words(text):
+        return by_blocks(None, text.encode(), 100, "word")
+
+    assert words("a  b\n\nc") == ["a", "b", "<eos>", "<eos>", "c", "<eos>"]
+    assert words("a b\n") == ["a", "b", "<eos>"]
+    assert words("a b ") == ["a", "b", "<eos>"]
+    assert by_blocks(None, b"a b\n", 100, "character") == ["a", " ", "b", "\n"]

@@ -6,15 +6,17 @@ Sizes, here and everywhere: `T` steps, `B` batch, `I` input, `H` hidden, `G` gat
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 AnyCell = TypeVar("AnyCell", bound="Cell")
 RecurrentInit = Literal["orthogonal", "uniform"]
-Biases = Literal[1, 2]
 
 
 class HiddenState(NamedTuple):
@@ -47,6 +49,12 @@ class Cell(nn.Module, ABC):
     transient: ClassVar[tuple[str, ...]] = ()
     """Fields of the state that are not memory: each step makes them anew, for the next to see. Zoneout passes them."""
 
+    given: ClassVar[tuple[str, ...]] = ("input_size", "hidden_size")
+    """Arguments of the constructor that the model gives; all others are settings, `model.cell.NAME` in a config."""
+
+    initialisation: ClassVar[tuple[str, ...]] = ()
+    """Settings of how the weights start, which have no effect under `model.init_range`."""
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.input_size = input_size
@@ -63,6 +71,16 @@ class Cell(nn.Module, ABC):
     @abstractmethod
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first step, for `batch_size` sequences."""
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:  # noqa: ARG003
+        """What is wrong with settings that are each allowed: the name of a setting, and a message about it."""
+        yield from ()
+
+    @classmethod
+    def filled_in(cls, settings: Any) -> Mapping[str, Any]:  # noqa: ARG003
+        """The values of settings that are null because they follow from others."""
+        return {}
 
 
 def replaced(cell: AnyCell, **parameters: Tensor) -> AnyCell:
@@ -84,58 +102,52 @@ def replaced(cell: AnyCell, **parameters: Tensor) -> AnyCell:
     return twin
 
 
+@dataclass(eq=False, repr=False)
 class GateCell(Cell):
-    """Parameters and initialisation that the built-in cells share; each brings its own `step`.
+    """Parameters and initialisation that the built-in cells share; each cell has its own `step`.
 
     Parameters
     ----------
     input_size, hidden_size : I and H.
-    recurrent_init : `orthogonal` (Saxe et al. 2014) or `uniform`, U(-1/sqrt(H), 1/sqrt(H)), per gate block.
-    learn_initial_state : the state before the first step becomes a parameter (from zero) instead of zero.
-    biases : 2 trains the bias as the sum of two, as torch.nn and cuDNN do, so that it learns twice as fast.
 
     Attributes
     ----------
+    gates : names of the gate blocks, in the order in which they stand in `w_x`, `w_h` and `b`.
+    state_type : the NamedTuple of the state; each field is `[B, H]`.
     w_x : `[G*H, I]` input weights, Glorot uniform per gate block (Glorot & Bengio 2010).
     w_h : `[G*H, H]` recurrent weights.
     b : `[G*H]` the bias, zero where a cell does not say otherwise.
-    b_h : `[G*H]` the second one, from zero; None if `biases` is 1.
     initial_* : `[H]` one for each field of the state, if `learn_initial_state`.
     """
 
-    b_h: nn.Parameter | None
+    gates = cast("tuple[str, ...]", ())
+    state_type = cast("type[Any]", HiddenState)
+    initialisation = ("recurrent_init",)
 
-    gates: tuple[str, ...]
-    """Names of the gate blocks, in the order in which they stand in `w_x`, `w_h` and `b`."""
+    input_size: int
+    hidden_size: int
+    _: KW_ONLY
+    recurrent_init: RecurrentInit = "orthogonal"
+    """How w_h starts: orthogonal per gate (Saxe et al. 2014), or uniform within 1/sqrt(hidden_size)."""
+    learn_initial_state: bool = False
+    """Learn the state before the first step instead of starting from zero."""
 
-    state_type: type[Any]
-    """The NamedTuple of the state; each field is `[B, H]`."""
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        recurrent_init: RecurrentInit = "orthogonal",
-        learn_initial_state: bool = False,
-        biases: Biases = 1,
-    ) -> None:
-        super().__init__(input_size, hidden_size)
-        rows = len(self.gates) * hidden_size
-        self.w_x = nn.Parameter(torch.empty(rows, input_size))
-        self.w_h = nn.Parameter(torch.empty(rows, hidden_size))
-        self.b = nn.Parameter(torch.zeros(rows))
-        self.register_parameter("b_h", nn.Parameter(torch.zeros(rows)) if biases == 2 else None)
-        self.learn_initial_state = learn_initial_state
-        if learn_initial_state:
+    def __post_init__(self) -> None:
+        """Make the parameters and draw them."""
+        super().__init__(self.input_size, self.hidden_size)
+        rows = len(self.gates) * self.hidden_size
+        self.w_x = nn.Parameter(torch.empty(rows, self.input_size))
+        self.w_h = nn.Parameter(torch.empty(rows, self.hidden_size))
+        self._make_biases(rows)
+        if self.learn_initial_state:
             for field in self.state_type._fields:
-                self.register_parameter(f"initial_{field}", nn.Parameter(torch.zeros(hidden_size)))
-        self._initialise(recurrent_init)
-
-    def _initialise(self, recurrent_init: RecurrentInit) -> None:
+                self.register_parameter(f"initial_{field}", nn.Parameter(torch.zeros(self.hidden_size)))
         for gate in self.gates:
             nn.init.xavier_uniform_(self.block(self.w_x, gate))
-            init_recurrent(self.block(self.w_h, gate), recurrent_init)
+            init_recurrent(self.block(self.w_h, gate), self.recurrent_init)
+
+    def _make_biases(self, rows: int) -> None:
+        self.b = nn.Parameter(torch.zeros(rows))
 
     def block(self, parameter: Tensor, gate: str) -> Tensor:
         """The rows of `w_x`, `w_h` or `b` that belong to one gate, as a view without gradient."""
@@ -148,7 +160,7 @@ class GateCell(Cell):
 
     def bias(self) -> Tensor:
         """What is added to the gates, `[G*H]`."""
-        return self.b if self.b_h is None else self.b + self.b_h
+        return self.b
 
     def initial_state(self, batch_size: int) -> Any:
         """Zeros, or the learnt initial state for every sequence of the batch."""
@@ -159,6 +171,82 @@ class GateCell(Cell):
         return self.state_type(*(zeros for _ in self.state_type._fields))
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
+class TwoBiasCell(GateCell):
+    """A cell that may train its bias as the sum of two.
+
+    Attributes
+    ----------
+    b_h : `[G*H]` the second bias, from zero; None if `biases` is 1.
+    """
+
+    biases: Literal[1, 2] = 1
+    """2 trains the bias as the sum of two, as torch.nn and cuDNN do, so that it learns twice as fast."""
+
+    def _make_biases(self, rows: int) -> None:
+        super()._make_biases(rows)
+        self.b_h: nn.Parameter | None = nn.Parameter(torch.zeros(rows)) if self.biases == 2 else None
+
+    def bias(self) -> Tensor:
+        """What is added to the gates, `[G*H]`."""
+        return self.b if self.b_h is None else self.b + self.b_h
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class MemoryCell(GateCell):
+    """A cell with a gate that multiplies its old memory."""
+
+    initialisation = ("recurrent_init", "forget_bias", "chrono")
+
+    forget_bias: float | None = None
+    """Initial bias of the gate that multiplies the old state (Gers et al. 2000; Jozefowicz et al. 2015); null for 1, or
+    for what chrono gives."""
+    chrono: Annotated[int, Field(ge=3, le=1_000_000_000)] | None = None
+    """Longest dependency in steps, for chrono initialisation instead of a constant forget bias (Tallec & Ollivier
+    2018); null for none."""
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+        """Two settings for one bias."""
+        if settings.forget_bias is not None and settings.chrono is not None:
+            yield (
+                "chrono",
+                f"is {settings.chrono} beside forget_bias {settings.forget_bias:g}, and both set the same bias; give one",
+            )
+
+    @classmethod
+    def filled_in(cls, settings: Any) -> Mapping[str, Any]:
+        """A forget bias of 1."""
+        return {"forget_bias": 1.0} if settings.forget_bias is None and settings.chrono is None else {}
+
+    def init_memory(self, forget: str, input_gate: str | None = None) -> None:
+        """Set the biases that decide how long a new network remembers.
+
+        Without `chrono` the bias of `forget` is `forget_bias`. With it `forget ~ log U[1, chrono - 1]` and
+        `input_gate = -forget` (Tallec & Ollivier 2018, eq. 16).
+
+        Parameters
+        ----------
+        forget : the gate that multiplies the old state.
+        input_gate : a separate gate for the new value, if the cell has one.
+
+        Raises
+        ------
+        ValueError : both settings are given, or chrono is below 3.
+        """
+        block = self.block(self.b, forget)
+        if self.chrono is None:
+            nn.init.constant_(block, 1.0 if self.forget_bias is None else self.forget_bias)
+            return
+        if self.forget_bias is not None:
+            raise ValueError("forget_bias and chrono both set the forget bias; give one of them")
+        if self.chrono < 3:
+            raise ValueError(f"chrono is {self.chrono}; it must be at least 3 steps")
+        block.uniform_(1, self.chrono - 1).log_()
+        if input_gate is not None:
+            self.block(self.b, input_gate).copy_(-block)
+
+
 def init_recurrent(block: Tensor, recurrent_init: RecurrentInit) -> None:
     """Draw the `[H, H]` weights from one gate, or from the output, to one gate, in place."""
     if recurrent_init == "orthogonal":
@@ -166,30 +254,3 @@ def init_recurrent(block: Tensor, recurrent_init: RecurrentInit) -> None:
     else:
         bound = 1 / math.sqrt(len(block))
         nn.init.uniform_(block, -bound, bound)
-
-
-def init_memory(forget: Tensor, input_gate: Tensor | None, forget_bias: float | None, chrono: int | None) -> None:
-    """Set the biases that decide how long a new network remembers, in place.
-
-    Parameters
-    ----------
-    forget : `[H]` bias block of the gate that multiplies the old state.
-    input_gate : `[H]` bias block of a separate gate for the new value, if the cell has one.
-    forget_bias : the constant for `forget`; None means 1 (Gers et al. 2000; Jozefowicz et al. 2015).
-    chrono : the longest dependency expected, in steps. Draws `forget ~ log U[1, chrono - 1]` and sets
-        `input_gate = -forget` (Tallec & Ollivier 2018, eq. 16).
-
-    Raises
-    ------
-    ValueError : both are given, or chrono is below 3.
-    """
-    if chrono is None:
-        nn.init.constant_(forget, 1.0 if forget_bias is None else forget_bias)
-        return
-    if forget_bias is not None:
-        raise ValueError("forget_bias and chrono both set the forget bias; give one of them")
-    if chrono < 3:
-        raise ValueError(f"chrono is {chrono}; it must be at least 3 steps")
-    forget.uniform_(1, chrono - 1).log_()
-    if input_gate is not None:
-        input_gate.copy_(-forget)

@@ -1,12 +1,15 @@
 """The LSTM whose input and forget gates are one."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from seqtrain.cells.base import GateCell, LSTMState, RecurrentInit, init_memory
+from seqtrain.cells.base import LSTMState, MemoryCell
 
 
-class CoupledCell(GateCell):
+@dataclass(eq=False, repr=False, kw_only=True)
+class CoupledCell(MemoryCell):
     r"""LSTM with coupled input and forget gates (CIFG; Greff et al. 2017).
 
         f  = sigmoid(W_xf x + W_hf h [+ p_f * c ] + b_f)        forget gate; the input gate is 1 - f
@@ -29,22 +32,14 @@ class CoupledCell(GateCell):
     gates = ("f", "g", "o")
     state_type = LSTMState
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        peepholes: bool = False,
-        forget_bias: float | None = None,
-        chrono: int | None = None,
-        recurrent_init: RecurrentInit = "orthogonal",
-        learn_initial_state: bool = False,
-    ) -> None:
-        super().__init__(
-            input_size, hidden_size, recurrent_init=recurrent_init, learn_initial_state=learn_initial_state
-        )
-        self.p = nn.Parameter(torch.zeros(2, hidden_size)) if peepholes else None
-        init_memory(self.block(self.b, "f"), None, forget_bias, chrono)
+    peepholes: bool = False
+    """Let the gates see the cell."""
+
+    def __post_init__(self) -> None:
+        """Make the parameters and draw them."""
+        super().__post_init__()
+        self.p = nn.Parameter(torch.zeros(2, self.hidden_size)) if self.peepholes else None
+        self.init_memory("f")
 
     def step(self, x_gates: Tensor, state: LSTMState) -> LSTMState:
         """One step: `[B, 3H]` and the old state to the new state."""

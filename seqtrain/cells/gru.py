@@ -1,14 +1,16 @@
 """The gated recurrent unit, in both of its published forms."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from seqtrain.cells.base import GateCell, HiddenState, RecurrentInit, init_memory
+from seqtrain.cells.base import HiddenState, MemoryCell
 
 
-class GRUCell(GateCell):
+@dataclass(eq=False, repr=False, kw_only=True)
+class GRUCell(MemoryCell):
     r"""Gated recurrent unit (Cho et al. 2014).
 
         r  = sigmoid(W_xr x + W_hr h + b_r)                     reset gate
@@ -33,22 +35,14 @@ class GRUCell(GateCell):
     gates = ("r", "z", "n")
     state_type = HiddenState
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        reset: Literal["after", "before"] = "after",
-        forget_bias: float | None = None,
-        chrono: int | None = None,
-        recurrent_init: RecurrentInit = "orthogonal",
-        learn_initial_state: bool = False,
-    ) -> None:
-        super().__init__(
-            input_size, hidden_size, recurrent_init=recurrent_init, learn_initial_state=learn_initial_state
-        )
-        self.b_hn = nn.Parameter(torch.zeros(hidden_size)) if reset == "after" else None
-        init_memory(self.block(self.b, "z"), None, forget_bias, chrono)
+    reset: Literal["after", "before"] = "after"
+    """Apply the reset gate after the recurrent product (PyTorch, cuDNN) or before it (Cho et al. 2014)."""
+
+    def __post_init__(self) -> None:
+        """Make the parameters and draw them."""
+        super().__post_init__()
+        self.b_hn = nn.Parameter(torch.zeros(self.hidden_size)) if self.reset == "after" else None
+        self.init_memory("z")
 
     def step(self, x_gates: Tensor, state: HiddenState) -> HiddenState:
         """One step: `[B, 3H]` and the old state to the new state."""

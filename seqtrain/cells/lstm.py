@@ -1,12 +1,15 @@
 """The LSTM with forget gate."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from seqtrain.cells.base import Biases, GateCell, LSTMState, RecurrentInit, init_memory
+from seqtrain.cells.base import LSTMState, MemoryCell, TwoBiasCell
 
 
-class LSTMCell(GateCell):
+@dataclass(eq=False, repr=False, kw_only=True)
+class LSTMCell(TwoBiasCell, MemoryCell):
     r"""LSTM (Hochreiter & Schmidhuber 1997) with forget gate (Gers, Schmidhuber & Cummins 2000).
 
         i  = sigmoid(W_xi x + W_hi h + b_i)                     input gate
@@ -31,25 +34,10 @@ class LSTMCell(GateCell):
     gates = ("i", "f", "g", "o")
     state_type = LSTMState
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        forget_bias: float | None = None,
-        chrono: int | None = None,
-        recurrent_init: RecurrentInit = "orthogonal",
-        learn_initial_state: bool = False,
-        biases: Biases = 1,
-    ) -> None:
-        super().__init__(
-            input_size,
-            hidden_size,
-            recurrent_init=recurrent_init,
-            learn_initial_state=learn_initial_state,
-            biases=biases,
-        )
-        init_memory(self.block(self.b, "f"), self.block(self.b, "i"), forget_bias, chrono)
+    def __post_init__(self) -> None:
+        """Make the parameters and draw them."""
+        super().__post_init__()
+        self.init_memory("f", "i")
 
     def step(self, x_gates: Tensor, state: LSTMState) -> LSTMState:
         """One step: `[B, 4H]` and the old state to the new state."""

@@ -1,12 +1,14 @@
 """The peephole LSTM with one thing changed, to see what that thing is for."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqtrain.cells.base import GateCell, LSTMState, RecurrentInit, init_memory, init_recurrent
+from seqtrain.cells.base import LSTMState, MemoryCell, init_recurrent
 
 Ablation = Literal[
     "none",
@@ -34,7 +36,8 @@ class GatesState(NamedTuple):
     o: Tensor  # [B, H]
 
 
-class OdysseyCell(GateCell):
+@dataclass(eq=False, repr=False, kw_only=True)
+class OdysseyCell(MemoryCell):
     r"""Peephole LSTM with one thing taken away or added (Greff et al. 2017, "LSTM: A Search Space Odyssey").
 
         i  = sigmoid(W_xi x + W_hi h + p_i * c  + b_i)          input gate
@@ -79,42 +82,45 @@ class OdysseyCell(GateCell):
 
     transient = ("i", "f", "o")
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        ablation: Ablation = "none",
-        forget_bias: float | None = None,
-        chrono: int | None = None,
-        recurrent_init: RecurrentInit = "orthogonal",
-        learn_initial_state: bool = False,
-    ) -> None:
-        if ablation not in get_args(Ablation):
-            raise ValueError(f"ablation is {ablation!r}; choose one of {', '.join(get_args(Ablation))}")
-        recurs = ablation == "full_gate_recurrence"
-        # before the parameters are made of them
-        self.gates = tuple(gate for gate in "ifgo" if gate != TAKEN.get(ablation))
+    ablation: Ablation = "none"
+    """What differs from the peephole LSTM (Greff et al. 2017)."""
+
+    def __post_init__(self) -> None:
+        """Make the parameters and draw them."""
+        if self.ablation not in get_args(Ablation):
+            raise ValueError(f"ablation is {self.ablation!r}; choose one of {', '.join(get_args(Ablation))}")
+        recurs = self.ablation == "full_gate_recurrence"
+        self.gates = tuple(gate for gate in "ifgo" if gate != TAKEN.get(self.ablation))
         self.state_type = GatesState if recurs else LSTMState
-        super().__init__(
-            input_size, hidden_size, recurrent_init=recurrent_init, learn_initial_state=learn_initial_state
-        )
-        self.ablation = ablation
-        self.peepholes = tuple(gate for gate in self.gates if gate != "g" and ablation != "no_peepholes")
-        self.p = nn.Parameter(torch.zeros(len(self.peepholes), hidden_size)) if self.peepholes else None
-        self.w_gates = nn.Parameter(torch.empty(3 * hidden_size, 3 * hidden_size)) if recurs else None
+        super().__post_init__()
+        self.peepholes = tuple(gate for gate in self.gates if gate != "g" and self.ablation != "no_peepholes")
+        H = self.hidden_size
+        self.p = nn.Parameter(torch.zeros(len(self.peepholes), H)) if self.peepholes else None
+        self.w_gates = nn.Parameter(torch.empty(3 * H, 3 * H)) if recurs else None
         if self.w_gates is not None:
             for rows in self.w_gates.detach().chunk(3):
                 for block in rows.chunk(3, -1):
-                    init_recurrent(block, recurrent_init)
-        self._init_biases(forget_bias, chrono)
-
-    def _init_biases(self, forget_bias: float | None, chrono: int | None) -> None:
+                    init_recurrent(block, self.recurrent_init)
         if "f" in self.gates:
-            input_gate = self.block(self.b, "i") if "i" in self.gates else None
-            init_memory(self.block(self.b, "f"), input_gate, forget_bias, chrono)
-        elif forget_bias is not None or chrono is not None:
+            self.init_memory("f", "i" if "i" in self.gates else None)
+        elif self.forget_bias is not None or self.chrono is not None:
             raise ValueError("no_forget_gate has no forget bias to set; leave out forget_bias and chrono")
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+        """Settings of a gate that the ablation takes away."""
+        yield from super().faults(settings)
+        for name in ("forget_bias", "chrono") if settings.ablation == "no_forget_gate" else ():
+            if getattr(settings, name) is not None:
+                yield (
+                    name,
+                    f"is {getattr(settings, name)!r}, but ablation 'no_forget_gate' has no forget bias to set; remove it",
+                )
+
+    @classmethod
+    def filled_in(cls, settings: Any) -> Mapping[str, Any]:
+        """A forget bias of 1, if there is one."""
+        return {} if settings.ablation == "no_forget_gate" else super().filled_in(settings)
 
     def step(self, x_gates: Tensor, state: Any) -> Any:
         """One step: `[B, G*H]` and the old state to the new state."""

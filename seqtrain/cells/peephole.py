@@ -1,12 +1,15 @@
 """The LSTM with peephole connections."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from seqtrain.cells.base import GateCell, LSTMState, RecurrentInit, init_memory
+from seqtrain.cells.base import LSTMState, MemoryCell
 
 
-class PeepholeCell(GateCell):
+@dataclass(eq=False, repr=False, kw_only=True)
+class PeepholeCell(MemoryCell):
     r"""LSTM whose gates also see the cell (Gers, Schraudolph & Schmidhuber 2002).
 
         i  = sigmoid(W_xi x + W_hi h + p_i * c  + b_i)          input gate
@@ -30,21 +33,11 @@ class PeepholeCell(GateCell):
     gates = ("i", "f", "g", "o")
     state_type = LSTMState
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        forget_bias: float | None = None,
-        chrono: int | None = None,
-        recurrent_init: RecurrentInit = "orthogonal",
-        learn_initial_state: bool = False,
-    ) -> None:
-        super().__init__(
-            input_size, hidden_size, recurrent_init=recurrent_init, learn_initial_state=learn_initial_state
-        )
-        self.p = nn.Parameter(torch.zeros(3, hidden_size))
-        init_memory(self.block(self.b, "f"), self.block(self.b, "i"), forget_bias, chrono)
+    def __post_init__(self) -> None:
+        """Make the parameters and draw them."""
+        super().__post_init__()
+        self.p = nn.Parameter(torch.zeros(3, self.hidden_size))
+        self.init_memory("f", "i")
 
     def step(self, x_gates: Tensor, state: LSTMState) -> LSTMState:
         """One step: `[B, 4H]` and the old state to the new state."""

@@ -1,14 +1,16 @@
 """The plain recurrent network."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from seqtrain.cells.base import Biases, GateCell, HiddenState, RecurrentInit
+from seqtrain.cells.base import HiddenState, TwoBiasCell
 
 
-class RNNCell(GateCell):
+@dataclass(eq=False, repr=False, kw_only=True)
+class RNNCell(TwoBiasCell):
     r"""Plain RNN (Elman 1990).
 
         h' = tanh(W_x x + W_h h + b)                            or relu
@@ -28,24 +30,8 @@ class RNNCell(GateCell):
     gates = ("h",)
     state_type = HiddenState
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        nonlinearity: Literal["tanh", "relu"] = "tanh",
-        recurrent_init: RecurrentInit = "orthogonal",
-        learn_initial_state: bool = False,
-        biases: Biases = 1,
-    ) -> None:
-        super().__init__(
-            input_size,
-            hidden_size,
-            recurrent_init=recurrent_init,
-            learn_initial_state=learn_initial_state,
-            biases=biases,
-        )
-        self.nonlinearity = nonlinearity
+    nonlinearity: Literal["tanh", "relu"] = "tanh"
+    """The activation."""
 
     def step(self, x_gates: Tensor, state: HiddenState) -> HiddenState:
         """One step: `[B, H]` and the old state to the new state."""

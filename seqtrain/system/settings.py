@@ -1,0 +1,207 @@
+"""How a setting is declared: once, in the class that it sets.
+
+    class GRUCell(MemoryCell):
+        reset: Literal["after", "before"] = "after"
+        \"\"\"Apply the reset gate after the recurrent product (PyTorch, cuDNN) or before it (Cho et al. 2014).\"\"\"
+
+The annotation gives the type and the bounds (`Annotated[int, Field(ge=1)]`), the value gives the default, the string below
+gives the description. An `Affects` in the annotation says what the setting affects; without one it affects the weights.
+Validation, listings, the page of settings, `eval`, `--resume` and `compare` all read this one declaration.
+
+Sections of a config are pydantic models (`Section`). Cells and tasks are classes with a constructor, and so are those of
+a user: `section_of` makes the section of such a class from the signature of its constructor.
+"""
+
+import ast
+import inspect
+import textwrap
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_type_hints
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    JsonValue,
+    Tag,
+    TypeAdapter,
+    create_model,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema
+
+
+class Affects(StrEnum):
+    """What a change of a setting changes."""
+
+    SIZE = "size"
+    """The number of weights."""
+    WEIGHTS = "weights"
+    """What the trained weights are: `eval` and `--resume` refuse another value."""
+    DATA = "data"
+    """The sequences, of training and of evaluation: `eval` takes another value, as another task for the same weights."""
+    EVALUATION = "evaluation"
+    """How trained weights are evaluated, and on what: `eval` takes another value."""
+    BUDGET = "budget"
+    """How long a run trains: `--resume` takes another value."""
+    SPEED = "speed"
+    """The code or the device that computes the same: `eval` and `--resume` take another value."""
+    MACHINE = "machine"
+    """Nothing but what one machine needs: also runs that are compared may differ in it."""
+    NOTHING = "nothing"
+    """Only what is written while training: runs that are compared may differ in it."""
+
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
+Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Positive = Annotated[float, Field(gt=0)]
+Symbols = Annotated[int, Field(ge=2, le=10_000)]
+Length = Annotated[int, Field(ge=2, le=1_000_000)]
+ONE_OR_EACH = Discriminator(lambda value: "each" if isinstance(value, list) else "one")
+"""Chooses between a number and a list of numbers, so that only faults of what was given are reported."""
+
+
+class Section(BaseModel):
+    """Base of all sections of a config: frozen, unknown keys refused, no silent conversion of types."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+
+class Named(Section):
+    """A section that is chosen by its name; `{name: gru}` may be written as `gru`."""
+
+    name: str
+
+    def options(self) -> dict[str, Any]:
+        """The settings without the name, as keyword arguments of a constructor."""
+        return self.model_dump(exclude={"name"})
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Its settings are those of the class that the name chooses."""
+
+
+def name_of(section: Any) -> str | None:
+    """The name in a section, given as raw data or as a model; None if it has none."""
+    name = section.get("name") if isinstance(section, dict) else getattr(section, "name", None)
+    return name if isinstance(name, str) else None
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Makes pydantic choose among sections by their name: `cell: Annotated[Named, OneOf(sections)]`.
+
+    sections : by name.
+    others : the section for a name with a colon, such as `my_cells:MyCell`; None if there are no such names.
+    """
+
+    sections: Mapping[str, type[Section]]
+    others: type[Section] | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The schema of a union of all sections."""
+        choices: list[Any] = [Annotated[section, Tag(name)] for name, section in self.sections.items()]
+        if self.others is not None:
+            choices.append(Annotated[self.others, Tag("module:Class")])
+        return handler.generate_schema(Annotated[Union[tuple(choices)], Discriminator(self._tag)])  # noqa: UP007
+
+    def _tag(self, section: Any) -> str | None:
+        name = name_of(section)
+        return "module:Class" if self.others is not None and name is not None and ":" in name else name
+
+
+def by_name(*sections: type[Named]) -> dict[str, type[Named]]:
+    """Sections by the default of their field `name`."""
+    return {section.model_fields["name"].default: section for section in sections}
+
+
+def section_of(cls: type, name: str, given: Collection[str]) -> type[Named]:
+    """The section whose settings are the keyword arguments of a class's constructor.
+
+    Parameters
+    ----------
+    given : arguments that are no settings, because the program gives them.
+    """
+    descriptions = dict(_descriptions(cls))
+    fields: dict[str, Any] = {"name": (Literal[name], ...)}
+    for parameter in _parameters(cls, given):
+        annotation = parameter.annotation
+        if parameter.name in descriptions:
+            annotation = Annotated[annotation, Field(description=descriptions[parameter.name])]
+        fields[parameter.name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an option of a user's cell may be called `copy` or `json`
+        section: type[Named] = create_model(cls.__name__, __base__=Named, __doc__=summary_of(cls), **fields)
+    return section
+
+
+def summary_of(cls: type) -> str:
+    """The first sentence or line of a docstring."""
+    return (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _parameters(cls: type, given: Collection[str]) -> Iterator[inspect.Parameter]:
+    """The parameters of a constructor that can be settings, with their annotations resolved.
+
+    A default that YAML cannot write down, such as a function, belongs to a parameter that is no setting.
+    """
+    try:
+        hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
+    except (NameError, TypeError):  # a name that only a type checker sees
+        hints = {}
+    for parameter in inspect.signature(cls).parameters.values():
+        named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if named and parameter.name not in given and _is_plain(parameter.default):
+            yield parameter.replace(annotation=_annotation(hints.get(parameter.name, JsonValue)))
+
+
+def _is_plain(default: Any) -> bool:
+    if default is inspect.Parameter.empty:
+        return True
+    try:
+        TypeAdapter(JsonValue).validate_python(default, strict=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _annotation(annotation: Any) -> Any:
+    """The annotation itself, or that of any JSON value where pydantic cannot validate it."""
+    try:
+        TypeAdapter(annotation)
+    except Exception:  # whatever pydantic raises for a type that it does not know
+        return JsonValue
+    return annotation
+
+
+def _descriptions(cls: type) -> Iterator[tuple[str, str]]:
+    """The strings below the annotated names of a class body, those of its bases first."""
+    for base in reversed(cls.__mro__):
+        try:
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        except (OSError, TypeError, SyntaxError, ValueError):  # no source: a built-in class, or a class without a file
+            continue
+        for first, second in pairwise(getattr(tree, "body", ())):
+            match first, second:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    yield name, inspect.cleandoc(text).replace("\n", " ")
+
+
+def affects(field: FieldInfo) -> Affects:
+    """What a setting affects."""
+    return next((marker for marker in field.metadata if isinstance(marker, Affects)), Affects.WEIGHTS)

@@ -82,6 +82,11 @@ class Cell(nn.Module, ABC):
         """The values of settings that are null because they follow from others."""
         return {}
 
+    @classmethod
+    def remembers_apart(cls) -> bool:
+        """Whether the state may hold memory besides the output."""
+        return True
+
 
 def replaced(cell: AnyCell, **parameters: Tensor) -> AnyCell:
     """A cell that shares everything with another but some parameters; the other one stays as it is.
@@ -122,7 +127,7 @@ class GateCell(Cell):
 
     gates = cast("tuple[str, ...]", ())
     state_type = cast("type[Any]", HiddenState)
-    initialisation = ("recurrent_init",)
+    initialisation: ClassVar[tuple[str, ...]] = ("recurrent_init",)
 
     input_size: int
     hidden_size: int
@@ -148,6 +153,11 @@ class GateCell(Cell):
 
     def _make_biases(self, rows: int) -> None:
         self.b = nn.Parameter(torch.zeros(rows))
+
+    @classmethod
+    def remembers_apart(cls) -> bool:
+        """Whether the state has another field than the output."""
+        return len(cls.state_type._fields) > 1
 
     def block(self, parameter: Tensor, gate: str) -> Tensor:
         """The rows of `w_x`, `w_h` or `b` that belong to one gate, as a view without gradient."""
@@ -196,7 +206,7 @@ class TwoBiasCell(GateCell):
 class MemoryCell(GateCell):
     """A cell with a gate that multiplies its old memory."""
 
-    initialisation = ("recurrent_init", "forget_bias", "chrono")
+    initialisation: ClassVar[tuple[str, ...]] = ("recurrent_init", "forget_bias", "chrono")
 
     forget_bias: float | None = None
     """Initial bias of the gate that multiplies the old state (Gers et al. 2000; Jozefowicz et al. 2015); null for 1, or
@@ -211,7 +221,8 @@ class MemoryCell(GateCell):
         if settings.forget_bias is not None and settings.chrono is not None:
             yield (
                 "chrono",
-                f"is {settings.chrono} beside forget_bias {settings.forget_bias:g}, and both set the same bias; give one",
+                f"is {settings.chrono} beside forget_bias {settings.forget_bias:g}, and both set the same bias; "
+                "give one",
             )
 
     @classmethod

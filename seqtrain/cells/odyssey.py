@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +81,7 @@ class OdysseyCell(MemoryCell):
     """
 
     transient = ("i", "f", "o")
+    state_type = cast("type[Any]", LSTMState)
 
     ablation: Ablation = "none"
     """What differs from the peephole LSTM (Greff et al. 2017)."""
@@ -114,7 +115,8 @@ class OdysseyCell(MemoryCell):
             if getattr(settings, name) is not None:
                 yield (
                     name,
-                    f"is {getattr(settings, name)!r}, but ablation 'no_forget_gate' has no forget bias to set; remove it",
+                    f"is {getattr(settings, name)!r}, but ablation 'no_forget_gate' has no forget bias to set; "
+                    "remove it",
                 )
 
     @classmethod

@@ -5,10 +5,11 @@ import inspect
 from collections.abc import Collection
 from typing import Any
 
-from seqtrain.config import schema
 from seqtrain.config.describe import sections, settings_of
 from seqtrain.config.errors import choose
+from seqtrain.config.schema import NAMED
 from seqtrain.system.errors import ConfigError
+from seqtrain.system.settings import Section
 from seqtrain.system.shipped import config_paths
 
 
@@ -16,7 +17,7 @@ def cells(names: Collection[str] = ()) -> list[dict[str, Any]]:
     """Built-in cells, all or those named: name, definition, options."""
     from seqtrain.cells import CELLS
 
-    return [_entry(name, CELLS[name], schema.NAMED["model", "cell"][name]) for name in _chosen(names, CELLS)]
+    return [_entry(name, CELLS[name], NAMED["model", "cell"][name]) for name in _chosen(names, CELLS)]
 
 
 def tasks(names: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -24,7 +25,7 @@ def tasks(names: Collection[str] = ()) -> list[dict[str, Any]]:
     from seqtrain.tasks import TASKS
 
     return [
-        _entry(name, TASKS[name], schema.NAMED[("task",)][name]) | {"metric": TASKS[name].metric._asdict()}
+        _entry(name, TASKS[name], NAMED[("task",)][name]) | {"metric": TASKS[name].metric._asdict()}
         for name in _chosen(names, TASKS)
     ]
 
@@ -107,6 +108,6 @@ def _chosen(names: Collection[str], known: Collection[str]) -> Collection[str]:
     return names or known
 
 
-def _entry(name: str, cls: type, section: type[schema.Section]) -> dict[str, Any]:
+def _entry(name: str, cls: type, section: type[Section]) -> dict[str, Any]:
     options = {option.name: option._asdict() for option in settings_of(section)}
     return {"name": name, "definition": inspect.getdoc(cls) or "", "options": options}

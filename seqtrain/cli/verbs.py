@@ -212,7 +212,7 @@ def validate(name: str, overrides: Sequence[str], *, quiet: bool = False) -> dic
     return {
         "config": str(path),
         "task": task.name,
-        "variant": task.variant,
+        "variant": task.definition,
         "metric": task.metric._asdict(),
         "baseline": task.baseline("test"),
         "cell": config.model.cell.name,

@@ -243,9 +243,9 @@ def with_budget(found: Sequence[Fair], budget: Budget, tasks: Mapping[Any, Task]
 
 def _work(config: Config, task: Task, budget: Budget) -> int:
     """What a training step takes of a budget in the task's own unit."""
-    if budget.unit != task.unit:
+    if budget.unit != task.work_unit:
         raise ConfigError(
-            f"--budget counts {budget.unit}, but task {task.name} has {task.unit}; choose one of steps, seconds, "
-            f"{task.unit}"
+            f"--budget counts {budget.unit}, but task {task.name} has {task.work_unit}; choose one of steps, seconds, "
+            f"{task.work_unit}"
         )
     return task.work(task.train_batch(0, config.train.batch_size))

@@ -1,9 +1,5 @@
 """From a config to objects. The only file that knows both."""
 
-import importlib
-import inspect
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,17 +7,15 @@ from torch import Tensor, nn
 
 from seqtrain.cells import CELLS, Cell
 from seqtrain.config import Config
-from seqtrain.config.errors import choose
-from seqtrain.config.schema import AdaptiveSoftmax, LanguageModel, Model, UserCell
-from seqtrain.models import AdaptiveHead, Dropout, OneHot, SequenceModel, Stack, TiedHead, count_parameters
-from seqtrain.recurrence import choose_unroll, unroll
+from seqtrain.config.plugins import user_cell
+from seqtrain.models import AdaptiveHead, OneHot, SequenceModel, Stack, TiedHead, count_parameters
+from seqtrain.models.head import AdaptiveSoftmax
+from seqtrain.models.settings import Model, UserCell
+from seqtrain.recurrence import choose_unroll
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.rng import lent_global_generator
-from seqtrain.system.shipped import text_path
-from seqtrain.tasks import TASKS, Spec, Task
-from seqtrain.tasks import LanguageModel as LanguageModelTask
+from seqtrain.tasks import TASKS, LanguageModel, Spec, Task
 from seqtrain.tasks.text import Vocabulary
-from seqtrain.training.schedules import Schedule
 
 
 def build_device(config: Config) -> torch.device:
@@ -52,12 +46,11 @@ def build_task(config: Config, trained: dict[str, Any] | None = None, *, quiet: 
     ------
     DataError : its text cannot be used.
     """
-    options = config.task.model_dump(exclude={"name"})
-    if isinstance(config.task, LanguageModel):
-        known = Vocabulary(trained["vocabulary"], trained["counts"]) if trained else None
-        options |= {"path": text_path(config.task.path), "vocabulary": known, "quiet": quiet}
-    options["seed"] = config.seed
-    return TASKS[config.task.name](**options)
+    cls = TASKS[config.task.name]
+    given: dict[str, Any] = {"seed": config.seed, "quiet": quiet}
+    if trained and cls.words:
+        given["known"] = Vocabulary(trained["vocabulary"], trained["counts"])
+    return cls(**config.task.options(), **{name: given[name] for name in cls.given if name in given})
 
 
 def check_batch_size(config: Config, task: Task) -> None:
@@ -67,7 +60,7 @@ def check_batch_size(config: Config, task: Task) -> None:
     ------
     ConfigError : the training text is shorter than a batch is wide.
     """
-    if isinstance(task, LanguageModelTask) and config.train.batch_size >= len(task.tokens["train"]):
+    if isinstance(task, LanguageModel) and config.train.batch_size >= len(task.tokens["train"]):
         raise ConfigError(
             f"train.batch_size is {config.train.batch_size}, but the training text has {len(task.tokens['train'])} "
             "tokens and cannot be laid out in so many columns; make it smaller"
@@ -81,14 +74,21 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
     ------
     ConfigError : a user's own cell cannot be loaded, or the engine does not serve the cell.
     """
-    section, dropout = config.model, _dropout(config.model)
+    section = config.model
     model = assemble(config, spec)
     stack = model.stack
-    if dropout.weight and any("w_h" not in dict(one.named_parameters()) for layer in stack.cells() for one in layer):
-        raise ConfigError(f"model.weight_drop is {dropout.weight:g}, but cell {section.cell.name} has no w_h; use 0")
-    if dropout.zoneout_memory and not _remembers_apart(stack.cells()[0][0]):
+    cells = [cell for layer in stack.cells() for cell in layer]
+    if section.weight_drop and any("w_h" not in dict(cell.named_parameters()) for cell in cells):
         raise ConfigError(
-            f"model.zoneout_memory is {dropout.zoneout_memory:g}, but cell {section.cell.name} remembers in its output "
+            f"model.weight_drop is {section.weight_drop:g}, but cell {section.cell.name} has no w_h; use 0"
+        )
+    if section.zoneout_memory and not _remembers_apart(cells[0]):
+        raise ConfigError(
+            f"model.weight_drop is {section.weight_drop:g}, but cell {section.cell.name} has no w_h; use 0"
+        )
+    if section.zoneout_memory and not _remembers_apart(stack.cells()[0][0]):
+        raise ConfigError(
+            f"model.zoneout_memory is {section.zoneout_memory:g}, but cell {section.cell.name} remembers in its output "
             "alone; use zoneout_hidden"
         )
     model = model.to(build_device(config))
@@ -108,8 +108,7 @@ def assemble(config: Config, spec: Spec) -> SequenceModel:
     """
     cell = cell_class(config)
     section = config.model
-    options = section.cell.model_dump(exclude={"name", "folder"})
-    dropout = _dropout(section)
+    options = section.cell.options()
     with lent_global_generator(config.seed, "init"):
         encoder, width = _encoder(config, spec)
         stack = Stack(
@@ -117,11 +116,11 @@ def assemble(config: Config, spec: Spec) -> SequenceModel:
             width,
             section.hidden_sizes(),
             direction=section.direction,
-            merge=section.merge or "concat",
-            dropout=dropout,
+            merge=section.merge,
+            dropout=section,
         )
         head = _head(config, spec, encoder, stack.output_size)
-        model = SequenceModel(encoder, stack, head, every_step=spec.every_step, dropout=dropout)
+        model = SequenceModel(encoder, stack, head, every_step=spec.every_step, dropout=section)
         _initialise(model, section)
     return model
 
@@ -169,7 +168,7 @@ def _head(config: Config, spec: Spec, encoder: nn.Module, size: int) -> nn.Modul
     if not isinstance(softmax, AdaptiveSoftmax):
         return nn.Linear(size, spec.output_size)
     vocabulary = spec.output_size
-    cutoffs = softmax.cutoffs or sorted({max(1, vocabulary // 16), max(1, vocabulary // 4)})
+    cutoffs = softmax.cutoffs_for(vocabulary)
     if cutoffs[-1] >= vocabulary:
         raise ConfigError(
             f"model.softmax.cutoffs are {cutoffs}, but the vocabulary has {vocabulary} words; all must be below that"
@@ -180,19 +179,6 @@ def _head(config: Config, spec: Spec, encoder: nn.Module, size: int) -> nn.Modul
             f"{size} features; make it smaller"
         )
     return AdaptiveHead(size, vocabulary, cutoffs, softmax.shrink)
-
-
-def _dropout(section: Model) -> Dropout:
-    return Dropout(
-        embedding=section.embedding_dropout,
-        input=section.input_dropout,
-        between=section.dropout,
-        output=section.output_dropout,
-        weight=section.weight_drop,
-        zoneout_hidden=section.zoneout_hidden,
-        zoneout_memory=section.zoneout_memory,
-        locked=section.locked_dropout,
-    )
 
 
 @torch.no_grad()
@@ -213,17 +199,7 @@ def _initialise(model: SequenceModel, section: Model) -> None:
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer over all parameters of a model, in torch's fastest form of it."""
-    options = config.optimizer.model_dump(exclude={"name", "clip_norm"})
-    options |= {"foreach": True} if config.optimizer.name == "rmsprop" else {"fused": True}
-    if "betas" in options:
-        options["betas"] = tuple(options["betas"])
-    classes: dict[str, type[torch.optim.Optimizer]] = {
-        "adam": torch.optim.Adam,
-        "adamw": torch.optim.AdamW,
-        "sgd": torch.optim.SGD,
-        "rmsprop": torch.optim.RMSprop,
-    }
-    return classes[config.optimizer.name](model.parameters(), **options)
+    return config.optimizer.build(model.parameters())
 
 
 def kept_by_optimizer(config: Config) -> dict[str, Tensor | None]:
@@ -241,72 +217,7 @@ def total_steps(config: Config, task: Task) -> int:
     return train.steps or (3000 if train.epochs is None else task.steps_in(train.epochs, train.batch_size))
 
 
-def build_schedule(config: Config, steps: int) -> Schedule:
-    """The learning-rate schedule of a run of so many steps."""
-    return Schedule(steps=steps, **config.schedule.model_dump())
-
-
 def cell_class(config: Config) -> type[Cell]:
     """The class of the config's cell; a user's own is imported (see `build_model`)."""
     section = config.model.cell
-    return _user_cell(section) if isinstance(section, UserCell) else CELLS[section.name]
-
-
-def _user_cell(section: UserCell) -> type[Cell]:
-    """Import `module:Class` and check that it can be built as the config asks."""
-    where = f"model.cell {section.name!r}"
-    module_name, class_name = section.name.split(":")
-    places = list(dict.fromkeys([section.folder or str(Path.cwd()), str(Path.cwd())]))
-    sys.path[:0] = places
-    try:
-        importlib.invalidate_caches()
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name.split(".")[0] and error.name != module_name:
-            raise ConfigError(f"{where}: importing {module_name} failed: {error}; install what it needs") from None
-        raise ConfigError(
-            f"{where}: there is no module {module_name} in {' or '.join(places)}; name the folder that holds "
-            f"{module_name.split('.')[0]}.py: model.cell.folder=FOLDER, or put it on PYTHONPATH"
-        ) from None
-    except Exception as error:
-        raise ConfigError(
-            f"{where}: importing {module_name} failed: {type(error).__name__}: {error}; mend the module"
-        ) from error
-    finally:
-        del sys.path[: len(places)]
-    found = getattr(module, class_name, None)
-    if not (inspect.isclass(found) and issubclass(found, Cell)):
-        cells = [n for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, Cell) and c is not Cell]
-        raise ConfigError(
-            f"{where}: {module_name} has no class {class_name} derived from seqtrain.cells.Cell; "
-            + (choose(class_name, cells) if cells else "derive your cell from it")
-        )
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(found.__abstractmethods__))
-        raise ConfigError(f"{where}: does not define {missing}; every cell needs project, step and initial_state")
-    _check_options(where, found, section)
-    return found
-
-
-def _check_options(where: str, cell: type[Cell], section: UserCell) -> None:
-    given = section.model_dump(exclude={"name", "folder"})
-    signature = inspect.signature(cell)
-    try:
-        signature.bind(input_size=1, hidden_size=1, **given)
-    except TypeError as error:
-        options = [name for name in signature.parameters if name not in ("input_size", "hidden_size")]
-        takes = f"its options are {', '.join(options)}" if options else "it has no options"
-        raise ConfigError(f"{where}: {error}; {takes}, beside input_size and hidden_size") from None
-    try:
-        with lent_global_generator("trial"):
-            outputs, state = unroll(cell(input_size=2, hidden_size=3, **given), torch.zeros(2, 1, 2))
-    except Exception as error:
-        told = f" with {', '.join(f'{name} {value!r}' for name, value in given.items())}" if given else ""
-        raise ConfigError(
-            f"{where}{told}: cannot take a step: {type(error).__name__}: {error}; mend the cell or its options"
-        ) from error
-    if outputs.shape != (2, 1, 3) or getattr(state, "_fields", ("",))[0] != "hidden":
-        raise ConfigError(
-            f"{where}: its state must be a NamedTuple whose first field is hidden, [B, H]; with B 1 and H 3 its "
-            f"outputs over 2 steps are {list(outputs.shape)}"
-        )
+    return user_cell(section) if isinstance(section, UserCell) else CELLS[section.name]

@@ -3,7 +3,12 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from seqtrain.config import schema
+from pydantic.fields import FieldInfo
+
+from seqtrain.config.schema import NAMED, Config
+from seqtrain.models.settings import Model, UserCell
+from seqtrain.system.settings import Affects, OneOf, Section, affects, name_of
+from seqtrain.training.settings import Train
 
 
 class Setting(NamedTuple):
@@ -14,6 +19,7 @@ class Setting(NamedTuple):
     required : it has no default.
     default : null if it has none; a section chosen by name is shown as its name.
     description : what it is for.
+    affects : what a change of it changes.
     """
 
     name: str
@@ -21,72 +27,86 @@ class Setting(NamedTuple):
     required: bool
     default: Any
     description: str
+    affects: Affects
 
 
-def sections() -> Iterator[tuple[str, type[schema.Section]]]:
-    """Every section with what to call it: `config`, `model`, `task: adding`, `model.cell: gru` and so on."""
-    yield "config", schema.Config
-    yield "model", schema.Model
-    yield "train", schema.Train
-    for path, classes in schema.NAMED.items():
+def sections() -> Iterator[tuple[str, type[Section]]]:
+    """Every section with its title: `config`, `model`, `task: adding`, `model.cell: gru` and so on."""
+    yield "config", Config
+    yield "model", Model
+    yield "train", Train
+    for path, classes in NAMED.items():
         for name, cls in classes.items():
             yield f"{'.'.join(path)}: {name}", cls
 
 
-def settings_of(section: type[schema.Section]) -> list[Setting]:
-    """The settings of a section, but for the name that chooses it."""
+def settings_of(section: type[Section]) -> list[Setting]:
+    """The settings of a section, without the name that chooses it."""
     properties = section.model_json_schema()["properties"]
-    found = []
+    settings = []
     for name, field in section.model_fields.items():
         if name != "name":
             default = None if field.is_required() else field.default
-            if isinstance(default, schema.Section):
-                default = schema.name_of(default) or {}
-            kind = _kind(properties[name])
-            found.append(Setting(name, kind, field.is_required(), default, field.description or ""))
-    return found
+            if isinstance(default, Section):
+                default = name_of(default) or {}
+            kind = _names(field) or _kind(properties[name])
+            settings.append(Setting(name, kind, field.is_required(), default, field.description or "", affects(field)))
+    return settings
 
 
 def find_setting(word: str) -> list[str]:
     """The full names of the settings whose last part is `word`: `steps` is `train.steps`."""
-    found = []
+    keys = []
     for title, section in sections():
         path = title.partition(":")[0].replace("config", "")
         if word in section.model_fields and word != "name":
-            found.append(f"{path}.{word}".lstrip("."))
-    return list(dict.fromkeys(found))
+            keys.append(f"{path}.{word}".lstrip("."))
+    return list(dict.fromkeys(keys))
 
 
-def _kind(schema_of_field: dict[str, Any]) -> str:
+def affects_of(key: str) -> Affects:
+    """What a setting affects, by its dotted key; the weights if no built-in section has such a setting."""
+    fields = {
+        f"{title.partition(': ')[0].replace('config', '')}.{name}".lstrip("."): field
+        for title, section in sections()
+        for name, field in section.model_fields.items()
+    }
+    fields["model.cell.folder"] = UserCell.model_fields["folder"]
+    return affects(fields[key]) if key in fields else Affects.WEIGHTS
+
+
+def _names(field: FieldInfo) -> str | None:
+    """The names to choose from, if the setting is a section that is chosen by its name."""
+    for marker in field.metadata:
+        if isinstance(marker, OneOf):
+            return " | ".join([*sorted(marker.sections), *(["module:Class"] if marker.others else [])])
+    return None
+
+
+def _kind(schema: dict[str, Any]) -> str:
     """A field's JSON Schema in words."""
-    if "anyOf" in schema_of_field:
-        return " | ".join(_kind(part) for part in schema_of_field["anyOf"])
-    if "enum" in schema_of_field:
-        return " | ".join(map(str, schema_of_field["enum"]))
-    if "discriminator" in schema_of_field:
-        return " | ".join(schema_of_field["discriminator"]["mapping"])
-    if "oneOf" in schema_of_field and not any("$ref" in part for part in schema_of_field["oneOf"]):
-        return " | ".join(_kind(part) for part in schema_of_field["oneOf"])
-    if "oneOf" in schema_of_field or "$ref" in schema_of_field:
-        return "section"
-    match schema_of_field.get("type"):
+    for union in ("anyOf", "oneOf"):
+        if union in schema:
+            return " | ".join(_kind(part) for part in schema[union])
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    match schema.get("type"):
         case "boolean":
             return "true | false"
         case "integer":
-            return "whole number" + _range(schema_of_field)
+            return "whole number" + _range(schema)
         case "number":
-            return "number" + _range(schema_of_field)
+            return "number" + _range(schema)
         case "array":
-            least, most = schema_of_field["minItems"], schema_of_field.get("maxItems")
-            return f"list{f' of {least}' if least == most else ''}, each a {_kind(schema_of_field['items'])}"
+            least, most = schema["minItems"], schema.get("maxItems")
+            return f"list{f' of {least}' if least == most else ''}, each a {_kind(schema['items'])}"
         case "string":
             return "text"
-    return str(schema_of_field.get("type", "section"))
+    return str(schema.get("type", "section"))
 
 
 _BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
 
 
-def _range(schema_of_field: dict[str, Any]) -> str:
-    bounds = [f" {word} {schema_of_field[key]:,}" for key, word in _BOUNDS.items() if key in schema_of_field]
-    return "".join(bounds)
+def _range(schema: dict[str, Any]) -> str:
+    return "".join(f" {word} {schema[key]:,}" for key, word in _BOUNDS.items() if key in schema)

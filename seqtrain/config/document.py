@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 
 from seqtrain.config.parse import plain, read_beginning, short
-from seqtrain.config.schema import NAMED, name_of
+from seqtrain.config.schema import NAMED, Config
 from seqtrain.config.strict_yaml import DEEPEST, LARGEST, parse
 from seqtrain.system.errors import ConfigError
+from seqtrain.system.settings import name_of
 
 Path_ = tuple[str, ...]
 """Where a setting is: `("model", "cell", "reset")` for `model.cell.reset`."""
@@ -20,7 +21,8 @@ Path_ = tuple[str, ...]
 RIVALS: tuple[tuple[Path_, Path_], ...] = ((("train", "steps"), ("train", "epochs")),)
 """Settings of which a config gives one: an override that gives the other takes the place of the file's."""
 
-DEFAULT_NAMES = {("optimizer",): "adam", ("schedule",): "constant"}
+DEFAULT_NAMES = {(key,): Config.model_fields[key].default.name for key in ("optimizer", "schedule")}
+"""The names of sections that need none."""
 
 
 @dataclass

@@ -10,7 +10,9 @@ from pydantic_core import ErrorDetails
 from seqtrain.config.describe import find_setting
 from seqtrain.config.document import Path_
 from seqtrain.config.parse import plain, short
-from seqtrain.config.schema import NAMED, TAGGED, Config, Section, UserCell, name_of
+from seqtrain.config.schema import NAMED, TAGGED, Config
+from seqtrain.models.settings import UserCell
+from seqtrain.system.settings import Section, name_of
 
 
 class Fault(NamedTuple):
@@ -37,16 +39,22 @@ def guess(value: Any, options: Iterable[str]) -> str | None:
     return lowered[close[0]] if close else None
 
 
-def to_fault(error: ErrorDetails, data: dict[str, Any]) -> Fault:
-    """One of pydantic's errors as a fault."""
-    path = _without_tags(error["loc"])
+def to_fault(error: ErrorDetails, data: dict[str, Any], section: type[Section] | None = None) -> Fault:
+    """One of pydantic's errors as a fault.
+
+    Parameters
+    ----------
+    data : that was validated.
+    section : the section that the places are in; None for a whole config.
+    """
+    path = _without_tags(error["loc"]) if section is None else tuple(map(str, error["loc"]))
     got, limits = short(error["input"]), error.get("ctx", {})
     match error["type"]:
         case "missing":
-            return Fault(path, f"is missing; {_cure_for_missing(path, data)}")
+            return Fault(path, f"is missing; {_cure_for_missing(path, data) if section is None else 'add it'}")
         case "extra_forbidden" | "invalid_key":
-            fields = section_class(path[:-1], data).model_fields
-            owner = _owner(path[:-1], data)
+            fields = (section or section_class(path[:-1], data)).model_fields
+            owner = "the cell" if section else _owner(path[:-1], data)
             return Fault(path, f"is not a setting of {owner}; {_cure_for_extra(path, fields)}")
         case "union_tag_invalid":
             names = [*NAMED[path], *(["module:Class"] if path == ("model", "cell") else [])]
@@ -55,7 +63,7 @@ def to_fault(error: ErrorDetails, data: dict[str, Any]) -> Fault:
         case "union_tag_not_found":
             return Fault(path, f"is {got}, without a name; {choose('', NAMED[path])}, e.g. {{name: ...}}")
         case "literal_error":
-            options = _literals(path, data)
+            options = _literals(path, section or section_class(_without_places(path)[:-1], data))
             return Fault(path, f"is {got}; {choose(error['input'], map(str, options))}")
         case "greater_than_equal":
             return Fault(path, f"is {got}; it must be at least {_number(limits['ge'])}")
@@ -138,11 +146,16 @@ def _owner(path: Path_, data: dict[str, Any]) -> str:
     return f"{path[-1]} {short(name_of(here))}" if path in NAMED else plain(path[-1])
 
 
-def _literals(path: Path_, data: dict[str, Any]) -> list[Any]:
-    """The allowed values of a setting that is a choice."""
+def _without_places(path: Path_) -> Path_:
+    """The path of a setting, without places in a list."""
     while path and path[-1].isdigit():
         path = path[:-1]
-    annotation = section_class(path[:-1], data).model_fields[path[-1]].annotation
+    return path
+
+
+def _literals(path: Path_, section: type[Section]) -> list[Any]:
+    """The allowed values of a setting that is a choice."""
+    annotation = section.model_fields[_without_places(path)[-1]].annotation
     options = get_args(annotation)
     nested = [value for option in options for value in get_args(option)]
     return [value for value in (nested or options) if value is not type(None)]

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 
 from seqtrain.config.document import Document, Path_, document_from, dotted, read_document, train_on
 from seqtrain.config.errors import Fault, choose, guess, to_fault
-from seqtrain.config.schema import NAMED, Config, LanguageModel, UserCell
+from seqtrain.config.plugins import with_folder
+from seqtrain.config.schema import NAMED, Config
 from seqtrain.config.validators import check_together
+from seqtrain.models.settings import UserCell
 from seqtrain.system import shipped
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.files import split_file
@@ -58,8 +60,7 @@ def located(config: Config, beside: Path) -> Config:
     module = cell.name.split(":")[0].split(".")[0]
     for folder in (Path.cwd(), beside.absolute()):
         if (folder / f"{module}.py").exists() or (folder / module).is_dir():
-            model = config.model.model_copy(update={"cell": cell.model_copy(update={"folder": str(folder)})})
-            return config.model_copy(update={"model": model})
+            return with_folder(config, str(folder))
     return config
 
 
@@ -164,7 +165,7 @@ def _mend(data: Any, path: Path_) -> bool:
 def _with_absolute_path(config: Config) -> Config:
     """The same config, its text found from any folder."""
     task = config.task
-    if not isinstance(task, LanguageModel) or task.path.startswith(shipped.PREFIX):
+    if "path" not in type(task).model_fields or task.path.startswith(shipped.PREFIX):
         return config
     path = str(shipped.text_path(task.path).absolute())
     return config.model_copy(update={"task": task.model_copy(update={"path": path})})

@@ -1,42 +1,102 @@
-"""Which code may be imported because a checkpoint names it as the cell of its model.
+"""Cells of users: which code is imported, from where, and whether a config fits it.
 
-A cell of a user's own is Python: importing its module runs it. In a config the user has named it. In a checkpoint,
-which may be from anyone, it is named by whoever wrote the file; so the file does not choose what is run:
+Importing a module runs it. Where a config names a cell, the user has named the code. A checkpoint may come from anyone,
+so what it names is imported under these rules only:
 
-- The folder that it notes is never followed. A folder full of downloads is where a stranger's checkpoint and a
-  stranger's module lie side by side.
-- Its module is looked for as a file of the current folder, and on Python's path, whose folders the user has chosen. Or
-  in the folder that the user names with `model.cell.folder=FOLDER`, which is the user's word, as a config is. A package
-  in the current folder is not followed: whatever is unpacked there could be one.
-- Even there it is imported only if its source defines the class at its top level. Otherwise a checkpoint could have
-  any script of the current folder run by naming it, such as a `setup.py`.
+- The folder that it notes is never used: a stranger's checkpoint and a stranger's module may lie side by side there.
+- The module must be a file of the current folder, or lie on Python's path, whose folders the user has chosen. Or the
+  user names its folder with `model.cell.folder=FOLDER`. A package in the current folder is not imported: whatever was
+  unpacked there could be one.
+- The source must define the class at its top level. Otherwise a checkpoint could have any script of the current folder
+  run by naming it, such as a `setup.py`.
 
-Working in the folder of the cell, nothing has to be said: `train`, `--resume`, `eval`, `generate` and `compare` find
-it.
-What remains is what remains with Python itself: a folder that a stranger has filled is no place to start programs in.
+In the folder of the cell nothing has to be said: `train`, `--resume`, `eval`, `generate` and `compare` find it. What
+remains is what remains with Python itself: do not start programs in a folder that a stranger has filled.
 """
 
 import ast
+import importlib
+import inspect
 import os
 import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from seqtrain.config import Config
-from seqtrain.config.schema import UserCell
-from seqtrain.system.errors import CheckpointError
+import torch
+from pydantic import ValidationError
+
+from seqtrain.cells import Cell
+from seqtrain.config.errors import choose, to_fault
+from seqtrain.config.schema import Config
+from seqtrain.models.settings import UserCell
+from seqtrain.recurrence import unroll
+from seqtrain.system.errors import CheckpointError, ConfigError
+from seqtrain.system.rng import lent_global_generator
+from seqtrain.system.settings import Declared, section_of
+
+
+def user_cell(section: UserCell) -> type[Cell]:
+    """The class of a user's own cell, imported and proved to take a step with the options of the config.
+
+    Raises
+    ------
+    ConfigError : it cannot be imported, is no cell, or does not take the options.
+    """
+    cell = import_cell(section)
+    options = user_section(cell, section).options()
+    _try_a_step(cell, options, f"model.cell {section.name!r}", section.options())
+    return cell
+
+
+def import_cell(section: UserCell) -> type[Cell]:
+    """Import `module:Class`.
+
+    Raises
+    ------
+    ConfigError : it cannot be imported, or is no cell.
+    """
+    where, (module_name, class_name) = f"model.cell {section.name!r}", section.name.split(":")
+    module = _import(module_name, [section.folder or str(Path.cwd()), str(Path.cwd())], where)
+    cell = getattr(module, class_name, None)
+    if not (inspect.isclass(cell) and issubclass(cell, Cell)):
+        cells = [n for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, Cell) and c is not Cell]
+        cure = choose(class_name, cells) if cells else "derive your cell from it"
+        raise ConfigError(f"{where}: {module_name} has no class {class_name} derived from seqtrain.cells.Cell; {cure}")
+    if inspect.isabstract(cell):
+        missing = ", ".join(sorted(cell.__abstractmethods__))
+        raise ConfigError(f"{where}: does not define {missing}; every cell needs project, step and initial_state")
+    return cell
+
+
+def user_section(cell: type[Cell], section: UserCell) -> Declared:
+    """The options of a user's own cell, validated against the signature of its constructor, with their defaults.
+
+    Raises
+    ------
+    ConfigError : with every fault.
+    """
+    declared, given = section_of(cell, section.name, cell.given), section.options()
+    parameters = inspect.signature(cell).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        given = {name: value for name, value in given.items() if name in declared.model_fields}
+    try:
+        return declared.model_validate({"name": section.name, **given})
+    except ValidationError as error:
+        faults = [to_fault(details, {}, declared) for details in error.errors()]
+        raise ConfigError([f"model.cell.{'.'.join(fault.path)} {fault.message}" for fault in faults]) from None
 
 
 def without_folder(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """A checkpoint's config as data, the folder of its cell left out; and that folder."""
+    """A checkpoint's config as data without the folder of its cell, and that folder."""
     model = config.get("model")
     cell = model.get("cell") if isinstance(model, dict) else None
     if not (isinstance(model, dict) and isinstance(cell, dict) and ":" in str(cell.get("name"))):
         return config, None
-    noted = cell.get("folder")
-    return config | {"model": model | {"cell": cell | {"folder": None}}}, noted if isinstance(noted, str) else None
+    folder = cell.get("folder")
+    return config | {"model": model | {"cell": cell | {"folder": None}}}, folder if isinstance(folder, str) else None
 
 
 def vouched(config: Config, noted: str | None) -> Config:
@@ -44,12 +104,12 @@ def vouched(config: Config, noted: str | None) -> Config:
 
     Parameters
     ----------
-    config : of a checkpoint; a folder in it is the user's word.
+    config : of a checkpoint; a folder in it was named by the user.
     noted : the folder that the checkpoint names, for the message.
 
     Raises
     ------
-    CheckpointError : neither the current folder nor Python's path has the class. Says what is wrong, not where.
+    CheckpointError : neither the current folder nor Python's path has the class. The message does not name the file.
     """
     cell = config.model.cell
     if not isinstance(cell, UserCell) or cell.folder is not None:
@@ -59,14 +119,58 @@ def vouched(config: Config, noted: str | None) -> Config:
         return config
     source, folder = next(_sources(module), (None, ""))
     if source is not None and _defines(source, class_name):
-        model = config.model.model_copy(update={"cell": cell.model_copy(update={"folder": folder})})
-        return config.model_copy(update={"model": model})
-    told = shlex.quote(noted) if noted and _source(Path(noted), module) and noted.isprintable() else "FOLDER"
+        return with_folder(config, folder)
+    place = shlex.quote(noted) if noted and _source(Path(noted), module) and noted.isprintable() else "FOLDER"
     raise CheckpointError(
         f"its cell is somebody's own code, {cell.name}, and on a checkpoint's word none is imported but from a file of "
-        f"the current folder or Python's path, where there is no such class; if you trust the code in {told}, put "
-        f"PYTHONPATH={told} before the command, or model.cell.folder={told} behind eval"
+        f"the current folder or Python's path, where there is no such class; if you trust the code in {place}, put "
+        f"PYTHONPATH={place} before the command, or model.cell.folder={place} behind eval"
     )
+
+
+def with_folder(config: Config, folder: str) -> Config:
+    """The same config, with the folder of its cell noted."""
+    cell = config.model.cell.model_copy(update={"folder": folder})
+    return config.model_copy(update={"model": config.model.model_copy(update={"cell": cell})})
+
+
+def _import(name: str, folders: list[str], where: str) -> ModuleType:
+    """Import a module from one of these folders, or from Python's path."""
+    folders = list(dict.fromkeys(folders))
+    sys.path[:0] = folders
+    try:
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name not in (name, name.split(".")[0]):
+            raise ConfigError(f"{where}: importing {name} failed: {error}; install what it needs") from None
+        raise ConfigError(
+            f"{where}: there is no module {name} in {' or '.join(folders)}; name the folder that holds "
+            f"{name.split('.')[0]}.py: model.cell.folder=FOLDER, or put it on PYTHONPATH"
+        ) from None
+    except Exception as error:
+        raise ConfigError(
+            f"{where}: importing {name} failed: {type(error).__name__}: {error}; mend the module"
+        ) from error
+    finally:
+        del sys.path[: len(folders)]
+
+
+def _try_a_step(cell: type[Cell], options: dict[str, Any], where: str, given: dict[str, Any]) -> None:
+    """Raise a ConfigError if a small cell cannot run over two steps, or has a state of another form."""
+    try:
+        with lent_global_generator("trial"):
+            outputs, state = unroll(cell(input_size=2, hidden_size=3, **(options | given)), torch.zeros(2, 1, 2))
+    except Exception as error:
+        settings = f" with {', '.join(f'{name} {value!r}' for name, value in given.items())}" if given else ""
+        raise ConfigError(
+            f"{where}{settings}: cannot take a step: {type(error).__name__}: {error}; mend the cell or its options"
+        ) from error
+    if outputs.shape != (2, 1, 3) or getattr(state, "_fields", ("",))[0] != "hidden":
+        raise ConfigError(
+            f"{where}: its state must be a NamedTuple whose first field is hidden, [B, H]; with B 1 and H 3 its "
+            f"outputs over 2 steps are {list(outputs.shape)}"
+        )
 
 
 def _sources(module: str) -> Iterator[tuple[Path, str]]:
@@ -80,7 +184,7 @@ def _sources(module: str) -> Iterator[tuple[Path, str]]:
 
 
 def _source(folder: Path, module: str) -> Path | None:
-    """The source file of a module in a folder; only looked for."""
+    """The source file of a module in a folder; nothing is imported."""
     *packages, last = module.split(".")
     for package in packages:
         folder = folder / package
@@ -90,7 +194,7 @@ def _source(folder: Path, module: str) -> Path | None:
 
 
 def _defines(source: Path, class_name: str) -> bool:
-    """Whether a source file, which is not run for it, defines or imports a class at its top level."""
+    """Whether a source file, which is not run, defines or imports a class at its top level."""
     try:
         tree = ast.parse(source.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):

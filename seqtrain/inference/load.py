@@ -10,10 +10,10 @@ from seqtrain.config import Config, config_from
 from seqtrain.config.build import build_model, build_task, weights_of
 from seqtrain.config.parse import short
 from seqtrain.config.plugins import vouched, without_folder
-from seqtrain.config.schema import LanguageModel, UserCell
 from seqtrain.inference.dynamic_evaluation import DynamicEvaluation
 from seqtrain.inference.sampling import TextModel
 from seqtrain.models import SequenceModel
+from seqtrain.models.settings import UserCell
 from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.runs.directory import checkpoint_path
 from seqtrain.runs.fits import check_weights
@@ -64,7 +64,7 @@ def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
     path = checkpoint_path(Path(run_or_checkpoint))
     content = load_checkpoint(path)
     config = _config_on_cpu(content, path)
-    if not isinstance(config.task, LanguageModel):
+    if config.task.name != LanguageModelTask.name:
         raise CheckpointError(
             f"{path}: holds a model of task {config.task.name!r}, which writes no text; give one of task "
             "'language_model', e.g. what seqtrain train words made"
@@ -166,7 +166,7 @@ def _check_text(config: Config, path: Path) -> None:
     ------
     CheckpointError : it is.
     """
-    if not isinstance(config.task, LanguageModel):
+    if config.task.name != LanguageModelTask.name:
         return
     text = text_path(config.task.path)
     files = [split_file(text, split) for split in ("train", "valid", "test")] if text.is_dir() else [text]
@@ -225,7 +225,7 @@ def evaluate_checkpoint(
         "checkpoint": str(restored.path),
         "step": restored.step,
         "task": task.name,
-        "variant": task.variant,
+        "variant": task.definition,
         "changed": {key: new for key, (_, new) in restored.changes.items()},
         "cell": restored.config.model.cell.name,
         "split": split,

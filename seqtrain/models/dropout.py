@@ -1,34 +1,36 @@
 """What is dropped in training, and how."""
 
-from dataclasses import astuple, dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqtrain.system.settings import Fraction, Section
 
-@dataclass(frozen=True)
-class Dropout:
+
+class Dropout(Section):
     """Probabilities to drop something in training; what stays is scaled up, so that the mean stays (inverted dropout).
 
-        symbols --embedding--> vectors --input--> [ layer 1 ] --between--> ... [ layer L ] --output--> head
-
-    embedding : a whole symbol, wherever it stands in the window (Gal & Ghahramani 2016).
-    input, between, output : a feature.
-    weight : an entry of each `w_h`, the same at all steps of a window (DropConnect; Merity et al. 2018).
-    zoneout_hidden, zoneout_memory : a number of a cell's output, or of what else it remembers, stays as it was for a
-        step (see `Zoneout`).
-    locked : a feature is dropped at all steps of a window or at none (variational dropout; Gal & Ghahramani 2016).
+    symbols --embedding_dropout--> vectors --input_dropout--> [ layer 1 ] --dropout--> ... [ layer L ]
+    --output_dropout--> head
     """
 
-    embedding: float = 0.0
-    input: float = 0.0
-    between: float = 0.0
-    output: float = 0.0
-    weight: float = 0.0
-    zoneout_hidden: float = 0.0
-    zoneout_memory: float = 0.0
-    locked: bool = False
+    dropout: Fraction = 0.0
+    """Probability to drop a feature between layers, in training."""
+    input_dropout: Fraction = 0.0
+    """Probability to drop a feature of what the first layer reads."""
+    output_dropout: Fraction = 0.0
+    """Probability to drop a feature of what the last layer gives."""
+    locked_dropout: bool = False
+    """Drop a feature at all steps of a window or at none (variational dropout; Gal & Ghahramani 2016)."""
+    embedding_dropout: Fraction = 0.0
+    """Probability to drop a symbol wherever it stands in a window (Gal & Ghahramani 2016)."""
+    weight_drop: Fraction = 0.0
+    """Probability to drop an entry of each w_h, the same at all steps of a window (Merity et al. 2018)."""
+    zoneout_hidden: Fraction = 0.0
+    """Probability that a number of a cell's output keeps its old value for a step (Krueger et al. 2017); the plain loop
+    runs it."""
+    zoneout_memory: Fraction = 0.0
+    """Likewise for everything else that the cell remembers in real numbers."""
 
     @property
     def zones(self) -> bool:
@@ -38,11 +40,11 @@ class Dropout:
     @property
     def draws(self) -> bool:
         """Whether anything is dropped, which needs a generator."""
-        return any(astuple(self))
+        return any(getattr(self, name) for name in Dropout.model_fields)
 
     def features(self, x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
         """`[T, B, F]` or `[B, F]` with features dropped."""
-        return drop(x, probability, generator, locked=self.locked and x.dim() == 3)
+        return drop(x, probability, generator, locked=self.locked_dropout and x.dim() == 3)
 
 
 def drop(x: Tensor, probability: float, generator: torch.Generator | None = None, *, locked: bool = False) -> Tensor:

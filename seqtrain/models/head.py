@@ -1,10 +1,15 @@
 """From features to scores: the plain head is `nn.Linear`; here are the two that large vocabularies want."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from seqtrain.system.settings import Named, Size, by_name
 
 
 class TiedHead(nn.Module):
@@ -27,6 +32,35 @@ class TiedHead(nn.Module):
         """`[..., H]` to `[..., V]`."""
         (embedding,) = self._embedding
         return F.linear(self.projection(features), embedding.weight, self.bias)
+
+
+class FullSoftmax(Named):
+    """Scores for the whole vocabulary."""
+
+    name: Literal["full"] = "full"
+
+
+class AdaptiveSoftmax(Named):
+    """Rare words in clusters that are computed only when they are needed (Grave et al. 2017)."""
+
+    name: Literal["adaptive"] = "adaptive"
+    cutoffs: Annotated[list[Size], Field(min_length=1)] | None = None
+    """Ranks at which the clusters of rarer words begin, rising; null for 1/16 and 1/4 of the vocabulary."""
+    shrink: Annotated[float, Field(ge=1, le=1000)] = 4.0
+    """How many times fewer features each next cluster gets."""
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Cutoffs out of order."""
+        if any(a >= b for a, b in pairwise(self.cutoffs or [])):
+            yield "cutoffs", f"are {self.cutoffs}; each must be larger than the one before"
+
+    def cutoffs_for(self, vocabulary: int) -> list[int]:
+        """Where the clusters of a vocabulary of so many words begin."""
+        return self.cutoffs or sorted({max(1, vocabulary // 16), max(1, vocabulary // 4)})
+
+
+SOFTMAXES = by_name(FullSoftmax, AdaptiveSoftmax)
+"""The ways to score a vocabulary, by name."""
 
 
 class AdaptiveHead(nn.Module):

@@ -119,12 +119,12 @@ class SequenceModel(nn.Module):
         """`forward` without having computed the scores yet."""
         dropout = self.dropout if self.training else Dropout()
         if isinstance(self.encoder, nn.Embedding):
-            x = embed(inputs, self.encoder.weight, dropout.embedding, generator)
+            x = embed(inputs, self.encoder.weight, dropout.embedding_dropout, generator)
         else:
             x = self.encoder(inputs)
-        x = dropout.features(x, dropout.input, generator)
+        x = dropout.features(x, dropout.input_dropout, generator)
         outputs, final, state = self.stack(x, lengths, state, generator)
-        features = dropout.features(outputs if self.every_step else final, dropout.output, generator)
+        features = dropout.features(outputs if self.every_step else final, dropout.output_dropout, generator)
         return Prediction(self.head, features, outputs), state
 
 

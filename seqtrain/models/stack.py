@@ -14,6 +14,9 @@ from seqtrain.recurrence import Chosen, unroll
 
 Direction = Literal["forward", "backward", "bidirectional"]
 Merge = Literal["concat", "sum"]
+MERGE: Merge = "concat"
+"""How two directions become one unless the config says otherwise."""
+
 StackState = list[list[Any]]
 """For each layer, the state of its forward cell, of its backward cell, or of both in this order."""
 
@@ -35,8 +38,8 @@ class Stack(nn.Module):
     input_size : I of the first layer.
     hidden_sizes : H of each layer and direction; L numbers, at least 1.
     direction : which way time runs.
-    merge : how the two directions of a layer become one, if there are two.
-    dropout : `between` layers (not after the last), of `weight`, and zoneout; the rest is the model's.
+    merge : how the two directions of a layer become one, if there are two; None for `MERGE`.
+    dropout : `dropout` between layers (not after the last), `weight_drop`, and zoneout; the rest is the model's.
 
     Attributes
     ----------
@@ -49,13 +52,13 @@ class Stack(nn.Module):
         input_size: int,
         hidden_sizes: Sequence[int],
         *,
-        direction: Direction = "forward",
-        merge: Merge = "concat",
+        direction: Direction,
+        merge: Merge | None = None,
         dropout: Dropout = Dropout(),  # noqa: B008  # frozen
     ) -> None:
         super().__init__()
         self.reversed = {"forward": [False], "backward": [True], "bidirectional": [False, True]}[direction]
-        self.merge = merge
+        self.merge = merge or MERGE
         self.dropout = dropout
         self.loop = Chosen("reference", unroll, None)
         self.layers = nn.ModuleList()
@@ -63,7 +66,7 @@ class Stack(nn.Module):
         for hidden_size in hidden_sizes:
             cells = [make_cell(size, hidden_size) for _ in self.reversed]
             self.layers.append(nn.ModuleList(cells))
-            size = sum(cell.hidden_size for cell in cells) if merge == "concat" else cells[0].hidden_size
+            size = sum(cell.hidden_size for cell in cells) if self.merge == "concat" else cells[0].hidden_size
         self.input_size = input_size
         self.output_size = size
 
@@ -101,7 +104,7 @@ class Stack(nn.Module):
         outputs = final = x
         for depth, cells in enumerate(self.cells()):
             if depth > 0:
-                outputs = dropout.features(outputs, dropout.between, generator)
+                outputs = dropout.features(outputs, dropout.dropout, generator)
             before = [None] * len(cells) if state is None else state[depth]
             ran = [
                 self.loop.unroll(
@@ -125,8 +128,8 @@ class Stack(nn.Module):
     def as_run(self, cell: Cell, generator: torch.Generator | None = None) -> Cell:
         """The cell itself, or a twin with what is dropped from it; the cell stays as it is."""
         dropout = self.dropout
-        if self.training and dropout.weight:
-            cell = replaced(cell, w_h=drop(cell.get_parameter("w_h"), dropout.weight, generator))
+        if self.training and dropout.weight_drop:
+            cell = replaced(cell, w_h=drop(cell.get_parameter("w_h"), dropout.weight_drop, generator))
         if dropout.zones:
             cell = Zoneout(cell, dropout.zoneout_hidden, dropout.zoneout_memory, generator, training=self.training)
         return cell

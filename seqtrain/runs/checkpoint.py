@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from seqtrain.runs.contents import check_contents
-from seqtrain.system.errors import CheckpointError
-from seqtrain.system.files import write_whole
 from seqtrain.runs.guard import check_archive
 from seqtrain.runs.seal import OtherFormat, check_seal, seal
+from seqtrain.system.errors import CheckpointError
+from seqtrain.system.files import write_whole
 
 FORMAT = 3
 """Raised whenever an older seqtrain could not read the file, or this one not an older file."""

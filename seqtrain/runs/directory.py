@@ -9,8 +9,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from seqtrain.system import strict_json
 from seqtrain.config import strict_yaml
+from seqtrain.system import strict_json
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
 from seqtrain.system.files import UnreadableError, append_line, flush_to_disk, open_regular, read_whole, write_whole
 

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from seqtrain.system.errors import CheckpointError
 from seqtrain.models import SequenceModel
+from seqtrain.system.errors import CheckpointError
 
 
 def check_weights(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:

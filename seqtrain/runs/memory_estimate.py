@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import torch
 
-from seqtrain.runs import footprint
-from seqtrain.config.build import build_device, outline
 from seqtrain.config import Config
-from seqtrain.system.errors import ConfigError
-from seqtrain.runs.footprint import NUMBER
-from seqtrain.system.memory import available
+from seqtrain.config.build import build_device, outline
 from seqtrain.models import SequenceModel
+from seqtrain.runs import footprint
+from seqtrain.runs.footprint import NUMBER
+from seqtrain.system.errors import ConfigError
+from seqtrain.system.memory import available
 from seqtrain.system.progress import in_words
 from seqtrain.tasks import Spec, Task
 

@@ -4,14 +4,14 @@ from typing import Any
 
 import torch
 
-from seqtrain.config.build import kept_by_optimizer
-from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.config import Config, config_from
+from seqtrain.config.build import kept_by_optimizer
 from seqtrain.config.parse import short
-from seqtrain.system.errors import CheckpointError, ConfigError
-from seqtrain.runs.fits import check_training, check_weights
 from seqtrain.models import SequenceModel
+from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.runs.directory import RunDir
+from seqtrain.runs.fits import check_training, check_weights
+from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.tasks import Task
 from seqtrain.training.state import TrainState
 

@@ -87,8 +87,8 @@ def _other_task(summary: dict[str, Any]) -> str | None:
         if summary[part] is not None and name not in summary[part]:
             return f"{part} lacks {name}"
     rates = [key for key in summary if key.endswith("_per_s")]
-    if rates != [f"{task.unit}_per_s"]:
-        return f"has {', '.join(map(plain, rates)) or 'nothing'} in the place of {task.unit}_per_s"
+    if rates != [f"{task.work_unit}_per_s"]:
+        return f"has {', '.join(map(plain, rates)) or 'nothing'} in the place of {task.work_unit}_per_s"
     return None
 
 

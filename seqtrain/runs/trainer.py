@@ -7,22 +7,32 @@ from typing import Any, NamedTuple
 
 import torch
 
-from seqtrain.config.build import build_device, build_model, build_optimizer, build_schedule, build_task, check_batch_size, total_steps
-from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
-from seqtrain.training.throughput import Clock
 from seqtrain.config import Config, to_yaml
-from seqtrain.system.errors import Diverged
-from seqtrain.runs.memory_estimate import check_memory, check_model_memory
+from seqtrain.config.build import build_device, build_model, build_optimizer, build_task, check_batch_size, total_steps
 from seqtrain.models import SequenceModel, count_parameters
-from seqtrain.system.progress import Progress, say
-from seqtrain.runs.resume import best_weights, check_empty_or_same, check_fingerprints, check_free, check_resumable, check_same, check_steps, check_untouched, instead_of_resuming
+from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.runs.directory import RunDir
+from seqtrain.runs.memory_estimate import check_memory, check_model_memory
+from seqtrain.runs.resume import (
+    best_weights,
+    check_empty_or_same,
+    check_fingerprints,
+    check_free,
+    check_resumable,
+    check_same,
+    check_steps,
+    check_untouched,
+    instead_of_resuming,
+)
+from seqtrain.runs.summary import fault_of
+from seqtrain.system.errors import Diverged
+from seqtrain.system.progress import Progress, say
 from seqtrain.system.runtime import keep_freed_memory, prepare, versions
 from seqtrain.system.signals import stop_requests
-from seqtrain.runs.summary import fault_of
 from seqtrain.tasks import Task
 from seqtrain.training.loop import Plan, evaluate, fit, train_step
 from seqtrain.training.state import TrainState
+from seqtrain.training.throughput import Clock
 
 RUNS = Path("runs")
 """Where runs go unless something else is said."""
@@ -91,7 +101,7 @@ def train_run(
         check_resumable(config, task, resumed, state, run)
     fixed: dict[str, Any] = {
         "config": config.model_dump(),
-        "variant": task.variant,
+        "variant": task.definition,
         "fingerprints": task.fingerprints(),
         "spec": tuple(task.spec),
         "vocabulary": task.vocabulary if task.spec.words else None,
@@ -202,7 +212,7 @@ def _plan(
     train = config.train
     return Plan(
         task=task,
-        schedule=build_schedule(config, steps),
+        schedule=config.schedule,
         lr=config.optimizer.lr,
         clip_norm=config.optimizer.clip_norm,
         seed=config.seed,
@@ -234,7 +244,7 @@ def _summary(
     return {
         "status": status,
         "task": task.name,
-        "variant": task.variant,
+        "variant": task.definition,
         "cell": model.cell.name,
         "direction": model.direction,
         "depth": len(model.hidden_sizes()),
@@ -250,7 +260,7 @@ def _summary(
         "baseline": task.baseline("test"),
         "solved_at_step": state.solved_at_step,
         "elapsed_s": round(clock.elapsed_s, 3),
-        f"{task.unit}_per_s": clock.throughput(),
+        f"{task.work_unit}_per_s": clock.throughput(),
         "engine": state.model.stack.loop.name,
         "device": config.device,
         "threads": torch.get_num_threads(),

@@ -4,12 +4,12 @@
         reset: Literal["after", "before"] = "after"
         \"\"\"Apply the reset gate after the recurrent product (PyTorch, cuDNN) or before it (Cho et al. 2014).\"\"\"
 
-The annotation gives the type and the bounds (`Annotated[int, Field(ge=1)]`), the value gives the default, the string below
-gives the description. An `Affects` in the annotation says what the setting affects; without one it affects the weights.
-Validation, listings, the page of settings, `eval`, `--resume` and `compare` all read this one declaration.
+The annotation gives the type and the bounds (`Annotated[int, Field(ge=1)]`), the value gives the default, the string
+below gives the description. An `Affects` in the annotation says what the setting affects; without one it affects the
+weights. Validation, listings, the page of settings, `eval`, `--resume` and `compare` all read this one declaration.
 
-Sections of a config are pydantic models (`Section`). Cells and tasks are classes with a constructor, and so are those of
-a user: `section_of` makes the section of such a class from the signature of its constructor.
+Sections of a config are pydantic models (`Section`). Cells and tasks are classes with a constructor, and so are the
+cells of users: `section_of` makes the section of such a class from the signature of its constructor.
 """
 
 import ast
@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -45,7 +45,7 @@ class Affects(StrEnum):
     WEIGHTS = "weights"
     """What the trained weights are: `eval` and `--resume` refuse another value."""
     DATA = "data"
-    """The sequences, of training and of evaluation: `eval` takes another value, as another task for the same weights."""
+    """The sequences, in training and in evaluation: `eval` takes another value, to test weights on other sequences."""
     EVALUATION = "evaluation"
     """How trained weights are evaluated, and on what: `eval` takes another value."""
     BUDGET = "budget"
@@ -90,10 +90,36 @@ class Named(Section):
         """The settings without the name, as keyword arguments of a constructor."""
         return self.model_dump(exclude={"name"})
 
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """What is wrong with settings that are each allowed: the name of a setting, and a message about it."""
+        yield from ()
+
+    def filled_in(self) -> Mapping[str, Any]:
+        """The values of settings that are null because they follow from others."""
+        return {}
+
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
             """Its settings are those of the class that the name chooses."""
+
+
+class Declared(Named):
+    """The section of a class whose constructor declares the settings; the class knows their rules.
+
+    owner : the class, with the class methods `faults(settings)` and `filled_in(settings)`.
+    """
+
+    owner: ClassVar[Any]
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Those that the class finds."""
+        yield from self.owner.faults(self)
+
+    def filled_in(self) -> Mapping[str, Any]:
+        """Those that the class fills in."""
+        filled: Mapping[str, Any] = self.owner.filled_in(self)
+        return filled
 
 
 def name_of(section: Any) -> str | None:
@@ -130,7 +156,7 @@ def by_name(*sections: type[Named]) -> dict[str, type[Named]]:
     return {section.model_fields["name"].default: section for section in sections}
 
 
-def section_of(cls: type, name: str, given: Collection[str]) -> type[Named]:
+def section_of(cls: type, name: str, given: Collection[str]) -> type[Declared]:
     """The section whose settings are the keyword arguments of a class's constructor.
 
     Parameters
@@ -146,7 +172,8 @@ def section_of(cls: type, name: str, given: Collection[str]) -> type[Named]:
         fields[parameter.name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # an option of a user's cell may be called `copy` or `json`
-        section: type[Named] = create_model(cls.__name__, __base__=Named, __doc__=summary_of(cls), **fields)
+        section: type[Declared] = create_model(cls.__name__, __base__=Declared, __doc__=summary_of(cls), **fields)
+    section.owner = cls
     return section
 
 

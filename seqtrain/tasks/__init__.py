@@ -1,4 +1,4 @@
-"""The tasks. `TASKS` is the registry: the name in a config, and the class."""
+"""The tasks. `TASKS` is the registry: each class by its name in a config."""
 
 from seqtrain.tasks.adding import Adding
 from seqtrain.tasks.base import Batch, GeneratedTask, Spec, Split, Task
@@ -19,22 +19,25 @@ from seqtrain.tasks.timing import Timing
 from seqtrain.tasks.two_sequence import TwoSequence
 
 TASKS: dict[str, type[Task]] = {
-    "adding": Adding,
-    "multiplication": Multiplication,
-    "copy_memory": CopyMemory,
-    "selective_copy": SelectiveCopy,
-    "temporal_order": TemporalOrder,
-    "long_lag": LongLag,
-    "two_sequence": TwoSequence,
-    "embedded_reber": EmbeddedReber,
-    "counting": Counting,
-    "brackets": Brackets,
-    "parity": Parity,
-    "timing": Timing,
-    "recall": Recall,
-    "lookaround": Lookaround,
-    "stories": Stories,
-    "language_model": LanguageModel,
+    task.name: task
+    for task in (
+        Adding,
+        Multiplication,
+        CopyMemory,
+        SelectiveCopy,
+        TemporalOrder,
+        LongLag,
+        TwoSequence,
+        EmbeddedReber,
+        Counting,
+        Brackets,
+        Parity,
+        Timing,
+        Recall,
+        Lookaround,
+        Stories,
+        LanguageModel,
+    )
 }
 
 __all__ = ["TASKS", "Batch", "GeneratedTask", "LanguageModel", "Spec", "Split", "Task"]

@@ -1,11 +1,14 @@
 """The adding problem."""
 
+from dataclasses import dataclass
+
 import torch
 
 from seqtrain.tasks.base import Batch, Split
-from seqtrain.tasks.marked import MarkedNumbers, Variant, as_batch
+from seqtrain.tasks.marked import MarkedNumbers, as_batch
 
 
+@dataclass(kw_only=True, eq=False)
 class Adding(MarkedNumbers):
     """Two of many numbers are marked; after the last step, say their sum.
 
@@ -27,29 +30,22 @@ class Adding(MarkedNumbers):
 
     name = "adding"
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        length: int = 100,
-        variant: Variant = "halves",
-        valid_size: int = 2000,
-        test_size: int = 2000,
-    ) -> None:
-        super().__init__(seed=seed, length=length, variant=variant, valid_size=valid_size, test_size=test_size)
-        self.tolerance = 0.04 if variant == "hochreiter" else 0.08
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.tolerance = 0.04 if self.variant == "hochreiter" else 0.08
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Values and markers `[T, B, 2]`, sums `[B, 1]`."""
         values, marker, lengths = self.draw(batch_size, generator)
-        if self.rule == "hochreiter":
+        if self.variant == "hochreiter":
             values = values * 2 - 1
         total = (values * (marker == 1)).sum(0)
-        return as_batch(values, marker, 0.5 + total / 4 if self.rule == "hochreiter" else total, lengths)
+        return as_batch(values, marker, 0.5 + total / 4 if self.variant == "hochreiter" else total, lengths)
 
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
         """Variance of the target: the error of the best constant guess."""
-        if self.rule == "hochreiter":
+        if self.variant == "hochreiter":
             square = 1 / 3  # of a value U[-1, 1]; the marks on step 0 count as zero
             variance = sum(square * (1 - hidden) for hidden in self.hidden_marks()) / 16
         else:

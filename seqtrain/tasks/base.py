@@ -2,15 +2,16 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from seqtrain.system.rng import generator
+from seqtrain.system.settings import Affects, Size
 from seqtrain.tasks.metrics import Metric, Tally
 
 Split = Literal["train", "valid", "test"]
@@ -114,6 +115,7 @@ class Spec(NamedTuple):
 class Task(ABC):
     """A task, ready to give batches. All of it follows from its settings and the seed.
 
+    A task is a dataclass; its annotated attributes are its settings, `task.NAME` in a config, except those in `given`.
     Batches are made on the CPU and moved by whoever uses them: the same seed gives the same data on every device.
     """
 
@@ -121,10 +123,24 @@ class Task(ABC):
     generator_version: ClassVar[int] = 1
     """Raised whenever the same settings would give other data than before."""
 
+    given: ClassVar[tuple[str, ...]] = ("seed",)
+    """Arguments of the constructor that the run gives; all others are settings."""
+
     metric: ClassVar[Metric]
-    unit: ClassVar[Literal["sequences", "tokens"]] = "sequences"
+    work_unit: ClassVar[Literal["sequences", "tokens"]] = "sequences"
+    """What the throughput counts."""
+
+    symbolic: ClassVar[bool] = True
+    """The inputs are symbols rather than real numbers."""
+
+    words: ClassVar[bool] = False
+    """The symbols are words or characters of a text: the task has a `vocabulary`, and a model embeds them."""
+
+    ranked: ClassVar[bool] = False
+    """The vocabulary is in the order of frequency."""
+
     next_token: ClassVar[bool] = False
-    """The target is the next input: a model that looks backward in time would see it."""
+    """The target is the next input, or what may come next: a model that reads backward would see it."""
 
     carries_state: ClassVar[bool] = False
     """A training batch may continue the sequences of the one before."""
@@ -145,11 +161,28 @@ class Task(ABC):
     vocabulary: list[str]
     """What each symbol stands for, where symbols stand for words; kept in the checkpoint."""
 
-    counts: list[int] | None = None
+    counts: list[int] | None
     """How often each stands in the training text, if there is one; kept likewise."""
 
-    variant: str
+    definition: str
     """Names the definition, its settings, and the version of the generator."""
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:  # noqa: ARG003
+        """What is wrong with settings that are each allowed: the name of a setting, and a message about it."""
+        yield from ()
+
+    @classmethod
+    def filled_in(cls, settings: Any) -> Mapping[str, Any]:  # noqa: ARG003
+        """The values of settings that are null because they follow from others."""
+        return {}
+
+    @classmethod
+    def why_forward_only(cls) -> str | None:
+        """What goes wrong where a model reads backward; None if it may read backward."""
+        if not cls.next_token:
+            return None
+        return f"would show the model {'the word' if cls.words else 'what'} it must predict"
 
     @abstractmethod
     def train_batch(self, step: int, batch_size: int) -> Batch:
@@ -217,7 +250,7 @@ class Task(ABC):
         return []
 
     def conversions(self, split: Split, loss: float) -> dict[str, float]:  # noqa: ARG002
-        """What the loss on a split says by other units than the task's own."""
+        """What the loss on a split says in other units than the task's own."""
         return {}
 
     def loss(self, prediction: Prediction, batch: Batch) -> tuple[Tensor, int]:
@@ -228,8 +261,8 @@ class Task(ABC):
         return prediction.cross_entropy(batch.targets, batch.scored)
 
     def work(self, batch: Batch) -> int:
-        """How many sequences or tokens (see `unit`) a batch holds, for the throughput."""
-        if self.unit == "sequences":
+        """How many sequences or tokens (see `work_unit`) a batch holds, for the throughput."""
+        if self.work_unit == "sequences":
             return batch.size
         T, B = batch.inputs.shape[:2]
         return T * B if batch.scored is None else int(batch.scored.sum())
@@ -240,7 +273,7 @@ class Task(ABC):
 
     def fingerprint(self, split: Split) -> str:
         """SHA-256 of everything in a split."""
-        digest = hashlib.sha256(self.variant.encode())
+        digest = hashlib.sha256(self.definition.encode())
         for batch in self.eval_batches(split, 500):
             for part in (batch.inputs, batch.targets, batch.lengths, batch.scored, batch.marks):
                 if part is not None:
@@ -249,19 +282,24 @@ class Task(ABC):
         return digest.hexdigest()
 
 
+@dataclass(kw_only=True, eq=False)
 class GeneratedTask(Task):
     """A task whose sequences are drawn, whole batches at a time, from generators named by (seed, split, step).
 
-    Parameters
-    ----------
     seed : of the run; fixes the training stream, the validation set and the test set.
-    valid_size, test_size : sequences in the two fixed sets.
     """
 
-    def __init__(self, *, seed: int, valid_size: int = 2000, test_size: int = 2000) -> None:
-        self.seed = seed
-        self.sizes: dict[Split, int] = {"valid": valid_size, "test": test_size}
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Prepare the fixed sets, which are drawn when they are first needed."""
+        self.counts = None
+        self.sizes: dict[Split, int] = self.fixed_sizes()
         self._fixed: dict[Split, Batch] = {}
+
+    @abstractmethod
+    def fixed_sizes(self) -> dict[Split, int]:
+        """Sequences in the validation and in the test set."""
 
     @abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
@@ -322,6 +360,20 @@ class GeneratedTask(Task):
     def count_eval_batches(self, split: Split, batch_size: int) -> int:
         """How many batches `eval_batches` gives."""
         return -(-self.sizes[split] // batch_size)
+
+
+@dataclass(kw_only=True, eq=False)
+class SizedTask(GeneratedTask):
+    """A generated task whose fixed sets may have any size."""
+
+    valid_size: Annotated[Size, Affects.EVALUATION] = 2000
+    """Sequences in the fixed validation set."""
+    test_size: Annotated[Size, Affects.EVALUATION] = 2000
+    """Sequences in the fixed test set."""
+
+    def fixed_sizes(self) -> dict[Split, int]:
+        """As the settings say."""
+        return {"valid": self.valid_size, "test": self.test_size}
 
 
 def count_correct(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -1,14 +1,21 @@
 """Nested brackets of several kinds."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from seqtrain.tasks.base import Batch, Spec, Split
+from seqtrain.system.settings import Affects, Size
+from seqtrain.tasks.base import Batch, SizedTask, Spec, Split
 from seqtrain.tasks.metrics import Metric, Tally
 from seqtrain.tasks.next_symbols import NextSymbols
 
 
-class Brackets(NextSymbols):
+@dataclass(kw_only=True, eq=False)
+class Brackets(NextSymbols, SizedTask):
     """At every step, name the brackets that may close: the one that was opened last, or none.
 
         input     (   [   ]   [   (   )   ]   )   [
@@ -29,27 +36,48 @@ class Brackets(NextSymbols):
     name = "brackets"
     metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        kinds: int = 2,
-        train_length: int = 50,
-        train_depth: int = 5,
-        length: int = 100,
-        depth: int = 6,
-        valid_size: int = 2000,
-        test_size: int = 2000,
-    ) -> None:
-        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
-        self.kinds = kinds
-        self.train_length, self.train_depth = train_length, train_depth
-        self.length, self.depth = length, depth
-        self.spec = Spec(input_size=2 * kinds, symbols=True, output_size=kinds, every_step=True)
-        self.variant = (
-            f"brackets/kinds={kinds}/train_length={train_length}/train_depth={train_depth}"
-            f"/length={length}/depth={depth}/v{self.generator_version}"
+    kinds: Annotated[int, Field(ge=1, le=1000), Affects.DATA] = 2
+    """Kinds of brackets; one asks for a counter only, more for a stack."""
+    train_length: Size = 50
+    """Steps in a training string."""
+    train_depth: Size = 5
+    """Most brackets open at once in training."""
+    length: Annotated[Size, Affects.EVALUATION] = 100
+    """Steps in a string of the fixed sets; more than in training."""
+    depth: Annotated[Size, Affects.EVALUATION] = 6
+    """Most brackets open at once in the fixed sets; more than in training."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.spec = Spec(input_size=2 * self.kinds, symbols=True, output_size=self.kinds, every_step=True)
+        self.definition = (
+            f"brackets/kinds={self.kinds}/train_length={self.train_length}/train_depth={self.train_depth}"
+            f"/length={self.length}/depth={self.depth}/v{self.generator_version}"
         )
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+        """Sets that do not go beyond training and come back."""
+        length, depth = settings.train_length, settings.train_depth
+        if depth > length:
+            yield (
+                "train_depth",
+                f"is {depth}, but in train_length {length} no more than {length} brackets can be opened; make it "
+                "smaller",
+            )
+        if settings.depth <= depth:
+            yield (
+                "depth",
+                f"is {settings.depth}; the fixed sets go deeper than training, so it must be more than train_depth "
+                f"{depth}",
+            )
+        if settings.length <= length + settings.depth:
+            yield (
+                "length",
+                f"is {settings.length}; for every string to close a bracket behind the trained length it must be more "
+                f"than train_length + depth, {length + settings.depth}",
+            )
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T, B]`, the kinds that open and then those that close; sets of closing kinds `[T, B, kinds]`."""

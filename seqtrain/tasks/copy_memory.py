@@ -1,17 +1,21 @@
 """The copy memory problem."""
 
 import math
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
-from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
+from seqtrain.system.settings import Affects, Size
+from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split, count_correct
 from seqtrain.tasks.metrics import Metric, Tally
 
 LETTERS, COPIED = 8, 10
 BLANK, DELIMITER = LETTERS, LETTERS + 1
 
 
-class CopyMemory(GeneratedTask):
+@dataclass(kw_only=True, eq=False)
+class CopyMemory(SizedTask):
     """Ten letters, a long blank, then a delimiter that asks for the ten letters again.
 
         input   c a h b ... d | _ _ _ _ ... _ | : | _ _ _ _ ... _      10, T - 1, 1, 10 steps
@@ -27,17 +31,13 @@ class CopyMemory(GeneratedTask):
     metric = Metric("accuracy", higher_is_better=True, most=1.0)
     spec = Spec(input_size=LETTERS + 2, symbols=True, output_size=LETTERS + 1, every_step=True)
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        length: int = 100,
-        valid_size: int = 2000,
-        test_size: int = 2000,
-    ) -> None:
-        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
-        self.length = length
-        self.variant = f"copy_memory/length={length}/v{self.generator_version}"
+    length: Annotated[Size, Affects.DATA] = 100
+    """Steps between the letters and their recall; a sequence has 20 more."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.definition = f"copy_memory/length={self.length}/v{self.generator_version}"
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T+20, B]` in and out."""

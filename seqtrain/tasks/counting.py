@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from seqtrain.system.settings import Affects
 from seqtrain.tasks.base import Batch, Spec, Split
 from seqtrain.tasks.metrics import Metric, Tally
 from seqtrain.tasks.next_symbols import NextSymbols
@@ -18,6 +21,7 @@ BETA = {"uniform": (1.0, 1.0), "u_shaped": (0.25, 0.25), "short": (1.0, 5.0), "l
 """The two parameters of the beta-binomial distribution of n - 1."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Counting(NextSymbols):
     """Name the symbols that may come next in a^n b^n or a^n b^n c^n: only who has counted the a's knows.
 
@@ -43,25 +47,39 @@ class Counting(NextSymbols):
     reach = "limit"
     metric = Metric("first_failure", higher_is_better=True)
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        language: Literal["ab", "abc"] = "ab",
-        train_limit: int = 20,
-        length_distribution: LengthDistribution = "uniform",
-        limit: int = 200,
-    ) -> None:
-        super().__init__(seed=seed, valid_size=limit, test_size=limit)
-        self.letters = len(language)
-        self.train_limit = train_limit
-        self.limit = limit
+    language: Annotated[Literal["ab", "abc"], Affects.DATA] = "ab"
+    """The letters that come n times each."""
+    train_limit: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Largest n in training."""
+    length_distribution: LengthDistribution = "uniform"
+    """Which n are the more frequent in training; it decides how far a model generalises."""
+    limit: Annotated[int, Field(ge=2, le=10_000), Affects.EVALUATION] = 200
+    """Largest n in the validation and test set, which hold every n."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.letters = len(self.language)
         self.spec = Spec(input_size=self.letters + 1, symbols=True, output_size=self.letters + 1, every_step=True)
-        self.variant = (
-            f"counting/language={language}/train_limit={train_limit}/length_distribution={length_distribution}"
-            f"/limit={limit}/v{self.generator_version}"
+        self.definition = (
+            f"counting/language={self.language}/train_limit={self.train_limit}"
+            f"/length_distribution={self.length_distribution}/limit={self.limit}/v{self.generator_version}"
         )
-        self._weights = _beta_binomial(train_limit, *BETA[length_distribution])
+        self._weights = _beta_binomial(self.train_limit, *BETA[self.length_distribution])
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+        """A limit below the rule for solved."""
+        if settings.limit < 2 * settings.train_limit:
+            yield (
+                "limit",
+                f"is {settings.limit}; with train_limit {settings.train_limit} it must be at least "
+                f"{2 * settings.train_limit}, as solved means to twice the n of training",
+            )
+
+    def fixed_sizes(self) -> dict[Split, int]:
+        """Every n."""
+        return {"valid": self.limit, "test": self.limit}
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T, B]` and sets `[T, B, V]`, n drawn from 1 to `train_limit`."""

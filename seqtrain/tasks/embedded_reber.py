@@ -1,11 +1,14 @@
 """The embedded Reber grammar."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqtrain.system.settings import Affects
 from seqtrain.tasks.base import Batch, Spec, Split
 from seqtrain.tasks.metrics import Tally
 from seqtrain.tasks.next_symbols import NextSymbols
@@ -26,6 +29,7 @@ SHARES = {"valid": 2, "test": 3}
 """Which quarter of all strings a fixed set is drawn from; training has the other two."""
 
 
+@dataclass(kw_only=True, eq=False)
 class EmbeddedReber(NextSymbols):
     """Name the symbols that may come next in strings whose last symbol but one repeats the second.
 
@@ -51,11 +55,21 @@ class EmbeddedReber(NextSymbols):
     reach = None
     spec = Spec(input_size=len(ALPHABET), symbols=True, output_size=len(ALPHABET), every_step=True)
 
-    def __init__(self, *, seed: int, valid_size: int = 256, test_size: int = 256) -> None:
-        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
-        self.variant = f"embedded_reber/v{self.generator_version}"
+    valid_size: Annotated[int, Field(ge=1, le=2000), Affects.EVALUATION] = 256
+    """Different strings in the fixed validation set."""
+    test_size: Annotated[int, Field(ge=1, le=2000), Affects.EVALUATION] = 256
+    """Different strings in the fixed test set."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.definition = f"embedded_reber/v{self.generator_version}"
         factor = torch.randint(2**62, (), generator=self.generator("hash"))
         self._factor = 2 * factor + 1
+
+    def fixed_sizes(self) -> dict[Split, int]:
+        """As the settings say."""
+        return {"valid": self.valid_size, "test": self.test_size}
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T, B]` and sets `[T, B, 7]` of strings that belong to training."""

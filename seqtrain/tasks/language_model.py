@@ -2,15 +2,17 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import InitVar, dataclass, replace
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.errors import DataError
+from seqtrain.system.settings import Affects, Size
+from seqtrain.system.shipped import text_path
 from seqtrain.tasks.base import Batch, Prediction, Spec, Split, Task
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.text import (
@@ -21,18 +23,21 @@ from seqtrain.tasks.text import (
     Unit,
     Vocabulary,
     Windows,
+    faults_of_text,
     make_columns,
     read_corpus,
     sources,
 )
 
-FRACTIONS = (0.9, 0.05, 0.05)
+FRACTIONS = [0.9, 0.05, 0.05]
+Fractions = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
 
 LONGEST_WINDOW = 1024
 MOST_SCORES = 1 << 24
 """In evaluation, where a longer window changes nothing but the time it takes: 64 MiB of scores."""
 
 
+@dataclass(kw_only=True, eq=False)
 class LanguageModel(Task):
     """Predict the next word or character of a text.
 
@@ -50,66 +55,81 @@ class LanguageModel(Task):
     name = "language_model"
     reach = None
     metric = Metric("perplexity", higher_is_better=False, least=1.0)
-    unit = "tokens"
+    work_unit = "tokens"
+    given = ("seed", "known", "quiet")
+    words = True
+    ranked = True
     next_token = True
     has_epochs = True
     solvable = False
     carries_state = True
-    eval_window: int | None = None
-    """Steps of a window in evaluation; None for as many as memory allows."""
-
     eval_batch_size = 1  # the state is carried through the whole split
 
-    def __init__(
-        self,
-        *,
-        path: Path,
-        unit: Unit = "word",
-        window: int = 35,
-        vary_window: bool = False,
-        min_count: int = 1,
-        max_size: int | None = None,
-        fractions: tuple[float, float, float] | None = None,
-        vocabulary: Vocabulary | None = None,
-        seed: int = 0,
-        quiet: bool = False,
-    ) -> None:
+    path: Annotated[str, Field(min_length=1), Affects.DATA]
+    """A UTF-8 text file, or a folder with train.txt, valid.txt and test.txt; `shipped:stories` comes with seqtrain."""
+    unit: Unit = "word"
+    """What is predicted."""
+    window: Annotated[Size, Affects.EVALUATION] = 35
+    """Steps of truncated back-propagation through time."""
+    vary_window: bool = False
+    """Draw each training window's size around window, and scale the learning rate with it (Merity et al. 2018)."""
+    min_count: Size = 1
+    """Tokens seen less often in training become <unk>."""
+    max_size: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
+    """Largest vocabulary, <unk> counted in; null for no limit."""
+    fractions: Annotated[Fractions | None, Affects.DATA] = None
+    """Shares of train, valid and test in a single file; null for 0.9, 0.05, 0.05. [0, 0, 1] evaluates all of it."""
+
+    known: InitVar[Vocabulary | None] = None
+    seed: int = 0
+    quiet: bool = False
+
+    def __post_init__(self, known: Vocabulary | None) -> None:
         """Read the text and count its vocabulary.
 
         Parameters
         ----------
-        path : a UTF-8 file, or a folder with `train.txt`, `valid.txt` and `test.txt`.
-        unit : what a token is.
-        window : steps of truncated back-propagation through time.
-        vary_window : draw the size of each training window anew (see `Windows`), and scale the learning rate with it.
-        min_count, max_size : of the vocabulary, counted on the training text.
-        fractions : train, valid and test share of a single file; None for 0.9, 0.05, 0.05.
-        vocabulary : of a trained model; None to count them. With it, a text serves that
-            has nothing to train on.
-        seed : of the sizes of windows.
-        quiet : no progress on stderr while a large text is read.
+        known : the vocabulary of a trained model; None to count one. With it, a text serves that has nothing to train
+            on.
 
         Raises
         ------
         DataError : a file is missing, empty, binary, not UTF-8, or too short.
         """
-        self.window = window
-        self.windows_seed = seed if vary_window else None
-        corpus = read_corpus(path, unit, fractions or FRACTIONS, quiet=quiet)
-        self.sources = sources(path, fractions or FRACTIONS)
-        counted = vocabulary or Vocabulary.count(corpus.train.counts(), min_count=min_count, max_size=max_size)
+        path, fractions = text_path(str(self.path)), self.fractions or FRACTIONS
+        self.eval_window: int | None = None  # for as many steps as memory allows
+        corpus = read_corpus(path, self.unit, fractions, quiet=self.quiet)
+        self.sources = sources(path, fractions)
+        counted = known or Vocabulary.count(corpus.train.counts(), min_count=self.min_count, max_size=self.max_size)
         self.vocabulary, self.counts = counted.tokens, counted.counts
         self.tokens = corpus.numbered(counted)
-        self._parts, self._unit = corpus._asdict(), unit
+        self._parts = corpus._asdict()
         if len(counted) == 1:
-            raise DataError(f"{path}: task.min_count {min_count} leaves no token but <unk>; lower it")
-        for split in SPLITS if vocabulary is None else ():
+            raise DataError(f"{path}: task.min_count {self.min_count} leaves no token but <unk>; lower it")
+        for split in SPLITS if known is None else ():
             self._check_length(split)
-        self.spec = Spec(input_size=len(counted), symbols=True, output_size=len(counted), every_step=True, words=True)
+        size = len(counted)
+        self.spec = Spec(input_size=size, symbols=True, output_size=size, every_step=True, words=True)
         self._fingerprints = {split: self._digest(tokens) for split, tokens in self.tokens.items()}
         digest = hashlib.sha256("".join(self._fingerprints.values()).encode()).hexdigest()[:12]
-        self.variant = f"language_model/{unit}/{path.name}/{digest}/v{self.generator_version}"
+        self.definition = f"language_model/{self.unit}/{path.name}/{digest}/v{self.generator_version}"
         self._layouts: dict[int, tuple[Columns, Windows]] = {}
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+        """A text that is not there, and settings that do not fit it."""
+        yield from faults_of_text(settings.path, settings.fractions)
+        if settings.vary_window and settings.window < 10:
+            yield (
+                "window",
+                f"is {settings.window}; with vary_window, which draws no less than 5, it must be at least 10",
+            )
+
+    @classmethod
+    def filled_in(cls, settings: Any) -> Mapping[str, Any]:
+        """The shares of a single file."""
+        single = settings.fractions is None and not text_path(settings.path).is_dir()
+        return {"fractions": list(FRACTIONS)} if single else {}
 
     def train_batch(self, step: int, batch_size: int) -> Batch:
         """The window of one step; after the last window of the text comes the first again."""
@@ -134,7 +154,8 @@ class LanguageModel(Task):
     def _layout(self, batch_size: int) -> tuple[Columns, Windows]:
         if batch_size not in self._layouts:
             columns = make_columns(self.tokens["train"], batch_size)
-            self._layouts[batch_size] = columns, Windows(columns.length, self.window, self.windows_seed)
+            seed = self.seed if self.vary_window else None
+            self._layouts[batch_size] = columns, Windows(columns.length, self.window, seed)
         return self._layouts[batch_size]
 
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
@@ -186,7 +207,7 @@ class LanguageModel(Task):
     def conversions(self, split: Split, loss: float) -> dict[str, float]:
         """The loss by another unit: words in bits per character, characters in perplexity per word."""
         part, nats = self._parts[split], loss * (len(self.tokens[split]) - 1)
-        if self._unit == "word":
+        if self.unit == "word":
             return {"bits_per_character": nats / math.log(2) / part.characters(1)}
         return {"word_perplexity": perplexity(nats / max(1, part.words(1)))}
 

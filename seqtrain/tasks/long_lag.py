@@ -1,10 +1,14 @@
 """The long time lag problem."""
 
 import math
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 
-from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
+from seqtrain.system.settings import Affects, Size
+from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split, count_correct
 from seqtrain.tasks.metrics import Metric, Tally
 
 ANSWERS = 2  # x, y
@@ -13,7 +17,8 @@ STOP = 1 / 10
 """Probability that a sequence ends rather than going on with one more distractor."""
 
 
-class LongLag(GeneratedTask):
+@dataclass(kw_only=True, eq=False)
+class LongLag(SizedTask):
     """The second symbol comes again at the end; between them lie distractors, many and of many kinds.
 
         b  y  a7 a2 a2 a9 ... a4  e   -->   y
@@ -33,19 +38,16 @@ class LongLag(GeneratedTask):
     reach = "lag"
     metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        lag: int = 100,
-        distractors: int = 100,
-        valid_size: int = 2000,
-        test_size: int = 2000,
-    ) -> None:
-        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
-        self.lag, self.distractors = lag, distractors
-        self.spec = Spec(FIRST_DISTRACTOR + distractors, symbols=True, output_size=ANSWERS, every_step=False)
-        self.variant = f"long_lag/lag={lag}/distractors={distractors}/v{self.generator_version}"
+    lag: Annotated[Size, Affects.DATA] = 100
+    """q: distractors in a sequence at least."""
+    distractors: Annotated[int, Field(ge=1, le=10_000), Affects.DATA] = 100
+    """p: different distractors."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.spec = Spec(FIRST_DISTRACTOR + self.distractors, symbols=True, output_size=ANSWERS, every_step=False)
+        self.definition = f"long_lag/lag={self.lag}/distractors={self.distractors}/v{self.generator_version}"
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T, B]` up to e, and the symbol that follows, 0 or 1 for x or y, `[B]`."""

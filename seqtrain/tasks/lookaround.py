@@ -1,14 +1,20 @@
 """The task that needs the past and the future at once."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
-from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
+from seqtrain.system.settings import Affects, Symbols
+from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split, count_correct
 from seqtrain.tasks.metrics import Metric, Tally
 
 
-class Lookaround(GeneratedTask):
+@dataclass(kw_only=True, eq=False)
+class Lookaround(SizedTask):
     """At every step, say whether the symbol k steps before equals the symbol k steps after.
 
         input    b  a  a  b  b  a  a  b            k = 2
@@ -24,20 +30,28 @@ class Lookaround(GeneratedTask):
     name = "lookaround"
     metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        length: int = 40,
-        offset: int = 3,
-        symbols: int = 2,
-        valid_size: int = 2000,
-        test_size: int = 2000,
-    ) -> None:
-        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
-        self.length, self.offset, self.symbols = length, offset, symbols
-        self.spec = Spec(input_size=symbols, symbols=True, output_size=2, every_step=True)
-        self.variant = f"lookaround/length={length}/offset={offset}/symbols={symbols}/v{self.generator_version}"
+    length: Annotated[int, Field(ge=3, le=1_000_000), Affects.DATA] = 40
+    """Steps in a sequence."""
+    offset: Annotated[int, Field(ge=1, le=1_000_000), Affects.DATA] = 3
+    """How far back and ahead the two compared symbols lie."""
+    symbols: Annotated[Symbols, Affects.DATA] = 2
+    """Size of the alphabet."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.spec = Spec(input_size=self.symbols, symbols=True, output_size=2, every_step=True)
+        settings = f"length={self.length}/offset={self.offset}/symbols={self.symbols}"
+        self.definition = f"lookaround/{settings}/v{self.generator_version}"
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+        """A sequence without a step that has both sides."""
+        if settings.length <= 2 * settings.offset:
+            yield (
+                "length",
+                f"is {settings.length}; with offset {settings.offset} it must be more than {2 * settings.offset}",
+            )
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T, B]`, targets 0 or 1 `[T, B]`."""

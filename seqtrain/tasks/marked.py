@@ -1,50 +1,61 @@
 """Numbers of which two are marked: what the adding and the multiplication problem have in common."""
 
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
-from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec
+from seqtrain.system.settings import Affects, Length
+from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec
 from seqtrain.tasks.metrics import Metric, Tally
 
 Variant = Literal["halves", "anywhere", "hochreiter"]
 
 
-class MarkedNumbers(GeneratedTask):
+@dataclass(kw_only=True, eq=False)
+class MarkedNumbers(SizedTask):
     """Of many numbers two are marked; a subclass says what is asked about them, and what a constant guess costs.
 
     tolerance : an answer counts as right if it is off by less.
     """
 
     metric = Metric("mse", higher_is_better=False)
+    symbolic = False
     spec = Spec(input_size=2, symbols=False, output_size=1, every_step=False)
-    tolerance: float
+    tolerance = 0.0
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        length: int = 100,
-        variant: Variant = "halves",
-        valid_size: int = 2000,
-        test_size: int = 2000,
-    ) -> None:
-        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
-        self.length = length
-        self.rule = variant
-        self.variant = f"{self.name}/{variant}/length={length}/v{self.generator_version}"
+    length: Annotated[Length, Affects.DATA] = 100
+    """Steps in a sequence (the least, in `hochreiter`)."""
+    variant: Annotated[Variant, Affects.DATA] = "halves"
+    """Which published definition; it says where the marks are."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.definition = f"{self.name}/{self.variant}/length={self.length}/v{self.generator_version}"
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+        """A length that leaves no room for the marks."""
+        if settings.variant == "hochreiter" and settings.length < 22:
+            yield (
+                "length",
+                f"is {settings.length}; variant 'hochreiter' places marks in the first 10 and the first T/2 - 1 steps "
+                "and needs at least 22",
+            )
 
     def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values U[0,1] and markers `[T, B]`; lengths `[B]`, or None if all are T.
 
         The marker is 1 at the marked steps, -1 at the first and last step of `hochreiter`, where no mark shows, else 0.
         """
-        if self.rule == "hochreiter":
+        if self.variant == "hochreiter":
             return self._draw_hochreiter(batch_size, generator)
         T, B = self.length, batch_size
         values = torch.rand(T, B, generator=generator)
-        if self.rule == "halves":
+        if self.variant == "halves":
             first = _integers(T // 2, B, generator)
             second = T // 2 + _integers(T - T // 2, B, generator)
         else:
@@ -65,7 +76,7 @@ class MarkedNumbers(GeneratedTask):
 
     def hidden_marks(self) -> tuple[float, float]:
         """Probabilities that the first, and that the second mark falls on the first step, where it does not show."""
-        if self.rule != "hochreiter":
+        if self.variant != "hochreiter":
             return 0.0, 0.0
         return 1 / 10, (9 / 10) / (self.length // 2 - 2)
 

@@ -1,11 +1,14 @@
 """The multiplication problem."""
 
+from dataclasses import dataclass
+
 import torch
 
 from seqtrain.tasks.base import Batch, Split
 from seqtrain.tasks.marked import MarkedNumbers, as_batch
 
 
+@dataclass(kw_only=True, eq=False)
 class Multiplication(MarkedNumbers):
     """Two of many numbers are marked; after the last step, say their product.
 

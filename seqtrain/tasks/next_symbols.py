@@ -1,6 +1,7 @@
 """What the tasks on formal languages share: at every step, name all symbols that may come next."""
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ SURE = 1e-12
 """How near to 0 and 1 the probabilities of the best guess go; the loss stays finite and is off by no more."""
 
 
+@dataclass(kw_only=True, eq=False)
 class NextSymbols(GeneratedTask):
     """A task whose target at every step is the SET of symbols that may come next.
 
@@ -27,6 +29,11 @@ class NextSymbols(GeneratedTask):
 
     metric = Metric("accuracy", higher_is_better=True, most=1.0)
     next_token = True
+
+    @classmethod
+    def why_forward_only(cls) -> str:
+        """The target is what comes next."""
+        return "would show the model the symbols that come next"
 
     @abstractmethod
     def score(self, outputs: Tensor, batch: Batch) -> Tally:

@@ -1,16 +1,21 @@
 """Running parity."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 
-from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split
+from seqtrain.system.settings import Affects, Length
+from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split
 from seqtrain.tasks.metrics import Metric, Tally
 
 STRETCH = 4
 
 
-class Parity(GeneratedTask):
+@dataclass(kw_only=True, eq=False)
+class Parity(SizedTask):
     """At every step, say whether the ones so far are odd in number.
 
         input    0  1  1  0  1  0  0  1
@@ -30,19 +35,21 @@ class Parity(GeneratedTask):
     metric = Metric("accuracy", higher_is_better=True, most=1.0)
     spec = Spec(input_size=2, symbols=True, output_size=2, every_step=True)
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        length: int = 50,
-        eval_length: int | None = None,
-        valid_size: int = 2000,
-        test_size: int = 2000,
-    ) -> None:
-        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
-        self.length = length
-        self.eval_length = STRETCH * length if eval_length is None else eval_length
-        self.variant = f"parity/length={length}/eval_length={self.eval_length}/v{self.generator_version}"
+    length: Length = 50
+    """Steps in a training sequence."""
+    eval_length: Annotated[Length | None, Affects.EVALUATION] = None
+    """Steps in a sequence of the validation and test sets; null for four times length."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.evaluated = STRETCH * self.length if self.eval_length is None else self.eval_length
+        self.definition = f"parity/length={self.length}/eval_length={self.evaluated}/v{self.generator_version}"
+
+    @classmethod
+    def filled_in(cls, settings: Any) -> Mapping[str, Any]:
+        """The length for evaluation."""
+        return {"eval_length": STRETCH * settings.length} if settings.eval_length is None else {}
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Bits `[T, B]` and their running parities `[T, B]`."""
@@ -50,7 +57,7 @@ class Parity(GeneratedTask):
 
     def sample_fixed(self, split: Split) -> Batch:
         """Likewise, of the length for evaluation."""
-        return _draw(self.eval_length, self.sizes[split], self.generator(split))
+        return _draw(self.evaluated, self.sizes[split], self.generator(split))
 
     def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Steps (`accuracy`) and last steps (`accuracy_at_end`) answered right."""
@@ -63,7 +70,7 @@ class Parity(GeneratedTask):
 
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
         """The first step for sure, then a guess among two."""
-        guessed = (self.eval_length - 1) / self.eval_length
+        guessed = (self.evaluated - 1) / self.evaluated
         return {"loss": guessed * math.log(2), "accuracy": 1 - guessed / 2, "accuracy_at_end": 1 / 2}
 
     def solved(self, means: dict[str, float]) -> bool:

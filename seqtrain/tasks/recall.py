@@ -1,16 +1,22 @@
 """Associative recall."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
-from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
+from seqtrain.system.settings import Affects, Size, Symbols
+from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split, count_correct
 from seqtrain.tasks.metrics import Metric, Tally
 
 DISTRACTORS = 4
 
 
-class Recall(GeneratedTask):
+@dataclass(kw_only=True, eq=False)
+class Recall(SizedTask):
     """Keys with their values, then distractors, then one of the keys again: say its value.
 
         k3 v7  k1 v2  k8 v2  .  :  .  ;  '  k1   -->   v2        3 pairs, a delay of 5
@@ -27,22 +33,31 @@ class Recall(GeneratedTask):
     reach = "delay"
     metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        pairs: int = 3,
-        keys: int = 8,
-        values: int = 8,
-        delay: int = 10,
-        valid_size: int = 2000,
-        test_size: int = 2000,
-    ) -> None:
-        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
-        self.pairs, self.keys, self.values, self.delay = pairs, keys, values, delay
-        self.spec = Spec(keys + values + DISTRACTORS, symbols=True, output_size=values, every_step=False)
-        settings = f"pairs={pairs}/keys={keys}/values={values}/delay={delay}"
-        self.variant = f"recall/{settings}/v{self.generator_version}"
+    pairs: Annotated[Size, Affects.DATA] = 3
+    """Keys with a value in a sequence."""
+    keys: Annotated[Symbols, Affects.DATA] = 8
+    """Different keys to draw from."""
+    values: Annotated[Symbols, Affects.DATA] = 8
+    """Different values to draw from."""
+    delay: Annotated[int, Field(ge=0, le=1_000_000), Affects.DATA] = 10
+    """Distractors between the last pair and the query."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.spec = Spec(self.keys + self.values + DISTRACTORS, symbols=True, output_size=self.values, every_step=False)
+        settings = f"pairs={self.pairs}/keys={self.keys}/values={self.values}/delay={self.delay}"
+        self.definition = f"recall/{settings}/v{self.generator_version}"
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+        """More pairs than keys."""
+        if settings.pairs > settings.keys:
+            yield (
+                "pairs",
+                f"is {settings.pairs}, but no key comes twice and there are {settings.keys}; use fewer pairs, or more "
+                "keys",
+            )
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[2 pairs + delay + 1, B]`: keys, then values, then distractors in the alphabet; values `[B]`."""

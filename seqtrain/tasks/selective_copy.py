@@ -1,14 +1,19 @@
 """Selective copying."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 
-from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
+from seqtrain.system.settings import Affects, Size, Symbols
+from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split, count_correct
 from seqtrain.tasks.metrics import Metric, Tally
 
 
-class SelectiveCopy(GeneratedTask):
+@dataclass(kw_only=True, eq=False)
+class SelectiveCopy(SizedTask):
     """Letters lie scattered among blanks, then a delimiter asks for them in their order.
 
         input   _ c _ _ a _ h _ | : | _ _ _      T, 1, n steps           T = 8, n = 3
@@ -25,22 +30,30 @@ class SelectiveCopy(GeneratedTask):
     name = "selective_copy"
     metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        length: int = 100,
-        letters: int = 10,
-        alphabet: int = 8,
-        valid_size: int = 2000,
-        test_size: int = 2000,
-    ) -> None:
-        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
-        self.length, self.letters, self.alphabet = length, letters, alphabet
-        self.blank, self.delimiter = alphabet, alphabet + 1
-        self.spec = Spec(input_size=alphabet + 2, symbols=True, output_size=alphabet + 1, every_step=True)
-        settings = f"length={length}/letters={letters}/alphabet={alphabet}"
-        self.variant = f"selective_copy/{settings}/v{self.generator_version}"
+    length: Annotated[Size, Affects.DATA] = 100
+    """Steps over which the letters are scattered; a sequence has one more, and one for each letter."""
+    letters: Annotated[Size, Affects.DATA] = 10
+    """Letters in a sequence."""
+    alphabet: Annotated[Symbols, Affects.DATA] = 8
+    """Different letters."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.blank, self.delimiter = self.alphabet, self.alphabet + 1
+        self.spec = Spec(input_size=self.alphabet + 2, symbols=True, output_size=self.alphabet + 1, every_step=True)
+        settings = f"length={self.length}/letters={self.letters}/alphabet={self.alphabet}"
+        self.definition = f"selective_copy/{settings}/v{self.generator_version}"
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+        """More letters than places."""
+        if settings.letters > settings.length:
+            yield (
+                "letters",
+                f"is {settings.letters}, but they must find a place in {settings.length} steps; use fewer, or a larger "
+                "length",
+            )
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T+n+1, B]` in and out."""

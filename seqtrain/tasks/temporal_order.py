@@ -1,12 +1,15 @@
 """The temporal order problem."""
 
 import math
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
+from seqtrain.system.settings import Affects
+from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split, count_correct
 from seqtrain.tasks.metrics import Metric, Tally
 
 START, TRIGGER, FIRST_DISTRACTOR, X = 0, 1, 2, 6  # E B | a b c d | X Y
@@ -14,7 +17,8 @@ WINDOWS = {2: ((0.10, 0.20), (0.50, 0.60)), 3: ((0.10, 0.20), (0.33, 0.43), (0.6
 """Where each mark may fall, as fractions of T, by the number of marks."""
 
 
-class TemporalOrder(GeneratedTask):
+@dataclass(kw_only=True, eq=False)
+class TemporalOrder(SizedTask):
     """Marks X and Y stand far apart among distractors; after the last step, name their order.
 
         E  b  a  X  d  c  c  ...  b  Y  a  ...  d  B    -->   class "XY"
@@ -30,21 +34,18 @@ class TemporalOrder(GeneratedTask):
     name = "temporal_order"
     metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        length: int = 100,
-        symbols: Literal[2, 3] = 2,
-        valid_size: int = 2000,
-        test_size: int = 2000,
-    ) -> None:
-        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
-        self.length = length
-        self.classes = 2**symbols
-        self.windows = [(round(low * length), round(high * length)) for low, high in WINDOWS[symbols]]
+    length: Annotated[int, Field(ge=10, le=1_000_000), Affects.DATA] = 100
+    """Least steps in a sequence; the most are a tenth more."""
+    symbols: Annotated[Literal[2, 3], Affects.DATA] = 2
+    """Marks whose order is asked."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.classes = 2**self.symbols
+        self.windows = [(round(low * self.length), round(high * self.length)) for low, high in WINDOWS[self.symbols]]
         self.spec = Spec(input_size=8, symbols=True, output_size=self.classes, every_step=False)
-        self.variant = f"temporal_order/symbols={symbols}/length={length}/v{self.generator_version}"
+        self.definition = f"temporal_order/symbols={self.symbols}/length={self.length}/v{self.generator_version}"
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T, B]`, classes `[B]`: the marks read as binary digits, X = 0 and Y = 1, first mark first."""

@@ -1,13 +1,25 @@
 """Generating a spike train at learnt intervals."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, Tag
 
+from seqtrain.system.settings import ONE_OR_EACH, Affects
 from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split
 from seqtrain.tasks.metrics import Metric, Tally
 
+Interval = Annotated[int, Field(ge=2, le=10_000)]
+Intervals = Annotated[
+    Annotated[Interval, Tag("one")] | Annotated[list[Interval], Field(min_length=1, max_length=1000), Tag("each")],
+    ONE_OR_EACH,
+]
 
+
+@dataclass(kw_only=True, eq=False)
 class Timing(GeneratedTask):
     """Fire at learnt intervals, for ever, without being told when: the input is always zero.
 
@@ -27,20 +39,44 @@ class Timing(GeneratedTask):
     """
 
     name = "timing"
+    symbolic = False
     reach = "spikes"
     metric = Metric("spikes", higher_is_better=True)
     spec = Spec(input_size=1, symbols=False, output_size=2, every_step=True)
 
-    def __init__(
-        self, *, seed: int, interval: int | list[int] = 10, train_spikes: int = 10, spikes: int = 1000
-    ) -> None:
-        super().__init__(seed=seed, valid_size=1, test_size=1)
-        self.intervals = [interval] if isinstance(interval, int) else interval
-        self.train_spikes, self.spikes = train_spikes, spikes
-        self.variant = (
-            f"timing/interval={','.join(map(str, self.intervals))}/train_spikes={train_spikes}/spikes={spikes}"
-            f"/v{self.generator_version}"
-        )
+    interval: Annotated[Intervals, Affects.DATA] = 10
+    """Steps from one spike to the next; a list is a rhythm, repeated."""
+    train_spikes: Annotated[int, Field(ge=1, le=100_000)] = 10
+    """Spikes in the longest training sequence."""
+    spikes: Annotated[int, Field(ge=1, le=100_000), Affects.EVALUATION] = 1000
+    """Spikes in the evaluated sequence; more than in training."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.intervals: list[int] = self.interval if isinstance(self.interval, list) else [self.interval]
+        rhythm = ",".join(map(str, self.intervals))
+        settings = f"interval={rhythm}/train_spikes={self.train_spikes}/spikes={self.spikes}"
+        self.definition = f"timing/{settings}/v{self.generator_version}"
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+        """An evaluation that does not go beyond training."""
+        if settings.spikes <= settings.train_spikes:
+            yield (
+                "spikes",
+                f"is {settings.spikes}; the evaluated sequence goes beyond training, so it must be more than "
+                f"train_spikes {settings.train_spikes}",
+            )
+
+    @classmethod
+    def why_forward_only(cls) -> str:
+        """The end of a sequence is a clock."""
+        return "would let the model count from the end"
+
+    def fixed_sizes(self) -> dict[Split, int]:
+        """One long sequence."""
+        return {"valid": 1, "test": 1}
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Zeros `[T, B, 1]`, spikes `[T, B]`."""

@@ -1,11 +1,14 @@
 """The two-sequence problem: noise and signal on the same channel."""
 
 import math
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 
-from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split, count_correct
+from seqtrain.system.settings import Affects, Length, Size
+from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split, count_correct
 from seqtrain.tasks.metrics import Metric, Tally
 
 VARIANCE = 0.2
@@ -19,7 +22,8 @@ ACCURATE, MEAN_DIFFERENCE = 0.1, 0.015
 """Likewise: how near to the mean target an answer counts as right, and how near all must be in the mean."""
 
 
-class TwoSequence(GeneratedTask):
+@dataclass(kw_only=True, eq=False)
+class TwoSequence(SizedTask):
     """The first few of many noisy numbers show one of two classes; after the last, say which.
 
         1.2  .7  .9 | -.3  .5  .1 -.6 ...  .2    -->   class 1        signal 3
@@ -41,23 +45,32 @@ class TwoSequence(GeneratedTask):
     """
 
     name = "two_sequence"
+    symbolic = False
     metric = Metric("accuracy", higher_is_better=True, most=1.0)
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        variant: Literal["noisy_signal", "noisy_targets"] = "noisy_signal",
-        length: int = 100,
-        signal: int = 3,
-        valid_size: int = 2000,
-        test_size: int = 2000,
-    ) -> None:
-        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
-        self.classifies = variant == "noisy_signal"
-        self.length, self.signal = length, signal
+    variant: Annotated[Literal["noisy_signal", "noisy_targets"], Affects.DATA] = "noisy_signal"
+    """Where there is noise beside the later numbers: experiment 3b or 3c of Hochreiter & Schmidhuber 1997."""
+    length: Annotated[Length, Affects.DATA] = 100
+    """Least steps in a sequence; the most are a tenth more."""
+    signal: Annotated[Size, Affects.DATA] = 3
+    """The first steps, which show the class."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
+        self.classifies = self.variant == "noisy_signal"
         self.spec = Spec(input_size=1, symbols=False, output_size=2 if self.classifies else 1, every_step=False)
-        self.variant = f"two_sequence/{variant}/length={length}/signal={signal}/v{self.generator_version}"
+        settings = f"length={self.length}/signal={self.signal}"
+        self.definition = f"two_sequence/{self.variant}/{settings}/v{self.generator_version}"
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+        """A signal without noise behind it."""
+        if settings.signal >= settings.length:
+            yield (
+                "signal",
+                f"is {settings.signal}; noise must follow it, so it must be below length {settings.length}",
+            )
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Numbers `[T, B, 1]`; classes `[B]`, or targets with and without noise `[B, 2]`."""

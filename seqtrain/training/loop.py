@@ -178,7 +178,7 @@ def _update(state: TrainState, plan: Plan, batch: Batch, loss: Tensor, norm: Ten
 def current_lr(state: TrainState, plan: Plan) -> float:
     """The learning rate of the next step."""
     epoch = plan.task.epoch_at(state.step, plan.batch_size)
-    return plan.lr * plan.schedule.lr_factor(state.step, state.cuts, epoch)
+    return plan.lr * plan.schedule.lr_factor(state.step, steps=plan.steps, cuts=state.cuts, epoch=epoch)
 
 
 def device_of(model: SequenceModel) -> torch.device:
@@ -256,17 +256,17 @@ def _log(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> Non
         }
     state.window_loss, state.window_norm, state.window_steps = 0.0, 0.0, 0
     skipped = {} if plan.max_skips is None else {"skipped_steps": state.skipped_steps}
-    throughput = {f"{plan.task.unit}_per_s": clock.throughput_since_record()}
+    throughput = {f"{plan.task.work_unit}_per_s": clock.throughput_since_record()}
     plan.record(_record(state, plan, clock, "train", **means, **throughput, **skipped))
     progress.show(
         loss=means["loss"],
         skipped=state.skipped_steps or None,
-        **{f"{plan.task.unit}/s": throughput[f"{plan.task.unit}_per_s"]},
+        **{f"{plan.task.work_unit}/s": throughput[f"{plan.task.work_unit}_per_s"]},
     )
 
 
 def _record(state: TrainState, plan: Plan, clock: Clock, split: str, **figures: float | None) -> dict[str, Any]:
-    keys = ("loss", plan.task.metric.name, "lr", "grad_norm", "elapsed_s", f"{plan.task.unit}_per_s")
+    keys = ("loss", plan.task.metric.name, "lr", "grad_norm", "elapsed_s", f"{plan.task.work_unit}_per_s")
     measured = figures | {"lr": state.optimizer.param_groups[0]["lr"], "elapsed_s": round(clock.elapsed_s, 3)}
     return {"step": state.step, "split": split} | dict.fromkeys(keys) | measured
 

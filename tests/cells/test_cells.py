@@ -1,7 +1,7 @@
 """Every cell against its equations restated in NumPy, against torch.nn, and against identities between cells."""
 
-import inspect
 import math
+import re
 from typing import get_args
 
 import numpy as np
@@ -11,7 +11,6 @@ from torch import nn
 
 from seqtrain.cells import CELLS
 from seqtrain.cells.odyssey import Ablation
-from seqtrain.config import schema
 from seqtrain.recurrence import unroll
 from seqtrain.recurrence.fused import unroll_fused
 
@@ -118,8 +117,8 @@ def random_state(cell):
     return type(cell.initial_state(B))(*(torch.randn(B, H) for _ in cell.initial_state(B)))
 
 
-def test_every_cell_has_an_oracle_and_a_config_section():
-    assert set(ORACLES) == set(VARIANTS) == set(CELLS) == set(schema.by_name(schema.BuiltInCell))
+def test_every_cell_has_an_oracle():
+    assert set(ORACLES) == set(VARIANTS) == set(CELLS)
 
 
 @pytest.mark.parametrize(("name", "options"), ALL)
@@ -358,17 +357,8 @@ def test_learnt_initial_state(name):
 
 
 @pytest.mark.parametrize("name", list(CELLS))
-def test_config_section_is_the_constructor(name):
-    """Same options, same defaults: an option cannot be written down that the cell does not take."""
-    signature = inspect.signature(CELLS[name]).parameters
-    options = {k: p.default for k, p in signature.items() if k not in ("input_size", "hidden_size")}
-    section = schema.NAMED["model", "cell"][name].model_fields
-    assert {k: f.default for k, f in section.items() if k != "name"} == options
-
-
-@pytest.mark.parametrize("name", list(CELLS))
 def test_docstring_gives_equations_and_a_source(name):
     doc = CELLS[name].__doc__
     assert "h' =" in doc
     assert "Parameters" in doc
-    assert any(year in doc for year in ("1990", "1997", "2002", "2014", "2017"))
+    assert re.search(r"\b(19|20)\d\d\b", doc)

@@ -35,7 +35,7 @@ def _double(float64):
 
 
 def make_stack(cell="lstm", depth=1, **options):
-    return Stack(CELLS[cell], I, [H] * depth, **options)
+    return Stack(CELLS[cell], I, [H] * depth, **({"direction": "forward"} | options))
 
 
 def test_a_stack_feeds_each_layer_the_one_below():
@@ -114,7 +114,7 @@ def test_one_hot():
 
 def test_dropout_acts_between_layers_in_training_only():
     torch.manual_seed(0)
-    stack, x = make_stack(depth=2, dropout=Dropout(between=0.5)), torch.randn(T, B, I)
+    stack, x = make_stack(depth=2, dropout=Dropout(dropout=0.5)), torch.randn(T, B, I)
     (lower,), (upper,) = stack.cells()
     masked = drop(unroll(lower, x)[0], 0.5, generator("m"))
     wanted, _ = unroll(upper, masked)
@@ -126,7 +126,9 @@ def test_dropout_acts_between_layers_in_training_only():
 
 def test_every_kind_of_dropout_acts_where_it_says():
     """Against a restatement that draws the same masks in the same order: symbols, input, w_h, between, w_h, output."""
-    dropout = Dropout(embedding=0.3, input=0.4, between=0.5, output=0.2, weight=0.6, locked=True)
+    dropout = Dropout(
+        embedding_dropout=0.3, input_dropout=0.4, dropout=0.5, output_dropout=0.2, weight_drop=0.6, locked_dropout=True
+    )
     stack = make_stack(depth=2, dropout=dropout)
     model = SequenceModel(nn.Embedding(7, I), stack, nn.Linear(H, 5), every_step=True, dropout=dropout)
     symbols, before = torch.randint(7, (T, B)), copy.deepcopy(model.state_dict())
@@ -148,7 +150,7 @@ def test_every_kind_of_dropout_acts_where_it_says():
 
 
 def test_dropped_weights_get_no_gradient_and_the_others_a_scaled_one():
-    stack, x = make_stack(dropout=Dropout(weight=0.5)), torch.randn(T, B, I)
+    stack, x = make_stack(dropout=Dropout(weight_drop=0.5)), torch.randn(T, B, I)
     cell = stack.cells()[0][0]
     stack(x, generator=generator("m"))[0].sum().backward()
     mask = drop(torch.ones_like(cell.w_h), 0.5, generator("m"))
@@ -163,7 +165,7 @@ def test_dropped_weights_get_no_gradient_and_the_others_a_scaled_one():
 @pytest.mark.skipif(isinstance(library(), str), reason="there is no engine here")
 @pytest.mark.parametrize("cell", ["lstm", "coupled", "gru", "rnn"])
 def test_the_engine_drops_weights_as_the_plain_loop_does(cell):
-    stack = make_stack(cell, depth=2, dropout=Dropout(weight=0.5, between=0.2, locked=True)).float()
+    stack = make_stack(cell, depth=2, dropout=Dropout(weight_drop=0.5, dropout=0.2, locked_dropout=True)).float()
     x, found = torch.randn(T, B, I).float(), []
     for engine in ("reference", "fused"):
         stack.loop = choose_unroll(engine, stack.cells()[0][0])
@@ -187,7 +189,7 @@ def test_a_replaced_parameter_leaves_the_cell_as_it_was():
 
 
 def test_locked_dropout_is_the_same_at_all_steps():
-    dropout, x = Dropout(locked=True), torch.ones(50, 4, 6)
+    dropout, x = Dropout(locked_dropout=True), torch.ones(50, 4, 6)
     masked = dropout.features(x, 0.5, generator("m"))
     assert torch.equal(masked, masked[:1].expand(50, 4, 6))
     assert masked[0].unique().tolist() == [0.0, 2.0]

@@ -8,7 +8,6 @@ import pytest
 import torch
 from conftest import answer
 
-from seqtrain.config import schema
 from seqtrain.tasks import TASKS, GeneratedTask
 from seqtrain.tasks.base import Batch
 
@@ -330,7 +329,6 @@ STUPID = {
 
 def test_every_generated_task_has_a_second_method():
     assert set(STUPID) == {name for name, task in TASKS.items() if issubclass(task, GeneratedTask)}
-    assert set(TASKS) == set(schema.by_name(schema.BuiltInTask))
 
 
 FIXED_APART = ("brackets", "timing")
@@ -384,7 +382,7 @@ OTHER_SIZES = [
 def test_longer_sequences_take_the_same_model(name, options):
     plain, longer = make(name, {}), make(name, options)
     assert plain.spec == longer.spec
-    assert plain.variant != longer.variant
+    assert plain.definition != longer.definition
     shapes = [next(task.eval_batches("test", 5)).inputs.shape[0] for task in (plain, longer)]
     assert shapes[0] < shapes[1]
 
@@ -586,13 +584,3 @@ def test_stories_recall_counts_the_exact_distance_and_buckets():
     assert 0 < means["recall_at_60"] < 1
     assert 0.4 < float(exact.sum()) / 400 < 0.65
     assert (batch.marks > 0).sum() == 400
-
-
-@pytest.mark.parametrize("name", list(TASKS))
-def test_config_section_is_the_constructor(name):
-    signature = inspect.signature(TASKS[name]).parameters
-    given_by_the_program = {"seed", "vocabulary", "quiet"}
-    options = {k: p.default for k, p in signature.items() if k not in given_by_the_program}
-    section = schema.NAMED[("task",)][name].model_fields
-    fields = {k: inspect.Parameter.empty if f.is_required() else f.default for k, f in section.items() if k != "name"}
-    assert fields == options

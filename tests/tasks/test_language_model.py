@@ -60,7 +60,7 @@ def test_windows_of_an_evaluation_are_long_and_change_nothing(text_folder, monke
 def test_the_same_loss_by_other_units(tmp_path):
     """A made-up loss of 2 nats a token, turned by counting with a pencil: the first token is no target."""
     (tmp_path / "a.txt").write_text("the cat\n\nsat on x\n")
-    everything = {"fractions": (0.0, 0.0, 1.0), "vocabulary": Vocabulary(["<unk>", "cat"], [1, 1])}
+    everything = {"fractions": (0.0, 0.0, 1.0), "known": Vocabulary(["<unk>", "cat"], [1, 1])}
     words = make(tmp_path / "a.txt", **everything)
     nats = 2 * 7  # cat <eos> <eos> sat on x <eos>
     characters = len("cat\n\nsat on x\n")
@@ -74,7 +74,7 @@ def test_words_are_counted_across_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr("seqtrain.tasks.text.token_ids.BLOCK", 3)
     (tmp_path / "a.txt").write_text("one  two three\nfour ")
     task = make(
-        tmp_path / "a.txt", unit="character", fractions=(0.0, 0.0, 1.0), vocabulary=Vocabulary(["<unk>", "e"], [1, 1])
+        tmp_path / "a.txt", unit="character", fractions=(0.0, 0.0, 1.0), known=Vocabulary(["<unk>", "e"], [1, 1])
     )
     assert task.conversions("test", 1.0) == {"word_perplexity": pytest.approx(math.exp(19 / 5))}
 
@@ -104,7 +104,7 @@ def test_unseen_words_become_unk_and_the_checkpoints_vocabulary_wins(text_folder
     task = make(text_folder)
     words = [task.vocabulary[token] for token in numbers_of(task, "test")]
     assert words == ["the", "<unk>", "saw", "1", "trees", "<eos>"]
-    task = make(text_folder, vocabulary=Vocabulary(["<unk>", "zebra"], [5, 1]))
+    task = make(text_folder, known=Vocabulary(["<unk>", "zebra"], [5, 1]))
     assert [task.vocabulary[t] for t in numbers_of(task, "test")] == ["<unk>", "zebra", *["<unk>"] * 4]
     assert task.spec.output_size == 2
 
@@ -119,13 +119,13 @@ def test_baseline_is_the_training_frequencies(text_folder):
     assert task.baseline("test")["bits_per_token"] == pytest.approx(nats / math.log(2))
     (text_folder / "train.txt").write_text("quite another text\n")
     trained = Vocabulary(task.vocabulary, task.counts)
-    assert make(text_folder, vocabulary=trained).baseline("test") == task.baseline("test")
+    assert make(text_folder, known=trained).baseline("test") == task.baseline("test")
 
 
 def test_a_trained_vocabulary_needs_no_training_text(tmp_path):
     (tmp_path / "a.txt").write_text("the cat sat\n")
     known = Vocabulary(["<unk>", "cat"], [1, 1])
-    task = make(tmp_path / "a.txt", fractions=(0.0, 0.0, 1.0), vocabulary=known)
+    task = make(tmp_path / "a.txt", fractions=(0.0, 0.0, 1.0), known=known)
     assert task.facts("test")["tokens"] == 3
     with pytest.raises(DataError, match="valid has 0 tokens"):
         next(task.eval_batches("valid", 2))

@@ -122,7 +122,7 @@ def test_counting_is_solved_at_twice_the_trained_n(first_failure, solved):
 
 
 def test_work_in_tokens_is_steps_and_not_symbols_of_sets(monkeypatch):
-    monkeypatch.setattr(Task, "unit", "tokens")
+    monkeypatch.setattr(Task, "work_unit", "tokens")
     task = make("brackets", {"train_length": 20})
     assert task.work(task.train_batch(0, 8)) == 160
     task = make("embedded_reber", {})

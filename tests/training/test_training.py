@@ -13,7 +13,7 @@ from conftest import SMALL, SMALL_SETS, answer
 
 import seqtrain.runs.trainer
 from seqtrain.config import load_config
-from seqtrain.config.build import build_model, build_optimizer, build_schedule, build_task
+from seqtrain.config.build import build_model, build_optimizer, build_task
 from seqtrain.inference.load import evaluate_checkpoint, load_model
 from seqtrain.recurrence import autograd as sequence
 from seqtrain.recurrence import library as native
@@ -51,7 +51,7 @@ def one_step(config, **changes):
     model = build_model(config, task.spec)
     state = TrainState(model, build_optimizer(config, model))
     plan = Plan(
-        task=task, schedule=build_schedule(config, 100), lr=config.optimizer.lr, clip_norm=config.optimizer.clip_norm,
+        task=task, schedule=config.schedule, lr=config.optimizer.lr, clip_norm=config.optimizer.clip_norm,
         seed=config.seed, steps=100, batch_size=8, eval_every=10, eval_batch_size=10, log_every=10,
         stop_when_solved=False, patience=None, record=print, save=print, stop_requested=lambda: False, **changes,
     )  # fmt: skip

@@ -1,12 +1,15 @@
 """Stories whose marked words follow from a fact told many words before."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Spec, Split
+from seqtrain.system.settings import Affects
+from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.stories.grammar import FILLERS, KINDS, WORDS, vocabulary
 
@@ -17,7 +20,8 @@ BUCKETS = (10, 25, 50, 100, 200)
 MIN_DISTANCE = 10
 
 
-class Stories(GeneratedTask):
+@dataclass(kw_only=True, eq=False)
+class Stories(SizedTask):
     """Predict the next word of a story; some words only a memory can tell.
 
         I grew up in France . the river slept often . in winter the birds sang . I speak fluent FRENCH .
@@ -36,21 +40,18 @@ class Stories(GeneratedTask):
     reach = "distance"
     metric = Metric("recall", higher_is_better=True, most=1.0)
     next_token = True
+    words = True
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        distance: int = 25,
-        valid_size: int = 2000,
-        test_size: int = 2000,
-    ) -> None:
-        super().__init__(seed=seed, valid_size=valid_size, test_size=test_size)
-        self.distance = distance
+    distance: Annotated[int, Field(ge=10, le=1_000_000), Affects.DATA] = 25
+    """Words from the fact to the word that follows from it."""
+
+    def __post_init__(self) -> None:
+        """Name the definition and lay out the sequences."""
+        super().__post_init__()
         self.vocabulary = vocabulary()
         size = len(self.vocabulary)
         self.spec = Spec(input_size=size, symbols=True, output_size=size, every_step=True, words=True)
-        self.variant = f"stories/distance={distance}/v{self.generator_version}"
+        self.definition = f"stories/distance={self.distance}/v{self.generator_version}"
         self._grammar = _Grammar(self.vocabulary)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:

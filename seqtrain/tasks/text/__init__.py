@@ -2,7 +2,7 @@
 
 from seqtrain.tasks.text.batchify import Columns, make_columns
 from seqtrain.tasks.text.bptt import Window, Windows
-from seqtrain.tasks.text.corpus import SPLITS, Corpus, Tokens, read_corpus, sources
+from seqtrain.tasks.text.corpus import SPLITS, Corpus, Tokens, faults_of_text, read_corpus, sources
 from seqtrain.tasks.text.tokenizer import Unit
 from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 
@@ -16,6 +16,7 @@ __all__ = [
     "Vocabulary",
     "Window",
     "Windows",
+    "faults_of_text",
     "make_columns",
     "read_corpus",
     "sources",

@@ -1,6 +1,6 @@
 """The training, validation and test part of a text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seqtrain.system.errors import DataError
 from seqtrain.system.files import split_file
+from seqtrain.system.shipped import PREFIX, text_path
 from seqtrain.tasks.text.token_cache import read_text
 from seqtrain.tasks.text.token_ids import Text
 from seqtrain.tasks.text.tokenizer import EOS, Unit
@@ -109,7 +110,7 @@ class Corpus(NamedTuple):
         return {split: Tokens(part, tables[id(part.text)]) for split, part in self._asdict().items()}
 
 
-def read_corpus(path: Path, unit: Unit, fractions: tuple[float, float, float], *, quiet: bool = False) -> Corpus:
+def read_corpus(path: Path, unit: Unit, fractions: Sequence[float], *, quiet: bool = False) -> Corpus:
     """Read a folder with `train.txt`, `valid.txt` and `test.txt`, or one file cut into three.
 
     Parameters
@@ -138,7 +139,7 @@ def read_corpus(path: Path, unit: Unit, fractions: tuple[float, float, float], *
     return Corpus(*parts)
 
 
-def sources(path: Path, fractions: tuple[float, float, float]) -> dict[str, str]:
+def sources(path: Path, fractions: Sequence[float]) -> dict[str, str]:
     """Where each split comes from, in words: a file, or a part of one."""
     if path.is_dir():
         return {split: str(split_file(path, split)) for split in SPLITS}
@@ -148,7 +149,48 @@ def sources(path: Path, fractions: tuple[float, float, float]) -> dict[str, str]
     }
 
 
-def _cut(text: Text, fractions: tuple[float, float, float]) -> Corpus:
+_WHERE_TO_FIND = {
+    "ptb": "; the Penn Treebank as language models use it is data/ptb.*.txt in simple-examples.tgz by T. Mikolov, "
+    "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz",
+}
+"""Texts that shipped configs ask for and that may not be shipped."""
+
+
+def faults_of_text(name: str, fractions: Sequence[float] | None) -> Iterator[tuple[str, str]]:
+    """What is wrong with the settings `path` and `fractions` beside each other and beside the files that there are."""
+    try:
+        path = text_path(name)
+        path.exists()
+    except (OSError, RuntimeError) as error:  # a name that is too long, a home of nobody
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        shown = name if len(name) <= 40 else name[:37] + "..."
+        yield "path", f"is {shown!r}, which cannot be looked for ({reason}); give another path"
+        return
+    if name.startswith(PREFIX) and not path.exists():
+        yield "path", f"is {name!r}, but the text that comes with seqtrain is {PREFIX}stories"
+        return
+    if path.is_dir():
+        missing = [file.name for file in (split_file(path, split) for split in SPLITS) if not file.exists()]
+        if missing:
+            yield "path", f"is the folder {name}, which lacks {', '.join(missing)}; add what is missing"
+    elif not path.exists():
+        yield (
+            "path",
+            f"is {name!r}, but there is no {path.absolute()}; give a text file, or a folder with train.txt, valid.txt "
+            f"and test.txt{_WHERE_TO_FIND.get(path.name, '')}",
+        )
+    if fractions is None:
+        return
+    if path.is_dir():
+        yield (
+            "fractions",
+            f"cut a single file, but task.path {name} is a folder with its own train, valid and test; remove fractions",
+        )
+    if abs(sum(fractions) - 1) > 1e-6:
+        yield "fractions", f"add up to {sum(fractions):g}; they must add up to 1"
+
+
+def _cut(text: Text, fractions: Sequence[float]) -> Corpus:
     count = len(text.ids)
     first = min(count, round(fractions[0] * count))
     second = min(count, round((fractions[0] + fractions[1]) * count))

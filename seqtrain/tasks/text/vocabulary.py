@@ -33,9 +33,7 @@ class Vocabulary:
         self.numbers = {token: number for number, token in enumerate(self.tokens)}
 
     @classmethod
-    def count(
-        cls, tokens: Iterable[str] | Mapping[str, int], *, min_count: int = 1, max_size: int | None = None
-    ) -> Self:
+    def count(cls, tokens: Iterable[str] | Mapping[str, int], *, min_count: int, max_size: int | None) -> Self:
         """The vocabulary of a training text.
 
         Parameters

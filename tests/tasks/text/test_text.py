@@ -63,11 +63,11 @@ def test_fractions_cut_the_tokens(tmp_path, fractions):
 
 def test_vocabulary_by_count_and_size():
     tokens = ["b", "b", "b", "a", "a", "c", "c", "d", "<unk>"]
-    assert Vocabulary.count(tokens).tokens == ["<unk>", "b", "a", "c", "d"]
-    assert Vocabulary.count(tokens, min_count=2).tokens == ["<unk>", "b", "a", "c"]
-    assert Vocabulary.count(tokens, max_size=3).tokens == ["<unk>", "b", "a"]
-    assert Vocabulary.count(Counter(tokens), max_size=3).tokens == ["<unk>", "b", "a"]
-    vocabulary = Vocabulary.count(tokens, max_size=3)
+    assert Vocabulary.count(tokens, min_count=1, max_size=None).tokens == ["<unk>", "b", "a", "c", "d"]
+    assert Vocabulary.count(tokens, min_count=2, max_size=None).tokens == ["<unk>", "b", "a", "c"]
+    assert Vocabulary.count(tokens, min_count=1, max_size=3).tokens == ["<unk>", "b", "a"]
+    assert Vocabulary.count(Counter(tokens), min_count=1, max_size=3).tokens == ["<unk>", "b", "a"]
+    vocabulary = Vocabulary.count(tokens, min_count=1, max_size=3)
     assert vocabulary.counts == [9 - 3 - 2, 3, 2]
     assert vocabulary.encode(["a", "d", "<unk>", "b"]).tolist() == [2, 0, 0, 1]
 

@@ -1,0 +1,131 @@
+"""Settings of the network."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, JsonValue, Tag
+
+from seqtrain.cells import CELLS
+from seqtrain.models.dropout import Dropout
+from seqtrain.models.head import SOFTMAXES, FullSoftmax
+from seqtrain.models.stack import Direction, Merge
+from seqtrain.system.settings import ONE_OR_EACH, Affects, Named, OneOf, Positive, section_of
+
+
+class UserCell(Named):
+    """A cell of the user's own; keys beside `name` and `folder` go to its constructor."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    """`module:Class`; the module is looked for in the current folder, beside the config, and on Python's path."""
+    folder: Annotated[str | None, Affects.MACHINE] = None
+    """Where the module lies; null for what the search found, which is then noted here. It is not followed when a
+    checkpoint names it."""
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of its constructor."""
+        return self.model_dump(exclude={"name", "folder"})
+
+
+CELL_SECTIONS = {name: section_of(cell, name, cell.given) for name, cell in CELLS.items()}
+"""The sections of the built-in cells."""
+
+Width = Annotated[int, Field(ge=1, le=100_000)]
+Widths = Annotated[
+    Annotated[Width, Tag("one")] | Annotated[list[Width], Field(min_length=1, max_length=1000), Tag("each")],
+    ONE_OR_EACH,
+]
+
+
+class Model(Dropout):
+    """The network."""
+
+    cell: Annotated[Named, OneOf(CELL_SECTIONS, others=UserCell)]
+    """The recurrent cell: rnn, lstm, peephole, coupled, gru, odyssey, or `module:Class` for one of your own; with
+    options, {name: ..., option: ...}."""
+    hidden_size: Annotated[Widths, Affects.SIZE] = 128
+    """Units of each layer and direction; a list gives each layer its own, from the lowest up."""
+    depth: Annotated[Annotated[int, Field(ge=1, le=1000)] | None, Affects.SIZE] = None
+    """Layers on top of each other; null for as many as hidden_size lists, or 1."""
+    direction: Annotated[Direction, Affects.SIZE] = "forward"
+    """Which way the cells read the sequence."""
+    merge: Annotated[Merge | None, Affects.SIZE] = None
+    """How the two directions become one; null for concat."""
+    embedding_size: Annotated[Width | None, Affects.SIZE] = None
+    """Size of learnt vectors for symbols; null for the first hidden_size with text, one-hot with other symbols."""
+    tied: Annotated[bool, Affects.SIZE] = False
+    """Score words by their embedding, through a projection if the last layer has another size."""
+    softmax: Annotated[Named, OneOf(SOFTMAXES)] = FullSoftmax()
+    """How words are scored: full, or adaptive for large vocabularies."""
+    init_range: Positive | None = None
+    """Start all weights and biases uniform within this of zero; null for what the cells say. A learnt initial state
+    starts from zero all the same."""
+    embedding_range: Positive | None = None
+    """Likewise the embedding and the head's weights, the head's bias at zero; null for init_range, or PyTorch's way."""
+
+    def hidden_sizes(self) -> list[int]:
+        """Units of each layer."""
+        return self.hidden_size if isinstance(self.hidden_size, list) else [self.hidden_size] * (self.depth or 1)
+
+    def faults(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Settings that are each allowed, but have no effect or cannot work together: the place, and a message."""
+        if self.merge is not None and self.direction != "bidirectional":
+            yield (
+                ("merge",),
+                f"is {self.merge!r}, but there is nothing to merge with direction {self.direction!r}; remove it or use "
+                "direction: bidirectional",
+            )
+        if isinstance(self.hidden_size, list) and self.depth not in (None, len(self.hidden_size)):
+            yield (
+                ("depth",),
+                f"is {self.depth}, but hidden_size lists {len(self.hidden_size)} layers; remove it",
+            )
+        yield from self._faults_of_dropout()
+        yield from self._faults_of_softmax()
+        yield from self._faults_of_cell()
+
+    def _faults_of_dropout(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        if self.dropout > 0 and len(self.hidden_sizes()) == 1:
+            yield (
+                ("dropout",),
+                f"is {self.dropout:g}, but dropout acts between layers and depth 1 has no between; use depth: 2 or "
+                "more, or dropout: 0 (input_dropout and output_dropout act around them)",
+            )
+        cell = CELLS.get(self.cell.name)
+        if self.zoneout_memory and cell is not None and not cell.remembers_apart():
+            yield (
+                ("zoneout_memory",),
+                f"is {self.zoneout_memory:g}, but cell {self.cell.name!r} remembers in its output alone; use "
+                "zoneout_hidden",
+            )
+        if self.locked_dropout and not (self.dropout or self.input_dropout or self.output_dropout):
+            yield (
+                ("locked_dropout",),
+                "is true, but no feature is dropped; set dropout, input_dropout or output_dropout, or remove it",
+            )
+
+    def _faults_of_softmax(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        if self.tied and self.softmax.name == "adaptive":
+            yield (
+                ("softmax",),
+                "is 'adaptive', whose clusters have weights of their own, and tied asks for those of the embedding; "
+                "use 'full', or tied: false",
+            )
+        for name, message in self.softmax.faults():
+            yield ("softmax", name), message
+
+    def _faults_of_cell(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        cell, defaults = CELLS.get(self.cell.name), type(self.cell).model_fields
+        if cell is None:
+            return  # a user's own: its code is not imported to read a config
+        for name in cell.initialisation if self.init_range is not None else ():
+            value = getattr(self.cell, name)
+            if value not in (None, defaults[name].default):
+                yield (
+                    ("cell", name),
+                    f"is {value!r}, but init_range {self.init_range:g} starts all weights and biases anew; give one",
+                )
+        for name, message in cell.faults(self.cell):
+            yield ("cell", name), message

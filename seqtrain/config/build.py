@@ -48,7 +48,7 @@ def build_task(config: Config, trained: dict[str, Any] | None = None, *, quiet: 
     """
     cls = TASKS[config.task.name]
     given: dict[str, Any] = {"seed": config.seed, "quiet": quiet}
-    if trained and cls.words:
+    if trained and "known" in cls.given:
         given["known"] = Vocabulary(trained["vocabulary"], trained["counts"])
     return cls(**config.task.options(), **{name: given[name] for name in cls.given if name in given})
 
@@ -83,10 +83,6 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
             f"model.weight_drop is {section.weight_drop:g}, but cell {section.cell.name} has no w_h; use 0"
         )
     if section.zoneout_memory and not _remembers_apart(cells[0]):
-        raise ConfigError(
-            f"model.weight_drop is {section.weight_drop:g}, but cell {section.cell.name} has no w_h; use 0"
-        )
-    if section.zoneout_memory and not _remembers_apart(stack.cells()[0][0]):
         raise ConfigError(
             f"model.zoneout_memory is {section.zoneout_memory:g}, but cell {section.cell.name} remembers in its output "
             "alone; use zoneout_hidden"

@@ -39,15 +39,16 @@ def guess(value: Any, options: Iterable[str]) -> str | None:
     return lowered[close[0]] if close else None
 
 
-def to_fault(error: ErrorDetails, data: dict[str, Any], section: type[Section] | None = None) -> Fault:
+def to_fault(error: ErrorDetails, data: dict[str, Any], own_cell: type[Section] | None = None) -> Fault:
     """One of pydantic's errors as a fault.
 
     Parameters
     ----------
-    data : that was validated.
-    section : the section that the places are in; None for a whole config.
+    data : the config that was validated.
+    own_cell : the section of a user's own cell, if its options were validated rather than a config.
     """
-    path = _without_tags(error["loc"]) if section is None else tuple(map(str, error["loc"]))
+    section = own_cell
+    path = _without_tags(error["loc"]) if section is None else ("model", "cell", *map(str, error["loc"]))
     got, limits = short(error["input"]), error.get("ctx", {})
     match error["type"]:
         case "missing":

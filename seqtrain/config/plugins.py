@@ -86,7 +86,7 @@ def user_section(cell: type[Cell], section: UserCell) -> Declared:
         return declared.model_validate({"name": section.name, **given})
     except ValidationError as error:
         faults = [to_fault(details, {}, declared) for details in error.errors()]
-        raise ConfigError([f"model.cell.{'.'.join(fault.path)} {fault.message}" for fault in faults]) from None
+        raise ConfigError([f"{'.'.join(fault.path)} {fault.message}" for fault in faults]) from None
 
 
 def without_folder(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:

@@ -37,7 +37,7 @@ class Memory(NamedTuple):
 
 
 class MyCell(Cell):
-    def __init__(self, input_size, hidden_size, *, decay=0.9):
+    def __init__(self, input_size, hidden_size, *, decay: float = 0.9):
         super().__init__(input_size, hidden_size)
         self.inputs = nn.Linear(input_size, hidden_size)
         self.decay = decay
@@ -480,7 +480,11 @@ def test_an_option_of_a_users_cell_acts(own_cell):
         ("my_cells:NoCell", "has no class NoCell derived from"),
         ("my_cells:Half", "does not define initial_state, step"),
         ("my_cellz:MyCell", "there is no module my_cellz in"),
-        ("{name: my_cells:MyCell, depth: 3}", "got an unexpected keyword argument 'depth'; its options are decay"),
+        (
+            "{name: my_cells:MyCell, depth: 3}",
+            "model.cell.depth is not a setting of the cell; choose one of decay, name",
+        ),
+        ("{name: my_cells:MyCell, decay: fast}", "model.cell.decay is 'fast'; it must be a number"),
         ("my_cells:Refuses", "cannot take a step: ValueError: no"),
         ("my_cells:WrongState", "over 2 steps are [2, 1, 7]"),
         ("{name: my_cells:MyCell, decay: 2024-01-01}", "model.cell.decay is datetime.date(2024, 1, 1); it must be"),

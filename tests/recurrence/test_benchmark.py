@@ -61,7 +61,7 @@ def test_peak_memory_sees_what_is_freed_again():
     """In a process of its own: one that has trained keeps what is freed, and takes it again."""
     size = 256 << 20
     measured = subprocess.run(
-        [sys.executable, "-c", f"import torch; from seqtrain import bench; "
+        [sys.executable, "-c", f"import torch; from seqtrain.recurrence import benchmark as bench; "
                                f"print(bench.peak_bytes(lambda: torch.ones({size // 4})))"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip

@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from seqtrain.compare.load_runs import Group, flat
-from seqtrain.config.parse import short
 from seqtrain.system import strict_json
+from seqtrain.system.errors import short
 from seqtrain.system.files import write_whole
 from seqtrain.system.progress import figure
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import yaml
 
-from seqtrain.config.parse import plain, read_beginning, short
 from seqtrain.config.schema import NAMED, Config
-from seqtrain.config.strict_yaml import DEEPEST, LARGEST, parse
-from seqtrain.system.errors import ConfigError
+from seqtrain.config.yaml import DEEPEST, LARGEST, parse, read_beginning
+from seqtrain.system.errors import ConfigError, plain, short
 from seqtrain.system.settings import name_of
 
 Path_ = tuple[str, ...]

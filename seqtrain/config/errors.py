@@ -9,9 +9,9 @@ from pydantic_core import ErrorDetails
 
 from seqtrain.config.describe import find_setting
 from seqtrain.config.document import Path_
-from seqtrain.config.parse import plain, short
 from seqtrain.config.schema import NAMED, TAGGED, Config
 from seqtrain.models.settings import UserCell
+from seqtrain.system.errors import plain, short
 from seqtrain.system.settings import Section, name_of
 
 

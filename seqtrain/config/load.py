@@ -6,7 +6,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from seqtrain.config.document import Document, Path_, document_from, dotted, read_document, train_on
@@ -14,6 +13,7 @@ from seqtrain.config.errors import Fault, choose, guess, to_fault
 from seqtrain.config.plugins import with_folder
 from seqtrain.config.schema import NAMED, Config
 from seqtrain.config.validators import check_together
+from seqtrain.config.yaml import dump
 from seqtrain.models.settings import UserCell
 from seqtrain.system import shipped
 from seqtrain.system.errors import ConfigError
@@ -173,4 +173,4 @@ def _with_absolute_path(config: Config) -> Config:
 
 def to_yaml(config: Config) -> str:
     """The whole config, defaults spelt out, as a file that `load_config` reads back to an equal one."""
-    return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
+    return dump(config.model_dump())

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from seqtrain.config import Config, config_from
 from seqtrain.config.build import build_model, build_task, weights_of
-from seqtrain.config.parse import short
 from seqtrain.config.plugins import vouched, without_folder
 from seqtrain.inference.dynamic_evaluation import DynamicEvaluation
 from seqtrain.inference.sampling import TextModel
@@ -18,7 +17,7 @@ from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.runs.directory import checkpoint_path
 from seqtrain.runs.fits import check_weights
 from seqtrain.runs.resume import check_fingerprints, differences
-from seqtrain.system.errors import CheckpointError, ConfigError
+from seqtrain.system.errors import CheckpointError, ConfigError, short
 from seqtrain.system.files import split_file
 from seqtrain.system.progress import Progress, figure, say
 from seqtrain.system.runtime import keep_freed_memory, prepare

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from seqtrain.config import strict_yaml
+from seqtrain.config import yaml
 from seqtrain.system import strict_json
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
 from seqtrain.system.files import UnreadableError, append_line, flush_to_disk, open_regular, read_whole, write_whole
@@ -139,9 +139,9 @@ class RunDir:
         ------
         SeqtrainError : there is none, or it cannot be read as one.
         """
-        text = read_whole(self.config, strict_yaml.LARGEST)
+        text = read_whole(self.config, yaml.LARGEST)
         try:
-            _, data = strict_yaml.parse(text.decode(), str(self.config))
+            _, data = yaml.parse(text.decode(), str(self.config))
         except UnicodeDecodeError:
             raise ConfigError(f"{self.config}: is not UTF-8") from None
         if not isinstance(data, dict):

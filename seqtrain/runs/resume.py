@@ -6,12 +6,11 @@ import torch
 
 from seqtrain.config import Config, config_from
 from seqtrain.config.build import kept_by_optimizer
-from seqtrain.config.parse import short
 from seqtrain.models import SequenceModel
 from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.fits import check_training, check_weights
-from seqtrain.system.errors import CheckpointError, ConfigError
+from seqtrain.system.errors import CheckpointError, ConfigError, short
 from seqtrain.tasks import Task
 from seqtrain.training.state import TrainState
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from seqtrain.config.parse import plain, short
+from seqtrain.system.errors import plain, short
 from seqtrain.tasks import TASKS
 
 LARGEST = 1e150

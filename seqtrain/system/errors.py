@@ -41,3 +41,17 @@ class Diverged(SeqtrainError):
     def __init__(self, message: str, report: dict[str, Any] | None = None) -> None:
         self.report = report or {}
         super().__init__(message)
+
+
+def short(value: Any, width: int = 40) -> str:
+    """A value for a message, cut to a readable length."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number with thousands of digits
+        text = f"a number of {value.bit_length()} bits" if isinstance(value, int) else "a number of many digits"
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def plain(text: str, width: int = 80) -> str:
+    """A user's own words for a message: as they are if they fit into a line, else quoted and cut."""
+    return text if text.isprintable() and len(text) <= width else short(text, width)

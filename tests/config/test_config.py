@@ -366,7 +366,7 @@ FILES = [
     ("a: [1\n", "c.yaml:2: is not valid YAML"),
     ("a: b: c\n", "c.yaml:1: is not valid YAML"),
     (MINIMAL + "seed: 1\nseed: 2\n", "c.yaml:4: seed stands twice (first in line 3); keep one"),
-    ("a: &a [*a]\n" + MINIMAL, "c.yaml:1: is not valid YAML (an alias stands for what it is itself a part of)"),
+    ("a: &a [*a]\n" + MINIMAL, "c.yaml:1: is not valid YAML (it has an alias; write the value out)"),
     ("seed: 2020-02-30\n" + MINIMAL, "c.yaml:1: is not valid YAML ('2020-02-30' is no timestamp)"),
     ("model: {cell: rnn}\n", "c.yaml: task is missing; choose one of adding"),
     ("task: adding\n", "c.yaml: model is missing; add a section model with a cell"),

@@ -3,7 +3,6 @@
 import random
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutated_configs import (
@@ -101,9 +100,9 @@ def test_any_file(tmp_path_factory, content):
 def test_the_limits_of_what_is_a_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for text, wanted in (
-        (BOMB, f"{FILE}:1: is not valid YAML (more than 10,000 values, counting aliases)"),
-        (MERGES, f"{FILE}:6: is not valid YAML (more than 10,000 values, counting aliases)"),
-        ("a: &a\n  b: *a\n", f"{FILE}:2: is not valid YAML (an alias stands for what it is itself a part of)"),
+        (BOMB, f"{FILE}:1: is not valid YAML (it has an alias; write the value out)"),
+        (MERGES, f"{FILE}:3: is not valid YAML (it has an alias; write the value out)"),
+        ("a: &a\n  b: *a\n", f"{FILE}:2: is not valid YAML (it has an alias; write the value out)"),
         ("\na: " + "[" * 60, f"{FILE}:2: is not valid YAML (nested more than 50 deep)"),
         ("seed: " + "9" * 5000, f"{FILE}:1: is not valid YAML ('{'9' * 36}... is no int)"),
         ("a: 1\nseed: 2026-13-01", f"{FILE}:2: is not valid YAML ('2026-13-01' is no timestamp)"),
@@ -114,18 +113,6 @@ def test_the_limits_of_what_is_a_config(tmp_path, monkeypatch):
             (tmp_path / FILE).write_text(text)
             load_config(FILE)
         assert str(caught.value) == wanted
-
-
-def test_aliases_and_merge_keys_of_a_usual_size_are_read(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / FILE).write_text(
-        "task: &t {name: adding, length: &n 30}\nmodel: {cell: lstm, hidden_size: *n}\n"
-        "optimizer: &o {lr: 0.5}\ntrain: {steps: *n}\n"
-    )
-    config = load_config(FILE)
-    assert (config.task.length, config.model.hidden_size, config.train.steps) == (30, 30, 30)
-    (tmp_path / FILE).write_text(yaml.safe_dump({"task": "adding", "model": {"cell": "lstm"}}) + "seed: 1\n")
-    assert load_config(FILE).seed == 1
 
 
 def test_a_config_may_come_from_a_pipe(tmp_path, seqtrain):

@@ -1,0 +1,109 @@
+"""Reading and writing YAML, strictly: what is no config for its size or its form is refused early, with the place."""
+
+import codecs
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seqtrain.system.errors import ConfigError, short
+
+DEEPEST, LARGEST = 50, 1 << 18
+"""Sections within sections, and bytes of a file: people write a hundredth of it."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which `1e-3` is a number, as people write it, and which has no aliases."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """A node; a few nested aliases could stand for more values than any memory holds."""
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="it has an alias; write the value out", problem_mark=mark)
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise yaml.MarkedYAMLError(problem=f"nested more than {DEEPEST} deep", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """A value; one that is none of its kind (a 13th month, 5,000 digits) is an error with a place."""
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(value, str):
+                value.encode()  # half of a pair of surrogates, which can be escaped, is no text
+            return value
+        except yaml.YAMLError:
+            raise
+        except Exception:  # whatever int(), date() and the like raise
+            problem = f"{short(node.value)} is no {node.tag.rpartition(':')[2]}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML without aliases, also where one value stands in two places."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        """Write every value out."""
+        return True
+
+
+def dump(data: Any) -> str:
+    """Data as YAML, in the given order."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def parse(text: str, source: str) -> tuple[yaml.Node | None, Any]:
+    """The nodes of a YAML document, for their lines, and its data.
+
+    Raises
+    ------
+    ConfigError : it is no YAML, or no config could look like it.
+    """
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        return node, None if node is None else loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{source}{line}: is not valid YAML ({error.problem or error.context})") from None
+    except yaml.reader.ReaderError as error:
+        line = f":{text.count(chr(10), 0, error.position) + 1}"
+        raise ConfigError(f"{source}{line}: is not valid YAML (a character {error.character:#04x})") from None
+
+
+def read_beginning(path: Path) -> tuple[str, bool]:
+    """As much of a file as a config may have, and whether that is all of it; read once, as it may be a pipe.
+
+    Raises
+    ------
+    ConfigError : it is missing, cannot be read, or is not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST)
+            whole = not file.read(1)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        return codecs.getincrementaldecoder("utf-8-sig")().decode(content, final=whole), whole
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{path}:{line}: is not UTF-8 (byte {error.object[error.start]:#04x}); convert it, e.g. "
+            "iconv -f latin1 -t utf-8"
+        ) from None

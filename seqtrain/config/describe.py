@@ -1,6 +1,7 @@
 """The settings as data, for people who look one up: what a section takes, of what kind, and what it is for."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 from pydantic.fields import FieldInfo
@@ -54,25 +55,27 @@ def settings_of(section: type[Section]) -> list[Setting]:
     return settings
 
 
+@cache
+def all_settings() -> dict[str, Setting]:
+    """Every setting by its dotted key; of those of one key in several choices, the first."""
+    settings: dict[str, Setting] = {}
+    user: tuple[str, type[Section]] = ("model.cell: module:Class", UserCell)
+    for title, section in (*sections(), user):
+        path = title.partition(": ")[0].replace("config", "")
+        for setting in settings_of(section):
+            settings.setdefault(f"{path}.{setting.name}".lstrip("."), setting)
+    return settings
+
+
 def find_setting(word: str) -> list[str]:
     """The full names of the settings whose last part is `word`: `steps` is `train.steps`."""
-    keys = []
-    for title, section in sections():
-        path = title.partition(":")[0].replace("config", "")
-        if word in section.model_fields and word != "name":
-            keys.append(f"{path}.{word}".lstrip("."))
-    return list(dict.fromkeys(keys))
+    return [key for key in all_settings() if key.rpartition(".")[2] == word and key != "model.cell.folder"]
 
 
 def affects_of(key: str) -> Affects:
     """What a setting affects, by its dotted key; the weights if no built-in section has such a setting."""
-    fields = {
-        f"{title.partition(': ')[0].replace('config', '')}.{name}".lstrip("."): field
-        for title, section in sections()
-        for name, field in section.model_fields.items()
-    }
-    fields["model.cell.folder"] = UserCell.model_fields["folder"]
-    return affects(fields[key]) if key in fields else Affects.WEIGHTS
+    setting = all_settings().get(key)
+    return Affects.WEIGHTS if setting is None else setting.affects
 
 
 def _names(field: FieldInfo) -> str | None:

@@ -13,12 +13,16 @@ from seqtrain.config.schema import NAMED, Config
 from seqtrain.config.yaml import DEEPEST, LARGEST, parse, read_beginning
 from seqtrain.system.errors import ConfigError, plain, short
 from seqtrain.system.settings import name_of
+from seqtrain.system.shipped import text_path
 
 Path_ = tuple[str, ...]
 """Where a setting is: `("model", "cell", "reset")` for `model.cell.reset`."""
 
-RIVALS: tuple[tuple[Path_, Path_], ...] = ((("train", "steps"), ("train", "epochs")),)
-"""Settings of which a config gives one: an override that gives the other takes the place of the file's."""
+RIVALS: tuple[tuple[Path_, Path_], ...] = (
+    (("train", "steps"), ("train", "epochs")),
+    (("train", "epochs"), ("train", "steps")),
+)
+"""An override of the first setting unsets the second one, because a config gives one of them."""
 
 DEFAULT_NAMES = {(key,): Config.model_fields[key].default.name for key in ("optimizer", "schedule")}
 """The names of sections that need none."""
@@ -28,12 +32,12 @@ DEFAULT_NAMES = {(key,): Config.model_fields[key].default.name for key in ("opti
 class Document:
     """Raw settings with their places.
 
-    data : nested dicts, with `cell: gru` already spelt out as `cell: {name: gru}`.
+    data : nested dicts, with `cell: gru` already written as `cell: {name: gru}`.
     source : what to call the file in messages.
     lines : line of each key in the file.
     overrides : the `KEY=VALUE` that set a key, by the key.
-    faults : what was wrong already with the file and the overrides as such.
-    remarks : what an override did beside what it says.
+    faults : what is wrong with the file and the overrides as such.
+    remarks : what an override did besides what it says.
     """
 
     data: dict[str, Any]
@@ -57,14 +61,15 @@ class Document:
 
 
 def read_document(path: Path, overrides: Sequence[str]) -> Document:
-    """Read a YAML file and apply overrides; a key that stands twice and the like are noted in `faults`.
+    """Read a YAML file and apply overrides; faults such as a key that stands twice are noted in `faults`.
 
     Raises
     ------
     ConfigError : the file is missing or not a YAML mapping.
     """
     text, whole = read_beginning(path)
-    _refuse_prose(text, path)
+    if path.suffix.lower() not in {".yaml", ".yml"} and text.strip() and not _BEGINS.search(text):
+        raise ConfigError(f"{path}: is no config; if it is a text {train_on(path)}")
     if not whole:
         raise ConfigError(f"{path}: is larger than {LARGEST >> 10} KiB; no config is, give another file")
     node, data = parse(text, str(path))
@@ -75,18 +80,12 @@ def read_document(path: Path, overrides: Sequence[str]) -> Document:
             "(seqtrain configs copy quickstart FILE gives one to start from)"
         )
     document = Document(data, str(path))
-    document.faults += _collect_lines(node, (), document, set())
+    document.faults += _collect_lines(node, (), document)
     return _completed(document, overrides)
 
 
 _BEGINS = re.compile(r"""^[\s{]*["']?(task|model)["']?\s*:""", re.MULTILINE)
 """A section that every config has."""
-
-
-def _refuse_prose(text: str, path: Path) -> None:
-    """Raise a ConfigError for what a user may want to train on, rather than by."""
-    if path.suffix.lower() not in {".yaml", ".yml"} and text.strip() and not _BEGINS.search(text):
-        raise ConfigError(f"{path}: is no config; if it is a text {train_on(path)}")
 
 
 def train_on(text: Path) -> str:
@@ -100,11 +99,14 @@ def document_from(data: dict[str, Any], source: str, overrides: Sequence[str] = 
 
 
 def _completed(document: Document, overrides: Sequence[str]) -> Document:
-    _spell_out(document.data)
+    """Apply the overrides, and name the sections that need no name."""
+    _expand_names(document.data)
     for override in overrides:
         document.faults += _apply(document, override)
-    for one, other in RIVALS:
-        document.remarks += [*_displace(document, one, other), *_displace(document, other, one)]
+    for winner, loser in RIVALS:
+        document.remarks += _displace(document, winner, loser)
+    if ("task", "path") in document.overrides and _is_folder(document.data):
+        document.remarks += _displace(document, ("task", "path"), ("task", "fractions"))
     for path, name in DEFAULT_NAMES.items():
         section = document.data.get(path[0])
         if isinstance(section, dict):
@@ -119,26 +121,33 @@ def read_list(text: str, source: str) -> list[Any]:
     ------
     ConfigError : it is no such list.
     """
-    _, found = parse(f"[{text}]", source)
-    return found if isinstance(found, list) else [found]
+    _, data = parse(f"[{text}]", source)
+    return data if isinstance(data, list) else [data]
 
 
 def _displace(document: Document, winner: Path_, loser: Path_) -> Iterator[str]:
-    """Unset what the file says of `loser` if an override sets `winner`; yield that it was done."""
+    """Unset what the file says of `loser` if an override sets `winner`; yield a remark on it."""
     section = document.data.get(winner[0])
     if not isinstance(section, dict) or winner not in document.overrides or loser in document.overrides:
         return
-    had = section.get(loser[1])
-    if had is not None and section[winner[1]] is not None:
+    value = section.get(loser[1])
+    if value is not None and section[winner[1]] is not None:
         section[loser[1]] = None
-        yield f"{document.overrides[winner]} takes the place of {dotted(loser)}: {had} in {document.source}"
+        yield f"{document.overrides[winner]} takes the place of {dotted(loser)}: {value} in {document.source}"
 
 
-def _collect_lines(node: yaml.Node | None, path: Path_, document: Document, seen: set[int]) -> Iterator[str]:
+def _is_folder(data: dict[str, Any]) -> bool:
+    """Whether the text of the task is a folder, which is not cut into parts."""
+    try:
+        return text_path(str(data["task"]["path"])).is_dir()
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def _collect_lines(node: yaml.Node | None, path: Path_, document: Document) -> Iterator[str]:
     """Note the line of every key; yield a fault for every key that stands twice."""
-    if not isinstance(node, yaml.MappingNode) or id(node) in seen:
+    if not isinstance(node, yaml.MappingNode):
         return
-    seen.add(id(node))
     for key, value in node.value:
         here = (*path, str(key.value))
         line = key.start_mark.line + 1
@@ -146,19 +155,19 @@ def _collect_lines(node: yaml.Node | None, path: Path_, document: Document, seen
             first = document.lines[here]
             yield f"{document.source}:{line}: {dotted(here)} stands twice (first in line {first}); keep one"
         document.lines[here] = line
-        yield from _collect_lines(value, here, document, seen)
+        yield from _collect_lines(value, here, document)
 
 
 def _apply(document: Document, override: str) -> Iterator[str]:
     """Set what one `KEY=VALUE` says; yield a fault if it cannot be read."""
-    key, equals, value = override.partition("=")
-    path, told = tuple(key.strip().split(".")), plain(override)
+    key, equals, text = override.partition("=")
+    path, shown = tuple(key.strip().split(".")), plain(override)
     if not equals or not all(path) or len(path) > DEEPEST:
         example = f"task.path={override}" if _exists(override) else "train.steps=500"
-        yield f"{told}: is not an override; write KEY=VALUE, e.g. {example}"
+        yield f"{shown}: is not an override; write KEY=VALUE, e.g. {example}"
         return
     try:
-        parsed = parse(value, told)[1]
+        _, value = parse(text, shown)
     except ConfigError as error:
         yield str(error)
         return
@@ -168,16 +177,16 @@ def _apply(document: Document, override: str) -> Iterator[str]:
             section[part] = {}
         section = section[part]
         if not isinstance(section, dict):
-            yield f"{told}: {plain(part)} is {short(section)}, which has no settings of its own"
+            yield f"{shown}: {plain(part)} is {short(section)}, which has no settings of its own"
             return
-    if path in NAMED and isinstance(parsed, str) and name_of(section.get(path[-1])) == parsed:
+    if path in NAMED and isinstance(value, str) and name_of(section.get(path[-1])) == value:
         return  # `optimizer=adam` where it is adam already: its settings stay
-    section[path[-1]] = parsed
-    document.overrides[path] = told
-    _spell_out(document.data)
+    section[path[-1]] = value
+    document.overrides[path] = shown
+    _expand_names(document.data)
 
 
-def _spell_out(data: dict[str, Any]) -> None:
+def _expand_names(data: dict[str, Any]) -> None:
     """Turn `cell: gru` into `cell: {name: gru}`, in place, wherever a section is chosen by name."""
     for path in NAMED:
         section: Any = data
@@ -193,7 +202,7 @@ def dotted(path: Path_) -> str:
 
 
 def _exists(name: str) -> bool:
-    """Whether there is such a file; nobody can say of some names, e.g. of a very long one."""
+    """Whether there is such a file; for some names, e.g. a very long one, the system cannot say."""
     try:
         return Path(name).exists()
     except (OSError, ValueError):

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from seqtrain.config.describe import find_setting
+from seqtrain.config.describe import all_settings, find_setting
 from seqtrain.config.document import Path_
-from seqtrain.config.schema import NAMED, TAGGED, Config
+from seqtrain.config.schema import NAMED, Config
 from seqtrain.models.settings import UserCell
 from seqtrain.system.errors import plain, short
 from seqtrain.system.settings import Section, name_of
@@ -80,19 +80,13 @@ def to_fault(error: ErrorDetails, data: dict[str, Any], own_cell: type[Section] 
         case "too_short" | "too_long":
             least, most = limits.get("min_length"), limits.get("max_length")
             size = most if least is None else least
-            at = "" if path not in OPEN_LISTS else "at most " if least is None else "at least "
+            at = "" if not _takes(path, "list, each") else "at most " if least is None else "at least "
             return Fault(path, f"is {got}; it must be a list of {at}{size} value{'s' if size != 1 else ''}")
         case "model_type" | "model_attributes_type" | "dict_type":
             return Fault(path, f"is {got}; it must be a section with settings of its own")
     kind = _KINDS.get(error["type"], error["msg"].lower())
-    return Fault(path, f"is {got}; it must be {kind}{', or a list of them' if path in OPEN_NUMBERS else ''}")
+    return Fault(path, f"is {got}; it must be {kind}{', or a list of them' if _takes(path, ' | list, each') else ''}")
 
-
-OPEN_NUMBERS = (("model", "hidden_size"), ("task", "interval"))
-"""Settings that are a number or a list of any length."""
-
-OPEN_LISTS = (*OPEN_NUMBERS, ("model", "softmax", "cutoffs"))
-"""Settings that are a list of any length."""
 
 _KINDS = {
     "int_type": "a whole number",
@@ -109,7 +103,7 @@ _KINDS = {
 
 
 def _without_tags(loc: tuple[int | str, ...]) -> Path_:
-    """The path of a setting, without what pydantic puts behind the keys of `TAGGED`."""
+    """The path of a setting, without the tags that pydantic puts behind the keys of unions."""
     path: Path_ = ()
     skip = False
     for part in loc:
@@ -117,8 +111,14 @@ def _without_tags(loc: tuple[int | str, ...]) -> Path_:
             skip = False
             continue
         path = (*path, str(part))
-        skip = path in TAGGED
+        skip = path in NAMED or _takes(path, " | list, each")
     return path
+
+
+def _takes(path: Path_, kind: str) -> bool:
+    """Whether what a setting may be, in words, has a part such as `list, each`, a list of any length."""
+    setting = all_settings().get(".".join(path))
+    return setting is not None and kind in setting.kind
 
 
 def section_class(path: Path_, data: dict[str, Any]) -> type[Section]:

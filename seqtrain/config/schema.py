@@ -49,6 +49,3 @@ NAMED: dict[tuple[str, ...], Mapping[str, type[Named]]] = {
     ("schedule",): SCHEDULES,
 }
 """The sections that are chosen by a name, which may stand alone for the section: where they are, and their classes."""
-
-TAGGED = {*NAMED, ("model", "hidden_size"), ("task", "interval")}
-"""Where pydantic puts a word of its own behind the key of a setting."""

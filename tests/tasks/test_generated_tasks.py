@@ -8,8 +8,11 @@ import pytest
 import torch
 from conftest import answer
 
+from seqtrain.config import load_config
+from seqtrain.config.validators import check_together
+from seqtrain.system.settings import section_of
 from seqtrain.tasks import TASKS, GeneratedTask
-from seqtrain.tasks.base import Batch
+from seqtrain.tasks.base import Batch, SizedTask
 
 CASES = [
     ("adding", {"length": 30, "variant": "halves"}),
@@ -584,3 +587,42 @@ def test_stories_recall_counts_the_exact_distance_and_buckets():
     assert 0 < means["recall_at_60"] < 1
     assert 0.4 < float(exact.sum()) / 400 < 0.65
     assert (batch.marks > 0).sum() == 400
+
+
+def shows_the_next_input(batch):
+    """Whether at every scored step but the last the target is the next input, or a set that holds it."""
+    inputs, targets = batch.inputs[1:], batch.targets[:-1]
+    if batch.inputs.is_floating_point() or targets.dim() < 2:
+        return False
+    scored = torch.ones_like(batch.inputs, dtype=torch.bool) if batch.scored is None else batch.scored
+    both = scored[1:] & scored[:-1]
+    if targets.dim() == 3:
+        hit = targets.gather(-1, inputs.clamp(max=targets.shape[-1] - 1)[..., None])[..., 0] > 0
+    else:
+        hit = targets == inputs
+    return bool(hit[both].all())
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if issubclass(task, GeneratedTask)])
+def test_a_task_whose_target_is_the_next_input_says_so(name):
+    """`next_token` protects it from models that read backward; a task that forgets to say so fails here."""
+    batch = make(name, {}).train_batch(0, 20)
+    if name != "brackets":  # an opening bracket may always come, and is in no set
+        assert shows_the_next_input(batch) == TASKS[name].next_token
+
+
+class Echo(SizedTask):
+    """A new task, of which nothing is known but that its target is the next input."""
+
+    name = "echo"
+    next_token = True
+
+
+def test_a_new_next_token_task_is_protected_from_models_that_read_backward(monkeypatch):
+    section = section_of(Echo, "echo", Echo.given)
+    monkeypatch.setitem(TASKS, "echo", Echo)
+    model = load_config("quickstart", ["model.direction=bidirectional"]).model
+    config = load_config("quickstart").model_copy(update={"task": section(name="echo"), "model": model})
+    (fault,) = check_together(config)
+    assert fault.path == ("model", "direction")
+    assert "with task 'echo' would show the model what it must predict; use 'forward'" in fault.message

@@ -1,7 +1,7 @@
 """How often a difference is claimed between cells that do not differ: `python docs/no_difference.py FOLDER`.
 
-FOLDER has runs of one cell with many seeds. This script divides them, in the order of their seeds, into pairs of rows
-with two names, and judges each pair as `seqtrain compare` does. Each line of the output uses a run at most once.
+FOLDER holds runs of one cell with many seeds. They are dealt out, in the order of their seeds, into pairs of rows that
+bear two names, and each pair is judged as `seqtrain compare` judges. No run is used twice in a line of the output.
 """
 
 import sys
@@ -11,11 +11,11 @@ from seqtrain.compare.aggregate import Question, summarise
 from seqtrain.compare.load_runs import FinishedRun, Group, read_runs
 
 SIZES = ((5, 0.1), (6, 0.05), (8, 0.05), (8, 0.1), (12, 0.05))
-"""The number of seeds in each row, and the significance level."""
+"""Seeds of each row, and the level."""
 
 
 def main() -> None:
-    """Divide, judge, count."""
+    """Deal, judge, count."""
     found = read_runs([path for path in Path(sys.argv[1]).iterdir() if (path / "summary.json").exists()])
     runs = sorted(found, key=lambda run: int(run.summary["seed"]))
     print("| seeds | level | differences claimed |\n|---|---|---|")
@@ -27,14 +27,14 @@ def main() -> None:
 
 
 def verdict(one: list[FinishedRun], other: list[FinishedRun], level: float) -> str:
-    """The verdict on the first row, compared with the second."""
+    """Of one row against the other."""
     groups = [Group("one", None, numbered(one)), Group("other", None, numbered(other))]
     found: str = summarise(groups, Question("one", level=level))["cells"][1]["versus"]["verdict"]
     return found
 
 
 def numbered(runs: list[FinishedRun]) -> list[FinishedRun]:
-    """The same runs with seeds from 0, so that the runs of two rows form pairs."""
+    """The same runs as if their seeds counted from 0, so that those of two rows are paired."""
     return [run._replace(summary=run.summary | {"seed": seed}) for seed, run in enumerate(runs)]
 
 

@@ -1,8 +1,8 @@
-"""Puts the results of comparisons into docs/RESULTS.md: `python docs/results.py FOLDER`.
+"""Write the results of comparisons into docs/RESULTS.md: `python docs/results.py FOLDER`.
 
-FOLDER holds one comparison a folder, as docs/results.sh makes them. What stands between the comments `<!-- name -->`
-and `<!-- end -->` is replaced by the table of the comparison of that name, if it is there, or, for `all`, by one table
-of all of them. The picture of a comparison at several values is laid beside the page.
+FOLDER has one folder for each comparison, as docs/results.sh writes them. In the page, the table of a comparison
+replaces the text between the comments `<!-- name -->` and `<!-- end -->`; the name `all` means one table of all
+comparisons. The picture of a comparison with --vary is copied beside the page.
 """
 
 import json
@@ -40,7 +40,7 @@ def table(result: dict[str, Any]) -> str:
     """One comparison: the rows, the command, and each verdict."""
     name = result["metric"]["name"]
     lines = [f"`{result['command']}`", ""]
-    beside = f"beside {result['reference']}"
+    beside = f"compared with {result['reference']}"
     lines += [f"| cell | hidden | weights | test {name}, 95 % interval | solved | steps, median | {beside} |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for row in result["cells"]:
@@ -64,7 +64,8 @@ def table(result: dict[str, Any]) -> str:
 def lags(result: dict[str, Any]) -> str:
     """One comparison at several values: a column a value, and the verdicts that claim something."""
     points = list(dict.fromkeys(row["at"] for row in result["cells"]))
-    lines = [f"`{result['command']}`", "", f"| {result['varied']} | " + " | ".join(map(str, points)) + " | up to |"]
+    lines = [f"`{result['command']}`", ""]
+    lines += [" | ".join([f"| {result['varied']}", *map(str, points), "solved up to |"])]
     lines += ["|---|" + "---|" * (len(points) + 1)]
     for cell, far in result["longest_solved"].items():
         rows = {row["at"]: row for row in result["cells"] if row["cell"] == cell}

@@ -6,11 +6,14 @@ from typing import Annotated
 import typer
 
 from seqtrain.cli.bench import bench
+from seqtrain.cli.catalog import cells, configs, copy, settings, show, tasks
+from seqtrain.cli.check import check
 from seqtrain.cli.compare import compare
 from seqtrain.cli.evaluate import evaluate
-from seqtrain.cli.generate import generate, predict
-from seqtrain.cli.listing import cells, configs, copy, settings, show, tasks
-from seqtrain.cli.train import check, train, validate
+from seqtrain.cli.generate import generate
+from seqtrain.cli.predict import predict
+from seqtrain.cli.train import train
+from seqtrain.cli.validate import validate
 
 VERBS: dict[str, Callable[..., None]] = {
     "train": train,

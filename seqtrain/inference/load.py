@@ -10,7 +10,7 @@ from seqtrain.config import Config, config_from
 from seqtrain.config.build import build_model, build_task, weights_of
 from seqtrain.config.plugins import vouched, without_folder
 from seqtrain.inference.dynamic_evaluation import DynamicEvaluation
-from seqtrain.inference.sampling import TextModel
+from seqtrain.inference.text_model import TextModel
 from seqtrain.models import SequenceModel
 from seqtrain.models.settings import UserCell
 from seqtrain.runs.checkpoint import load_checkpoint

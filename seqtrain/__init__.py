@@ -18,6 +18,7 @@ from seqtrain.system.errors import CheckpointError, ConfigError, DataError, Dive
 if TYPE_CHECKING:
     from seqtrain.cells import CELLS
     from seqtrain.inference.load import load_model, load_text_model
+    from seqtrain.recurrence import unroll
     from seqtrain.runs.train import train
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "load_model",
     "load_text_model",
     "train",
+    "unroll",
 ]
 
 _MODULES = {
@@ -37,6 +39,7 @@ _MODULES = {
     "load_model": "seqtrain.inference.load",
     "load_text_model": "seqtrain.inference.load",
     "train": "seqtrain.runs.train",
+    "unroll": "seqtrain.recurrence",
 }
 """Where a name is defined that is imported at its first use, so that `import seqtrain` does not wait for torch."""
 

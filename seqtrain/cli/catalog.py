@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,23 +43,15 @@ def cells(names: Names = None, json: Json = False) -> None:
     """List the cells: equations, parameters, options."""
     from seqtrain.cells import CELLS
 
-    settings = {entry.name: entry.settings for entry in _sections()}
-    chosen = {name: CELLS[name] for name in _chosen(names or (), CELLS)}
-    entries = [Entry(name, getdoc(cell) or "", settings[f"model.cell: {name}"]) for name, cell in chosen.items()]
-    _print("cells", entries, json)
+    _print("cells", _describe(names, CELLS, "model.cell"), json)
 
 
 def tasks(names: Names = None, json: Json = False) -> None:
     """List the tasks: definitions, metrics, settings."""
     from seqtrain.tasks import TASKS
 
-    settings = {entry.name: entry.settings for entry in _sections()}
-    chosen = {name: TASKS[name] for name in _chosen(names or (), TASKS)}
-    entries = [
-        Entry(name, getdoc(task) or "", settings[f"task: {name}"], task.metric._asdict())
-        for name, task in chosen.items()
-    ]
-    _print("tasks", entries, json)
+    entries = _describe(names, TASKS, "task")
+    _print("tasks", [replace(entry, metric=TASKS[entry.name].metric._asdict()) for entry in entries], json)
 
 
 def settings(names: Names = None, json: Json = False) -> None:
@@ -121,19 +113,19 @@ def _sections() -> list[Entry]:
     return [Entry(title, getdoc(cls) or "", settings_of(cls)) for title, cls in sections()]
 
 
-def _chosen(names: Collection[str], known: Collection[str]) -> Collection[str]:
-    """The names, or all that are known if there are none.
+def _describe(names: Sequence[str] | None, classes: Mapping[str, type], section: str) -> list[Entry]:
+    """The classes of those names, all by default, with their definitions and settings.
 
     Raises
     ------
-    ConfigError : with every name that is not known.
+    ConfigError : with every name that there is not.
     """
     from seqtrain.config.errors import choose
 
-    wrong = [name for name in names if name not in known]
-    if wrong:
-        raise ConfigError([f"{name}: there is none of this name; {choose(name, known)}" for name in wrong])
-    return names or known
+    if wrong := [name for name in names or () if name not in classes]:
+        raise ConfigError([f"{name}: there is none of this name; {choose(name, classes)}" for name in wrong])
+    settings = {entry.name: entry.settings for entry in _sections()}
+    return [Entry(name, getdoc(classes[name]) or "", settings[f"{section}: {name}"]) for name in names or classes]
 
 
 def find_settings(names: Collection[str], sections: Sequence[Entry]) -> list[Entry]:
@@ -147,26 +139,26 @@ def find_settings(names: Collection[str], sections: Sequence[Entry]) -> list[Ent
     ConfigError : with every name that is not known.
     """
 
-    headings = {name for entry in sections for name in (*_section_names(entry.name), *_choice_names(entry.name))}
-    parts = {
+    titles = [entry.name for entry in sections]
+    headings = {name for title in titles for name in _section_names(title) | _choice_names(title)}
+    own = {
         entry.name: _choice_names(entry.name) | {setting.name for setting in entry.settings} - headings
         for entry in sections
     }
-    every = headings.union(*parts.values())
+    every = headings.union(*own.values())
     if wrong := [name for name in names if name not in every]:
         raise ConfigError([f"{name}: there is no such section or setting; {_near(name, every)}" for name in wrong])
-    narrowing: dict[str, set[str]] = {}  # of each section that is named, the names that choose a part of it
-    for title, own in parts.items():
-        if _section_names(title) & set(names):
-            narrowing.setdefault(_section(title), set()).update(own.intersection(names))
-    free = set(names).difference(*narrowing.values())
+    own = {title: names_within.intersection(names) for title, names_within in own.items()}
+    named = {_section(title) for title in titles if _section_names(title).intersection(names)}
+    narrowed = {_section(title) for title in titles if _section(title) in named and own[title]}
+    taken = {name for title in titles if _section(title) in narrowed for name in own[title]}
 
     def is_meant(title: str) -> bool:
-        if within := narrowing.get(_section(title)):
-            return bool(parts[title] & within)
-        return bool((_section_names(title) | parts[title]) & free)
+        if _section(title) in named:
+            return bool(own[title]) or _section(title) not in narrowed
+        return bool(own[title] - taken) or not names
 
-    return [entry for entry in sections if not names or is_meant(entry.name)]
+    return [entry for entry in sections if is_meant(entry.name)]
 
 
 def _section(title: str) -> str:

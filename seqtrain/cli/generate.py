@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ from seqtrain.cli.render import print_result
 from seqtrain.system.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from seqtrain.inference.text_model import Generated, Predicted, TextModel
+    from seqtrain.inference.text_model import TextModel
 
 NAMED = 10
 """How many unknown words of a prompt are named."""
@@ -48,7 +48,7 @@ def generate(
             write=None if json else write,
         )  # fmt: skip
     if json:
-        print_result(answer(run, result), json, None)
+        print_result(result, json, None)
 
 
 def check_options(faults: list[str]) -> None:
@@ -74,15 +74,6 @@ def load(run: Path, prompt: str, *, quiet: bool) -> tuple["TextModel", str]:
         more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
         say(f"not in the vocabulary, read as <unk>: {', '.join(map(repr, unknown[:NAMED]))}{more}", quiet=quiet)
     return model, text
-
-
-def answer(run: Path, result: "Generated | Predicted") -> dict[str, Any]:
-    """What `--json` prints."""
-    from dataclasses import asdict
-
-    from seqtrain.runs.directory import checkpoint_path
-
-    return {"checkpoint": str(checkpoint_path(run)), **asdict(result)}
 
 
 def _standard_input() -> str:

@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.text import Text
 
 from seqtrain.cli.arguments import Json, RunOrCheckpoint
-from seqtrain.cli.generate import PromptText, answer, check_options, load
+from seqtrain.cli.generate import PromptText, check_options, load
 from seqtrain.cli.render import grid, print_result
 from seqtrain.system.words import figure
 
@@ -27,8 +27,7 @@ def predict(
     """Predict the next word or character with a trained language model: the most likely ones."""
     check_options([f"top is {top}; it must be 1 or more"] if top < 1 else [])
     model, prompt = load(run, prompt, quiet=json)
-    result = model.predict(prompt, top)
-    print_result(answer(run, result) if json else result, json, predict_table)
+    print_result(model.predict(prompt, top), json, predict_table)
 
 
 def predict_table(result: "Predicted") -> Group:

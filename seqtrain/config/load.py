@@ -43,17 +43,11 @@ def load_config(name: str, overrides: Sequence[str] = (), *, quiet: bool = False
 def read_config(
     config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, quiet: bool = False
 ) -> tuple[Config, Path]:
-    """The config that a caller names or gives, with overrides applied, and the file that it comes from.
-
-    Parameters
-    ----------
-    config : a path, the name of a shipped config, a run directory, or the config itself as data; data has no file, so
-        the name of its task stands for it.
-    quiet : see `load_config`.
+    """The config that a caller names, or gives as data, and its file; for data, the name of its task stands for it.
 
     Raises
     ------
-    ConfigError : with every fault.
+    ConfigError : with every fault of the config and of the overrides.
     """
     if not isinstance(config, Mapping):
         return load_config(str(config), overrides, quiet=quiet), find_config(str(config))

@@ -69,7 +69,7 @@ def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
             "'language_model', e.g. what seqtrain train words made"
         )
     vocabulary = Vocabulary(content["vocabulary"] or [], content["counts"] or [])
-    return TextModel(_model_on_cpu(config, content, path), vocabulary, config.task.unit)
+    return TextModel(_model_on_cpu(config, content, path), vocabulary, config.task.unit, str(path))
 
 
 def _config_on_cpu(content: dict[str, Any], path: Path) -> Config:

@@ -30,8 +30,14 @@ class Prompt(NamedTuple):
 
 @dataclass(frozen=True)
 class _Answer:
-    """What every answer to a prompt holds: what a token is (`word` or `character`), and the prompt (see `Prompt`)."""
+    """What every answer to a prompt holds.
 
+    checkpoint : the file of the model.
+    unit : what a token is.
+    prompt, read, unknown : see `Prompt`.
+    """
+
+    checkpoint: str
     unit: Unit
     prompt: list[str]
     read: list[str]
@@ -77,11 +83,13 @@ class TextModel(NamedTuple):
     model : from token numbers `[T, B]` to scores `[T, B, V]`.
     vocabulary : the token of each number.
     unit : what a token is.
+    checkpoint : the file that it comes from.
     """
 
     model: SequenceModel
     vocabulary: Vocabulary
     unit: Unit
+    checkpoint: str = ""
 
     def read(self, text: str) -> Prompt:
         """Read a prompt as the model reads it.
@@ -155,7 +163,7 @@ class TextModel(NamedTuple):
             if write is not None:
                 write(piece)
         settings = {"tokens": tokens, **sampling._asdict(), "allow_unk": allow_unk}
-        return Generated(self.unit, *given, generated, nats, "".join(text), settings, seed)
+        return Generated(self.checkpoint, self.unit, *given, generated, nats, "".join(text), settings, seed)
 
     def predict(self, prompt: str = "", top: int = 5) -> Predicted:
         """Predict the next token: the `top` most likely ones with their probabilities.
@@ -168,7 +176,9 @@ class TextModel(NamedTuple):
         scores, _ = read_tokens(self.model, self.vocabulary.encode(given.read), None)
         likely = torch.softmax(scores.double(), 0).sort(descending=True, stable=True)
         pairs = zip(likely.indices[:top].tolist(), likely.values[:top].tolist(), strict=True)
-        return Predicted(self.unit, *given, [NextToken(self.vocabulary.tokens[number], p) for number, p in pairs])
+        return Predicted(
+            self.checkpoint, self.unit, *given, [NextToken(self.vocabulary.tokens[number], p) for number, p in pairs]
+        )
 
 
 def pieces(tokens: Iterable[str], unit: Unit) -> Iterator[str]:

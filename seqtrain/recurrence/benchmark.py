@@ -62,12 +62,7 @@ WARMUP = 2
 
 @dataclass(frozen=True)
 class Timing:
-    """Times of every contestant by name: `ours`, `torch_nn`, `plain`, and `floor`, matrix products alone.
-
-    ms : milliseconds, the median over the rounds.
-    middle_half_ms : the quartiles, between which the middle half of the rounds lies.
-    ratio : the median divided by ours.
-    """
+    """Of each contestant the median time, the quartiles of the rounds, and the ratio of the median to ours."""
 
     ms: dict[str, float]
     middle_half_ms: dict[str, tuple[float, float]]
@@ -78,11 +73,9 @@ class Timing:
 class Row:
     """One cell on one shape.
 
-    engine : what ran ours.
     forward : a forward pass without gradients.
     train : forward and backward, with gradients of the inputs too.
-    peak_bytes : memory that the first training step needs at its peak, by contestant; None where the system does not
-        tell (only Linux does), empty if it was not asked for.
+    peak_bytes : of the first training step, if asked for; None where the system does not report it (Linux does).
     """
 
     cell: str
@@ -103,7 +96,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Means:
-    """The mean ratios of one cell, by contestant."""
+    """The means of one cell, by contestant."""
 
     cell: str
     forward: dict[str, Mean]
@@ -112,10 +105,7 @@ class Means:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All measurements.
-
-    memory : `kept` if freed memory stayed in the process, else `system`.
-    """
+    """All measurements; `memory` is `kept` if freed memory stayed in the process."""
 
     threads: int
     rounds: int
@@ -125,16 +115,15 @@ class Benchmark:
     versions: dict[str, str]
 
     def as_json(self) -> dict[str, object]:
-        """What `seqtrain bench --json` prints: memory only if it was asked for."""
-        result = asdict(self)
-        result["rows"] = [{name: value for name, value in row.items() if value != {}} for row in result["rows"]]
-        return result
+        """What `seqtrain bench --json` prints: peaks of memory only if they were asked for."""
+        rows = [{name: value for name, value in asdict(row).items() if value != {}} for row in self.rows]
+        return asdict(self) | {"rows": rows}
 
 
 def bench(
-    variants: Sequence[str] = tuple(VARIANTS),
-    shapes: Sequence[Shape] = SHAPES,
-    rounds: int = 15,
+    variants: Sequence[str],
+    shapes: Sequence[Shape],
+    rounds: int,
     *,
     keep_memory: bool = False,
     memory: bool = False,
@@ -144,7 +133,6 @@ def bench(
 
     Parameters
     ----------
-    variants : names in `VARIANTS`.
     keep_memory : keep freed memory in the process, for all contestants (see `keep_freed_memory`).
     memory : also measure the peak memory of the first training step, each contestant in a process of its own.
     """
@@ -158,14 +146,8 @@ def bench(
     missing = (choose_unroll("auto", VARIANTS[variant][0](1, 1)).missing for variant in variants)
     if reason := next(filter(None, missing), None):
         say(f"engine: {reason}; what is timed as ours is the plain loop", quiet=quiet)
-    return Benchmark(
-        torch.get_num_threads(),
-        rounds,
-        "kept" if kept else "system",
-        rows,
-        [_means(variant, [row for row in rows if row.cell == variant]) for variant in variants],
-        versions(),
-    )
+    means = [_means(variant, [row for row in rows if row.cell == variant]) for variant in variants]
+    return Benchmark(torch.get_num_threads(), rounds, "kept" if kept else "system", rows, means, versions())
 
 
 def _row(variant: str, shape: Shape, rounds: int, measure_kept: bool | None) -> Row:

@@ -1,6 +1,7 @@
 """`seqtrain check`."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
@@ -8,6 +9,9 @@ from rich.text import Text
 
 from seqtrain.cli.arguments import ConfigName, Json, Overrides, Quiet
 from seqtrain.cli.render import grid, print_result
+
+if TYPE_CHECKING:
+    from seqtrain.inference.verification import Finding
 
 PROMISE_BROKEN = 4
 """Exit code."""
@@ -26,18 +30,18 @@ def check(config: ConfigName, overrides: Overrides = None, json: Json = False, q
         if finding.holds is False:
             say(f"{finding.promise} does not hold: {finding.found}", quiet=quiet)
     holds = all(finding.holds is not False for finding in findings)
-    promises = [finding._asdict() for finding in findings]
-    print_result({"config": str(path), "holds": holds, "promises": promises}, json, check_table)
+    result = {"config": str(path), "holds": holds, "promises": [finding._asdict() for finding in findings]}
+    print_result(result, json, lambda _: check_table(str(path), findings))
     raise typer.Exit(0 if holds else PROMISE_BROKEN)
 
 
-def check_table(result: dict[str, Any]) -> Table:
+def check_table(config: str, findings: Sequence["Finding"]) -> Table:
     """Each promise, whether it holds, and what was found."""
-    table = grid(result["config"])
+    table = grid(config)
     table.add_column("promise", no_wrap=True)
     table.add_column("holds", no_wrap=True)
     table.add_column("found", overflow="fold")
-    for row in result["promises"]:
-        holds = {True: "yes", False: "NO", None: "-"}[row["holds"]]
-        table.add_row(row["promise"], holds, Text(row["found"]))
+    for finding in findings:
+        holds = {True: "yes", False: "NO", None: "-"}[finding.holds]
+        table.add_row(finding.promise, holds, Text(finding.found))
     return table

@@ -1,6 +1,7 @@
 """`seqtrain train`."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -8,6 +9,9 @@ from rich.table import Table
 from seqtrain.cli.arguments import ConfigName, Json, Out, Overrides, Quiet
 from seqtrain.cli.render import facts, in_figures, model_line, print_result
 from seqtrain.system.words import counted, figure
+
+if TYPE_CHECKING:
+    from seqtrain.runs.train import Trained
 
 
 def train(
@@ -25,14 +29,15 @@ def train(
     from seqtrain.runs.train import train
 
     trained = train(config, overrides or (), out=out, resume=resume, overwrite=overwrite, quiet=quiet)
-    print_result(trained.as_json(), json, run_table)
+    print_result(trained, json, run_table)
     if trained.message:
         typer.echo(trained.message, err=True)
     raise typer.Exit(trained.exit_code)
 
 
-def run_table(summary: dict[str, Any]) -> Table:
+def run_table(trained: "Trained") -> Table:
     """The summary of a run."""
+    summary = trained.summary
     name, best = summary["metric"]["name"], summary["best"]
     unit = "tokens" if "tokens_per_s" in summary else "sequences"
     speed = f"{figure(summary[f'{unit}_per_s'])} {unit}/s"
@@ -45,12 +50,12 @@ def run_table(summary: dict[str, Any]) -> Table:
         *in_figures("baseline", summary["baseline"]),
         ("time", f"{summary['elapsed_s']:.1f} s, {counted(summary['steps'], 'step')}, {speed}"),
         ("on", f"{summary['device']}, {counted(summary['threads'], 'thread')}, engine {summary['engine']}"),
-        ("run", summary["run"]),
+        ("run", str(trained.path)),
     ]
     return facts(f"{summary['cell']} on {summary['task']}", rows)
 
 
-def _status(summary: dict[str, Any], *, solvable: bool) -> str:
+def _status(summary: Mapping[str, Any], *, solvable: bool) -> str:
     parts = [summary["status"]]
     if summary["solved_at_step"] is not None:
         parts[0] += f" at step {summary['solved_at_step']}"

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from seqtrain.cells import CELLS, Cell
 from seqtrain.cells.gru import GRUCell
-from seqtrain.recurrence import Chosen, choose_unroll, unroll
+from seqtrain.recurrence import Chosen, choose_unroll
+from seqtrain.recurrence.unroll import unroll
 from seqtrain.system.progress import Progress, say
 from seqtrain.system.runtime import keep_freed_memory, prepare, versions
 

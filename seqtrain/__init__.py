@@ -1,17 +1,56 @@
-"""seqtrain: train, evaluate and compare recurrent sequence models from a YAML config."""
+"""seqtrain: train, evaluate and compare recurrent sequence models from a YAML config.
 
-from typing import TYPE_CHECKING, Any
+The public names are those of `__all__`, and the attributes of what they give. Everything else is private and may change
+in any version.
+
+train, evaluate, compare : what the verbs of the command line do, with typed results.
+load_model, load_text_model : a trained model back from its checkpoint.
+CELLS : the built-in cells by name; `seqtrain.cells.Cell` is the base of a user's own cell.
+unroll : run a cell over a batch of sequences.
+SeqtrainError : the base of `ConfigError`, `DataError`, `CheckpointError` and `Diverged`; any other exception is a bug.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from seqtrain.system.errors import CheckpointError, ConfigError, DataError, Diverged, SeqtrainError
 
 if TYPE_CHECKING:
+    from seqtrain.cells import CELLS
     from seqtrain.inference.load import load_model, load_text_model
+    from seqtrain.recurrence import unroll
+    from seqtrain.runs.train import train
 
-__all__ = ["load_model", "load_text_model"]
+__all__ = [
+    "CELLS",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "Diverged",
+    "SeqtrainError",
+    "load_model",
+    "load_text_model",
+    "train",
+    "unroll",
+]
+
+_MODULES = {
+    "CELLS": "seqtrain.cells",
+    "load_model": "seqtrain.inference.load",
+    "load_text_model": "seqtrain.inference.load",
+    "train": "seqtrain.runs.train",
+    "unroll": "seqtrain.recurrence",
+}
+"""Where a name is defined that is imported at its first use, so that `import seqtrain` does not wait for torch."""
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is first asked for, so that `import seqtrain` does not wait for torch."""
-    if name in __all__:
-        from seqtrain.inference import load as restore
-
-        return getattr(restore, name)
+def __getattr__(name: str) -> object:
+    """Import a public name at its first use."""
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -10,13 +10,13 @@ from seqtrain.system.errors import SeqtrainError
 
 
 def main() -> None:
-    """Run the command line; a `SeqtrainError` becomes its message and exit code, anything else is our bug."""
-    # Read when torch is loaded: how long a waiting thread spins. With OpenMP's default, two trainings at once on a
-    # machine bring each other to a standstill (docs/LOG.md, 2026-11-21).
+    """Run the command line; a `SeqtrainError` becomes its message and exit code, any other error is a bug and shows."""
+    # Read when torch is loaded: how long a waiting thread spins. With OpenMP's default, two trainings at the same time
+    # on a machine slow each other down to a standstill (docs/LOG.md, 2026-11-21).
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from seqtrain.cli import app
 
-    # Python gives None for a stream that the caller closed; nobody reads it, and nothing should fail over it.
+    # Python gives None for a stream that the caller closed; nothing should fail when it is written to.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -28,7 +28,7 @@ def main() -> None:
         if ended.code == 2:
             _hint_at_settings()
         raise
-    except KeyboardInterrupt:  # a second one, while the first is granted
+    except KeyboardInterrupt:  # the second one, while the run is being saved
         _fail("interrupted", 130)
     except SeqtrainError as error:
         _fail(str(error), error.exit_code)
@@ -41,19 +41,15 @@ def main() -> None:
 
 
 def _hint_at_settings() -> None:
-    """After a usage error: `--steps` is no option, but there is a setting of that name."""
+    """After a usage error, name the settings that an unknown option may mean: `--steps` is `train.steps`."""
     if sys.argv[1:2] and sys.argv[1] not in ("train", "eval", "compare", "validate"):
-        return  # takes no settings; its --seed or --threads is an option
+        return  # the verb takes no settings
     from seqtrain.config.describe import find_setting
 
-    for word in sys.argv[1:]:
-        option = word.partition("=")[0]
-        settings = (
-            find_setting(option.removeprefix("--").replace("-", "_").split(".")[-1]) if option.startswith("--") else []
-        )
-        if settings:
-            told = " or ".join(f"{setting}=VALUE" for setting in settings)
-            print(f"seqtrain: {option} is a setting, not an option; write {told}", file=sys.stderr)
+    for option in (word.partition("=")[0] for word in sys.argv[1:] if word.startswith("--")):
+        if settings := find_setting(option.removeprefix("--").replace("-", "_").split(".")[-1]):
+            choices = " or ".join(f"{setting}=VALUE" for setting in settings)
+            print(f"seqtrain: {option} is a setting, not an option; write {choices}", file=sys.stderr)
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:

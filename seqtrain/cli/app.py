@@ -1,31 +1,18 @@
 """All verbs in one command."""
 
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from seqtrain.cli.bench import bench
+from seqtrain.cli.catalog import cells, configs, copy, settings, show, tasks
+from seqtrain.cli.check import check
 from seqtrain.cli.compare import compare
 from seqtrain.cli.evaluate import evaluate
-from seqtrain.cli.generate import generate, predict
-from seqtrain.cli.listing import cells, configs, copy, settings, show, tasks
-from seqtrain.cli.train import check, train, validate
-
-VERBS: dict[str, Callable[..., None]] = {
-    "train": train,
-    "eval": evaluate,
-    "generate": generate,
-    "predict": predict,
-    "compare": compare,
-    "bench": bench,
-    "validate": validate,
-    "check": check,
-    "cells": cells,
-    "tasks": tasks,
-    "settings": settings,
-}
-"""In the order of `seqtrain --help`."""
+from seqtrain.cli.generate import generate
+from seqtrain.cli.predict import predict
+from seqtrain.cli.train import train
+from seqtrain.cli.validate import validate
 
 app = typer.Typer(
     help="Train, evaluate and compare recurrent sequence models from a YAML config, and write text with them.",
@@ -34,8 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for name, verb in VERBS.items():
-    app.command(name)(verb)
+for verb in (train, evaluate, generate, predict, compare, bench, validate, check, cells, tasks, settings):
+    app.command("eval" if verb is evaluate else verb.__name__)(verb)
 
 configs_app = typer.Typer(help="List the configs that come with seqtrain, show or copy one.")
 configs_app.callback(invoke_without_command=True)(configs)

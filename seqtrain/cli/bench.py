@@ -1,10 +1,21 @@
 """`seqtrain bench`."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
-from seqtrain.cli.arguments import Json, Quiet, print_result
+from seqtrain.cli.arguments import Json, Quiet
+from seqtrain.cli.render import grid, print_result
+from seqtrain.system.errors import ConfigError
+from seqtrain.system.words import counted
+
+if TYPE_CHECKING:
+    from seqtrain.recurrence.benchmark import Benchmark, Shape
+
+LARGEST_SIZE = 1_000_000
+"""Of a dimension of a shape."""
 
 
 def bench(
@@ -15,7 +26,7 @@ def bench(
     shapes: Annotated[
         list[str] | None, typer.Option(metavar="T,B,I,H", help="Steps, batch, input and hidden size; may be repeated.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=3, help="How often each contestant has its turn.")] = 15,
+    rounds: Annotated[int, typer.Option(min=3, help="How often each contestant is timed.")] = 15,
     threads: Annotated[
         int | None, typer.Option(min=1, max=4096, help="CPU threads; by default what PyTorch finds.")
     ] = None,
@@ -29,8 +40,75 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Time the cells: ours, the module of torch.nn of the same kind, and the plain loop, in turns."""
-    from seqtrain.cli import render as tables
-    from seqtrain.cli import verbs
+    from seqtrain.recurrence.benchmark import bench
+    from seqtrain.system.runtime import prepare
 
-    result = verbs.time_cells(cells, shapes, rounds, threads, memory=memory, keep_memory=keep_memory, quiet=quiet)
-    print_result(result, json, tables.bench_table, tables.bench_means(result))
+    variants, sizes = _parse(cells, shapes)
+    prepare(threads)
+    result = bench(variants, sizes, rounds, keep_memory=keep_memory, memory=memory, quiet=quiet)
+    print_result(result, json, bench_table, *([] if json else [means_table(result)]))
+
+
+def _parse(cells: str | None, shapes: Sequence[str] | None) -> tuple[list[str], list["Shape"]]:
+    """The variants and shapes that the options name, each once; all of them by default.
+
+    Raises
+    ------
+    ConfigError : with every fault.
+    """
+    from seqtrain.config.errors import choose
+    from seqtrain.recurrence.benchmark import SHAPES, VARIANTS, Shape
+
+    names = list(VARIANTS) if cells is None else [cell.strip() for cell in cells.split(",")]
+    faults = [f"--cells {name or repr(name)}: {choose(name, VARIANTS)}" for name in names if name not in VARIANTS]
+    sizes = [] if shapes else list(SHAPES)
+    for part in [part for text in shapes or () for part in text.split() or [repr(text)]]:
+        numbers = [int(number) if number.isdecimal() else 0 for number in part.split(",")]
+        if len(numbers) == 4 and min(numbers) > 0 and max(numbers) <= LARGEST_SIZE:
+            sizes.append(Shape(*numbers))
+        else:
+            faults.append(
+                f"--shapes {part}: is no shape; write T,B,I,H as whole numbers from 1 to {LARGEST_SIZE:,}, "
+                "e.g. 100,32,128,128"
+            )
+    if faults:
+        raise ConfigError(faults)
+    return list(dict.fromkeys(names)), list(dict.fromkeys(sizes))
+
+
+def bench_table(result: "Benchmark") -> Table:
+    """One row a cell and shape: milliseconds of a training step, and the ratios."""
+    engines = ", ".join(sorted({row.engine for row in result.rows}))
+    table = grid(
+        f"milliseconds, medians of {result.rounds} rounds, {counted(result.threads, 'thread')}, "
+        f"freed memory: {result.memory}, engine: {engines}; ratios: how many times as long as ours",
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("cell", vertical="bottom")
+    columns = ("T,B,I,H", "step\nours", "torch\n.nn", "plain\nloop", "GEMM\nfloor", "ratio\n.nn", "ratio\nplain")
+    for column in (*columns, "forward\nours", "torch\n.nn", "ratio\n.nn", "peak MB\nours / .nn"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in result.rows:
+        peaks = ["-" if peak is None else f"{peak / 1e6:.0f}" for peak in row.peak_bytes.values()]
+        table.add_row(
+            row.cell,
+            ",".join(map(str, vars(row.shape).values())),
+            *(f"{row.train.ms[name]:.3g}" for name in ("ours", "torch_nn", "plain", "floor")),
+            *(f"{row.train.ratio[name]:.2f}" for name in ("torch_nn", "plain")),
+            *(f"{row.forward.ms[name]:.3g}" for name in ("ours", "torch_nn")),
+            f"{row.forward.ratio['torch_nn']:.2f}",
+            " / ".join(peaks) or "-",
+        )
+    return table
+
+
+def means_table(result: "Benchmark") -> Table:
+    """The geometric means over the shapes, and the least ratio."""
+    table = grid("over the shapes: geometric mean, least", title_style="")
+    table.add_column("cell")
+    for column in ("step, torch.nn", "step, plain loop", "forward, torch.nn", "forward, plain loop"):
+        table.add_column(column, justify="right")
+    for row in result.means:
+        means = [mode[peer] for mode in (row.train, row.forward) for peer in ("torch_nn", "plain")]
+        table.add_row(row.cell, *(f"{mean.geometric_mean:.2f}, {mean.least:.2f}" for mean in means))
+    return table

@@ -1,76 +1,177 @@
-"""What there is to choose from: cells with their equations, tasks with their definitions, settings, configs."""
+"""`seqtrain cells`, `tasks`, `settings` and `configs`: what there is to choose from."""
 
 import difflib
-import inspect
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from inspect import getdoc
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from seqtrain.config.describe import sections, settings_of
-from seqtrain.config.errors import choose
-from seqtrain.config.schema import NAMED
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from seqtrain.cli.arguments import Json
+from seqtrain.cli.render import print_result
 from seqtrain.system.errors import ConfigError
-from seqtrain.system.settings import Section
 from seqtrain.system.shipped import config_paths
 
+if TYPE_CHECKING:
+    from seqtrain.config.describe import Setting
 
-def cells(names: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Built-in cells, all or those named: name, definition, options."""
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these.")]
+ShippedName = Annotated[str, typer.Argument(help="A name that seqtrain configs lists.")]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell, a task or another section of a config, with its settings; a task has a metric."""
+
+    name: str
+    definition: str
+    settings: Sequence["Setting"]
+    metric: Mapping[str, object] | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """What `--json` prints."""
+        options = {setting.name: setting._asdict() for setting in self.settings}
+        entry: dict[str, object] = {"name": self.name, "definition": self.definition, "options": options}
+        return entry if self.metric is None else entry | {"metric": self.metric}
+
+
+def cells(names: Names = None, json: Json = False) -> None:
+    """List the cells: equations, parameters, options."""
     from seqtrain.cells import CELLS
 
-    return [_entry(name, CELLS[name], NAMED["model", "cell"][name]) for name in _chosen(names, CELLS)]
+    _print("cells", _describe(names, CELLS, "model.cell"), json)
 
 
-def tasks(names: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Tasks, all or those named: name, definition, metric, settings."""
+def tasks(names: Names = None, json: Json = False) -> None:
+    """List the tasks: definitions, metrics, settings."""
     from seqtrain.tasks import TASKS
 
-    return [
-        _entry(name, TASKS[name], NAMED[("task",)][name]) | {"metric": TASKS[name].metric._asdict()}
-        for name in _chosen(names, TASKS)
-    ]
+    entries = _describe(names, TASKS, "task")
+    _print("tasks", [replace(entry, metric=TASKS[entry.name].metric._asdict()) for entry in entries], json)
 
 
-def settings(names: Collection[str] = ()) -> list[dict[str, Any]]:
-    """The sections of a config with their settings: all, or those that `names` mean.
+def settings(names: Names = None, json: Json = False) -> None:
+    """List the settings of every section of a config, or of some: train, optimizer adam, task language_model."""
+    _print("settings", find_settings(names or (), _sections()), json)
+
+
+def configs(context: typer.Context, json: Json = False) -> None:
+    """List the configs that come with seqtrain."""
+    if context.invoked_subcommand is None:
+        result = [
+            {"name": name, "summary": path.read_text("utf-8").split("\n")[0].lstrip("# "), "path": str(path)}
+            for name, path in config_paths().items()
+        ]
+        print_result({"configs": result}, json, lambda _: config_table(result))
+
+
+def show(name: ShippedName) -> None:
+    """Print a shipped config as it is written."""
+    typer.echo(config_text(name), nl=False)
+
+
+def copy(
+    name: ShippedName,
+    file: Annotated[Path, typer.Argument(help="Where to write it; never overwrites.")],
+) -> None:
+    """Copy a shipped config, to start from."""
+
+    text = config_text(name)
+    try:
+        with file.open("x", encoding="utf-8") as new:
+            new.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{file}: exists already and is not overwritten; choose another name") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written ({error.strerror})") from None
+    typer.echo(f"{file} written; train it with: seqtrain train {file}")
+
+
+def config_text(name: str) -> str:
+    """The text of a shipped config.
+
+    Raises
+    ------
+    ConfigError : there is none of that name.
+    """
+    from seqtrain.config.errors import choose
+
+    known = config_paths()
+    if name not in known:
+        raise ConfigError(f"{name}: is no shipped config; {choose(name, known)}")
+    return known[name].read_text("utf-8")
+
+
+def _sections() -> list[Entry]:
+    """Every section of a config: `config`, `model`, `optimizer: adam`, `model.cell: gru`, `task: adding` and so on."""
+    from seqtrain.config.describe import sections, settings_of
+
+    return [Entry(title, getdoc(cls) or "", settings_of(cls)) for title, cls in sections()]
+
+
+def _describe(names: Sequence[str] | None, classes: Mapping[str, type], section: str) -> list[Entry]:
+    """The classes of those names, all by default, with their definitions and settings.
+
+    Raises
+    ------
+    ConfigError : with every name that there is not.
+    """
+    from seqtrain.config.errors import choose
+
+    if wrong := [name for name in names or () if name not in classes]:
+        raise ConfigError([f"{name}: there is none of this name; {choose(name, classes)}" for name in wrong])
+    settings = {entry.name: entry.settings for entry in _sections()}
+    return [Entry(name, getdoc(classes[name]) or "", settings[f"{section}: {name}"]) for name in names or classes]
+
+
+def find_settings(names: Collection[str], sections: Sequence[Entry]) -> list[Entry]:
+    """The sections that names mean; all without a name.
 
     A name may be that of a section (`optimizer`), of a choice (`adam`, `optimizer.adam`), or of a setting (`lr`).
     Beside the name of a section, one of its choices or settings means that of this section alone: `optimizer adam`.
+
+    Raises
+    ------
+    ConfigError : with every name that is not known.
     """
-    chosen = {"name", *(name for title, _ in sections() for name in (*_whole(title), *_choice(title)))}  # no settings
-    parts = {title: _choice(title) | cls.model_fields.keys() - chosen for title, cls in sections()}
-    every = {name for title in parts for name in _whole(title) | parts[title]}
-    wrong = [name for name in names if name not in every]
-    if wrong:
-        raise ConfigError([f"{name}: there is no such section or setting; {_near(name, every)}" for name in wrong])
-    meant = _meant(set(names), parts)
-    return [_entry(title, cls, cls) for title, cls in sections() if not names or title in meant]
 
-
-def _meant(names: set[str], parts: dict[str, set[str]]) -> set[str]:
-    """The titles that names mean; `parts` are the names within each."""
-    within: dict[str, set[str]] = {}  # of each section that is named, the names that choose a part of it
-    for title, own in parts.items():
-        if names & _whole(title):
-            within.setdefault(_section(title), set()).update(names & own)
-    free = names.difference(*within.values())
-    narrowed = {title for title in parts if within.get(_section(title))}
-    return {title for title in narrowed if parts[title] & names} | {
-        title for title in parts.keys() - narrowed if (_whole(title) | parts[title]) & free
+    titles = [entry.name for entry in sections]
+    headings = {name for title in titles for name in _section_names(title) | _choice_names(title)}
+    own = {
+        entry.name: _choice_names(entry.name) | {setting.name for setting in entry.settings} - headings
+        for entry in sections
     }
+    every = headings.union(*own.values())
+    if wrong := [name for name in names if name not in every]:
+        raise ConfigError([f"{name}: there is no such section or setting; {_near(name, every)}" for name in wrong])
+    own = {title: names_within.intersection(names) for title, names_within in own.items()}
+    named = {_section(title) for title in titles if _section_names(title).intersection(names)}
+    narrowed = {_section(title) for title in titles if _section(title) in named and own[title]}
+    taken = {name for title in titles if _section(title) in narrowed for name in own[title]}
+
+    def is_meant(title: str) -> bool:
+        if _section(title) in named:
+            return bool(own[title]) or _section(title) not in narrowed
+        return bool(own[title] - taken) or not names
+
+    return [entry for entry in sections if is_meant(entry.name)]
 
 
 def _section(title: str) -> str:
     return title.partition(": ")[0]
 
 
-def _whole(title: str) -> set[str]:
-    """What the section of a title may be called: that of `model.cell: gru` also `cell`."""
-    section = _section(title)
-    return {section, section.split(".")[-1]}
+def _section_names(title: str) -> set[str]:
+    """The names of the section of a title: `model.cell: gru` gives `model.cell` and `cell`."""
+    return {_section(title), _section(title).split(".")[-1]}
 
 
-def _choice(title: str) -> set[str]:
-    """What the choice of a title may be called, if it is one: `optimizer: adam` also `adam` and `optimizer.adam`."""
+def _choice_names(title: str) -> set[str]:
+    """The names of the choice in a title: `optimizer: adam` gives itself, `adam` and `optimizer.adam`."""
     section, _, choice = title.partition(": ")
     return {title, choice, f"{section}.{choice}"} if choice else set()
 
@@ -80,34 +181,30 @@ def _near(name: str, every: Collection[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else "seqtrain settings lists all"
 
 
-def configs() -> list[dict[str, str]]:
-    """Every shipped config: name, what it is (its first line), path."""
-    return [
-        {"name": name, "summary": path.read_text("utf-8").split("\n")[0].lstrip("# "), "path": str(path)}
-        for name, path in config_paths().items()
-    ]
+def _print(kind: str, entries: Sequence[Entry], json: bool) -> None:
+    result = {kind: [entry.as_json() for entry in entries]} if json else {}
+    print_result(result, json, lambda _: definitions(entries))
 
 
-def config_text(name: str) -> str:
-    """A shipped config as it is written.
+def definitions(entries: Sequence[Entry]) -> Text:
+    """Each entry with its definition and its settings."""
+    from seqtrain.system import strict_json
 
-    Raises
-    ------
-    ConfigError : there is none of that name.
-    """
-    known = config_paths()
-    if name not in known:
-        raise ConfigError(f"{name}: is no shipped config; {choose(name, known)}")
-    return known[name].read_text("utf-8")
-
-
-def _chosen(names: Collection[str], known: Collection[str]) -> Collection[str]:
-    wrong = [name for name in names if name not in known]
-    if wrong:
-        raise ConfigError([f"{name}: there is none of this name; {choose(name, known)}" for name in wrong])
-    return names or known
+    text = Text()
+    for entry in entries:
+        text.append(f"{entry.name}\n", style="bold")
+        text.append("\n".join(f"  {line}".rstrip() for line in entry.definition.split("\n")) + "\n\n")
+        text.append("  Settings\n  --------\n")
+        for setting in entry.settings:
+            default = "required" if setting.required else f"default {strict_json.dumps(setting.default)}"
+            text.append(f"  {setting.name}: {setting.kind} ({default})\n      {setting.description}\n")
+        text.append("\n")
+    return text
 
 
-def _entry(name: str, cls: type, section: type[Section]) -> dict[str, Any]:
-    options = {option.name: option._asdict() for option in settings_of(section)}
-    return {"name": name, "definition": inspect.getdoc(cls) or "", "options": options}
+def config_table(configs: Sequence[Mapping[str, str]]) -> Table:
+    """The shipped configs."""
+    table = Table("name", "what", title="seqtrain train NAME", title_style="bold")
+    for entry in configs:
+        table.add_row(Text(entry["name"]), Text(entry["summary"]))
+    return table

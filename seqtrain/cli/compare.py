@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from seqtrain.cli.arguments import Json, Out, Quiet, print_result
+from seqtrain.cli.arguments import Json, Out, Quiet
+from seqtrain.cli.render import print_result
 
 
 def compare(

@@ -1,13 +1,26 @@
-"""`seqtrain generate` and `predict`: a trained language model, writing."""
+"""`seqtrain generate`."""
 
-from typing import Annotated
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seqtrain.cli.arguments import Json, RunOrCheckpoint, print_result
+from seqtrain.cli.arguments import Json, RunOrCheckpoint
+from seqtrain.cli.render import print_result
+from seqtrain.system.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from seqtrain.inference.text_model import TextModel
+
+NAMED = 10
+"""How many unknown words of a prompt are named."""
 
 PromptText = Annotated[
-    str, typer.Option("--prompt", help="What to go on from; - reads it from stdin; by default the start of a line.")
+    str, typer.Option("--prompt", help="The text to continue; - reads it from stdin; by default the start of a line.")
 ]
 
 
@@ -16,34 +29,85 @@ def generate(
     prompt: PromptText = "",
     tokens: Annotated[int, typer.Option(help="Words or characters to write.")] = 100,
     temperature: Annotated[
-        float, typer.Option(help="Below 1 keeps to the likely, above 1 strays further; 0 takes the most likely.")
+        float, typer.Option(help="Below 1 prefers likely tokens, above 1 unlikely ones; 0 takes the most likely.")
     ] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Draw from so many of the most likely.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw from this many of the most likely.")] = None,
     top_p: Annotated[float, typer.Option(help="Draw from the fewest most likely that together have this share.")] = 1.0,
     seed: Annotated[int, typer.Option(help="The same seed writes the same text.")] = 0,
     allow_unk: Annotated[bool, typer.Option("--allow-unk", help="Also write <unk>, for any unknown word.")] = False,
     json: Json = False,
 ) -> None:
     """Continue a prompt with a trained language model (task language_model)."""
-    from seqtrain.cli import render as tables
-    from seqtrain.cli import verbs
     from seqtrain.inference.sampling import Sampling
 
-    sampling = Sampling(temperature, top_k, top_p)
-    with tables.live_text() as write:
-        result = verbs.generate(run, prompt, tokens, sampling, seed, allow_unk=allow_unk, write=None if json else write)
+    check_options(Sampling(temperature, top_k, top_p).faults(tokens))
+    model, prompt = load(run, prompt, quiet=json)
+    with live_text() as write:
+        result = model.generate(
+            prompt, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, allow_unk=allow_unk,
+            write=None if json else write,
+        )  # fmt: skip
     if json:
         print_result(result, json, None)
 
 
-def predict(
-    run: RunOrCheckpoint,
-    prompt: PromptText = "",
-    top: Annotated[int, typer.Option(help="How many to show.")] = 5,
-    json: Json = False,
-) -> None:
-    """Show what a trained language model takes to be the most likely next words or characters."""
-    from seqtrain.cli import render as tables
-    from seqtrain.cli import verbs
+def check_options(faults: list[str]) -> None:
+    """Raise a `ConfigError` if there are faults, each of which begins with the name of an option."""
 
-    print_result(verbs.predict(run, prompt, top, quiet=json), json, tables.predict_table)
+    if faults:
+        raise ConfigError([f"--{fault}" for fault in faults])
+
+
+def load(run: Path, prompt: str, *, quiet: bool) -> tuple["TextModel", str]:
+    """The model and the text of the prompt; remarks on it go to stderr unless `quiet`."""
+    from seqtrain.inference.load import load_text_model
+    from seqtrain.system.progress import say
+    from seqtrain.system.runtime import prepare
+
+    prepare(None)
+    model = load_text_model(run)
+    text = _standard_input() if prompt == "-" else prompt
+    tokens, read, unknown = model.read(text)
+    if not tokens:
+        say(f"no prompt, so the text starts after {read[0]!r}; give one with --prompt TEXT", quiet=quiet)
+    if unknown:
+        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        say(f"not in the vocabulary, read as <unk>: {', '.join(map(repr, unknown[:NAMED]))}{more}", quiet=quiet)
+    return model, text
+
+
+def _standard_input() -> str:
+    """The text on stdin, without the line end that `echo` adds."""
+    raw = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    try:
+        return raw.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"stdin: is not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); "
+            "convert it, e.g. iconv -f latin1 -t utf-8"
+        ) from None
+
+
+@contextmanager
+def live_text() -> Iterator[Callable[[str], None]]:
+    """A function that prints pieces of a text on stdout as they come; the last line is ended in every case.
+
+    A reader that closes the pipe early, such as `head -1`, ends the program with exit code 0.
+    """
+    last = "\n"
+
+    def write(piece: str) -> None:
+        nonlocal last
+        last = piece
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+
+    try:
+        try:
+            yield write
+        finally:
+            if not last.endswith("\n"):
+                write("\n")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the buffered rest has to go somewhere
+        raise SystemExit(0) from None

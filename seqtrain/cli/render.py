@@ -1,56 +1,43 @@
-"""Results as tables and sentences for people."""
+"""Print results on stdout, as tables or as JSON: what several verbs share."""
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import typer
 from rich import box
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from seqtrain.system import strict_json
-from seqtrain.system.progress import counted, figure, in_words
+from seqtrain.system.words import figure
 
 WIDTH_WITHOUT_TERMINAL = 140
 
-PROMPT_SHOWN = 100
-"""The last characters of a prompt that stand above its table."""
+
+def print_result(result: Any, json: bool, table: Any, *more: RenderableType) -> None:
+    """Print a result: one JSON object, or the table that the function `table` makes of it."""
+    if not json:
+        show(table(result), *more)
+        return
+    from dataclasses import asdict, is_dataclass
+
+    from seqtrain.system import strict_json
+
+    if hasattr(result, "as_json"):
+        result = result.as_json()
+    elif is_dataclass(result) and not isinstance(result, type):
+        result = asdict(result)
+    typer.echo(strict_json.dumps(result, indent=2))
 
 
-def show(*parts: Any) -> None:
+def show(*parts: RenderableType) -> None:
     """Print tables or text on stdout."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     console = Console(width=None if known else WIDTH_WITHOUT_TERMINAL, highlight=False)
     for part in parts:
         console.print(Text(part) if isinstance(part, str) else part)
-
-
-@contextmanager
-def live_text() -> Iterator[Callable[[str], None]]:
-    """A function that prints pieces of a text on stdout as they come; however the text ends, its line is ended.
-
-    A reader that has seen enough and closed the pipe, such as `head -1`, ends the program, and nothing is wrong then.
-    """
-    last = "\n"
-
-    def write(piece: str) -> None:
-        nonlocal last
-        last = piece
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-
-    try:
-        try:
-            yield write
-        finally:
-            if not last.endswith("\n"):
-                write("\n")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has to go somewhere
-        raise SystemExit(0) from None
 
 
 def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
@@ -61,51 +48,23 @@ def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
-def run_table(summary: dict[str, Any]) -> Table:
-    """What a person wants to know of a run that has ended."""
-    name = summary["metric"]["name"]
-    test, unit = summary["test"] or {}, _unit(summary)
-    solved = summary["solved_at_step"]
-    unsolved = ", not solved" if unit == "sequences" else ""  # a text is never solved
-    best = summary["best"]
-    early = summary["status"] == "finished" and summary["steps"] < summary.get("planned_steps", 0)
-    stopped = f", out of patience after {summary['steps']:,} of {summary['planned_steps']:,} steps" if early else ""
-    skipped = f", {counted(summary['skipped_steps'], 'step')} skipped" if summary.get("skipped_steps") else ""
-    rows = [
-        ("status", summary["status"] + (f" at step {solved}" if solved is not None else unsolved) + stopped + skipped),
-        ("task", summary["variant"]),
-        ("model", f"{summary['cell']}, {summary['direction']}, depth {summary['depth']}, "
-                  f"hidden size {summary['hidden_size']}, {summary['parameters']:,} parameters"),
-        (f"best valid {name}", f"{figure(best['value'])} at step {best['step']}" if best["step"] else "-"),
-        *((f"test {key}", figure(value)) for key, value in test.items()),
-        *((f"baseline {key}", figure(value)) for key, value in summary["baseline"].items()),
-        ("time", f"{summary['elapsed_s']:.1f} s, {counted(summary['steps'], 'step')}, "
-                 f"{figure(summary[f'{unit}_per_s'])} {unit}/s"),
-        ("on", f"{summary['device']}, {counted(summary['threads'], 'thread')}, engine {summary['engine']}"),
-        ("run", summary["run"]),
-    ]  # fmt: skip
-    return facts(f"{summary['cell']} on {summary['task']}", rows)
+def grid(title: str | None = None, **style: Any) -> Table:
+    """An empty table with a line under the names of its columns."""
+    heading = None if title is None else Text(title)
+    return Table(title=heading, title_justify="left", **({"title_style": "bold"} | style), box=box.SIMPLE_HEAD)
 
 
-def eval_table(result: dict[str, Any]) -> Table:
-    """What a person wants to know of an evaluation."""
-    fixed = {
-        "checkpoint", "step", "task", "variant", "changed", "cell", "split", "metric", "data", "engine",
-        "baseline", "solved", "dynamic",
-    }  # fmt: skip
-    dynamic = result["dynamic"]
-    changed = ", ".join(f"{key}={value}" for key, value in result["changed"].items())
-    rows = [
-        ("checkpoint", f"{result['checkpoint']} (step {result['step']})"),
-        ("task", result["variant"] + (f", not as trained: {changed}" if changed else "")),
-        *([("dynamic", ", ".join(f"{key} {value:g}" for key, value in dynamic.items()))] if dynamic else []),
-        *((f"{result['split']} {key}", figure(value)) for key, value in result.items() if key not in fixed),
-        *((f"baseline {key}", figure(value)) for key, value in result["baseline"].items()),
-        *((key.replace("_", " "), value if isinstance(value, str) else figure(value))
-          for key, value in result["data"].items()),
-        *([("solved", "yes" if result["solved"] else "no")] if result["solved"] is not None else []),
-    ]  # fmt: skip
-    return facts(f"{result['cell']} on {result['task']}, {result['split']} set", rows)
+def in_figures(what: str, values: Mapping[str, float | None]) -> Iterator[tuple[str, str]]:
+    """A row of facts for each figure: `test accuracy`."""
+    return ((f"{what} {name}", figure(value)) for name, value in values.items())
+
+
+def model_line(result: Mapping[str, Any]) -> str:
+    """The model of a run or a config in one line."""
+    return (
+        f"{result['cell']}, {result['direction']}, depth {result['depth']}, hidden size {result['hidden_size']}, "
+        f"{result['parameters']:,} parameters"
+    )
 
 
 def compare_table(result: dict[str, Any]) -> Table:
@@ -197,119 +156,3 @@ def _lengths_table(result: dict[str, Any]) -> Table:
 
 def _unit(result: dict[str, Any]) -> str:
     return "tokens" if "tokens_per_s" in result else "sequences"
-
-
-def predict_table(result: dict[str, Any]) -> Group:
-    """The prompt as the model read it, and what may follow."""
-    read = (" " if result["unit"] == "word" else "").join(result["read"])
-    read = "".join(character if character.isprintable() else repr(character)[1:-1] for character in read)
-    read = read if len(read) <= PROMPT_SHOWN else f"...{read[-PROMPT_SHOWN:]}"
-    what = "after" if result["prompt"] else "no prompt; after"
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column(f"next {result['unit']}", overflow="fold")
-    table.add_column("probability", justify="right", no_wrap=True)
-    for row in result["next"]:
-        seen = row["token"].isprintable() and not row["token"].isspace()
-        table.add_row(Text(row["token"] if seen else repr(row["token"])), figure(row["probability"]))
-    return Group(Text(f"{what}: {read}", style="bold"), table)
-
-
-def check_table(result: dict[str, Any]) -> Table:
-    """Each promise, whether it holds, and what was found."""
-    table = Table(title=Text(result["config"]), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("promise", no_wrap=True)
-    table.add_column("holds", no_wrap=True)
-    table.add_column("found", overflow="fold")
-    for row in result["promises"]:
-        holds = {True: "yes", False: "NO", None: "-"}[row["holds"]]
-        table.add_row(row["promise"], holds, Text(row["found"]))
-    return table
-
-
-def validate_table(result: dict[str, Any]) -> Table:
-    """What a config builds."""
-    rows = [
-        ("config", f"{result['config']}: valid"),
-        ("task", result["variant"]),
-        ("model", f"{result['cell']}, {result['direction']}, depth {result['depth']}, "
-                  f"hidden size {result['hidden_size']}, {result['parameters']:,} parameters"),
-        ("engine", result["engine"]),
-        ("training", counted(result["steps"], "step")),
-        ("memory", _memory(**result["memory"])),
-        ("optimizer", ", ".join(f"{key} {value}" for key, value in result["optimizer"].items()).removeprefix("name ")),
-        *((f"baseline {key}", figure(value)) for key, value in result["baseline"].items()),
-    ]  # fmt: skip
-    return facts(f"{result['cell']} on {result['task']}", rows)
-
-
-def _memory(peak: int, available: int | None, **_: int) -> str:
-    """What training needs, and what there is if the system says it."""
-    free = "" if available is None else f", {in_words(available)} free"
-    return f"some {in_words(peak)} beside Python and PyTorch{free}"
-
-
-def definitions(result: dict[str, Any]) -> Text:
-    """Cells or tasks, each with its definition and its options."""
-    text = Text()
-    for entry in next(iter(result.values())):
-        text.append(f"{entry['name']}\n", style="bold")
-        text.append("\n".join(f"  {line}".rstrip() for line in entry["definition"].split("\n")) + "\n\n")
-        text.append("  Settings\n  --------\n")
-        for name, option in entry["options"].items():
-            default = "required" if option["required"] else f"default {strict_json.dumps(option['default'])}"
-            text.append(f"  {name}: {option['kind']} ({default})\n      {option['description']}\n")
-        text.append("\n")
-    return text
-
-
-def bench_table(result: dict[str, Any]) -> Table:
-    """One row a cell and shape: milliseconds of a training step, and the ratios."""
-    engines = ", ".join(sorted({row["engine"] for row in result["rows"]}))
-    table = Table(
-        title=Text(
-            f"milliseconds, medians of {result['rounds']} rounds, {counted(result['threads'], 'thread')}, "
-            f"freed memory: {result['memory']}, engine: {engines}; "
-            "ratios: how many times as long as ours"
-        ),
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("cell", vertical="bottom")
-    columns = ("T,B,I,H", "step\nours", "torch\n.nn", "plain\nloop", "GEMM\nfloor", "ratio\n.nn", "ratio\nplain")
-    for column in (*columns, "forward\nours", "torch\n.nn", "ratio\n.nn", "peak MB\nours / .nn"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in result["rows"]:
-        train, forward = row["train"], row["forward"]
-        table.add_row(
-            row["cell"],
-            ",".join(map(str, row["shape"].values())),
-            *(f"{train['ms'][name]:.3g}" for name in ("ours", "torch_nn", "plain", "floor")),
-            *(f"{train['ratio'][name]:.2f}" for name in ("torch_nn", "plain")),
-            *(f"{forward['ms'][name]:.3g}" for name in ("ours", "torch_nn")),
-            f"{forward['ratio']['torch_nn']:.2f}",
-            " / ".join("-" if peak is None else f"{peak / 1e6:.0f}" for peak in row.get("peak_bytes", {}).values())
-            or "-",
-        )
-    return table
-
-
-def bench_means(result: dict[str, Any]) -> Table:
-    """The geometric means over the shapes, and the least ratio."""
-    table = Table(title=Text("over the shapes: geometric mean, least"), title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("cell")
-    for column in ("step, torch.nn", "step, plain loop", "forward, torch.nn", "forward, plain loop"):
-        table.add_column(column, justify="right")
-    for row in result["means"]:
-        pairs = [row[mode][peer] for mode in ("train", "forward") for peer in ("torch_nn", "plain")]
-        table.add_row(row["cell"], *(f"{pair['geometric_mean']:.2f}, {pair['least']:.2f}" for pair in pairs))
-    return table
-
-
-def config_table(result: dict[str, Any]) -> Table:
-    """The shipped configs."""
-    table = Table("name", "what", title="seqtrain train NAME", title_style="bold")
-    for entry in result["configs"]:
-        table.add_row(Text(entry["name"]), Text(entry["summary"]))
-    return table

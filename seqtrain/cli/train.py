@@ -1,10 +1,17 @@
-"""`seqtrain train`, `validate` and `check`: what begins with a config."""
+"""`seqtrain train`."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 
-from seqtrain.cli.arguments import ConfigName, Json, Out, Overrides, Quiet, print_result
+from seqtrain.cli.arguments import ConfigName, Json, Out, Overrides, Quiet
+from seqtrain.cli.render import facts, in_figures, model_line, print_result
+from seqtrain.system.words import counted, figure
+
+if TYPE_CHECKING:
+    from seqtrain.runs.train import Trained
 
 
 def train(
@@ -12,36 +19,51 @@ def train(
     overrides: Overrides = None,
     out: Out = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the run in the directory stands; start if there is none.")
+        bool, typer.Option("--resume", help="Continue the run in the directory; start if there is none.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the directory.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a model; stdout ends with the summary."""
-    from seqtrain.cli import render as tables
-    from seqtrain.cli import verbs
+    from seqtrain.runs.train import train
 
-    outcome = verbs.train(config, overrides or [], out, resume=resume, overwrite=overwrite, quiet=quiet)
-    print_result(outcome.summary, json, tables.run_table)
-    if outcome.message:
-        typer.echo(outcome.message, err=True)
-    raise typer.Exit(outcome.exit_code)
-
-
-def validate(config: ConfigName, overrides: Overrides = None, json: Json = False, quiet: Quiet = False) -> None:
-    """Build everything a config asks for, train nothing, report every fault at once."""
-    from seqtrain.cli import render as tables
-    from seqtrain.cli import verbs
-
-    print_result(verbs.validate(config, overrides or [], quiet=quiet), json, tables.validate_table)
+    trained = train(config, overrides or (), out=out, resume=resume, overwrite=overwrite, quiet=quiet)
+    print_result(trained, json, run_table)
+    if trained.message:
+        typer.echo(trained.message, err=True)
+    raise typer.Exit(trained.exit_code)
 
 
-def check(config: ConfigName, overrides: Overrides = None, json: Json = False, quiet: Quiet = False) -> None:
-    """Prove on a config what is promised: exact resume, determinism, causality, padding, gradients, the test set."""
-    from seqtrain.cli import render as tables
-    from seqtrain.cli import verbs
+def run_table(trained: "Trained") -> Table:
+    """The summary of a run."""
+    summary = trained.summary
+    name, best = summary["metric"]["name"], summary["best"]
+    unit = "tokens" if "tokens_per_s" in summary else "sequences"
+    speed = f"{figure(summary[f'{unit}_per_s'])} {unit}/s"
+    rows = [
+        ("status", _status(summary, solvable=unit == "sequences")),  # a text is never solved
+        ("task", summary["variant"]),
+        ("model", model_line(summary)),
+        (f"best valid {name}", f"{figure(best['value'])} at step {best['step']}" if best["step"] else "-"),
+        *in_figures("test", summary["test"] or {}),
+        *in_figures("baseline", summary["baseline"]),
+        ("time", f"{summary['elapsed_s']:.1f} s, {counted(summary['steps'], 'step')}, {speed}"),
+        ("on", f"{summary['device']}, {counted(summary['threads'], 'thread')}, engine {summary['engine']}"),
+        ("run", str(trained.path)),
+    ]
+    return facts(f"{summary['cell']} on {summary['task']}", rows)
 
-    result = verbs.check(config, overrides or [], quiet=quiet)
-    print_result(result, json, tables.check_table)
-    raise typer.Exit(0 if result["holds"] else verbs.PROMISE_BROKEN)
+
+def _status(summary: Mapping[str, Any], *, solvable: bool) -> str:
+    parts = [summary["status"]]
+    if summary["solved_at_step"] is not None:
+        parts[0] += f" at step {summary['solved_at_step']}"
+    elif solvable:
+        parts.append("not solved")
+    steps, planned = summary["steps"], summary.get("planned_steps", 0)
+    if summary["status"] == "finished" and steps < planned:
+        parts.append(f"out of patience after {steps:,} of {planned:,} steps")
+    if summary.get("skipped_steps"):
+        parts.append(f"{counted(summary['skipped_steps'], 'step')} skipped")
+    return ", ".join(parts)

@@ -1,7 +1,7 @@
 """From a YAML file, or the data in a checkpoint, to a `Config`."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,21 @@ def load_config(name: str, overrides: Sequence[str] = (), *, quiet: bool = False
     for remark in document.remarks:
         say(remark, quiet=quiet)
     return config
+
+
+def read_config(
+    config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, quiet: bool = False
+) -> tuple[Config, Path]:
+    """The config that a caller names, or gives as data, and its file; for data, the name of its task stands for it.
+
+    Raises
+    ------
+    ConfigError : with every fault of the config and of the overrides.
+    """
+    if not isinstance(config, Mapping):
+        return load_config(str(config), overrides, quiet=quiet), find_config(str(config))
+    made = located(config_from(dict(config), "config", overrides), Path.cwd())
+    return made, Path(made.task.name)
 
 
 def config_from(

@@ -10,7 +10,7 @@ from seqtrain.config import Config, config_from
 from seqtrain.config.build import build_model, build_task, weights_of
 from seqtrain.config.plugins import vouched, without_folder
 from seqtrain.inference.dynamic_evaluation import DynamicEvaluation
-from seqtrain.inference.sampling import TextModel
+from seqtrain.inference.text_model import TextModel
 from seqtrain.models import SequenceModel
 from seqtrain.models.settings import UserCell
 from seqtrain.runs.checkpoint import load_checkpoint
@@ -69,7 +69,7 @@ def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
             "'language_model', e.g. what seqtrain train words made"
         )
     vocabulary = Vocabulary(content["vocabulary"] or [], content["counts"] or [])
-    return TextModel(_model_on_cpu(config, content, path), vocabulary, config.task.unit)
+    return TextModel(_model_on_cpu(config, content, path), vocabulary, config.task.unit, str(path))
 
 
 def _config_on_cpu(content: dict[str, Any], path: Path) -> Config:

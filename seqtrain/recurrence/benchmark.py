@@ -1,7 +1,7 @@
-"""How fast the cells are: ours beside the module of `torch.nn` of the same kind and the plain loop, in one process.
+"""Benchmark of the cells: ours beside the module of `torch.nn` of the same kind and the plain loop, in one process.
 
-Contestants take turns within a round, each round in another order, so that whatever else the machine does
-meets all of them alike; flush-to-zero and the number of threads are the process's and so the same for all.
+The contestants take turns within a round, each round in another order, so that other work on the machine disturbs all
+of them alike. The number of threads and flush-to-zero belong to the process, so they are the same for all.
 """
 
 import json
@@ -11,20 +11,25 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from seqtrain.cells import CELLS
-from seqtrain.recurrence import Chosen, choose_unroll, unroll
+from seqtrain.cells import CELLS, Cell
+from seqtrain.cells.gru import GRUCell
+from seqtrain.recurrence import Chosen, choose_unroll
+from seqtrain.recurrence.unroll import unroll
 from seqtrain.system.progress import Progress, say
 from seqtrain.system.runtime import keep_freed_memory, prepare, versions
 
 
-class Shape(NamedTuple):
+@dataclass(frozen=True)
+class Shape:
     """Steps, batch, input size, hidden size."""
 
     T: int
@@ -42,17 +47,78 @@ SHAPES = (
     Shape(1000, 16, 64, 100),
 )
 
-VARIANTS: dict[str, tuple[str, dict[str, Any], Callable[[int, int], nn.Module]]] = {
-    "rnn": ("rnn", {}, nn.RNN),
-    "lstm": ("lstm", {}, nn.LSTM),
-    "peephole": ("peephole", {}, nn.LSTM),
-    "coupled": ("coupled", {}, nn.LSTM),
-    "gru": ("gru", {}, nn.GRU),
-    "gru-before": ("gru", {"reset": "before"}, nn.GRU),
+VARIANTS: dict[str, tuple[Callable[[int, int], Cell], Callable[[int, int], nn.Module]]] = {
+    "rnn": (CELLS["rnn"], nn.RNN),
+    "lstm": (CELLS["lstm"], nn.LSTM),
+    "peephole": (CELLS["peephole"], nn.LSTM),
+    "coupled": (CELLS["coupled"], nn.LSTM),
+    "gru": (CELLS["gru"], nn.GRU),
+    "gru-before": (partial(GRUCell, reset="before"), nn.GRU),
 }
-"""What can be measured: the cell, its options, and its peer in `torch.nn`."""
+"""What can be measured: how to make the cell, and its peer in `torch.nn`."""
 
 WARMUP = 2
+"""Rounds that do not count."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of each contestant the median time, the quartiles of the rounds, and the ratio of the median to ours."""
+
+    ms: dict[str, float]
+    middle_half_ms: dict[str, tuple[float, float]]
+    ratio: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell on one shape.
+
+    forward : a forward pass without gradients.
+    train : forward and backward, with gradients of the inputs too.
+    peak_bytes : of the first training step, if asked for; None where the system does not report it (Linux does).
+    """
+
+    cell: str
+    shape: Shape
+    engine: str
+    forward: Timing
+    train: Timing
+    peak_bytes: dict[str, int | None]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Of the ratios of a contestant over the shapes."""
+
+    geometric_mean: float
+    least: float
+
+
+@dataclass(frozen=True)
+class Means:
+    """The means of one cell, by contestant."""
+
+    cell: str
+    forward: dict[str, Mean]
+    train: dict[str, Mean]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All measurements; `memory` is `kept` if freed memory stayed in the process."""
+
+    threads: int
+    rounds: int
+    memory: Literal["kept", "system"]
+    rows: list[Row]
+    means: list[Means]
+    versions: dict[str, str]
+
+    def as_json(self) -> dict[str, object]:
+        """What `seqtrain bench --json` prints: peaks of memory only if they were asked for."""
+        rows = [{name: value for name, value in asdict(row).items() if value != {}} for row in self.rows]
+        return asdict(self) | {"rows": rows}
 
 
 def bench(
@@ -63,62 +129,46 @@ def bench(
     keep_memory: bool = False,
     memory: bool = False,
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> Benchmark:
     """Measure every variant on every shape.
 
     Parameters
     ----------
     keep_memory : keep freed memory in the process, for all contestants (see `keep_freed_memory`).
-    memory : also measure the most memory that the first training step needs, each contestant in a process of its own.
-
-    Returns
-    -------
-    What `seqtrain bench --json` prints: a row for each variant and shape with the milliseconds of each contestant
-    (median, and the middle half of the rounds) in a forward pass without gradients and in a training step (forward
-    and backward, the inputs having gradients too), the ratios to ours, and, if asked for, the bytes that a training
-    step needs at its peak (Linux only, else null); and the geometric mean of the ratios over the shapes.
+    memory : also measure the peak memory of the first training step, each contestant in a process of its own.
     """
     kept = keep_memory and keep_freed_memory()
-    rows: list[dict[str, Any]] = []
-    missing = None
+    rows = []
     with Progress(len(variants) * len(shapes), label="bench", unit="row", quiet=quiet) as progress:
         for variant in variants:
             for shape in shapes:
-                rows.append(_row(variant, shape, rounds))
-                missing = missing or rows[-1].pop("missing")
-                if memory:
-                    rows[-1]["peak_bytes"] = {
-                        name: peak_elsewhere(variant, shape, name, kept) for name in ("ours", "torch_nn")
-                    }
+                rows.append(_row(variant, shape, rounds, kept if memory else None))
                 progress.advance()
-    if missing is not None:
-        say(f"engine: {missing}; what is timed as ours is the plain loop", quiet=quiet)
-    return {
-        "threads": torch.get_num_threads(),
-        "rounds": rounds,
-        "memory": "kept" if kept else "system",
-        "rows": rows,
-        "means": [_means(variant, rows) for variant in variants],
-        "versions": versions(),
-    }
+    missing = (choose_unroll("auto", VARIANTS[variant][0](1, 1)).missing for variant in variants)
+    if reason := next(filter(None, missing), None):
+        say(f"engine: {reason}; what is timed as ours is the plain loop", quiet=quiet)
+    means = [_means(variant, [row for row in rows if row.cell == variant]) for variant in variants]
+    return Benchmark(torch.get_num_threads(), rounds, "kept" if kept else "system", rows, means, versions())
 
 
-def _row(variant: str, shape: Shape, rounds: int) -> dict[str, Any]:
+def _row(variant: str, shape: Shape, rounds: int, measure_kept: bool | None) -> Row:
+    """Measure a variant on a shape; its memory too, with freed memory kept or not, unless `measure_kept` is None."""
     chosen, runs = _contestants(variant, shape)
     gemm = _gemm(variant, shape)
     d_outputs = torch.randn(shape.T, shape.B, shape.H)
-    forward = _time({name: _without_gradients(run) for name, run in runs.items()} | {"floor": gemm}, rounds)
-    steps = {name: _training_step(run, d_outputs) for name, run in runs.items()}
-    train = _time(steps | {"floor": lambda: [gemm() for _ in range(3)]}, rounds)
-    row = {"cell": variant, "shape": shape._asdict(), "engine": chosen.name, "missing": chosen.missing}
-    return row | {"forward": forward, "train": train}
+    forward = time_in_turns({name: torch.no_grad()(run) for name, run in runs.items()} | {"floor": gemm}, rounds)
+    steps: dict[str, Callable[[], object]] = {name: _training_step(run, d_outputs) for name, run in runs.items()}
+    train = time_in_turns(steps | {"floor": lambda: [gemm() for _ in range(3)]}, rounds)
+    peaks = ("ours", "torch_nn") if measure_kept is not None else ()
+    memory = {name: peak_elsewhere(variant, shape, name, bool(measure_kept)) for name in peaks}
+    return Row(variant, shape, chosen.name, forward, train, memory)
 
 
 def _contestants(variant: str, shape: Shape) -> tuple[Chosen, dict[str, Callable[[], Tensor]]]:
     """Which loop is ours, and the forward passes over one input."""
-    name, options, peer = VARIANTS[variant]
+    make_cell, make_peer = VARIANTS[variant]
     torch.manual_seed(0)
-    cell, module = CELLS[name](shape.I, shape.H, **options), peer(shape.I, shape.H)
+    cell, module = make_cell(shape.I, shape.H), make_peer(shape.I, shape.H)
     x = torch.randn(shape.T, shape.B, shape.I, requires_grad=True)
     chosen = choose_unroll("auto", cell)
     return chosen, {
@@ -128,26 +178,21 @@ def _contestants(variant: str, shape: Shape) -> tuple[Chosen, dict[str, Callable
     }
 
 
-def _gemm(variant: str, shape: Shape) -> Callable[[], Any]:
+def _gemm(variant: str, shape: Shape) -> Callable[[], Tensor]:
     """One matrix product of torch with as many multiplications as a forward pass."""
-    name, options, _ = VARIANTS[variant]
-    columns = CELLS[name](1, shape.H, **options).state_dict()["w_h"].shape[0]
+    columns = VARIANTS[variant][0](1, shape.H).state_dict()["w_h"].shape[0]
     left, right = torch.randn(shape.T * shape.B, shape.I + shape.H), torch.randn(shape.I + shape.H, columns)
     out = torch.empty(shape.T * shape.B, columns)
     return lambda: torch.mm(left, right, out=out)
 
 
-def _without_gradients(run: Callable[[], Tensor]) -> Callable[[], Any]:
-    return torch.no_grad()(run)
-
-
-def _training_step(run: Callable[[], Tensor], d_outputs: Tensor) -> Callable[[], Any]:
-    """Forward and backward. Gradients are added up rather than made anew, for all contestants alike."""
+def _training_step(run: Callable[[], Tensor], d_outputs: Tensor) -> Callable[[], None]:
+    """Forward and backward. Gradients accumulate, for all contestants alike."""
     return lambda: run().backward(d_outputs)  # type: ignore[no-untyped-call]
 
 
-def _time(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
-    """Milliseconds of each, taking turns; and how many times as long as ours each took, from the medians."""
+def time_in_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> Timing:
+    """Time contestants, one of them `ours`, that take turns in a new order each round."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     names, shuffler = list(contestants), random.Random(0)
     for turn in range(WARMUP + rounds):
@@ -158,34 +203,29 @@ def _time(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, A
             if turn >= WARMUP:
                 seconds[name].append(time.perf_counter() - started_at)
     medians = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
-    return {
-        "ms": medians,
-        "middle_half_ms": {name: _middle_half(times) for name, times in seconds.items()},
-        "ratio": {name: median / medians["ours"] for name, median in medians.items() if name != "ours"},
-    }
+    quartiles = {name: statistics.quantiles(times, n=4) for name, times in seconds.items()}
+    return Timing(
+        medians,
+        {name: (1e3 * first, 1e3 * third) for name, (first, _, third) in quartiles.items()},
+        {name: median / medians["ours"] for name, median in medians.items() if name != "ours"},
+    )
 
 
-def _middle_half(times: list[float]) -> list[float]:
-    if len(times) < 2:
-        return [1e3 * times[0]] * 2
-    first, _, third = statistics.quantiles(times, n=4)
-    return [1e3 * first, 1e3 * third]
+def _means(variant: str, rows: Sequence[Row]) -> Means:
+    def mean(ratios: list[float]) -> Mean:
+        return Mean(math.exp(statistics.fmean(map(math.log, ratios))), min(ratios))
 
-
-def _means(variant: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    mine = [row for row in rows if row["cell"] == variant]
-    means: dict[str, Any] = {"cell": variant}
-    for mode in ("forward", "train"):
-        for peer in ("torch_nn", "plain"):
-            ratios = [row[mode]["ratio"][peer] for row in mine]
-            mean = math.exp(statistics.fmean(map(math.log, ratios)))
-            means.setdefault(mode, {})[peer] = {"geometric_mean": mean, "least": min(ratios)}
-    return means
+    peers = ("torch_nn", "plain")
+    return Means(
+        variant,
+        forward={peer: mean([row.forward.ratio[peer] for row in rows]) for peer in peers},
+        train={peer: mean([row.train.ratio[peer] for row in rows]) for peer in peers},
+    )
 
 
 def peak_elsewhere(variant: str, shape: Shape, contestant: str, keep_memory: bool = False) -> int | None:
-    """The most memory that the first training step of a contestant needs, in a process of its own."""
-    task = json.dumps([variant, shape, contestant, torch.get_num_threads(), keep_memory])
+    """The peak memory of the first training step of a contestant, in a process of its own."""
+    task = json.dumps([variant, astuple(shape), contestant, torch.get_num_threads(), keep_memory])
     ran = subprocess.run([sys.executable, "-m", __name__, task], capture_output=True, check=False, text=True)
     if ran.returncode:
         raise RuntimeError(f"the process that measures memory ended with {ran.returncode}:\n{ran.stderr}")
@@ -193,15 +233,8 @@ def peak_elsewhere(variant: str, shape: Shape, contestant: str, keep_memory: boo
     return peak
 
 
-def _peak_here(variant: str, shape: Shape, contestant: str) -> int | None:
-    tiny = Shape(2, 2, 2, 2)  # loads whatever is loaded at the first use
-    _training_step(_contestants(variant, tiny)[1][contestant], torch.randn(tiny.T, tiny.B, tiny.H))()
-    d_outputs = torch.randn(shape.T, shape.B, shape.H)
-    return peak_bytes(_training_step(_contestants(variant, shape)[1][contestant], d_outputs))
-
-
-def peak_bytes(run: Callable[[], Any]) -> int | None:
-    """The most memory that a call needs on top of what the process holds; None where the system does not tell."""
+def peak_bytes(run: Callable[[], object]) -> int | None:
+    """The peak memory of a call, beside what the process holds before; None where the system does not tell."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         before = _status("VmRSS")
@@ -212,13 +245,25 @@ def peak_bytes(run: Callable[[], Any]) -> int | None:
 
 
 def _status(field: str) -> int:
+    """Bytes that Linux reports about this process."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the peak memory of one training step: what `peak_elsewhere` runs."""
     variant, sizes, contestant, threads, keep_memory = json.loads(sys.argv[1])
     prepare(threads)
     if keep_memory:
         keep_freed_memory()
-    print(json.dumps(_peak_here(variant, Shape(*sizes), contestant)))
+    # A tiny step first, as it loads what is loaded at the first use.
+    tiny, real = (
+        _training_step(_contestants(variant, shape)[1][contestant], torch.randn(shape.T, shape.B, shape.H))
+        for shape in (Shape(2, 2, 2, 2), Shape(*sizes))
+    )
+    tiny()
+    print(json.dumps(peak_bytes(real)))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,22 +7,14 @@ from typing import Self
 
 from tqdm import tqdm
 
+from seqtrain.system.words import counted, figure, in_words
+
+__all__ = ["LINE_EVERY_S", "Progress", "counted", "figure", "in_words", "say"]
+
 LINE_EVERY_S = 5.0
 
 BAR = "{desc}: {bar:10} {n_fmt}/{total_fmt} [{remaining} left{postfix}]"
 """A short bar: on a narrow terminal the figures matter more."""
-
-
-def figure(value: float | None) -> str:
-    """A number for people: four digits, thousands in full, `-` for none."""
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e12 else f"{value:.4g}"
-
-
-def counted(number: int, thing: str) -> str:
-    """`1 step`, `2 steps`."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 class Progress:
@@ -84,8 +76,3 @@ def say(message: str, *, quiet: bool = False) -> None:
     """A line on stderr."""
     if not quiet:
         print(message, file=sys.stderr, flush=True)
-
-
-def in_words(size: int) -> str:
-    """So many bytes, for people."""
-    return f"{size / 2**30:,.1f} GiB" if size >= 2**29 else f"{size / 2**20:,.0f} MiB"

@@ -140,6 +140,6 @@ def test_a_mutant_that_ends_badly_is_found(tmp_path, monkeypatch):
         def broken(*_, kind=raised, **__):
             raise kind
 
-        monkeypatch.setattr("seqtrain.cli.verbs.validate", broken)
+        monkeypatch.setattr("seqtrain.runs.validation.validate", broken)
         found, ended = faults_of(mutant, "validate")
         assert wanted in found, ended

@@ -21,20 +21,11 @@ from hypothesis import strategies as st
 import seqtrain as package
 from seqtrain import load_text_model
 from seqtrain.config import load_config
-from seqtrain.inference.sampling import (
-    READ_AT_ONCE,
-    Sampling,
-    TextModel,
-    continue_text,
-    continue_tokens,
-    distribution,
-    draw,
-    pieces,
-    predict_next,
-)
+from seqtrain.inference.sampling import READ_AT_ONCE, Sampling, continue_tokens, distribution, draw
+from seqtrain.inference.text_model import TextModel, pieces
 from seqtrain.runs.checkpoint import save_checkpoint
 from seqtrain.runs.trainer import train_run
-from seqtrain.system.errors import CheckpointError
+from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.rng import generator
 from seqtrain.tasks.text import Vocabulary
 
@@ -227,7 +218,8 @@ def test_a_long_prompt_is_read_in_parts_to_the_same_end(trained):
     numbers = (torch.arange(READ_AT_ONCE * 2 + 5) * 7 % 30).tolist()
     wanted = whole_pass(model, numbers)[-1].softmax(0).double()
     words = [trained["words"].vocabulary.tokens[n] for n in numbers]
-    found = dict(predict_next(trained["words"], trained["words"].read(" ".join(words).replace("<eos>", "\n")), 10**9))
+    predicted = trained["words"].predict(" ".join(words).replace("<eos>", "\n"), 10**9)
+    found = {row.token: row.probability for row in predicted.next}
     tokens = trained["words"].vocabulary.tokens
     assert [found[token] for token in tokens] == pytest.approx(wanted.tolist(), abs=1e-5)
     assert list(found.values()) == sorted(found.values(), reverse=True)
@@ -235,21 +227,20 @@ def test_a_long_prompt_is_read_in_parts_to_the_same_end(trained):
 
 
 def test_more_tokens_go_on_where_fewer_end(trained):
-    given_prompt = trained["words"].read("the")
-    texts = [continue_text(trained["words"], given_prompt, count, seed=4) for count in (1, 7, 30)]
+    texts = [trained["words"].generate("the", count, seed=4) for count in (1, 7, 30)]
     assert [len(text.generated) for text in texts] == [1, 7, 30]
     for shorter, longer in pairwise(texts):
         assert longer.generated[: len(shorter.generated)] == shorter.generated
         assert longer.nats[: len(shorter.nats)] == shorter.nats
-    assert continue_text(trained["words"], given_prompt, 30, seed=5).generated != texts[-1].generated
+    assert trained["words"].generate("the", 30, seed=5).generated != texts[-1].generated
 
 
 def test_unk_is_written_only_when_allowed(trained):
     model = trained["words"]
-    allowed = continue_text(model, model.read(""), 200, allow_unk=True)
+    allowed = model.generate("", 200, allow_unk=True)
     assert allowed.generated.count("<unk>") > 10
     assert "<unk>" in allowed.text
-    assert "<unk>" not in continue_text(model, model.read(""), 200).generated
+    assert "<unk>" not in model.generate("", 200).generated
     scores = torch.tensor([9.0, 1.0, 2.0])
     assert next(continue_tokens(Fixed(scores.tolist()), torch.tensor([1]), Sampling(0), banned=[0]))[0] == 2
 
@@ -266,6 +257,12 @@ def test_nothing_is_left_for_a_gradient_and_nothing_is_global(trained):
 def test_what_python_callers_get_wrong():
     with pytest.raises(ValueError, match="top-p is 2; it must be above 0 and at most 1"):
         next(continue_tokens(Fixed([0.0, 1.0]), torch.tensor([0]), Sampling(top_p=2)))
+    text_model = TextModel(Fixed([0.0, 1.0]), Vocabulary(["<unk>", "<eos>"], [1, 1]), "word")
+    with pytest.raises(ConfigError) as refused:
+        text_model.generate(tokens=0, top_k=0)
+    assert refused.value.faults == [
+        "top-k is 0; it must be 1 or more; leave it out for all tokens", "tokens is 0; it must be 1 or more",
+    ]  # fmt: skip
     with pytest.raises(CheckpointError, match="the model's scores are not numbers"):
         next(continue_tokens(Fixed([0.0, math.nan]), torch.tensor([0]), Sampling(0)))
     with pytest.raises(AttributeError, match="no attribute 'load_modell'"):
@@ -357,19 +354,18 @@ def test_without_a_prompt_it_is_said_how_to_give_one(seqtrain, runs):
 def test_every_option_of_generate_acts(seqtrain, runs, trained):
     model, drawn = trained["words"], set()
     options = {
-        ("--temperature", 0.5): (Sampling(0.5), {}),
-        ("--temperature", 0): (Sampling(0), {}),
-        ("--top-k", 3): (Sampling(top_k=3), {}),
-        ("--top-p", 0.5): (Sampling(top_p=0.5), {}),
-        ("--seed", -1): (Sampling(), {"seed": -1}),
-        ("--allow-unk",): (Sampling(), {"allow_unk": True}),
-        ("--prompt", "the"): (Sampling(), {}),
-        (): (Sampling(), {}),
+        ("--temperature", 0.5): {"temperature": 0.5},
+        ("--temperature", 0): {"temperature": 0},
+        ("--top-k", 3): {"top_k": 3},
+        ("--top-p", 0.5): {"top_p": 0.5},
+        ("--seed", -1): {"seed": -1},
+        ("--allow-unk",): {"allow_unk": True},
+        ("--prompt", "the"): {"prompt": "the"},
+        (): {},
     }
-    for given_options, (sampling, more) in options.items():
+    for given_options, settings in options.items():
         result = seqtrain("generate", runs["words"], "--tokens", 40, *given_options, "--json").json
-        given_prompt = model.read("the" if "--prompt" in given_options else "")
-        assert result["generated"] == continue_text(model, given_prompt, 40, sampling, **more).generated
+        assert result["generated"] == model.generate(tokens=40, **settings).generated
         drawn.add(result["text"])
     assert len(drawn) == len(options)
     assert len(seqtrain("generate", runs["words"], "--json").json["generated"]) == 100

@@ -21,34 +21,31 @@ def test_contestants_take_turns_and_the_first_rounds_do_not_count(monkeypatch):
         return run
 
     monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
-    found = bench._time({name: contestant(name) for name in slow}, rounds=5)
+    timing = bench.time_in_turns({name: contestant(name) for name in slow}, rounds=5)
     rounds = [tuple(turns[n : n + 2]) for n in range(0, len(turns), 2)]
     assert len(rounds) == bench.WARMUP + 5
     assert set(rounds) == {("ours", "other"), ("other", "ours")}
-    assert found["ms"] == pytest.approx({"ours": 20, "other": 40})
-    assert found["ratio"] == {"other": pytest.approx(2)}
-    assert found["middle_half_ms"]["ours"] == pytest.approx([20, 20])
+    assert timing.ms == pytest.approx({"ours": 20, "other": 40})
+    assert timing.ratio == {"other": pytest.approx(2)}
+    assert timing.middle_half_ms["ours"] == pytest.approx([20, 20])
 
 
-def test_every_contestant_computes_the_same():
-    """The peer with our weights gives our outputs: it is the same work that is timed."""
-    from seqtrain.cells import CELLS
+@pytest.mark.parametrize("variant", ["rnn", "lstm", "gru"])
+def test_the_peer_with_our_weights_gives_our_outputs(variant):
+    """So the same work is timed. The other cells do not exist in torch.nn; their peer is the nearest module."""
     from seqtrain.recurrence import unroll
 
-    x = torch.randn(4, 3, 5)
-    for name, options, peer in bench.VARIANTS.values():
-        if name in ("peephole", "coupled") or options:
-            continue  # cells that torch.nn does not have: the peer is the nearest one
-        cell, module = CELLS[name](5, 6, **options), peer(5, 6)
-        with torch.no_grad():
-            module.weight_ih_l0.copy_(cell.w_x)
-            module.weight_hh_l0.copy_(cell.w_h)
-            module.bias_ih_l0.copy_(cell.b)
-            module.bias_hh_l0.zero_()
-        torch.testing.assert_close(module(x)[0], unroll(cell, x)[0], rtol=1e-5, atol=1e-6)
+    make_cell, make_peer = bench.VARIANTS[variant]
+    x, cell, module = torch.randn(4, 3, 5), make_cell(5, 6), make_peer(5, 6)
+    with torch.no_grad():
+        module.weight_ih_l0.copy_(cell.w_x)
+        module.weight_hh_l0.copy_(cell.w_h)
+        module.bias_ih_l0.copy_(cell.b)
+        module.bias_hh_l0.zero_()
+    torch.testing.assert_close(module(x)[0], unroll(cell, x)[0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.skipif(bench.peak_bytes(lambda: None) is None, reason="the system does not tell")
+@pytest.mark.skipif(bench.peak_bytes(lambda: None) is None, reason="the system does not report it")
 def test_peak_memory_of_a_step_holds_what_backward_needs():
     shape = bench.Shape(50, 40, 3, 200)
     peak = bench.peak_elsewhere("lstm", shape, "ours")
@@ -56,13 +53,13 @@ def test_peak_memory_of_a_step_holds_what_backward_needs():
     assert activations < peak < 4 * activations
 
 
-@pytest.mark.skipif(bench.peak_bytes(lambda: None) is None, reason="the system does not tell")
+@pytest.mark.skipif(bench.peak_bytes(lambda: None) is None, reason="the system does not report it")
 def test_peak_memory_sees_what_is_freed_again():
     """In a process of its own: one that has trained keeps what is freed, and takes it again."""
     size = 256 << 20
     measured = subprocess.run(
-        [sys.executable, "-c", f"import torch; from seqtrain.recurrence import benchmark as bench; "
-                               f"print(bench.peak_bytes(lambda: torch.ones({size // 4})))"],
+        [sys.executable, "-c", f"import torch; from seqtrain.recurrence import benchmark; "
+                               f"print(benchmark.peak_bytes(lambda: torch.ones({size // 4})))"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert int(measured.stdout) == pytest.approx(size, rel=0.1)

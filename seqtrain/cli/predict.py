@@ -1,0 +1,44 @@
+"""`seqtrain predict`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Group
+from rich.text import Text
+
+from seqtrain.cli.arguments import Json, RunOrCheckpoint
+from seqtrain.cli.generate import PromptText, check_options, load
+from seqtrain.cli.render import grid, print_result
+from seqtrain.system.words import figure
+
+if TYPE_CHECKING:
+    from seqtrain.inference.text_model import Predicted
+
+PROMPT_SHOWN = 100
+"""The last characters of a prompt that stand above its table."""
+
+
+def predict(
+    run: RunOrCheckpoint,
+    prompt: PromptText = "",
+    top: Annotated[int, typer.Option(help="How many to show.")] = 5,
+    json: Json = False,
+) -> None:
+    """Predict the next word or character with a trained language model: the most likely ones."""
+    check_options([f"top is {top}; it must be 1 or more"] if top < 1 else [])
+    model, prompt = load(run, prompt, quiet=json)
+    print_result(model.predict(prompt, top), json, predict_table)
+
+
+def predict_table(result: "Predicted") -> Group:
+    """The prompt as the model read it, and what may follow."""
+    read = (" " if result.unit == "word" else "").join(result.read)
+    read = "".join(character if character.isprintable() else repr(character)[1:-1] for character in read)
+    read = read if len(read) <= PROMPT_SHOWN else f"...{read[-PROMPT_SHOWN:]}"
+    table = grid()
+    table.add_column(f"next {result.unit}", overflow="fold")
+    table.add_column("probability", justify="right", no_wrap=True)
+    for row in result.next:
+        visible = row.token.isprintable() and not row.token.isspace()
+        table.add_row(Text(row.token if visible else repr(row.token)), figure(row.probability))
+    return Group(Text(f"{'after' if result.prompt else 'no prompt; after'}: {read}", style="bold"), table)

@@ -1,0 +1,38 @@
+"""`seqtrain validate`."""
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from seqtrain.cli.arguments import ConfigName, Json, Overrides, Quiet
+from seqtrain.cli.render import facts, in_figures, model_line, print_result
+from seqtrain.system.words import counted, in_words
+
+if TYPE_CHECKING:
+    from seqtrain.runs.validation import Validated
+
+
+def validate(config: ConfigName, overrides: Overrides = None, json: Json = False, quiet: Quiet = False) -> None:
+    """Build everything that a config asks for, train nothing, report every fault at once."""
+    from seqtrain.runs.validation import validate
+
+    print_result(validate(config, overrides or (), quiet=quiet), json, validate_table)
+
+
+def validate_table(result: "Validated") -> Table:
+    """What a config builds."""
+    peak, free = result.memory["peak"], result.memory["available"]
+    rows = [
+        ("config", f"{result.config}: valid"),
+        ("task", result.variant),
+        ("model", model_line(vars(result))),
+        ("engine", result.engine),
+        ("training", counted(result.steps, "step")),
+        (
+            "memory",
+            f"some {in_words(peak or 0)} beside Python and PyTorch" + (f", {in_words(free)} free" if free else ""),
+        ),
+        ("optimizer", ", ".join(f"{key} {value}" for key, value in result.optimizer.items()).removeprefix("name ")),
+        *in_figures("baseline", result.baseline),
+    ]
+    return facts(f"{result.cell} on {result.task}", rows)

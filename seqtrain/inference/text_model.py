@@ -1,0 +1,195 @@
+"""A trained language model that reads text and writes it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+
+from seqtrain.inference.sampling import Sampling, continue_tokens, read_tokens
+from seqtrain.models import SequenceModel
+from seqtrain.system.errors import ConfigError
+from seqtrain.tasks.text import Unit, Vocabulary
+from seqtrain.tasks.text.tokenizer import EOS, tokens_of
+from seqtrain.tasks.text.vocabulary import UNK
+
+
+class Prompt(NamedTuple):
+    """The text that the model continues.
+
+    tokens : as given.
+    read : as the model reads them: `<unk>` for an unknown token; without any token, the one that a text starts after.
+    unknown : the tokens that are not in the vocabulary, each once.
+    """
+
+    tokens: list[str]
+    read: list[str]
+    unknown: list[str]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What every answer to a prompt holds.
+
+    checkpoint : the file of the model.
+    unit : what a token is.
+    prompt, read, unknown : see `Prompt`.
+    """
+
+    checkpoint: str
+    unit: Unit
+    prompt: list[str]
+    read: list[str]
+    unknown: list[str]
+
+
+@dataclass(frozen=True)
+class Generated(_Answer):
+    """A text that a model wrote.
+
+    generated : the new tokens, without those of the prompt.
+    nats : of each new token, minus the logarithm of the probability that the model gave it, before temperature,
+        `top_k` and `top_p`. Their mean is comparable to the loss that `seqtrain eval` prints.
+    text : prompt and new tokens as a person reads them.
+    settings : how many tokens were asked for, and how they were drawn.
+    """
+
+    generated: list[str]
+    nats: list[float]
+    text: str
+    settings: dict[str, float | None]
+    seed: int
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """A token that may follow, with its probability."""
+
+    token: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Predicted(_Answer):
+    """The most likely next tokens after a prompt, the most likely first."""
+
+    next: list[NextToken]
+
+
+class TextModel(NamedTuple):
+    """A trained language model with its vocabulary.
+
+    model : from token numbers `[T, B]` to scores `[T, B, V]`.
+    vocabulary : the token of each number.
+    unit : what a token is.
+    checkpoint : the file that it comes from.
+    """
+
+    model: SequenceModel
+    vocabulary: Vocabulary
+    unit: Unit
+    checkpoint: str = ""
+
+    def read(self, text: str) -> Prompt:
+        """Read a prompt as the model reads it.
+
+        The end of the text does not end its last line; a line feed does. Line ends of all systems are the same. A text
+        of white space is an empty prompt.
+        """
+        text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        tokens = tokens_of(text, self.unit) if text.strip() else []
+        if tokens and self.unit == "word" and not text.endswith("\n"):
+            tokens.pop()  # the <eos> of the last line, which goes on
+        known = self.vocabulary.numbers
+        read = [token if token in known else UNK for token in tokens] or [self.start()]
+        return Prompt(tokens, read, list(dict.fromkeys(token for token in tokens if token not in known)))
+
+    def start(self) -> str:
+        """The token that a text starts after: `<eos>` or a line feed; if it is unknown, the most frequent token."""
+        first = EOS if self.unit == "word" else "\n"
+        if first in self.vocabulary.numbers:
+            return first
+        counts = dict(zip(self.vocabulary.tokens, self.vocabulary.counts, strict=True))
+        del counts[UNK]
+        return max(counts, key=lambda token: counts[token])
+
+    def generate(
+        self,
+        prompt: str = "",
+        tokens: int = 100,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        seed: int = 0,
+        allow_unk: bool = False,
+        write: Callable[[str], None] | None = None,
+    ) -> Generated:
+        """Continue a prompt.
+
+        Parameters
+        ----------
+        tokens : how many to add.
+        temperature, top_k, top_p : see `Sampling`.
+        seed : the same seed gives the same text; a longer text starts with the shorter one.
+        allow_unk : also draw `<unk>`; otherwise the other tokens share its probability.
+        write : called with each piece of the text as soon as it is known.
+
+        Raises
+        ------
+        ConfigError : a setting is out of its range.
+        CheckpointError : a score of the model is not finite.
+        """
+        sampling = Sampling(temperature, top_k, top_p)
+        if faults := sampling.faults(tokens):
+            raise ConfigError(faults)
+        given, known = self.read(prompt), self.vocabulary
+        banned = [] if allow_unk else [known.numbers[UNK]]
+        drawn = continue_tokens(self.model, known.encode(given.read), sampling, seed=seed, banned=banned)
+        generated: list[str] = []
+        nats: list[float] = []
+
+        def whole_text() -> Iterator[str]:
+            yield from given.tokens
+            for number, surprise in islice(drawn, tokens):
+                generated.append(known.tokens[number])
+                nats.append(surprise)
+                yield generated[-1]
+
+        text = []
+        for piece in pieces(whole_text(), self.unit):
+            text.append(piece)
+            if write is not None:
+                write(piece)
+        settings = {"tokens": tokens, **sampling._asdict(), "allow_unk": allow_unk}
+        return Generated(self.checkpoint, self.unit, *given, generated, nats, "".join(text), settings, seed)
+
+    def predict(self, prompt: str = "", top: int = 5) -> Predicted:
+        """Predict the next token: the `top` most likely ones with their probabilities.
+
+        Raises
+        ------
+        CheckpointError : a score of the model is not finite.
+        """
+        given = self.read(prompt)
+        scores, _ = read_tokens(self.model, self.vocabulary.encode(given.read), None)
+        likely = torch.softmax(scores.double(), 0).sort(descending=True, stable=True)
+        pairs = zip(likely.indices[:top].tolist(), likely.values[:top].tolist(), strict=True)
+        return Predicted(
+            self.checkpoint, self.unit, *given, [NextToken(self.vocabulary.tokens[number], p) for number, p in pairs]
+        )
+
+
+def pieces(tokens: Iterable[str], unit: Unit) -> Iterator[str]:
+    """What each token adds to a text: a space stands between words, `<eos>` ends a line, characters follow directly."""
+    gap = ""
+    for token in tokens:
+        if unit == "character":
+            yield token
+        elif token == EOS:
+            yield "\n"
+            gap = ""
+        else:
+            yield gap + token
+            gap = " "

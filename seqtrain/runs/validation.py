@@ -1,0 +1,92 @@
+"""Validate a config: build everything that it asks for, and train nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from seqtrain.config import read_config
+from seqtrain.config.build import build_device, build_model, build_task, cell_class, check_batch_size, total_steps
+from seqtrain.models import count_parameters
+from seqtrain.runs.memory_estimate import check_memory, check_model_memory
+from seqtrain.system.errors import ConfigError, SeqtrainError
+from seqtrain.system.memory import available
+from seqtrain.system.runtime import prepare
+from seqtrain.tasks import Task
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What a config builds.
+
+    variant : the definition of the task with its settings.
+    baseline : what the best model without a memory reaches on the test set.
+    engine : what runs the cells over time.
+    steps : of training.
+    memory : bytes of training at its peak, of the parts of the estimate, and available (None where the system does not
+        tell).
+    settings : the resolved config.
+    """
+
+    config: str
+    task: str
+    variant: str
+    metric: Mapping[str, object]
+    baseline: Mapping[str, float]
+    cell: str
+    direction: str
+    depth: int
+    hidden_size: int | Sequence[int]
+    parameters: int
+    engine: str
+    optimizer: Mapping[str, str | float | None]
+    steps: int
+    memory: Mapping[str, int | None]
+    settings: Mapping[str, object]
+
+
+def validate(
+    config: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, quiet: bool = False
+) -> Validated:
+    """Build the task and the model of a config; parameters as of `train`.
+
+    Raises
+    ------
+    SeqtrainError : with every fault.
+    """
+    resolved, source = read_config(config, overrides, quiet=quiet)
+    prepare(resolved.threads)
+    faults, task = [], None
+    for build in (build_device, partial(build_task, quiet=quiet), cell_class):
+        try:
+            built = build(resolved)
+        except SeqtrainError as error:
+            faults.append(str(error))
+        else:
+            task = built if isinstance(built, Task) else task
+    if faults:
+        raise ConfigError(list(dict.fromkeys(faults)))
+    assert task is not None
+    check_batch_size(resolved, task)
+    check_model_memory(resolved, task.spec)
+    model = build_model(resolved, task.spec)
+    needed = check_memory(resolved, task, model)
+    section, optimizer = resolved.model, resolved.optimizer
+    return Validated(
+        config=str(source),
+        task=task.name,
+        variant=task.definition,
+        metric=task.metric._asdict(),
+        baseline=task.baseline("test"),
+        cell=section.cell.name,
+        direction=section.direction,
+        depth=len(section.hidden_sizes()),
+        hidden_size=section.hidden_size,
+        parameters=count_parameters(model),
+        engine=model.stack.loop.name,
+        optimizer={"name": optimizer.name, "lr": optimizer.lr, "clip_norm": optimizer.clip_norm},
+        steps=total_steps(resolved, task),
+        memory={"peak": needed.peak, **needed._asdict(), "available": available(build_device(resolved))},
+        settings=resolved.model_dump(),
+    )

@@ -1,0 +1,104 @@
+"""The command line as a process: signals, exit codes, help."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import SMALL_SETS
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_the_run_and_sets_the_exit_code(tmp_path, number, code):
+    run = tmp_path / "run"
+    command = ("train", "quickstart", *SMALL_SETS, "train.steps=1000000", "train.log_every=1", "--out", str(run))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "seqtrain", *command, "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        for _ in range(600):
+            if (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size > 500:
+                break
+            time.sleep(0.1)
+        child.send_signal(number)
+        out, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    assert child.returncode == code, err
+    assert json.loads(out)["status"] == "interrupted"
+    assert "go on with --resume" in err
+    assert json.loads((run / "summary.json").read_text())["steps"] > 0
+    assert (run / "last.pt").exists()
+
+
+SLOW_STEP = """
+import sys, time
+import seqtrain.training.loop
+from seqtrain.__main__ import main
+
+def step(state, plan, batch):
+    print("ready", flush=True)
+    while not plan.stop_requested():
+        time.sleep(0.01)
+    print("noted", flush=True)
+    time.sleep(60)
+
+seqtrain.training.loop.train_step = step
+main()
+"""
+
+
+def test_a_second_signal_stops_at_once_without_a_traceback(tmp_path):
+    command = [sys.executable, "-c", SLOW_STEP, "train", "quickstart", *SMALL_SETS, "--out", "run", "--quiet"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as child:  # fmt: skip
+        try:
+            for word in ("ready", "noted"):
+                assert child.stdout.readline() == f"{word}\n"
+                child.send_signal(signal.SIGINT)
+            assert child.wait(timeout=50) == 130
+            assert "Traceback" not in child.stderr.read()
+        finally:
+            child.kill()
+
+
+def test_help_and_usage(seqtrain):
+    assert "compare" in seqtrain("--help").out
+    assert seqtrain("--version").out.startswith("seqtrain ")
+    hint = "--steps is a setting, not an option; write train.steps=VALUE"
+    assert hint in seqtrain("train", "quickstart", "--steps", 100).err
+    assert hint in seqtrain("compare", "quickstart", "--steps=100").err
+    for arguments in (("trian",), ("train",), ("train", "quickstart", "--no-such"), ("eval", "x", "--split", "dev")):
+        result = seqtrain(*arguments)
+        assert (result.code, result.out) == (2, "")
+
+
+def test_a_bug_is_exit_1_with_a_traceback(tmp_path):
+    breaking = "import seqtrain.cells; del seqtrain.cells.CELLS; from seqtrain.__main__ import main; main()"
+    child = subprocess.run(
+        [sys.executable, "-c", breaking, "cells"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert child.returncode == 1
+    assert "ImportError" in child.stderr
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys, atexit; sys.argv = ['seqtrain', '--help']\n"
+        "atexit.register(lambda: print({'torch', 'pydantic'} & set(sys.modules), file=sys.stderr))\n"
+        "from seqtrain.__main__ import main; main()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stderr == b"set()\n"
+
+
+def test_every_thread_flushes_subnormals_to_zero():
+    code = (
+        "from seqtrain.system.runtime import prepare; prepare(4); import torch; assert torch.get_num_threads() == 4;"
+        "x = torch.full((4_000_000,), 1e-30); assert int((x * 1e-10 != 0).sum()) == 0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})

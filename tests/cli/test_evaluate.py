@@ -1,0 +1,159 @@
+"""`seqtrain eval`."""
+
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, SMALL_SETS
+
+from seqtrain import train
+
+QUICK = (*SMALL, *SMALL_SETS)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A trained run that all tests of this file share; none writes into it."""
+    return train("temporal-order", QUICK, out=tmp_path_factory.mktemp("evaluate") / "run").path
+
+
+def test_eval_at_another_length_names_it(seqtrain, run):
+    result = seqtrain("eval", run, "task.length=150", "task.test_size=20", "--json").json
+    assert result["variant"] == "temporal_order/symbols=2/length=150/v1"
+    assert result["changed"] == {"task.length": 150, "task.test_size": 20}
+    assert "not as trained: task.length=150" in seqtrain("eval", run, "task.length=150").out
+
+
+def test_eval_of_parity_at_still_longer_lengths(seqtrain):
+    seqtrain("train", "parity", *QUICK, "task.length=6", "--out", "run", "--quiet")
+    assert seqtrain("eval", "run", "--json").json["variant"] == "parity/length=6/eval_length=24/v1"
+    longer = seqtrain("eval", "run", "task.eval_length=90", "--json").json
+    assert longer["variant"] == "parity/length=6/eval_length=90/v1"
+    assert longer["baseline"]["accuracy_at_end"] == 0.5
+    assert 0 <= longer["accuracy_at_end"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("task.symbols=3", "task.symbols=3: the weights in {run}/best.pt do not allow it"),
+        ("model.hidden_size=9", "model.hidden_size: belongs to the weights in {run}/best.pt"),
+        ("task=adding", "task.name"),
+        ("train.steps=9", "train.steps: belongs to the weights"),
+        ("task.lenght=9", "did you mean 'length'?"),
+        ("seed=4", "seed: belongs to the weights"),
+    ],
+)
+def test_eval_refuses_settings_that_belong_to_the_weights(seqtrain, run, override, wanted):
+    refused = seqtrain("eval", run, override)
+    assert (refused.code, refused.out) == (2, "")
+    assert wanted.format(run=run) in refused.err
+
+
+@pytest.mark.parametrize(
+    ("name", "farther", "bound"),
+    [
+        ("counting", "task.limit=450", "task.train_limit=5"),
+        ("counting", "task.limit=450", "task.length_distribution=short"),
+        ("brackets", "task.length=140", "task.train_depth=2"),
+        ("timing", "task.spikes=50", "task.train_spikes=3"),
+    ],
+)
+def test_eval_changes_the_evaluated_set_but_not_the_training_set(seqtrain, name, farther, bound):
+    sets = SMALL_SETS if name == "brackets" else ()
+    seqtrain("train", name, *SMALL, *sets, "--out", "run", "--quiet")
+    assert seqtrain("eval", "run", "--json").json["changed"] == {}
+    assert farther.removeprefix("task.") in seqtrain("eval", "run", farther, "--json").json["variant"]
+    refused = seqtrain("eval", "run", bound)
+    assert refused.code == 2
+    assert f"{bound.split('=')[0]}: belongs to the weights" in refused.err
+
+
+def test_eval_of_a_text_model(seqtrain, text_folder):
+    seqtrain("train", "words", *SMALL, f"task.path={text_folder}", "--out", "run")
+    whole = seqtrain("eval", "run", "--json").json
+    assert whole["perplexity"] > 1
+    other = text_folder.parent / "other.txt"
+    other.write_text("the cat saw a zebra\n" * 40)
+    elsewhere = seqtrain("eval", "run", f"task.path={other}", "--json").json
+    assert elsewhere["perplexity"] != whole["perplexity"]
+    assert elsewhere["data"] == {  # 12 tokens, two lines: all but the first are predicted, "a" and "zebra" unknown
+        "text": f"{other}, the last 5 %",
+        "tokens": 11,
+        "vocabulary_size": 2 + len(["the", "cat", "dog", "bird", "saw", "trees"]) + 5,
+        "unk_share": pytest.approx(4 / 11),
+    }
+    assert whole["data"]["text"] == str(text_folder / "test.txt")
+    all_of_it = seqtrain("eval", "run", f"task.path={other}", "task.fractions=[0,0,1]", "--json").json
+    assert all_of_it["data"]["tokens"] == 40 * 6 - 1
+    assert "unk share" in seqtrain("eval", "run").out
+    assert "cannot be laid out in so many columns" in seqtrain("train", "words", "train.batch_size=99999").err
+    (text_folder / "test.txt").write_text("the dog saw 1 trees\n" * 4)
+    changed = seqtrain("eval", "run")
+    assert changed.code == 2
+    assert "the test data are not those it was trained with" in changed.err
+    (text_folder / "test.txt").unlink()
+    assert "lacks test.txt" in seqtrain("eval", "run").err
+    assert seqtrain("eval", "run", f"task.path={other}").code == 0  # a text that moved is named anew
+
+
+def test_eval_of_the_training_text_equals_eval_of_its_copy(seqtrain, text_folder):
+    seqtrain("train", "words", *SMALL, f"task.path={text_folder}", "--out", "run")
+    (other := text_folder.parent / "other").mkdir()
+    for split in ("train", "valid", "test"):
+        (other / f"{split}.txt").write_text((text_folder / "train.txt").read_text())
+    trained_on = seqtrain("eval", "run", "--split", "train", "--json").json
+    same_text = seqtrain("eval", "run", f"task.path={other}", "--json").json
+    assert (trained_on["split"], trained_on["data"].pop("text")) == ("train", str(text_folder / "train.txt"))
+    assert same_text["data"].pop("text") == str(other / "test.txt")
+    for figure in ("loss", "perplexity", "bits_per_character", "baseline", "data"):
+        assert trained_on[figure] == same_text[figure]
+    assert trained_on["data"]["tokens"] == 60 * 6 - 1
+    assert trained_on["loss"] != seqtrain("eval", "run", "--json").json["loss"]
+    assert "lstm on language_model, train set" in seqtrain("eval", "run", "--split", "train").out
+
+
+def test_a_generated_task_has_no_training_set_to_evaluate(seqtrain, run):
+    refused = seqtrain("eval", run, "--split", "train")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == (
+        "seqtrain: --split is 'train', but task temporal_order draws what it trains on anew and keeps none of it to "
+        "evaluate; choose one of test, valid\n"
+    )
+    assert (
+        "--split is 'dev'; choose one of test, valid, or train (of a text)"
+        in seqtrain("eval", run, "--split", "dev").err
+    )
+
+
+def test_eval_shows_progress_in_batches_of_the_given_size(seqtrain, run, monkeypatch):
+    monkeypatch.setattr("seqtrain.system.progress.LINE_EVERY_S", 0.0)
+    shown = seqtrain("eval", run, "train.eval_batch_size=3").err  # 12 sequences
+    assert "eval run: batch 4/4" in shown
+    assert seqtrain("eval", run, "--quiet").err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (("--dynamic-decay", 0.5), "--dynamic-decay is 0.5, but there is no --dynamic to decay; add --dynamic LR"),
+        (("--dynamic", "inf"), "--dynamic is inf; it must be a finite learning rate"),
+        (("--dynamic", 0.1), "--dynamic learns from a text as it is read, and task temporal_order has none"),
+    ],
+)
+def test_dynamic_evaluation_that_is_not_possible(seqtrain, run, options, wanted):
+    refused = seqtrain("eval", run, *options)
+    assert (refused.code, refused.out) == (2, "")
+    assert wanted in refused.err
+
+
+def test_eval_of_what_is_not_a_checkpoint(seqtrain, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "x.pt").write_bytes(b"no")
+    for argument, wanted in (
+        ("nowhere", "no such checkpoint"),
+        ("empty", "is not a run directory"),
+        ("x.pt", "is not a seqtrain checkpoint"),
+    ):
+        result = seqtrain("eval", argument)
+        assert (result.code, result.out) == (2, "")
+        assert wanted in result.err

@@ -1,0 +1,195 @@
+"""A cell of the user in every verb."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, SMALL_SETS
+
+from seqtrain.inference.load import load_model
+from seqtrain.runs.checkpoint import save_checkpoint
+from seqtrain.system.errors import CheckpointError
+
+QUICK = (*SMALL, *SMALL_SETS)
+
+MY_CELLS = """
+from typing import NamedTuple
+import torch
+from torch import nn
+from seqtrain.cells import Cell
+
+
+class Memory(NamedTuple):
+    hidden: torch.Tensor
+
+
+class MyCell(Cell):
+    def __init__(self, input_size, hidden_size, *, decay: float = 0.9):
+        super().__init__(input_size, hidden_size)
+        self.inputs = nn.Linear(input_size, hidden_size)
+        self.decay = decay
+
+    def project(self, x):
+        return self.inputs(x)
+
+    def step(self, x_gates, state):
+        return Memory(self.decay * state.hidden + torch.tanh(x_gates))
+
+    def initial_state(self, batch_size):
+        return Memory(self.inputs.weight.new_zeros(batch_size, self.hidden_size))
+
+
+class Half(Cell):
+    def project(self, x):
+        return x
+
+
+class NoCell:
+    pass
+
+
+class Refuses(MyCell):
+    def __init__(self, input_size, hidden_size):
+        raise ValueError("no")
+
+
+class WrongState(MyCell):
+    def step(self, x_gates, state):
+        return Memory(torch.zeros(1, 7))
+"""
+
+
+@pytest.fixture
+def own_cell(seqtrain, tmp_path, monkeypatch):
+    (tmp_path / "my_cells.py").write_text(MY_CELLS)
+    monkeypatch.delitem(sys.modules, "my_cells", raising=False)
+    return seqtrain
+
+
+def test_a_users_cell_works_in_every_verb(own_cell):
+    cell = "model.cell={name: my_cells:MyCell, decay: 0.5}"
+    assert own_cell("validate", "quickstart", cell).code == 0
+    trained = own_cell("train", "quickstart", *QUICK, cell, "--json")
+    assert trained.json["run"] == "runs/quickstart-my_cells.MyCell-seed0"
+    assert trained.json["cell"] == "my_cells:MyCell"
+    assert own_cell("eval", trained.json["run"], "--json").json["mse"] == trained.json["test"]["mse"]
+    compared = own_cell("compare", "quickstart", *QUICK, "--cells", "my_cells:MyCell,rnn", "--seeds", 1, "--json")
+    assert [row["cell"] for row in compared.json["cells"]] == ["my_cells:MyCell", "rnn"]
+    text = own_cell("train", "words", *SMALL, cell, "--json")
+    assert text.code == 0
+    assert own_cell("train", "words", *SMALL, cell, "train.steps=6", "--resume").code == 0
+
+
+def test_a_users_cell_is_found_beside_the_config(own_cell, tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "my_cells.py").rename(tmp_path / "sub/cells_elsewhere.py")
+    (tmp_path / "sub/c.yaml").write_text("task: adding\nmodel: {cell: 'cells_elsewhere:MyCell'}\n")
+    trained = own_cell("train", "sub/c.yaml", *QUICK, "--json").json
+    monkeypatch.delitem(sys.modules, "cells_elsewhere")  # as in a new process
+    refused, cure = own_cell("eval", trained["run"]), f"model.cell.folder={tmp_path / 'sub'}"
+    assert refused.code == 2
+    assert cure in refused.err
+    assert own_cell("eval", trained["run"], cure, "--json").json["mse"] == trained["test"]["mse"]
+    repeated = own_cell("train", f"{trained['run']}/config.yaml", "--out", "again", "--json").json
+    assert repeated["test"] == trained["test"]
+    compared = own_cell("compare", "sub/c.yaml", *QUICK, "--seeds", 1, "--json")
+    assert [row["cell"] for row in compared.json["cells"]] == [
+        "rnn",
+        "lstm",
+        "peephole",
+        "coupled",
+        "gru",
+        "cells_elsewhere:MyCell",
+    ]
+    assert "compared without" not in compared.err  # the folder of its own cell is no option of the others
+
+
+def test_a_users_cell_that_moved_is_found_by_naming_its_folder(own_cell, tmp_path, monkeypatch):
+    (tmp_path / "my_cells.py").rename(tmp_path / "moving_cells.py")
+    trained = own_cell("train", "quickstart", *QUICK, "model.cell=moving_cells:MyCell", "--json").json
+    (tmp_path / "away").mkdir()
+    (tmp_path / "moving_cells.py").rename(tmp_path / "away/moving_cells.py")
+    monkeypatch.delitem(sys.modules, "moving_cells")
+    refused = own_cell("eval", trained["run"])
+    assert refused.code == 2
+    assert "model.cell.folder=FOLDER" in refused.err
+    moved = own_cell("eval", trained["run"], "model.cell.folder=away", "--json")
+    assert moved.json["mse"] == trained["test"]["mse"]
+
+
+@pytest.mark.parametrize("word", ["folder", "package", "script", "standard library"])
+def test_a_checkpoint_alone_imports_no_code(own_cell, tmp_path, monkeypatch, word):
+    """Neither from the folder that the checkpoint names, nor a script here that holds no such class."""
+    run = own_cell("train", "words", *SMALL, "model.cell=my_cells:MyCell", "--json").json["run"]
+    (tmp_path / "away").mkdir()
+    script = "open('ran', 'w').close()\n"
+    (tmp_path / "away/evil.py").write_text(script + (tmp_path / "my_cells.py").read_text())
+    (tmp_path / "away/__init__.py").touch()
+    (tmp_path / "setup_all.py").write_text(script)
+    cell = {
+        "folder": {"name": "evil:MyCell", "folder": str(tmp_path / "away")},
+        "package": {"name": "away.evil:MyCell", "folder": str(tmp_path)},
+        "script": {"name": "setup_all:MyCell", "folder": str(tmp_path)},
+        "standard library": {"name": "this:MyCell", "folder": None},
+    }[word]
+    path = tmp_path / run / "best.pt"
+    content = torch.load(path, weights_only=True)
+    content["config"]["model"]["cell"] = cell
+    save_checkpoint(path, content)
+    for command in (["eval", run], ["generate", run], ["predict", path]):
+        refused = own_cell(*command)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err.startswith(f"seqtrain: {command[1] if command[1] == path else path.relative_to(tmp_path)}: ")
+        assert f"its cell is somebody's own code, {cell['name']}" in refused.err
+        assert not (tmp_path / "ran").exists()
+    with pytest.raises(CheckpointError, match="somebody's own code"):
+        load_model(path)
+    assert not {"evil", "away", "setup_all", "this"} & sys.modules.keys()
+    if word == "folder":
+        monkeypatch.syspath_prepend("away")
+        assert own_cell("generate", run, "--tokens", 2).code == 0  # the cure
+        assert (tmp_path / "ran").exists()
+        del sys.modules["evil"]
+
+
+def test_two_cells_of_one_class_name_are_compared(own_cell, tmp_path):
+    (tmp_path / "other_cells.py").write_text((tmp_path / "my_cells.py").read_text())
+    both = "my_cells:MyCell,other_cells:MyCell"
+    compared = own_cell("compare", "quickstart", *QUICK, "--cells", both, "--seeds", 1, "--json").json
+    assert [row["cell"] for row in compared["cells"]] == both.split(",")
+
+
+def test_an_option_of_a_users_cell_has_an_effect(own_cell):
+    results = [
+        own_cell("train", "quickstart", *QUICK, f"model.cell={{name: my_cells:MyCell, decay: {decay}}}",
+                 "--out", f"r{decay}", "--json").json["test"]["mse"]
+        for decay in (0.1, 0.9)
+    ]  # fmt: skip
+    assert results[0] != results[1]
+
+
+@pytest.mark.parametrize(
+    ("cell", "wanted"),
+    [
+        ("my_cells:MyCel", "has no class MyCel derived from seqtrain.cells.Cell; choose one of Half, MyCell, Refuses"),
+        ("my_cells:NoCell", "has no class NoCell derived from"),
+        ("my_cells:Half", "does not define initial_state, step"),
+        ("my_cellz:MyCell", "there is no module my_cellz in"),
+        (
+            "{name: my_cells:MyCell, depth: 3}",
+            "model.cell.depth is not a setting of the cell; choose one of decay, name",
+        ),
+        ("{name: my_cells:MyCell, decay: fast}", "model.cell.decay is 'fast'; it must be a number"),
+        ("my_cells:Refuses", "cannot take a step: ValueError: no"),
+        ("my_cells:WrongState", "over 2 steps are [2, 1, 7]"),
+        ("{name: my_cells:MyCell, decay: 2024-01-01}", "model.cell.decay is datetime.date(2024, 1, 1); it must be"),
+        ("broken:X", "importing broken failed: ZeroDivisionError"),
+    ],
+)
+def test_wrong_user_cells(own_cell, tmp_path, cell, wanted):
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    result = own_cell("train", "quickstart", f"model.cell={cell}")
+    assert (result.code, result.out) == (2, "")
+    assert wanted in result.err
+    assert not Path("runs").exists()

@@ -1,0 +1,103 @@
+"""The public names of seqtrain, as a program uses them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, SMALL_SETS
+
+import seqtrain as package
+from seqtrain import CELLS, CheckpointError, ConfigError, SeqtrainError, load_model, load_text_model, train
+from seqtrain.config import load_config
+
+QUICK = (*SMALL, *SMALL_SETS)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A trained run."""
+    return train("quickstart", QUICK, out=tmp_path_factory.mktemp("api") / "run").path
+
+
+def test_all_names_exist_and_dir_lists_them():
+    assert dir(package) == sorted(package.__all__)
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match="module 'seqtrain' has no attribute 'load_modell'"):
+        package.load_modell  # noqa: B018
+
+
+@pytest.mark.parametrize("name", package.__all__)
+def test_every_name_is_documented(name):
+    assert name in package.__doc__
+    assert getattr(package, name).__doc__
+
+
+def test_import_does_not_import_torch():
+    code = "import seqtrain, sys; print({'torch', 'numpy', 'pydantic'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert shown.stdout == "set()\n"
+
+
+def test_train_takes_a_path_a_name_a_run_or_data(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    by_name = train("quickstart", QUICK)
+    assert by_name.path == Path("runs/quickstart-lstm-seed0")
+    assert (by_name.exit_code, by_name.message) == (0, None)
+    (tmp_path / "mine.yaml").write_text((by_name.path / "config.yaml").read_text())
+    by_path = train(Path("mine.yaml"), out="by-path")
+    by_run = train(by_name.path, overwrite=True)
+    by_data = train(load_config("quickstart", QUICK).model_dump(), ["model.hidden_size=5"])
+    assert [run.path for run in (by_path, by_run)] == [Path("by-path"), by_name.path]
+    assert by_path.summary["test"] == by_run.summary["test"] == by_name.summary["test"]
+    assert by_data.path == Path("runs/adding-lstm-seed0")
+    assert by_data.summary["hidden_size"] == 5
+    assert train({"task": "adding", "model": {"cell": "gru"}}, QUICK).summary["cell"] == "gru"
+    assert train(by_name.path, ["train.steps=6"], resume=True).summary["steps"] == 6
+    assert capfd.readouterr() == ("", "")
+
+
+def test_train_reports_divergence_as_a_result(tmp_path):
+    wild = ("optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null", "train.steps=50")
+    diverged = train("quickstart", [*QUICK, *wild], out=tmp_path)
+    assert (diverged.exit_code, diverged.summary["status"]) == (3, "diverged")
+    assert "the step was withheld" in diverged.message
+
+
+def test_errors_have_one_base(run):
+    for error in (ConfigError, package.DataError, CheckpointError, package.Diverged):
+        assert issubclass(error, SeqtrainError)
+    with pytest.raises(ConfigError) as refused:
+        train({"task": "addin", "model": {"cell": "lstm", "hidden_size": -1}})
+    assert len(refused.value.faults) == 2
+    with pytest.raises(SeqtrainError, match="holds a run already"):
+        train("quickstart", QUICK, out=run)
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_model("nowhere")
+
+
+def test_load_model_and_load_text_model(run, tmp_path):
+    outputs, _ = load_model(run)(torch.randn(5, 3, 2))
+    assert outputs.shape == (3, 1)
+    text = load_text_model(train("words", [*SMALL, "task.path=shipped:stories"], out=tmp_path).path)
+    written = text.generate("the old", 5, temperature=0.8, seed=1)
+    assert written.text.startswith("the old ")
+    assert len(written.generated) == len(written.nats) == 5
+    predicted = text.predict("the old", top=3)
+    assert (predicted.unit, predicted.prompt, len(predicted.next)) == ("word", ["the", "old"], 3)
+
+
+def test_unroll_runs_a_cell():
+    cell = CELLS["peephole"](input_size=5, hidden_size=7)
+    outputs, state = package.unroll(cell, torch.randn(4, 3, 5), lengths=torch.tensor([4, 1, 2]))
+    assert outputs.shape == (4, 3, 7)
+    assert torch.equal(outputs[3, 0], state.hidden[0])
+
+
+def test_the_typed_program_runs(tmp_path):
+    program = Path(__file__).with_name("typed_program.py")
+    shown = subprocess.run([sys.executable, program], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert shown.stdout.startswith("--resume and --overwrite: ")
+    assert shown.stderr == ""

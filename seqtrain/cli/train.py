@@ -22,8 +22,8 @@ def train(
     from seqtrain.cli import render as tables
     from seqtrain.cli import verbs
 
-    outcome = verbs.train(config, overrides or [], out, resume=resume, overwrite=overwrite, quiet=quiet)
-    print_result(outcome.summary, json, tables.run_table)
+    outcome, result = verbs.train(config, overrides or [], out, resume=resume, overwrite=overwrite, quiet=quiet)
+    print_result(result, json, tables.run_table)
     if outcome.message:
         typer.echo(outcome.message, err=True)
     raise typer.Exit(outcome.exit_code)

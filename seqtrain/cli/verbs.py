@@ -32,14 +32,17 @@ TOLD = 10
 
 def train(
     name: str, overrides: Sequence[str], out: Path | None, *, resume: bool, overwrite: bool, quiet: bool
-) -> Outcome:
-    """Train the config of that name; `out` by default `runs/<config>-<cell>-seed<seed>`, or the run that `name` is."""
+) -> tuple[Outcome, dict[str, Any]]:
+    """Train the config of that name; returns also what `--json` prints.
+
+    out : by default `runs/<config>-<cell>-seed<seed>`, or the run that `name` is.
+    """
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite: one keeps what the other removes; give one of them")
     config, path = load_config(name, overrides, quiet=quiet), find_config(name)
     directory = out or (Path(name) if Path(name).is_dir() else RUNS / run_name(path.stem, config))
     outcome = train_run(config, directory, resume=resume, overwrite=overwrite, quiet=quiet)
-    return outcome._replace(summary=outcome.summary | {"run": str(directory)})
+    return outcome, outcome.summary.as_json() | {"run": str(directory)}
 
 
 def evaluate(

@@ -117,7 +117,7 @@ class PlannedRun(NamedTuple):
     def is_done(self) -> bool:
         """Whether it has been run to its end already."""
         summary = RunDir(self.out).read_summary()
-        return summary is not None and summary.get("status") in DONE
+        return summary is not None and summary.status in DONE
 
 
 def changed(config: Config, *overrides: str) -> Config:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from seqtrain.inference.load import Restored, restore
 from seqtrain.models import SequenceModel
 from seqtrain.recurrence import choose_unroll
 from seqtrain.runs.directory import RunDir
+from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.trainer import Outcome, train_run
 from seqtrain.system import strict_json
 from seqtrain.system.errors import SeqtrainError
@@ -128,8 +129,8 @@ def restored_from(config: Config, checkpoint: Path) -> Restored:
 
 def same_test_set(config: Config, folder: Path) -> Finding:
     """A checkpoint alone rebuilds the test set that it was trained beside, and with it the same figures."""
-    said = RunDir(folder / "whole").read_summary() or {}
-    if said["test"] is None:
+    expected = RunDir(folder / "whole").load_summary().test
+    if expected is None:
         return Finding("test set", None, "no evaluation gave a finite figure, so that there is no best checkpoint")
     try:
         restored = restored_from(config, folder / "whole")
@@ -137,8 +138,8 @@ def same_test_set(config: Config, folder: Path) -> Finding:
         return Finding("test set", False, str(error))
     task = restored.task
     found = evaluate(restored.model, task, "test", config.train.eval_batch_size or task.eval_batch_size)
-    if json.loads(strict_json.dumps(found)) != said["test"]:
-        return Finding("test set", False, f"the summary says {said['test']}, the checkpoint alone gives {found}")
+    if strict_json.finite(found) != expected:
+        return Finding("test set", False, f"the summary says {expected}, the checkpoint alone gives {found}")
     return Finding("test set", True, f"SHA-256 {task.fingerprints()['test'][:16]} and all figures are the summary's")
 
 
@@ -262,8 +263,8 @@ def _compared(one: Path, other: Path, what: str) -> tuple[bool, str]:
     return True, f"{what}: the same bytes, SHA-256 of last.pt {digest}"
 
 
-def _untimed(run: RunDir) -> list[dict[str, Any]]:
-    return [{key: value for key, value in record.items() if key not in TIMING} for record in run.read_metrics()]
+def _untimed(run: RunDir) -> list[MetricsRecord]:
+    return [record.model_copy(update=dict.fromkeys(TIMING)) for record in run.read_metrics()]
 
 
 def _relative(one: Tensor, other: Tensor) -> float:
@@ -287,8 +288,8 @@ def main() -> None:
     """Train the config of a file until after a step, and then be gone."""
     file, out, last = sys.argv[1:]
 
-    def die(record: dict[str, Any]) -> None:
-        if record["step"] >= int(last):
+    def die(record: MetricsRecord) -> None:
+        if record.step >= int(last):
             os.kill(os.getpid(), signal.SIGKILL)
 
     train_run(load_config(file, []), Path(out), quiet=True, told=die)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seqtrain.config import yaml
+from seqtrain.runs.records import MetricsRecord, Summary
 from seqtrain.system import strict_json
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
 from seqtrain.system.files import UnreadableError, append_line, flush_to_disk, open_regular, read_whole, write_whole
@@ -155,17 +156,17 @@ class RunDir:
         except SeqtrainError:
             return None
 
-    def append(self, record: dict[str, Any]) -> None:
+    def append(self, record: MetricsRecord) -> None:
         """Add one line to the metrics."""
         self.check_still_own()
-        append_line(self.metrics, strict_json.dumps(record))
+        append_line(self.metrics, record.line())
 
     def flush_metrics(self) -> None:
         """Before a checkpoint is saved: it must not know of records that a power cut could still take."""
         self.check_still_own()
         flush_to_disk(self.metrics)
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self) -> list[MetricsRecord]:
         """All whole records.
 
         Raises
@@ -174,7 +175,7 @@ class RunDir:
         """
         return [record for record, _ in self._records()]
 
-    def last_record(self) -> dict[str, Any] | None:
+    def last_record(self) -> MetricsRecord | None:
         """The last whole record, read from the end of the file; None if there is none yet."""
         try:
             with open_regular(self.metrics) as file:
@@ -193,19 +194,19 @@ class RunDir:
         """
         elapsed, end, past = 0.0, 0, None
         for record, stop in self._records():
-            if record["step"] > step:
-                past = record["step"]
+            if record.step > step:
+                past = record.step
             elif past is not None:
                 raise CheckpointError(
-                    f"{self.metrics}: step {record['step']} comes after step {past}; put the records in order"
+                    f"{self.metrics}: step {record.step} comes after step {past}; put the records in order"
                 )
             else:
-                elapsed, end = record["elapsed_s"], stop
+                elapsed, end = record.elapsed_s, stop
         if self.metrics.exists():
             os.truncate(self.metrics, end)
         return elapsed
 
-    def _records(self) -> Iterator[tuple[dict[str, Any], int]]:
+    def _records(self) -> Iterator[tuple[MetricsRecord, int]]:
         """Each record with the position after it, read one by one; a torn last line is left out.
 
         Raises
@@ -225,39 +226,37 @@ class RunDir:
                 elif line.strip() and (line.endswith(b"\n") or file.read(1)):
                     raise CheckpointError(f"{self.metrics}:{number}: is not a record of a run; mend or remove the line")
 
-    def write_summary(self, summary: dict[str, Any]) -> None:
+    def write_summary(self, summary: Summary) -> None:
         """Write how the run ended."""
         self.check_still_own()
-        write_whole(self.summary, (strict_json.dumps(summary, indent=2) + "\n").encode())
+        write_whole(self.summary, (strict_json.dumps(summary.as_json(), indent=2) + "\n").encode())
 
-    def summary_data(self) -> dict[str, Any]:
+    def load_summary(self) -> Summary:
         """How the run ended.
 
         Raises
         ------
-        UnreadableError : it has not, or its summary cannot be read.
+        UnreadableError : the run has not ended, or its summary is damaged; the message names every fault.
         """
-        return strict_json.read(self.summary)
-
-    def read_summary(self) -> dict[str, Any] | None:
-        """How the run ended; None if it has not, or its summary cannot be read."""
         try:
-            return self.summary_data()
+            return Summary.from_text(read_whole(self.summary, strict_json.LARGEST))
+        except ValueError as error:
+            raise UnreadableError(self.summary, str(error)) from None
+
+    def read_summary(self) -> Summary | None:
+        """How the run ended; None if it has not, or its summary is damaged."""
+        try:
+            return self.load_summary()
         except UnreadableError:
             return None
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def _record(line: bytes) -> MetricsRecord | None:
     """A whole line as a record, or None."""
     try:
-        record = strict_json.loads(line)
+        return MetricsRecord.from_text(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
-    if not (line.endswith(b"\n") and isinstance(record, dict) and isinstance(record.get("split"), str)):
-        return None
-    figures = [value for key, value in record.items() if key != "split" and value is not None]
-    known = type(record.get("step")) is int and record.get("elapsed_s") is not None
-    return record if known and all(type(value) in (int, float) for value in figures) else None
 
 
 def checkpoint_path(run_or_checkpoint: Path) -> Path:

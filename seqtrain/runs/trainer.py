@@ -8,11 +8,19 @@ from typing import Any, NamedTuple
 import torch
 
 from seqtrain.config import Config, to_yaml
-from seqtrain.config.build import build_device, build_model, build_optimizer, build_task, check_batch_size, total_steps
+from seqtrain.config.build import (
+    build_device,
+    build_model,
+    build_optimizer,
+    build_task,
+    check_batch_size,
+    total_steps,
+)
 from seqtrain.models import SequenceModel, count_parameters
 from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.memory_estimate import check_memory, check_model_memory
+from seqtrain.runs.records import Best, Metric, MetricsRecord, Status, Summary
 from seqtrain.runs.resume import (
     best_weights,
     check_empty_or_same,
@@ -24,7 +32,7 @@ from seqtrain.runs.resume import (
     check_untouched,
     instead_of_resuming,
 )
-from seqtrain.runs.summary import fault_of
+from seqtrain.system import strict_json
 from seqtrain.system.errors import Diverged
 from seqtrain.system.progress import Progress, say
 from seqtrain.system.runtime import keep_freed_memory, prepare, versions
@@ -41,7 +49,7 @@ RUNS = Path("runs")
 class Outcome(NamedTuple):
     """How a run ended: its summary, the exit code that scripts see, and what to tell a person, if anything."""
 
-    summary: dict[str, Any]
+    summary: Summary
     exit_code: int
     message: str | None
 
@@ -59,7 +67,7 @@ def train_run(
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
-    told: Callable[[dict[str, Any]], None] = lambda _: None,
+    told: Callable[[MetricsRecord], None] = lambda _: None,
 ) -> Outcome:
     """Train, evaluate the best checkpoint on the test set, and write everything into `out`.
 
@@ -125,7 +133,7 @@ def _train(
     *,
     resume: bool,
     quiet: bool,
-    told: Callable[[dict[str, Any]], None],
+    told: Callable[[MetricsRecord], None],
 ) -> Outcome:
     """What `train_run` does once everything is built and the directory is its own."""
     elapsed, out = 0.0, run.path
@@ -136,7 +144,7 @@ def _train(
         elapsed = max(run.rewind_metrics(state.step), _elapsed_when_interrupted(run, state.step))
         run.summary.unlink(missing_ok=True)
         say(f"{out}: resuming at step {state.step}", quiet=quiet)
-        if (earlier or {}).get("status") == "diverged" and config.train.on_divergence == "stop":
+        if earlier is not None and earlier.status == "diverged" and config.train.on_divergence == "stop":
             say(f"{out}: it diverged and will do so again; train.on_divergence=skip withholds such steps", quiet=quiet)
     else:
         run.clear()
@@ -153,25 +161,26 @@ def _train(
         save_checkpoint(run.last, content)
 
     def record(figures: dict[str, Any]) -> None:
-        run.append(figures)
-        told(figures)
+        line = MetricsRecord(**strict_json.finite(figures))
+        run.append(line)
+        told(line)
 
     clock = Clock(started_at=time.monotonic() - elapsed)
     with stop_requests() as request:
         plan = _plan(config, task, steps, record, save, lambda: request.signal_number is not None)
         with Progress(plan.steps, done=state.step, label=out.name, quiet=quiet) as progress:
             try:
-                status: str = fit(state, plan, clock, progress)
+                status: Status = fit(state, plan, clock, progress)
                 message = divergence = None
             except Diverged as error:
                 status, message, divergence = "diverged", f"{out}: {error}", error.report
         if status == "finished" and state.best_step is None:
             message = f"{out}: no evaluation gave a finite {task.metric.name}, so there is no best.pt"
-        if earlier is not None and not clock.work and earlier.get("status") == status != "diverged":
+        if earlier is not None and not clock.work and earlier.status == status != "diverged":
             say(f"{out}: {status} already, nothing to train", quiet=quiet)
             summary = earlier
         else:
-            summary = _summary(config, task, steps, state, run, status, clock) | {"divergence": divergence}
+            summary = _summary(config, task, steps, state, run, status, clock, divergence)
         run.write_summary(summary)
     if request.signal_number is not None:
         what = "interrupted and saved; go on with --resume" if status == "interrupted" else f"{status} and saved"
@@ -179,17 +188,16 @@ def _train(
     return Outcome(summary, Diverged.exit_code if status == "diverged" else 0, message)
 
 
-def _earlier_summary(run: RunDir, config: Config) -> dict[str, Any] | None:
-    """What summary.json says so far; None if it is missing, or says what no run would: it is written anew."""
-    found = run.read_summary()
-    return None if found is None or fault_of(found, config.model_dump(mode="json")) else found
+def _earlier_summary(run: RunDir, config: Config) -> Summary | None:
+    """What summary.json says so far; None if it is missing, damaged, or of another run: it is written anew."""
+    summary = run.read_summary()
+    return None if summary is None or summary.fault_beside(config) else summary
 
 
 def _elapsed_when_interrupted(run: RunDir, step: int) -> float:
     """What the summary of an interrupted run says, if it stands at that step; the metrics may end earlier."""
-    summary = run.read_summary() or {}
-    elapsed = summary.get("elapsed_s")
-    return float(elapsed) if summary.get("steps") == step and isinstance(elapsed, int | float) else 0.0
+    summary = run.read_summary()
+    return summary.elapsed_s if summary is not None and summary.steps == step else 0.0
 
 
 def trial(config: Config, task: Task) -> Callable[[int], None]:
@@ -237,35 +245,43 @@ def _plan(
 
 
 def _summary(
-    config: Config, task: Task, steps: int, state: TrainState, run: RunDir, status: str, clock: Clock
-) -> dict[str, Any]:
+    config: Config,
+    task: Task,
+    steps: int,
+    state: TrainState,
+    run: RunDir,
+    status: Status,
+    clock: Clock,
+    divergence: dict[str, Any] | None,
+) -> Summary:
     """What summary.json says."""
     model = config.model
-    return {
-        "status": status,
-        "task": task.name,
-        "variant": task.definition,
-        "cell": model.cell.name,
-        "direction": model.direction,
-        "depth": len(model.hidden_sizes()),
-        "hidden_size": model.hidden_size,
-        "parameters": count_parameters(state.model),
-        "seed": config.seed,
-        "steps": state.step,
-        "skipped_steps": state.skipped_steps,
-        "planned_steps": steps,
-        "metric": task.metric._asdict(),
-        "best": {"step": state.best_step, "value": state.best_value},
-        "test": _test_figures(config, task, state.model, run) if status != "interrupted" else None,
-        "baseline": task.baseline("test"),
-        "solved_at_step": state.solved_at_step,
-        "elapsed_s": round(clock.elapsed_s, 3),
-        f"{task.work_unit}_per_s": clock.throughput(),
-        "engine": state.model.stack.loop.name,
-        "device": config.device,
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-    }
+    return Summary(
+        status=status,
+        task=task.name,
+        variant=task.definition,
+        cell=model.cell.name,
+        direction=model.direction,
+        depth=len(model.hidden_sizes()),
+        hidden_size=model.hidden_size,
+        parameters=count_parameters(state.model),
+        seed=config.seed,
+        steps=state.step,
+        skipped_steps=state.skipped_steps,
+        planned_steps=steps,
+        metric=Metric(**task.metric._asdict()),
+        best=Best(step=state.best_step, value=state.best_value),
+        test=strict_json.finite(_test_figures(config, task, state.model, run)) if status != "interrupted" else None,
+        baseline=strict_json.finite(task.baseline("test")),
+        solved_at_step=state.solved_at_step,
+        elapsed_s=round(clock.elapsed_s, 3),
+        engine=state.model.stack.loop.name,
+        device=config.device,
+        threads=torch.get_num_threads(),
+        versions=versions(),
+        divergence=strict_json.finite(divergence),
+        **{f"{task.work_unit}_per_s": clock.throughput()},
+    )
 
 
 def _test_figures(config: Config, task: Task, model: SequenceModel, run: RunDir) -> dict[str, float] | None:

@@ -12,6 +12,7 @@ from conftest import SMALL, SMALL_SETS
 
 from seqtrain.config import load_config
 from seqtrain.runs.directory import RunDir
+from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.trainer import train_run
 from seqtrain.system import files
 from seqtrain.system.errors import CheckpointError
@@ -34,7 +35,7 @@ def run(config, out="run", **options):
 
 
 def untimed(record):
-    return {key: value for key, value in record.items() if key not in TIMING}
+    return {key: value for key, value in record.as_json().items() if key not in TIMING}
 
 
 def assert_same_runs(one, other):
@@ -218,7 +219,7 @@ def test_a_run_that_stands_past_its_last_evaluation_may_end_there(monkeypatch):
         patched.setattr(seqtrain_run(), "evaluate", _killed)
         patched.setattr("seqtrain.training.loop.evaluate", _killed)
         run(small(*config))
-    assert run(small(*config, "train.steps=6"), resume=True).summary["steps"] == 6
+    assert run(small(*config, "train.steps=6"), resume=True).summary.steps == 6
 
 
 def _killed(*_):
@@ -287,7 +288,7 @@ def test_a_folder_that_is_removed_is_said(monkeypatch):
 
 def test_a_finished_run_that_is_extended_is_as_if_it_had_been_so_long_from_the_start():
     run(small("train.steps=4"))
-    assert RunDir(Path("run")).read_summary()["steps"] == 4
+    assert RunDir(Path("run")).read_summary().steps == 4
     run(small(), resume=True)
     run(small(), "whole")
     assert_same_runs("whole", "run")
@@ -333,16 +334,17 @@ def test_two_files_of_a_folder_may_be_written_at_once(monkeypatch):
 def test_no_file_of_a_run_goes_into_another_directory():
     """Neither its metrics nor its summary."""
     mine = RunDir(Path("run"))
+    record, summary = MetricsRecord(step=1, split="train", elapsed_s=1.0), run(small(), "other").summary
     mine.create()
     with mine.locked():
         shutil.move("run", "moved")
         Path("run").mkdir()
-        for write in (lambda: mine.append({}), mine.flush_metrics, lambda: mine.write_summary({})):
+        for write in (lambda: mine.append(record), mine.flush_metrics, lambda: mine.write_summary(summary)):
             with pytest.raises(CheckpointError, match="another directory took its place"):
                 write()
     assert not list(Path("run").iterdir())
-    mine.append({})  # nothing is locked any longer, so nothing has taken its place
-    assert Path("run/metrics.jsonl").read_text() == "{}\n"
+    mine.append(record)  # nothing is locked any longer, so nothing has taken its place
+    assert Path("run/metrics.jsonl").read_text() == '{"step": 1, "split": "train", "elapsed_s": 1.0}\n'
 
 
 def test_a_directory_that_may_not_be_written_is_left_as_it_is(monkeypatch):

@@ -18,6 +18,7 @@ from seqtrain.inference.load import evaluate_checkpoint, load_model
 from seqtrain.recurrence import autograd as sequence
 from seqtrain.recurrence import library as native
 from seqtrain.runs.directory import RunDir
+from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.resume import check_same
 from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import CheckpointError, ConfigError, Diverged
@@ -42,7 +43,7 @@ def run(config, out="run", **options):
 
 
 def records(out="run", split=None):
-    return [r for r in RunDir(Path(out)).read_metrics() if split in (None, r["split"])]
+    return [r for r in RunDir(Path(out)).read_metrics() if split in (None, r.split)]
 
 
 def one_step(config, **changes):
@@ -178,7 +179,7 @@ def test_a_penalty_on_a_single_answer_looks_at_all_steps():
 
 
 def test_zoneout_takes_the_plain_loop_and_says_so():
-    assert run(small("words", "model.zoneout_hidden=0.2")).summary["engine"] == "reference"
+    assert run(small("words", "model.zoneout_hidden=0.2")).summary.engine == "reference"
     with pytest.raises(ConfigError, match="engine is 'fused', but the engine has no kernel for Zoneout"):
         run(small("words", "model.zoneout_hidden=0.2", "engine=fused"), "other")
 
@@ -485,7 +486,7 @@ def test_a_diverged_run_keeps_its_best_and_says_so():
     config = small("quickstart", "optimizer=sgd", "optimizer.lr=1e30", "train.steps=50", "optimizer.clip_norm=null")
     outcome = run(config)
     assert outcome.exit_code == 3
-    assert outcome.summary["status"] == "diverged"
+    assert outcome.summary.status == "diverged"
     assert outcome.message.endswith(
         "there is no best checkpoint yet; try a lower optimizer.lr, a schedule.warmup, or optimizer.clip_norm=1; "
         "train.on_divergence=skip goes past such steps"
@@ -502,8 +503,8 @@ def test_stops_when_solved(monkeypatch):
     monkeypatch.setattr(Adding, "solved", lambda *_: True)
     stopped = run(small("quickstart", "train.stop_when_solved=true"), "a").summary
     went_on = run(small("quickstart", "train.stop_when_solved=false"), "b").summary
-    assert (stopped["status"], stopped["steps"], stopped["solved_at_step"]) == ("solved", 2, 2)
-    assert (went_on["status"], went_on["steps"], went_on["solved_at_step"]) == ("solved", 4, 2)
+    assert (stopped.status, stopped.steps, stopped.solved_at_step) == ("solved", 2, 2)
+    assert (went_on.status, went_on.steps, went_on.solved_at_step) == ("solved", 4, 2)
 
 
 def test_an_evaluation_that_solves_the_task_is_better_than_one_that_does_not(monkeypatch):
@@ -519,20 +520,20 @@ def test_an_evaluation_that_solves_the_task_is_better_than_one_that_does_not(mon
     monkeypatch.setattr("seqtrain.runs.trainer.evaluate", lambda *_: {"loss": 0.0, "mse": 0.0})
     monkeypatch.setattr(Adding, "solved", lambda _, means: solves[means["mse"]])
     summary = run(small("quickstart", "train.steps=12", "train.stop_when_solved=false")).summary
-    assert (summary["solved_at_step"], summary["best"]) == (4, {"step": 8, "value": 0.8})
+    assert (summary.solved_at_step, summary.best.step, summary.best.value) == (4, 8, 0.8)
 
 
 def test_patience_counts_evaluations_without_improvement():
     config = small("quickstart", "train.steps=40", "train.patience=3", "optimizer=sgd", "optimizer.lr=1e-30")
     summary = run(config).summary
-    assert summary["status"] == "finished"
-    assert summary["best"]["step"] == 2
-    assert summary["steps"] == 8
+    assert summary.status == "finished"
+    assert summary.best.step == 2
+    assert summary.steps == 8
 
 
 def test_evaluates_at_the_end_whatever_eval_every_says():
     run(small("quickstart", "train.steps=5", "train.eval_every=3"))
-    assert [r["step"] for r in records(split="valid")] == [3, 5]
+    assert [r.step for r in records(split="valid")] == [3, 5]
 
 
 def test_plateau_cuts_the_learning_rate():
@@ -541,7 +542,7 @@ def test_plateau_cuts_the_learning_rate():
         "schedule.patience=1", "schedule.factor=0.5",
     )  # fmt: skip
     run(config)
-    rates = {r["step"]: r["lr"] / 1e-30 for r in records(split="valid")}
+    rates = {r.step: r.lr / 1e-30 for r in records(split="valid")}
     assert rates == pytest.approx({2: 1, 4: 1, 6: 1, 8: 0.5, 10: 0.5, 12: 0.25})
 
 
@@ -576,23 +577,24 @@ def test_n_steps_are_k_steps_a_resume_and_the_rest(name, overrides, stop_at, mon
     run(config, "whole")
     with monkeypatch.context() as patched:
         stop_after(stop_at, patched)
-        assert run(config, "parts").summary["status"] == "interrupted"
-    RunDir(Path("parts")).append({"step": 99, "split": "train", "elapsed_s": 1.0})  # past the checkpoint
+        assert run(config, "parts").summary.status == "interrupted"
+    RunDir(Path("parts")).append(MetricsRecord(step=99, split="train", elapsed_s=1.0))  # past the checkpoint
     run(config, "parts", resume=True)
     for name in ("last.pt", "best.pt"):
         assert Path("whole", name).read_bytes() == Path("parts", name).read_bytes()
     timing = ("elapsed_s", "sequences_per_s", "tokens_per_s")
-    for whole, part in zip(records("whole"), records("parts"), strict=True):
-        assert {k: v for k, v in whole.items() if k not in timing} == {k: v for k, v in part.items() if k not in timing}
+    whole, parts = ([r.as_json() for r in records(out)] for out in ("whole", "parts"))
+    for one, other in zip(whole, parts, strict=True):
+        assert {k: v for k, v in one.items() if k not in timing} == {k: v for k, v in other.items() if k not in timing}
 
 
 def test_the_engine_that_ran_is_named_and_trains_as_the_plain_loop_does(monkeypatch):
     fused = run(small("quickstart"), "fused").summary
     plain = run(small("quickstart", "engine=reference"), "plain").summary
-    assert (fused["engine"], plain["engine"]) == (f"fused-{native.variant()}", "reference")
-    assert fused["test"]["loss"] == pytest.approx(plain["test"]["loss"], rel=1e-4)
+    assert (fused.engine, plain.engine) == (f"fused-{native.variant()}", "reference")
+    assert fused.test["loss"] == pytest.approx(plain.test["loss"], rel=1e-4)
     assert evaluate_checkpoint(Path("fused"), "test", ["engine=reference"])["loss"] == pytest.approx(
-        fused["test"]["loss"], rel=1e-5
+        fused.test["loss"], rel=1e-5
     )
 
 
@@ -612,13 +614,13 @@ def test_a_run_that_diverges_at_once_tells_its_own_story_not_that_of_the_one_it_
     monkeypatch.setattr("seqtrain.training.loop.train_step", diverge)
     run(small("quickstart"))
     summary = run(small("quickstart", "model.hidden_size=7"), overwrite=True).summary
-    assert (summary["status"], summary["hidden_size"]) == ("diverged", 7)
+    assert (summary.status, summary.hidden_size) == ("diverged", 7)
 
 
 def test_without_the_compiled_engine_auto_goes_on_and_says_so_once(monkeypatch, capsys):
     monkeypatch.setenv("SEQTRAIN_NATIVE", "abacus")
     outcome = train_run(small("quickstart", "model.depth=2"), Path("run"))
-    assert outcome.summary["engine"] == "reference"
+    assert outcome.summary.engine == "reference"
     assert capsys.readouterr().err.count("there is no engine 'abacus'") == 1
     with pytest.raises(ConfigError, match="engine is 'fused', but there is no engine 'abacus'"):
         run(small("quickstart", "engine=fused"), "other")
@@ -636,7 +638,7 @@ def test_same_seed_same_bytes_another_seed_others():
 def test_resume_extends_a_finished_run_and_refuses_another_config():
     run(small("quickstart"))
     longer = small("quickstart", "train.steps=6", "train.stop_when_solved=true")
-    assert run(longer, resume=True).summary["steps"] == 6
+    assert run(longer, resume=True).summary.steps == 6
     with pytest.raises(CheckpointError) as caught:
         run(small("quickstart", "model.hidden_size=7", "task.length=90"), resume=True)
     assert str(caught.value).startswith(
@@ -676,7 +678,7 @@ def test_resume_of_a_finished_run_leaves_it_as_it_is():
     before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
     again = run(small("quickstart"), resume=True)
     assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
-    assert again.summary["sequences_per_s"] > 0
+    assert again.summary.sequences_per_s > 0
 
 
 def test_resume_refuses_another_text(text_folder):
@@ -713,7 +715,7 @@ def test_files_of_a_run(name, unit):
         "best.pt", "config.yaml", "last.pt", "metrics.jsonl", "summary.json",
     ]  # fmt: skip
     summary = json.loads(Path("run/summary.json").read_text())
-    assert summary == outcome.summary
+    assert summary == outcome.summary.as_json()
     assert set(summary) == {
         "status", "task", "variant", "cell", "direction", "depth", "hidden_size", "parameters", "seed", "steps",
         "planned_steps", "metric", "best", "test", "baseline", "solved_at_step", "elapsed_s", f"{unit}_per_s", "engine",
@@ -721,10 +723,11 @@ def test_files_of_a_run(name, unit):
     }  # fmt: skip
     metric = summary["metric"]["name"]
     for record in records():
-        assert {"step", "split", "loss", metric, "lr", "grad_norm", "elapsed_s", f"{unit}_per_s"} <= set(record)
-    assert [(r["step"], r["split"]) for r in records()] == [(2, "train"), (2, "valid"), (4, "train"), (4, "valid")]
-    assert all(r["grad_norm"] > 0 and r[f"{unit}_per_s"] > 0 for r in records(split="train"))
-    best = {r["step"]: r[metric] for r in records(split="valid")}
+        keys = ["step", "split", "loss", metric, "lr", "grad_norm", "elapsed_s", f"{unit}_per_s"]
+        assert list(record.as_json())[: len(keys)] == keys
+    assert [(r.step, r.split) for r in records()] == [(2, "train"), (2, "valid"), (4, "train"), (4, "valid")]
+    assert all(r.grad_norm > 0 and getattr(r, f"{unit}_per_s") > 0 for r in records(split="train"))
+    best = {r.step: r.metrics[metric] for r in records(split="valid")}
     assert best[summary["best"]["step"]] == summary["best"]["value"] == min(best.values())
     again = yaml.safe_load(Path("run/config.yaml").read_text())
     assert load_config("run/config.yaml") == config
@@ -740,9 +743,9 @@ def test_training_from_the_resolved_config_repeats_the_run():
 def test_the_test_figures_are_those_of_the_best_checkpoint():
     config = small("quickstart", "train.steps=30", "optimizer=sgd", "optimizer.lr=0.9", "optimizer.clip_norm=100")
     summary = run(config).summary
-    assert summary["best"]["step"] < 30
+    assert summary.best.step < 30
     figures = {name: evaluate_checkpoint(Path("run", name), "test") for name in ("best.pt", "last.pt")}
-    assert summary["test"]["mse"] == figures["best.pt"]["mse"] != figures["last.pt"]["mse"]
+    assert summary.test["mse"] == figures["best.pt"]["mse"] != figures["last.pt"]["mse"]
 
 
 def test_load_model_predicts_as_trained():
@@ -753,7 +756,7 @@ def test_load_model_predicts_as_trained():
     task = build_task(config)
     batch = next(task.eval_batches("valid", 12))
     total, count = task.loss(answer(model(batch.inputs)[0]), batch)
-    assert total.item() / count == pytest.approx(records(split="valid")[-1]["loss"])
+    assert total.item() / count == pytest.approx(records(split="valid")[-1].loss)
 
 
 def test_time_before_an_interruption_counts_though_no_record_was_due(monkeypatch):
@@ -761,9 +764,9 @@ def test_time_before_an_interruption_counts_though_no_record_was_due(monkeypatch
     with monkeypatch.context() as patched:
         stop_after(7, patched)
         summary = run(config).summary
-    assert (summary["status"], records()) == ("interrupted", [])
-    RunDir(Path("run")).write_summary(summary | {"elapsed_s": 500.0})
-    assert run(config, resume=True).summary["elapsed_s"] > 500
+    assert (summary.status, records()) == ("interrupted", [])
+    RunDir(Path("run")).write_summary(summary.model_copy(update={"elapsed_s": 500.0}))
+    assert run(config, resume=True).summary.elapsed_s > 500
 
 
 def test_learning_rate_of_a_step_is_the_schedules():
@@ -790,7 +793,7 @@ def test_a_model_loads_without_its_text(text_folder):
 def test_the_logged_learning_rate_is_the_one_used():
     overrides = ("train.steps=6", "train.log_every=1", "optimizer=sgd", "optimizer.lr=1.0")
     run(small("quickstart", *overrides, "schedule={name: step, every: 3, factor: 0.1}"))
-    rates = [r["lr"] for r in records(split="train")]
+    rates = [r.lr for r in records(split="train")]
     assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1])
 
 
@@ -799,14 +802,14 @@ def test_training_records_reach_the_last_step_however_the_run_ends():
         "quickstart", "train.steps=40", "train.patience=1", "train.log_every=30", "optimizer=sgd", "optimizer.lr=1e-30"
     )
     summary = run(config).summary
-    assert records(split="train")[-1]["step"] == summary["steps"] == 4
-    assert summary["sequences_per_s"] > 0
+    assert records(split="train")[-1].step == summary.steps == 4
+    assert summary.sequences_per_s > 0
 
 
 def test_a_validation_loss_that_is_not_finite_is_a_divergence():
     config = small("quickstart", "train.steps=1", "optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null")
     outcome = run(config)
-    assert (outcome.exit_code, outcome.summary["status"]) == (3, "diverged")
+    assert (outcome.exit_code, outcome.summary.status) == (3, "diverged")
     assert "the validation loss after step 1" in outcome.message
 
 
@@ -877,4 +880,4 @@ def test_a_short_adding_problem_is_learnt():
         ["task.length=10", "model.hidden_size=16", "train.steps=400", "train.eval_every=400", "optimizer.lr=0.01"],
     )
     summary = run(config).summary
-    assert summary["test"]["mse"] < summary["baseline"]["mse"] / 20
+    assert summary.test["mse"] < summary.baseline["mse"] / 20

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from seqtrain.cells import CELLS, Cell
 from seqtrain.config import Config
 from seqtrain.config.plugins import user_cell
+from seqtrain.config.resolve import resolved
 from seqtrain.models import AdaptiveHead, OneHot, SequenceModel, Stack, TiedHead, count_parameters
 from seqtrain.models.head import AdaptiveSoftmax
 from seqtrain.models.settings import Model, UserCell
@@ -209,8 +210,11 @@ def kept_by_optimizer(config: Config) -> dict[str, Tensor | None]:
 
 def total_steps(config: Config, task: Task) -> int:
     """Training steps of the whole run."""
-    train = config.train
-    return train.steps or (3000 if train.epochs is None else task.steps_in(train.epochs, train.batch_size))
+    train = resolved(config).train
+    if train.epochs is not None:
+        return task.steps_in(train.epochs, train.batch_size)
+    assert train.steps is not None  # it is resolved
+    return train.steps
 
 
 def cell_class(config: Config) -> type[Cell]:

@@ -292,7 +292,7 @@ def main() -> None:
         if record.step >= int(last):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    train_run(load_config(file, []), Path(out), quiet=True, told=die)
+    train_run(load_config(file, []), Path(out), quiet=True, on_record=die)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ class Summary(Record):
     baseline : what the best model without a memory reaches on the test set.
     solved_at_step : the first evaluation that met the task's rule; None if none did.
     elapsed_s : seconds of the run, interruptions left out.
-    sequences_per_s, tokens_per_s : training speed of the last process; the file has the one that counts the task's unit.
+    sequences_per_s, tokens_per_s : training speed of the last process; the file has the one of the task's unit.
     engine : what ran the cells over time.
     divergence : what is known about the first number that was not finite; None if the run did not diverge.
     """

@@ -15,11 +15,11 @@ from seqtrain.cells import CELLS
 from seqtrain.config import load_config
 from seqtrain.config.build import build_model, build_optimizer, build_task
 from seqtrain.runs.directory import RunDir
-from seqtrain.runs.trainer import _plan, train_run
+from seqtrain.runs.trainer import recipe_of, train_run
 from seqtrain.system.errors import ConfigError, Diverged
 from seqtrain.training import anomaly as divergence
-from seqtrain.training.loop import train_step
 from seqtrain.training.state import TrainState
+from seqtrain.training.step import train_step
 
 
 @pytest.fixture(autouse=True)
@@ -44,15 +44,15 @@ class Trial:
         self.task = build_task(self.config)
         self.model = build_model(self.config, self.task.spec)
         self.state = TrainState(self.model, build_optimizer(self.config, self.model))
-        plan = _plan(self.config, self.task, 100, print, print, lambda: False)
-        self.plan = replace(plan, **changes)
+        train = self.config.train.model_copy(update=changes)
+        self.recipe = recipe_of(self.config.model_copy(update={"train": train}), self.task)
         self.batch = self.task.train_batch(0, 4)
 
     def cell(self, layer, direction=0):
         return self.model.stack.layers[layer][direction]
 
     def step(self):
-        train_step(self.state, self.plan, self.batch)
+        train_step(self.state, self.recipe, self.batch)
 
     def report(self):
         """Of the step, which must diverge and change nothing."""
@@ -300,7 +300,7 @@ def test_how_the_gradient_of_h_grew_is_told(direction, start):
     linear(trial.cell(0), 4.0, 0.0)
     with torch.no_grad():
         trial.model.head.weight.fill_(1e20)
-    trial.plan.task.loss = lambda prediction, _: (prediction.outputs.sum(), 1)
+    trial.recipe.task.loss = lambda prediction, _: (prediction.outputs.sum(), 1)
     report = trial.report()
     (growth,) = report["growth"]
     assert growth["factor_per_step"] == pytest.approx(4.0)
@@ -317,7 +317,7 @@ def test_growth_begins_where_there_is_a_gradient():
     linear(trial.cell(0), 4.0, 0.0)
     lengths = trial.batch.lengths
     begin = int(lengths[counted := lengths < lengths.max()].max())
-    trial.plan.task.loss = lambda prediction, _: (prediction.outputs[counted].sum() * 1e30, 1)
+    trial.recipe.task.loss = lambda prediction, _: (prediction.outputs[counted].sum() * 1e30, 1)
     (growth,) = trial.report()["growth"]
     assert growth["from_time"] == begin - 1
     assert growth["from_norm"] > 0
@@ -329,7 +329,7 @@ def test_a_norm_that_overflows_over_finite_gradients_says_so():
     trial = Trial("quickstart", "task.length=9", "model.cell=rnn", "model.direction=bidirectional")
     linear(trial.cell(0, 0), 0.5, 0.0)
     linear(trial.cell(0, 1), 2.0, 0.0)
-    trial.plan.task.loss = lambda prediction, _: (prediction.outputs.sum() * 1e25, 1)
+    trial.recipe.task.loss = lambda prediction, _: (prediction.outputs.sum() * 1e25, 1)
     assert trial.first() == place("norm", "inf", "backward")
     assert "first inf: norm of all gradients" in trial.message
     assert "the gradient of h changed by a factor of 2 a step" in trial.message
@@ -382,7 +382,7 @@ def test_the_repetition_is_the_very_step(text_folder):
         losses.append(total.item())
         return total * math.nan, count
 
-    trial.plan.task.loss = spoiled
+    trial.recipe.task.loss = spoiled
     assert trial.first() == place("loss")
     assert losses[0] == losses[1]
     trial.state.carried = None
@@ -407,7 +407,7 @@ def test_watching_changes_no_gradient(cell):
     wanted = {name: p.grad.clone() for name, p in trial.model.named_parameters()}
     report = divergence.examine(
         trial.model,
-        lambda: seqtrain.training.loop._forward(trial.state, trial.plan, trial.batch),
+        lambda: seqtrain.training.step.forward(trial.state, trial.recipe, trial.batch),
         trial.batch.lengths,
         backward=True,
     )
@@ -569,9 +569,9 @@ def test_means_leave_skipped_steps_out(monkeypatch):
 
 @pytest.mark.parametrize("finite", [True, False])
 def test_a_text_goes_on_from_its_state_if_that_is_finite(text_folder, finite):
-    trial = Trial("words", f"task.path={text_folder}", "task.window=5", max_skips=1)
+    trial = Trial("words", f"task.path={text_folder}", "task.window=5", on_divergence="skip", max_skips=1)
     if finite:
-        trial.plan.task.loss = lambda prediction, _: (prediction.outputs.sum() * math.nan, 1)
+        trial.recipe.task.loss = lambda prediction, _: (prediction.outputs.sum() * math.nan, 1)
     else:
         trial.batch.inputs[2, 1] = 0
         with torch.no_grad():
@@ -600,13 +600,13 @@ def test_without_a_number_ten_are_skipped(monkeypatch):
 
 
 def stop_after(steps, monkeypatch):
-    original = seqtrain.runs.trainer._plan
+    original = seqtrain.runs.trainer.fit
 
-    def stopping(*arguments):
+    def stopping(*arguments, **hooks):
         asked = iter([False] * steps)
-        return replace(original(*arguments), stop_requested=lambda: next(asked, True))
+        return original(*arguments, **hooks | {"stop_requested": lambda: next(asked, True)})
 
-    monkeypatch.setattr(seqtrain.runs.trainer, "_plan", stopping)
+    monkeypatch.setattr(seqtrain.runs.trainer, "fit", stopping)
 
 
 @pytest.mark.parametrize("stop_at", [3, 4, 5])

@@ -94,7 +94,7 @@ def test_the_last_record_is_that_of_the_last_checkpoint():
     train_run(averaging("train.average_after=0", "optimizer.lr=5"), Path("run"), quiet=True)
     assert torch.load("run/last.pt", weights_only=True)["training"]["average"]["count"] > 0
     last = [record for record in RunDir(Path("run")).read_metrics() if record.split == "valid"][-1]
-    assert evaluate_checkpoint(Path("run/last.pt"), "valid")["loss"] == last["loss"]
+    assert evaluate_checkpoint(Path("run/last.pt"), "valid")["loss"] == last.loss
 
 
 def test_epochs_evaluate_after_each_and_windows_scale_the_learning_rate(text_folder):

@@ -14,18 +14,20 @@ from conftest import SMALL, SMALL_SETS, answer
 import seqtrain.runs.trainer
 from seqtrain.config import load_config
 from seqtrain.config.build import build_model, build_optimizer, build_task
+from seqtrain.config.resolve import resolved
 from seqtrain.inference.load import evaluate_checkpoint, load_model
 from seqtrain.recurrence import autograd as sequence
 from seqtrain.recurrence import library as native
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.resume import check_same
-from seqtrain.runs.trainer import train_run
+from seqtrain.runs.trainer import recipe_of, train_run
 from seqtrain.system.errors import CheckpointError, ConfigError, Diverged
 from seqtrain.system.rng import generator
 from seqtrain.tasks.adding import Adding
-from seqtrain.training.loop import Plan, current_lr, evaluate, train_step
+from seqtrain.training.loop import evaluate
 from seqtrain.training.state import TrainState
+from seqtrain.training.step import current_lr, train_step
 
 
 @pytest.fixture(autouse=True)
@@ -51,14 +53,11 @@ def one_step(config, **changes):
     task = build_task(config)
     model = build_model(config, task.spec)
     state = TrainState(model, build_optimizer(config, model))
-    plan = Plan(
-        task=task, schedule=config.schedule, lr=config.optimizer.lr, clip_norm=config.optimizer.clip_norm,
-        seed=config.seed, steps=100, batch_size=8, eval_every=10, eval_batch_size=10, log_every=10,
-        stop_when_solved=False, patience=None, record=print, save=print, stop_requested=lambda: False, **changes,
-    )  # fmt: skip
+    train = config.train.model_copy(update={"steps": 100, "batch_size": 8} | changes)
+    recipe = recipe_of(config.model_copy(update={"train": train}), task)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    train_step(state, plan, task.train_batch(0, 8))
-    return state, plan, before
+    train_step(state, recipe, task.train_batch(0, 8))
+    return state, recipe, before
 
 
 # --- a step -----------------------------------------------------------------------------------------------------
@@ -104,7 +103,7 @@ def test_the_penalties_are_those_of_the_papers():
 
 def test_a_step_holds_nothing_that_it_has_no_use_for(monkeypatch):
     """No gradients of the step before in the forward pass, and no changes from step to step that nobody asked for."""
-    state, plan, _ = one_step(small("words"))
+    state, recipe, _ = one_step(small("words"))
     assert any(parameter.grad is not None for parameter in state.model.parameters())
     predict, seen = state.model.predict, []
 
@@ -114,7 +113,7 @@ def test_a_step_holds_nothing_that_it_has_no_use_for(monkeypatch):
 
     monkeypatch.setattr(state.model, "predict", watched)
     monkeypatch.setattr(torch.Tensor, "diff", lambda *_, **__: pytest.fail("the changes were computed"))
-    train_step(state, plan, plan.task.train_batch(1, 8))
+    train_step(state, recipe, recipe.task.train_batch(1, 8))
     assert seen
     assert all(gradient is None for gradient in seen)
 
@@ -154,8 +153,8 @@ def test_penalties_do_not_see_padding():
     for one in task_batches:
         model = build_model(config, task.spec)
         state = TrainState(model, build_optimizer(config, model))
-        _, plan, _ = one_step(config, ar=2.0, tar=3.0)
-        train_step(state, plan, one)
+        _, recipe, _ = one_step(config, ar=2.0, tar=3.0)
+        train_step(state, recipe, one)
         found.append([parameter.grad.clone() for parameter in model.parameters()])
     assert longer.inputs.shape[0] == short.inputs.shape[0] + 7
     for a, b in zip(*found, strict=True):
@@ -334,11 +333,11 @@ def test_dropout_acts_and_follows_the_seed():
 
 
 def still(config, **changes):
-    """State and plan for steps that move nothing, so that only what is computed matters."""
-    _, plan, _ = one_step(config)
-    model = build_model(config, plan.task.spec)
+    """State and recipe for steps that move nothing, so that only what is computed matters."""
+    _, recipe, _ = one_step(config)
+    model = build_model(config, recipe.task.spec)
     return TrainState(model, torch.optim.SGD(model.parameters(), lr=0.0)), replace(
-        plan, lr=0.0, clip_norm=None, **changes
+        recipe, lr=0.0, clip_norm=None, **changes
     )
 
 
@@ -346,9 +345,9 @@ def test_dropout_masks_follow_seed_and_step():
     config = small("quickstart", "model.depth=2", "model.dropout=0.5")
 
     def loss(step, seed):
-        state, plan = still(config, seed=seed)
+        state, recipe = still(config, seed=seed)
         state.step = step
-        train_step(state, plan, plan.task.train_batch(0, 8))
+        train_step(state, recipe, recipe.task.train_batch(0, 8))
         return float(state.window_loss)
 
     assert loss(0, 0) == loss(0, 0)
@@ -372,42 +371,42 @@ def windows(task, batch_size=4):
 
 def test_a_window_starts_from_the_state_after_the_one_before_and_a_pass_from_none(text_folder):
     """Losses of single windows are those of one long unroll; after the last window everything begins again."""
-    state, plan = still(language(text_folder))
-    batches = windows(plan.task)
+    state, recipe = still(language(text_folder))
+    batches = windows(recipe.task)
     losses = []
     for step in range(len(batches) + 1):
         state.window_loss = 0.0
-        train_step(state, plan, plan.task.train_batch(step, 4))
+        train_step(state, recipe, recipe.task.train_batch(step, 4))
         losses.append(float(state.window_loss))
     whole = torch.cat([batch.inputs for batch in batches])
     with torch.no_grad():
         outputs, _ = state.model(whole)
     start = 0
     for batch, loss in zip(batches, losses, strict=False):
-        total, count = plan.task.loss(answer(outputs[start : start + len(batch.inputs)]), batch)
+        total, count = recipe.task.loss(answer(outputs[start : start + len(batch.inputs)]), batch)
         assert loss == pytest.approx(total.item() / count, rel=1e-5)
         start += len(batch.inputs)
     assert losses[-1] == losses[0]
     carried = state.carried
-    train_step(state, plan, batches[1])
+    train_step(state, recipe, batches[1])
     alone = float(state.window_loss) - losses[-1]
     state.carried = None
     state.window_loss = 0.0
-    train_step(state, plan, batches[1])
+    train_step(state, recipe, batches[1])
     assert carried is not None
     assert alone != pytest.approx(float(state.window_loss), rel=1e-7)
 
 
 def test_the_gradient_is_cut_between_windows(text_folder):
-    state, plan = still(language(text_folder))
-    first, second = windows(plan.task)[:2]
-    train_step(state, plan, first)
+    state, recipe = still(language(text_folder))
+    first, second = windows(recipe.task)[:2]
+    train_step(state, recipe, first)
     start = state.carried
     assert all(not part.requires_grad for layer in start for cell in layer for part in cell)
-    train_step(state, plan, second)
+    train_step(state, recipe, second)
     found = {name: p.grad.clone() for name, p in state.model.named_parameters()}
     state.model.zero_grad()
-    total, count = plan.task.loss(state.model.predict(second.inputs, second.lengths, start)[0], second)
+    total, count = recipe.task.loss(state.model.predict(second.inputs, second.lengths, start)[0], second)
     (total / count).backward()
     for name, p in state.model.named_parameters():
         torch.testing.assert_close(found[name], p.grad)
@@ -463,22 +462,22 @@ def test_a_non_finite_loss_is_stopped_before_the_optimizer_step():
     with torch.no_grad():
         model.head.bias.fill_(float("inf"))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    _, plan, _ = one_step(config)
+    _, recipe, _ = one_step(config)
     with pytest.raises(Diverged, match="step 1 diverged: loss inf"):
-        train_step(state, plan, task.train_batch(0, 8))
+        train_step(state, recipe, task.train_batch(0, 8))
     assert state.step == 0
     assert same(dict(model.named_parameters()), before)
     assert not state.optimizer.state
 
 
 def test_a_finite_loss_with_a_gradient_that_is_not_is_stopped_too(monkeypatch):
-    state, plan, _ = one_step(small())
+    state, recipe, _ = one_step(small())
     monkeypatch.setattr(
-        type(plan.task), "loss", lambda _task, prediction, _batch: ((0 * prediction.outputs).abs().sqrt().sum(), 1)
+        type(recipe.task), "loss", lambda _task, prediction, _batch: ((0 * prediction.outputs).abs().sqrt().sum(), 1)
     )
     before = {name: p.detach().clone() for name, p in state.model.named_parameters()}
     with pytest.raises(Diverged, match="loss 0, gradient norm nan"):
-        train_step(state, plan, plan.task.train_batch(1, 8))
+        train_step(state, recipe, recipe.task.train_batch(1, 8))
     assert same(dict(state.model.named_parameters()), before)
 
 
@@ -560,13 +559,13 @@ RESUMED = [
 
 def stop_after(steps, monkeypatch):
     """Have runs interrupted after so many steps, as a signal would."""
-    original = seqtrain.runs.trainer._plan
+    original = seqtrain.runs.trainer.fit
 
-    def stopping(*arguments):
+    def stopping(*arguments, **hooks):
         asked = iter([False] * steps)
-        return replace(original(*arguments), stop_requested=lambda: next(asked, True))
+        return original(*arguments, **hooks | {"stop_requested": lambda: next(asked, True)})
 
-    monkeypatch.setattr(seqtrain.runs.trainer, "_plan", stopping)
+    monkeypatch.setattr(seqtrain.runs.trainer, "fit", stopping)
 
 
 @pytest.mark.parametrize(("name", "overrides"), RESUMED)
@@ -730,8 +729,8 @@ def test_files_of_a_run(name, unit):
     best = {r.step: r.metrics[metric] for r in records(split="valid")}
     assert best[summary["best"]["step"]] == summary["best"]["value"] == min(best.values())
     again = yaml.safe_load(Path("run/config.yaml").read_text())
-    assert load_config("run/config.yaml") == config
-    assert again == config.model_dump()
+    assert load_config("run/config.yaml") == resolved(config)
+    assert again == resolved(config).model_dump()
 
 
 def test_training_from_the_resolved_config_repeats_the_run():
@@ -770,9 +769,9 @@ def test_time_before_an_interruption_counts_though_no_record_was_due(monkeypatch
 
 
 def test_learning_rate_of_a_step_is_the_schedules():
-    state, plan, _ = one_step(small("quickstart", "schedule.warmup=4", "optimizer.lr=0.1"))
+    state, recipe, _ = one_step(small("quickstart", "schedule.warmup=4", "optimizer.lr=0.1"))
     assert state.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 5)
-    assert current_lr(state, plan) == pytest.approx(0.2 / 5)
+    assert current_lr(state, recipe) == pytest.approx(0.2 / 5)
 
 
 def test_the_seed_reaches_the_parameters():

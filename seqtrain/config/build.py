@@ -17,6 +17,7 @@ from seqtrain.system.errors import ConfigError
 from seqtrain.system.rng import lent_global_generator
 from seqtrain.tasks import TASKS, LanguageModel, Spec, Task
 from seqtrain.tasks.text import Vocabulary
+from seqtrain.training.step import Recipe
 
 
 def build_device(config: Config) -> torch.device:
@@ -215,6 +216,13 @@ def total_steps(config: Config, task: Task) -> int:
         return task.steps_in(train.epochs, train.batch_size)
     assert train.steps is not None  # it is resolved
     return train.steps
+
+
+def build_recipe(config: Config, task: Task) -> Recipe:
+    """How the config says to train."""
+    config, optimizer = resolved(config), config.optimizer
+    steps = total_steps(config, task)
+    return Recipe(task, config.train, config.schedule, optimizer.lr, optimizer.clip_norm, config.seed, steps)
 
 
 def cell_class(config: Config) -> type[Cell]:

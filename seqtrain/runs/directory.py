@@ -36,7 +36,7 @@ class RunDir:
         self.summary = path / "summary.json"
         self.last = path / "last.pt"
         self.best = path / "best.pt"
-        self._locked: os.stat_result | None = None
+        self._locked: int | None = None  # a descriptor of the directory
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -92,44 +92,21 @@ class RunDir:
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.create()
+        if sys.platform != "win32":  # which has no flock
+            self._locked = _flock(self.path)
         try:
-            with self._flock():
-                try:
-                    yield
-                finally:  # before the lock is released: nobody else has looked into the directory yet
-                    if self._is_own():
-                        _remove_empty(made)
-        except BlockingIOError:
-            raise CheckpointError(
-                f"{self.path}: another process is running in it; wait for it, or choose another directory with --out"
-            ) from None
-
-    @contextmanager
-    def _flock(self) -> Iterator[None]:
-        """Hold the lock of the system on the directory; a BlockingIOError says that another process holds it."""
-        if sys.platform == "win32":  # has no flock
-            yield
-            return
-        import fcntl
-
-        try:
-            directory = os.open(self.path, os.O_RDONLY)
-        except FileNotFoundError:  # another process made it, and removed it again
-            raise BlockingIOError from None
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._locked = os.fstat(directory)
-            if not self._is_own():
-                raise BlockingIOError
             yield
         finally:
+            if self._is_own():
+                _remove_empty(made)
+            if self._locked is not None:
+                os.close(self._locked)
             self._locked = None
-            os.close(directory)
 
     def _is_own(self) -> bool:
         """Whether the locked directory still stands under its name."""
         try:
-            return self._locked is None or os.path.samestat(self._locked, self.path.stat())
+            return self._locked is None or os.path.samestat(os.fstat(self._locked), self.path.stat())
         except FileNotFoundError:
             return False
 
@@ -264,6 +241,25 @@ class RunDir:
             return self.load_summary()
         except UnreadableError:
             return None
+
+
+def _flock(path: Path) -> int:
+    """Lock a directory; returns the descriptor that holds the lock."""
+    import fcntl
+
+    directory = None
+    try:
+        directory = os.open(path, os.O_RDONLY)
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(directory), path.stat()):
+            return directory
+    except (BlockingIOError, FileNotFoundError):  # not found: another process has just removed what it made
+        pass
+    if directory is not None:
+        os.close(directory)
+    raise CheckpointError(
+        f"{path}: another process is running in it; wait for it, or choose another directory with --out"
+    )
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -46,16 +46,10 @@ class Record(BaseModel):
 
         Raises
         ------
-        ValueError : the text is not strict JSON, or not such a record; the message names every fault.
+        ValueError : the text is not JSON, or not such a record; the message names every fault.
         """
         try:
-            value = strict_json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"is not valid JSON ({error})") from None
-        if not isinstance(value, dict):
-            raise ValueError("holds no JSON object")
-        try:
-            return cls.model_validate(value)
+            return cls.model_validate_json(text)
         except ValidationError as error:
             raise ValueError(_in_words(error.errors())) from None
 
@@ -188,14 +182,13 @@ class MetricsRecord(Record):
 
 
 def _in_words(errors: list[ErrorDetails]) -> str:
+    """Pydantic's own words, "Input should be a valid integer", with the place and what stands there."""
+    if not errors[0]["loc"]:  # of the whole text
+        return f"is not a JSON object ({errors[0]['msg']})"
     missing = [_place(error) for error in errors if error["type"] == "missing"]
-    others = [error for error in errors if error["type"] != "missing"]
     faults = [f"lacks {', '.join(missing)}"] if missing else []
-    # Pydantic's own words: "Input should be a valid integer".
-    faults += [
-        f"{_place(error)} is {short(error['input'])}; {error['msg'].replace('Input', 'it', 1)}"
-        for error in others[:MOST_FAULTS]
-    ]
+    for error in [error for error in errors if error["type"] != "missing"][:MOST_FAULTS]:
+        faults.append(f"{_place(error)} is {short(error['input'])}; {error['msg'].replace('Input', 'it', 1)}")
     return "; ".join(faults)
 
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +13,9 @@ from seqtrain.config.build import (
     build_device,
     build_model,
     build_optimizer,
+    build_recipe,
     build_task,
     check_batch_size,
-    total_steps,
 )
 from seqtrain.config.resolve import resolved
 from seqtrain.models import count_parameters
@@ -91,18 +90,18 @@ def train_run(
     with directory.locked():
         check_free(directory, resume=resume, overwrite=overwrite)
         checkpoint = _load_last(config, directory) if resume else None
-        run = _build(config, directory, checkpoint, quiet=quiet)
+        run = _build(config, directory, checkpoint, on_record, quiet=quiet)
         earlier = None
         if checkpoint is not None:
             earlier = _restore(run, checkpoint)
         else:
             directory.clear()
             if resume:
-                say(f"{out}: no checkpoint to resume from, starting", quiet=quiet)
+                run.say("no checkpoint to resume from, starting")
         directory.write_config(to_yaml(config))
         directory.metrics.touch()
         with stop_requests() as request:
-            ending = _train(run, on_record, lambda: request.signal_number is not None)
+            ending = _train(run, lambda: request.signal_number is not None)
             summary = _summarise(run, ending, earlier)
             directory.write_summary(summary)
     if request.signal_number is not None:
@@ -117,23 +116,15 @@ def trial(config: Config, task: Task) -> Callable[[int], None]:
     keep_freed_memory()
     config = resolved(config)
     model = build_model(config, task.spec)
-    state, recipe = TrainState(model, build_optimizer(config, model)), recipe_of(config, task)
+    state, recipe = TrainState(model, build_optimizer(config, model)), build_recipe(config, task)
     return lambda number: train_step(state, recipe, task.train_batch(number, config.train.batch_size))
 
 
-def recipe_of(config: Config, task: Task) -> Recipe:
-    """How a resolved config says to train."""
-    steps, optimizer = total_steps(config, task), config.optimizer
-    schedule = config.schedule
-    return Recipe(task, config.train, schedule, optimizer.lr, optimizer.clip_norm, config.seed, steps)
-
-
-@dataclass
+@dataclass(frozen=True)
 class _Run:
     """A run that is built.
 
     fixed : the entries of a checkpoint that training does not change.
-    elapsed_s : seconds before this process.
     """
 
     config: Config
@@ -141,21 +132,47 @@ class _Run:
     recipe: Recipe
     state: TrainState
     fixed: dict[str, Any]
+    clock: Clock
+    on_record: Callable[[MetricsRecord], None]
     quiet: bool
-    elapsed_s: float = 0.0
 
     @property
     def task(self) -> Task:
+        """The task."""
         return self.recipe.task
+
+    def say(self, remark: str) -> None:
+        """A remark on stderr."""
+        say(f"{self.directory.path}: {remark}", quiet=self.quiet)
+
+    def record(self, split: str, **figures: float | None) -> None:
+        """Add a record to the metrics; what was not measured is null."""
+        names = ("loss", self.task.metric.name, "grad_norm", f"{self.task.work_unit}_per_s")
+        record = MetricsRecord(
+            step=self.state.step,
+            split=split,
+            lr=self.state.optimizer.param_groups[0]["lr"],
+            elapsed_s=round(self.clock.elapsed_s, 3),
+            **dict.fromkeys(names) | strict_json.finite(figures),
+        )
+        self.directory.append(record)
+        self.on_record(record)
+
+    def save(self, best: bool) -> None:
+        """Save a checkpoint, the best one first: after a kill between the two, the evaluation is repeated, not lost."""
+        self.directory.flush_metrics()
+        content = self.fixed | self.state.content()
+        if best:
+            save_checkpoint(self.directory.best, content)
+        save_checkpoint(self.directory.last, content)
 
 
 class _Ending(NamedTuple):
-    """How training ended; `divergence` is the report of `anomaly.examine`."""
+    """How training ended; `divergence` is the report of a `Diverged`."""
 
     status: Status
-    message: str | None
-    divergence: dict[str, Any] | None
-    clock: Clock
+    message: str | None = None
+    divergence: dict[str, Any] | None = None
 
 
 def _load_last(config: Config, directory: RunDir) -> dict[str, Any] | None:
@@ -168,14 +185,21 @@ def _load_last(config: Config, directory: RunDir) -> dict[str, Any] | None:
     return checkpoint
 
 
-def _build(config: Config, directory: RunDir, checkpoint: dict[str, Any] | None, *, quiet: bool) -> _Run:
+def _build(
+    config: Config,
+    directory: RunDir,
+    checkpoint: dict[str, Any] | None,
+    on_record: Callable[[MetricsRecord], None],
+    *,
+    quiet: bool,
+) -> _Run:
     """Build everything that the config asks for; what cannot work is refused here."""
     task = build_task(config, checkpoint, quiet=quiet)
     check_batch_size(config, task)
     check_model_memory(config, task.spec)
     for remark in task.remarks():
         say(remark, quiet=quiet)
-    recipe = recipe_of(config, task)
+    recipe = build_recipe(config, task)
     if checkpoint is not None:
         check_steps(recipe.steps, checkpoint, directory)
     model = build_model(config, task.spec)
@@ -194,7 +218,7 @@ def _build(config: Config, directory: RunDir, checkpoint: dict[str, Any] | None,
     if checkpoint is not None:
         check_resumable(config, task, checkpoint, state, directory)
         check_fingerprints(checkpoint, fixed["fingerprints"], str(directory.last), "start anew with --overwrite")
-    return _Run(config, directory, recipe, state, fixed, quiet)
+    return _Run(config, directory, recipe, state, fixed, Clock(time.monotonic()), on_record, quiet)
 
 
 def _restore(run: _Run, checkpoint: dict[str, Any]) -> Summary | None:
@@ -202,72 +226,39 @@ def _restore(run: _Run, checkpoint: dict[str, Any]) -> Summary | None:
     directory, state = run.directory, run.state
     summary = directory.read_summary()
     state.restore(checkpoint, build_device(run.config))
-    run.elapsed_s = directory.rewind_metrics(state.step)
+    elapsed = directory.rewind_metrics(state.step)
     if summary is not None and summary.steps == state.step:  # an interrupted run: the metrics may end earlier
-        run.elapsed_s = max(run.elapsed_s, summary.elapsed_s)
+        elapsed = max(elapsed, summary.elapsed_s)
+    run.clock.started_at -= elapsed
     directory.summary.unlink(missing_ok=True)
-    say(f"{directory.path}: resuming at step {state.step}", quiet=run.quiet)
+    run.say(f"resuming at step {state.step}")
     if summary is None or summary.fault_beside(run.config):
         return None
     if summary.status == "diverged" and run.config.train.on_divergence == "stop":
-        advice = "it diverged and will do so again; train.on_divergence=skip withholds such steps"
-        say(f"{directory.path}: {advice}", quiet=run.quiet)
+        run.say("it diverged and will do so again; train.on_divergence=skip withholds such steps")
     return summary
 
 
-def _train(run: _Run, on_record: Callable[[MetricsRecord], None], stop_requested: Callable[[], bool]) -> _Ending:
+def _train(run: _Run, stop_requested: Callable[[], bool]) -> _Ending:
     """Train to the end, a stop or a divergence."""
-    state, path = run.state, run.directory.path
-    clock = Clock(started_at=time.monotonic() - run.elapsed_s)
-    with Progress(run.recipe.steps, done=state.step, label=path.name, quiet=run.quiet) as progress:
+    state, recipe, path = run.state, run.recipe, run.directory.path
+    with Progress(recipe.steps, done=state.step, label=path.name, quiet=run.quiet) as progress:
         try:
             status = fit(
-                state,
-                run.recipe,
-                clock,
-                progress,
-                record=partial(_record, run, clock, on_record),
-                save=partial(_save, run),
-                stop_requested=stop_requested,
+                state, recipe, run.clock, progress, record=run.record, save=run.save, stop_requested=stop_requested
             )
         except Diverged as error:
-            return _Ending("diverged", f"{path}: {error}", error.report, clock)
-    message = None
+            return _Ending("diverged", f"{path}: {error}", error.report)
     if status == "finished" and state.best_step is None:
-        best = run.directory.best.name
-        message = f"{path}: no evaluation gave a finite {run.task.metric.name}, so there is no {best}"
-    return _Ending(status, message, None, clock)
-
-
-def _record(
-    run: _Run, clock: Clock, on_record: Callable[[MetricsRecord], None], split: str, **figures: float | None
-) -> None:
-    """Add a record to the metrics; what was not measured is null."""
-    names = ("loss", run.task.metric.name, "grad_norm", f"{run.task.work_unit}_per_s")
-    record = MetricsRecord(
-        step=run.state.step,
-        split=split,
-        lr=run.state.optimizer.param_groups[0]["lr"],
-        elapsed_s=round(clock.elapsed_s, 3),
-        **dict.fromkeys(names) | strict_json.finite(figures),
-    )
-    run.directory.append(record)
-    on_record(record)
-
-
-def _save(run: _Run, best: bool) -> None:
-    """Save a checkpoint, the best one first: after a kill between the two, this evaluation is repeated, not lost."""
-    run.directory.flush_metrics()
-    content = run.fixed | run.state.content()
-    if best:
-        save_checkpoint(run.directory.best, content)
-    save_checkpoint(run.directory.last, content)
+        best, metric = run.directory.best.name, run.task.metric.name
+        return _Ending(status, f"{path}: no evaluation gave a finite {metric}, so there is no {best}")
+    return _Ending(status)
 
 
 def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
     """The summary of a run that has ended; the earlier one if there was nothing left to train."""
-    if earlier is not None and not ending.clock.work and earlier.status == ending.status != "diverged":
-        say(f"{run.directory.path}: {ending.status} already, nothing to train", quiet=run.quiet)
+    if earlier is not None and not run.clock.work and earlier.status == ending.status != "diverged":
+        run.say(f"{ending.status} already, nothing to train")
         return earlier
     config, task, state = run.config, run.task, run.state
     return Summary(
@@ -288,13 +279,13 @@ def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
         test=strict_json.finite(_test_figures(run)) if ending.status != "interrupted" else None,
         baseline=strict_json.finite(task.baseline("test")),
         solved_at_step=state.solved_at_step,
-        elapsed_s=round(ending.clock.elapsed_s, 3),
+        elapsed_s=round(run.clock.elapsed_s, 3),
         engine=state.model.stack.loop.name,
         device=config.device,
         threads=torch.get_num_threads(),
         versions=versions(),
         divergence=strict_json.finite(ending.divergence),
-        **{f"{task.work_unit}_per_s": ending.clock.throughput()},
+        **{f"{task.work_unit}_per_s": run.clock.throughput()},
     )
 
 

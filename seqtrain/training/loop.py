@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,20 +22,13 @@ from seqtrain.training.throughput import Clock
 Ending = Literal["solved", "finished", "interrupted"]
 
 
-class Recorder(Protocol):
-    """Takes the figures of a record of metrics.jsonl."""
-
-    def __call__(self, split: str, **figures: float | None) -> None:
-        """Keep the figures of training (`train`) or of an evaluation (`valid`) after the present step."""
-
-
 def fit(
     state: TrainState,
     recipe: Recipe,
     clock: Clock,
     progress: Progress,
     *,
-    record: Recorder,
+    record: Callable[..., None],
     save: Callable[[bool], None],
     stop_requested: Callable[[], bool],
 ) -> Ending:
@@ -43,7 +36,8 @@ def fit(
 
     Parameters
     ----------
-    record : called every `train.log_every` steps, and for every evaluation.
+    record : called every `train.log_every` steps with "train" and the figures of training by name, and after every
+        evaluation with "valid" and its figures.
     save : called after an evaluation, at a requested stop, and every `train.save_every` steps or `train.save_every_s`
         seconds; its argument says whether the model is the best so far.
     stop_requested : whether to stop before the next step.
@@ -99,7 +93,7 @@ def _epoch(step: int, recipe: Recipe) -> str:
     return f"{epoch}" if recipe.train.epochs is None else f"{epoch}/{recipe.train.epochs}"
 
 
-def _log(state: TrainState, recipe: Recipe, clock: Clock, progress: Progress, record: Recorder) -> None:
+def _log(state: TrainState, recipe: Recipe, clock: Clock, progress: Progress, record: Callable[..., None]) -> None:
     """Record means since the last training record, over the steps that were not skipped; None if all were skipped."""
     steps, unit = state.window_steps, recipe.task.work_unit
     loss = float(state.window_loss) / steps if steps else None
@@ -111,23 +105,23 @@ def _log(state: TrainState, recipe: Recipe, clock: Clock, progress: Progress, re
     progress.show(loss=loss, skipped=state.skipped_steps or None, **{f"{unit}/s": rate})
 
 
-def _evaluate(state: TrainState, recipe: Recipe, progress: Progress, record: Recorder) -> bool:
+def _evaluate(state: TrainState, recipe: Recipe, progress: Progress, record: Callable[..., None]) -> bool:
     """Evaluate on the validation set, and note in the state what follows; returns whether this is the best so far.
 
     Raises
     ------
     Diverged : the loss is not finite.
     """
+    task = recipe.task
     with state.evaluated():
-        means = evaluate(state.model, recipe.task, "valid", recipe.eval_batch_size)
+        means = evaluate(state.model, task, "valid", recipe.eval_batch_size)
     record("valid", **means)
     if not math.isfinite(means["loss"]):
         raise _diverged(state, recipe, means["loss"])
-    metric = recipe.task.metric
-    improved = _judge(state, recipe, means[metric.name], solved=recipe.task.solved(means))
+    value = means[task.metric.name]
+    progress.show(**{f"valid {task.metric.name}": value})
     _start_averaging(state, recipe, means["loss"])
-    progress.show(**{f"valid {metric.name}": means[metric.name]})
-    return improved
+    return _judge(state, recipe, value, solved=task.solved(means))
 
 
 def _judge(state: TrainState, recipe: Recipe, value: float, *, solved: bool) -> bool:
@@ -193,14 +187,13 @@ def evaluate(
 
 def _diverged(state: TrainState, recipe: Recipe, loss: float) -> Diverged:
     """The error for a validation loss that is not finite, with a report on where the first such number arises."""
-    step, lr = state.step, state.optimizer.param_groups[0]["lr"]
-    figures = {"split": "valid", "step": step, "loss": loss, "grad_norm": None, "lr": lr}
+    lr = state.optimizer.param_groups[0]["lr"]
     with state.evaluated():
         batches = recipe.task.eval_batches("valid", recipe.eval_batch_size)
         on_device = (batch.to(device_of(state.model)) for batch in batches)
         report = anomaly.examine_evaluation(state.model, on_device, recipe.task)
     return Diverged(
-        f"the validation loss after step {step} is {loss:g}: learning rate {lr:g}, {anomaly.sentence(report)}; "
+        f"the validation loss after step {state.step} is {loss:g}: learning rate {lr:g}, {anomaly.sentence(report)}; "
         f"{advice(state, recipe)}",
-        figures | report,
+        {"split": "valid", "step": state.step, "loss": loss, "grad_norm": None, "lr": lr} | report,
     )

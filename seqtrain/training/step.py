@@ -121,14 +121,13 @@ def device_of(model: SequenceModel) -> torch.device:
 def _diverged(state: TrainState, recipe: Recipe, batch: Batch, loss: float, norm: float) -> Diverged:
     """The error for a step that is not finite, with a report on where the first such number arises."""
     step, lr = state.step + 1, current_lr(state, recipe) * batch.lr_factor
-    figures = {"split": "train", "step": step, "loss": loss, "grad_norm": norm, "lr": lr}
     report = anomaly.examine(state.model, lambda: forward(state, recipe, batch), batch.lengths, backward=True)
     skipped = f" after {state.skipped_steps} others" if state.skipped_steps else ""
     more = "; train.on_divergence=skip goes past such steps" if recipe.max_skips is None else ""
     return Diverged(
         f"step {step} diverged: loss {loss:g}, gradient norm {norm:g}, learning rate {lr:g}, "
         f"{anomaly.sentence(report)}; the step was withheld{skipped}; {advice(state, recipe)}{more}",
-        figures | report,
+        {"split": "train", "step": step, "loss": loss, "grad_norm": norm, "lr": lr} | report,
     )
 
 

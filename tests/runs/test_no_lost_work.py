@@ -254,7 +254,7 @@ def test_settings_that_may_change_may_also_change_before_there_is_a_checkpoint()
 
 def test_sums_of_finite_steps_stay_finite():
     """In single precision two norms of 2e38 would add up to infinity, which no checkpoint may hold."""
-    from seqtrain.config.build import build_model, build_optimizer, build_task
+    from seqtrain.config.build import build_model, build_optimizer, build_recipe, build_task
     from seqtrain.training.state import TrainState
     from seqtrain.training.step import update
 
@@ -262,7 +262,7 @@ def test_sums_of_finite_steps_stay_finite():
     task = build_task(config)
     model = build_model(config, task.spec)
     state = TrainState(model, build_optimizer(config, model))
-    recipe = seqtrain_run().recipe_of(config, task)
+    recipe = build_recipe(config, task)
     for _ in range(2):
         update(state, recipe, task.train_batch(0, 4), torch.tensor(2e38), torch.tensor(2e38))
     assert (float(state.window_loss), float(state.window_norm)) == pytest.approx((4e38, 4e38))

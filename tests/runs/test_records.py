@@ -58,12 +58,14 @@ def test_fields_that_are_not_known_are_kept(trained):
 @pytest.mark.parametrize(
     ("figures", "fault"),
     [
-        ('"mse": NaN', "is not valid JSON"),
-        ('"mse": 1e999', "is not valid JSON (a number that is not finite)"),
-        ('"lr": 1' + "0" * 20, "is not valid JSON (a whole number of more than 64 bits)"),
+        ('"mse": NaN', "mse is nan; it should be a finite number"),
+        ('"mse": 1e999', "mse is inf; it should be a finite number"),
+        ('"skipped_steps": 1' + "0" * 20, "skipped_steps is 100000000000000000000; it should be less than"),
+        ('"lr": 1' + "0" * 4000, "lr is 1000000"),
         ('"mse": "1"', "mse is '1'; it should be a valid number"),
         ('"mse": true, "lr": [1]', "lr is [1]; it should be a valid number; mse is True; it should be a valid number"),
-        ('"note": "\\ud800"', "is not valid JSON"),
+        ('"note": "\\ud800"', "is not a JSON object (Invalid JSON: "),
+        ('"note": ' + "[" * 9999, "is not a JSON object (Invalid JSON: "),
     ],
 )
 def test_a_line_that_is_no_record_is_refused_with_every_fault(figures, fault):
@@ -75,7 +77,7 @@ def test_a_line_that_is_no_record_is_refused_with_every_fault(figures, fault):
 def test_a_record_names_what_it_lacks():
     with pytest.raises(ValueError, match=r"^lacks split, elapsed_s; step is -1; it should be greater than or equal"):
         MetricsRecord.from_text(b'{"step": -1}')
-    with pytest.raises(ValueError, match=r"^holds no JSON object$"):
+    with pytest.raises(ValueError, match=r"^is not a JSON object"):
         MetricsRecord.from_text(b"[1]")
 
 

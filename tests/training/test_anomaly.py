@@ -13,9 +13,9 @@ from conftest import SMALL, SMALL_SETS
 import seqtrain.runs.trainer
 from seqtrain.cells import CELLS
 from seqtrain.config import load_config
-from seqtrain.config.build import build_model, build_optimizer, build_task
+from seqtrain.config.build import build_model, build_optimizer, build_recipe, build_task
 from seqtrain.runs.directory import RunDir
-from seqtrain.runs.trainer import recipe_of, train_run
+from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import ConfigError, Diverged
 from seqtrain.training import anomaly as divergence
 from seqtrain.training.state import TrainState
@@ -45,7 +45,7 @@ class Trial:
         self.model = build_model(self.config, self.task.spec)
         self.state = TrainState(self.model, build_optimizer(self.config, self.model))
         train = self.config.train.model_copy(update=changes)
-        self.recipe = recipe_of(self.config.model_copy(update={"train": train}), self.task)
+        self.recipe = build_recipe(self.config.model_copy(update={"train": train}), self.task)
         self.batch = self.task.train_batch(0, 4)
 
     def cell(self, layer, direction=0):

@@ -13,7 +13,7 @@ from conftest import SMALL, SMALL_SETS, answer
 
 import seqtrain.runs.trainer
 from seqtrain.config import load_config
-from seqtrain.config.build import build_model, build_optimizer, build_task
+from seqtrain.config.build import build_model, build_optimizer, build_recipe, build_task
 from seqtrain.config.resolve import resolved
 from seqtrain.inference.load import evaluate_checkpoint, load_model
 from seqtrain.recurrence import autograd as sequence
@@ -21,7 +21,7 @@ from seqtrain.recurrence import library as native
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.resume import check_same
-from seqtrain.runs.trainer import recipe_of, train_run
+from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import CheckpointError, ConfigError, Diverged
 from seqtrain.system.rng import generator
 from seqtrain.tasks.adding import Adding
@@ -54,7 +54,7 @@ def one_step(config, **changes):
     model = build_model(config, task.spec)
     state = TrainState(model, build_optimizer(config, model))
     train = config.train.model_copy(update={"steps": 100, "batch_size": 8} | changes)
-    recipe = recipe_of(config.model_copy(update={"train": train}), task)
+    recipe = build_recipe(config.model_copy(update={"train": train}), task)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     train_step(state, recipe, task.train_batch(0, 8))
     return state, recipe, before

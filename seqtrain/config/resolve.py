@@ -46,8 +46,7 @@ def free_to_follow(config: Config) -> Config:
     at four times the length that is asked for.
     """
     task = config.task
-    nulls = {name: None for name, field in type(task).model_fields.items() if not field.is_required()}
-    nulls = {name: None for name in nulls if type(task).model_fields[name].default is None}
+    nulls = {name: None for name, field in type(task).model_fields.items() if field.default is None}
     follow = task.model_copy(update=nulls).filled_in()
     same = {name: None for name, value in follow.items() if getattr(task, name) == value}
     return config.model_copy(update={"task": task.model_copy(update=same)})

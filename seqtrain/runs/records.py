@@ -123,14 +123,15 @@ class Summary(Record):
         task = TASKS[self.task]
         if (self.metric.name, self.metric.higher_is_better) != task.metric[:2]:
             return f"metric is {short(self.metric.as_json())}, that of {self.task} is {task.metric.name}"
-        figures = {"best.value": self.best.value, "elapsed_s": self.elapsed_s, f"{task.work_unit}_per_s": self.throughput}
+        rate = f"{task.work_unit}_per_s"
+        figures = {"best.value": self.best.value, "elapsed_s": self.elapsed_s, rate: self.throughput}
         for part, values in (("test", self.test), ("baseline", self.baseline)):
             if values is not None and task.metric.name not in values:
                 return f"{part} lacks {task.metric.name}"
             figures |= {f"{part}.{name}": value for name, value in (values or {}).items()}
         rates = [key for key in self.as_json() if key.endswith("_per_s")]
-        if rates != [f"{task.work_unit}_per_s"]:
-            return f"has {', '.join(map(plain, rates)) or 'nothing'} in the place of {task.work_unit}_per_s"
+        if rates != [rate]:
+            return f"has {', '.join(map(plain, rates)) or 'nothing'} in the place of {rate}"
         large = [f"{plain(name)} is {value:g}" for name, value in figures.items() if abs(value or 0) > LARGEST]
         return f"{'; '.join(large[:MOST_FAULTS])}; at most {LARGEST:g} can be compared" if large else None
 

@@ -7,6 +7,7 @@ import yaml
 from conftest import SMALL, SMALL_SETS
 
 from seqtrain.config import load_config
+from seqtrain.config.diff import differences
 from seqtrain.config.resolve import resolved
 from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import CheckpointError
@@ -34,14 +35,29 @@ def test_defaults_that_depend_on_others_are_filled_in():
 def test_what_is_given_stays_and_a_resolved_config_stays_as_it_is(name):
     config = load_config(name)
     found = resolved(config)
-    before, after = config.model_dump(), found.model_dump()
-    for section in ("train", "model"):
-        kept = {key: value for key, value in before[section].items() if value is not None}
-        assert {key: after[section][key] for key in kept} == kept
-    assert {key: after[key] for key in after.keys() - {"train", "model"}} == {
-        key: before[key] for key in before.keys() - {"train", "model"}
-    }
+    changes = differences(config.model_dump(), found.model_dump())
+    assert changes
+    assert all(old is None and new is not None for old, new in changes.values())
     assert resolved(found) == found
+
+
+def test_what_the_cell_and_the_task_fill_in():
+    parity = resolved(load_config("parity", ["task.length=50", "task.eval_length=null"]))
+    assert (parity.task.eval_length, parity.model.cell.forget_bias) == (200, 1.0)
+    spread = resolved(load_config("parity", ["model.cell=lstm", "model.init_range=0.1"]))
+    assert spread.model.cell.forget_bias is None  # all biases start from the range
+    assert resolved(load_config("parity", ["model.cell={name: lstm, chrono: 9}"])).model.cell.forget_bias is None
+
+
+@pytest.mark.parametrize(("given", "evaluated"), [("null", 4 * 6), ("9", 9)])
+def test_what_follows_from_a_setting_follows_it_in_an_evaluation(seqtrain, given, evaluated):
+    """As if it had not been filled in; a value of its own stays."""
+    small = ("task.length=5", f"task.eval_length={given}", "train.steps=2", "task.valid_size=4", "task.test_size=4")
+    assert seqtrain("train", "parity", "model.hidden_size=3", *small, "--out", "run").code == 0
+    assert seqtrain("eval", "run", "--json").json["variant"].startswith("parity/length=5/")
+    longer = seqtrain("eval", "run", "task.length=6", "--json").json
+    assert longer["variant"] == f"parity/length=6/eval_length={evaluated}/v1"
+    assert longer["changed"] == {"task.length": 6}
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 from pydantic_core import ErrorDetails
 
 from seqtrain.config import Config
-from seqtrain.system.errors import plain, short
 from seqtrain.system import strict_json
+from seqtrain.system.errors import plain, short
 from seqtrain.tasks import TASKS
 
 LARGEST = 1e150

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from seqtrain.compare.plan import DONE
 from seqtrain.compare.statistics import Estimate, mean_interval, share_interval
 from seqtrain.config import config_from
-from seqtrain.config.resolve import resolved
+from seqtrain.config.resolve import unresolved
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import LARGEST
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
@@ -70,7 +70,7 @@ def _read_run(path: Path) -> FinishedRun:
     run = RunDir(path)
     go_on = f"go on with: seqtrain train {path} --resume, or leave it out"
     try:
-        config = resolved(config_from(run.config_data(), str(run.config), task_is_built=False))
+        config = unresolved(config_from(run.config_data(), str(run.config), task_is_built=False))
         if not run.summary.exists():
             raise CheckpointError(f"{path}: was killed, or is being trained; {go_on}")
         summary = run.load_summary()

@@ -4,7 +4,8 @@ Null stays where it means "off" (`train.patience`), where it is a value of its o
 counted in epochs: once an epoch), and where the machine or the data decides (`threads`, `model.softmax.cutoffs`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from seqtrain.config.schema import Config
@@ -39,17 +40,24 @@ def resolved(config: Config) -> Config:
     )
 
 
-def free_to_follow(config: Config) -> Config:
-    """The config with null for settings of the task that have the value which follows from other settings.
+def unresolved(config: Config) -> Config:
+    """The config with null for every setting that `resolved` would fill in with the value that it has.
 
-    If one of the others is then changed, they follow: a model of `parity` that was trained with length 50 is evaluated
-    at four times the length that is asked for.
+    So it follows again if another setting is changed: `eval` tests a model of `parity` at four times the length that is
+    asked for. And rows of a comparison are not told apart by what only follows from another difference.
     """
-    task = config.task
-    nulls = {name: None for name, field in type(task).model_fields.items() if field.default is None}
-    follow = task.model_copy(update=nulls).filled_in()
-    same = {name: None for name, value in follow.items() if getattr(task, name) == value}
-    return config.model_copy(update={"task": task.model_copy(update=same)})
+    for section in (("task",), ("train",), ("model",), ("model", "cell")):
+        for name, field in type(reduce(getattr, section, config)).model_fields.items():
+            if field.default is None:
+                candidate = _replaced(config, (*section, name), None)
+                config = candidate if resolved(candidate) == resolved(config) else config
+    return config
+
+
+def _replaced(section: Any, path: Sequence[str], value: Any) -> Any:
+    """The section with another value of one setting."""
+    first, *rest = path
+    return section.model_copy(update={first: _replaced(getattr(section, first), rest, value) if rest else value})
 
 
 def _filled(section: Section, defaults: Mapping[str, Any]) -> Section:

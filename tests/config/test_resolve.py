@@ -8,7 +8,7 @@ from conftest import SMALL, SMALL_SETS
 
 from seqtrain.config import load_config
 from seqtrain.config.diff import differences
-from seqtrain.config.resolve import resolved
+from seqtrain.config.resolve import resolved, unresolved
 from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import CheckpointError
 
@@ -39,6 +39,8 @@ def test_what_is_given_stays_and_a_resolved_config_stays_as_it_is(name):
     assert changes
     assert all(old is None and new is not None for old, new in changes.values())
     assert resolved(found) == found
+    assert unresolved(found) == unresolved(config)
+    assert resolved(unresolved(found)) == found
 
 
 def test_what_the_cell_and_the_task_fill_in():

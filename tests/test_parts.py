@@ -13,6 +13,7 @@ import torch
 
 from seqtrain.runs.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from seqtrain.runs.directory import RunDir, checkpoint_path
+from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.seal import seal
 from seqtrain.system import strict_json
 from seqtrain.system.errors import CheckpointError
@@ -175,10 +176,10 @@ def test_what_a_run_argument_means(tmp_path):
 def test_a_torn_metrics_line_is_cut_off(tmp_path):
     run = RunDir(tmp_path)
     for step in (1, 2, 3):
-        run.append({"step": step, "split": "train", "elapsed_s": step * 1.5})
+        run.append(MetricsRecord(step=step, split="train", elapsed_s=step * 1.5))
     with run.metrics.open("a") as file:
         file.write('{"step": 4, "elap')
-    assert [record["step"] for record in run.read_metrics()] == [1, 2, 3]
+    assert [record.step for record in run.read_metrics()] == [1, 2, 3]
     assert run.rewind_metrics(2) == 3.0
     assert run.metrics.read_text().count("\n") == 2
 
@@ -186,9 +187,9 @@ def test_a_torn_metrics_line_is_cut_off(tmp_path):
 def test_a_blank_line_loses_no_metrics_and_a_broken_one_is_said(tmp_path):
     run = RunDir(tmp_path)
     run.metrics.write_text("\n")
-    run.append({"step": 1, "split": "train", "elapsed_s": 1.0})
+    run.append(MetricsRecord(step=1, split="train", elapsed_s=1.0))
     assert run.rewind_metrics(5) == 1.0
-    assert [record["step"] for record in run.read_metrics()] == [1]
+    assert [record.step for record in run.read_metrics()] == [1]
     run.metrics.write_text("nonsense\n" + run.metrics.read_text())
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl:1: is not a record"):
         run.rewind_metrics(5)

@@ -51,18 +51,18 @@ def test_train_takes_a_path_a_name_a_run_or_data(tmp_path, monkeypatch, capfd):
     by_run = train(by_name.path, overwrite=True)
     by_data = train(load_config("quickstart", QUICK).model_dump(), ["model.hidden_size=5"])
     assert [run.path for run in (by_path, by_run)] == [Path("by-path"), by_name.path]
-    assert by_path.summary["test"] == by_run.summary["test"] == by_name.summary["test"]
+    assert by_path.summary.test == by_run.summary.test == by_name.summary.test
     assert by_data.path == Path("runs/adding-lstm-seed0")
-    assert by_data.summary["hidden_size"] == 5
-    assert train({"task": "adding", "model": {"cell": "gru"}}, QUICK).summary["cell"] == "gru"
-    assert train(by_name.path, ["train.steps=6"], resume=True).summary["steps"] == 6
+    assert by_data.summary.hidden_size == 5
+    assert train({"task": "adding", "model": {"cell": "gru"}}, QUICK).summary.cell == "gru"
+    assert train(by_name.path, ["train.steps=6"], resume=True).summary.steps == 6
     assert capfd.readouterr() == ("", "")
 
 
 def test_train_reports_divergence_as_a_result(tmp_path):
     wild = ("optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null", "train.steps=50")
     diverged = train("quickstart", [*QUICK, *wild], out=tmp_path)
-    assert (diverged.exit_code, diverged.summary["status"]) == (3, "diverged")
+    assert (diverged.exit_code, diverged.summary.status) == (3, "diverged")
     assert "the step was withheld" in diverged.message
 
 

@@ -15,6 +15,8 @@ SMALL = ["model.hidden_size=4", "train.batch_size=4", "train.steps=2", "train.ev
 trained = train("quickstart", [*SMALL, "task.valid_size=8", "task.test_size=8"], out="adding")
 assert_type(trained.path, Path)
 assert_type(trained.exit_code, int)
+assert_type(trained.summary.metric.name, str)
+assert_type(trained.summary.steps, int)
 outputs, _ = load_model(trained.path)(randn(5, 3, 2))
 assert outputs.shape == (3, 1)
 

@@ -1,7 +1,6 @@
 """`seqtrain train`."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -11,6 +10,7 @@ from seqtrain.cli.render import facts, in_figures, model_line, print_result
 from seqtrain.system.words import counted, figure
 
 if TYPE_CHECKING:
+    from seqtrain.runs.records import Summary
     from seqtrain.runs.train import Trained
 
 
@@ -38,32 +38,29 @@ def train(
 def run_table(trained: "Trained") -> Table:
     """The summary of a run."""
     summary = trained.summary
-    name, best = summary["metric"]["name"], summary["best"]
-    unit = "tokens" if "tokens_per_s" in summary else "sequences"
-    speed = f"{figure(summary[f'{unit}_per_s'])} {unit}/s"
+    name, best = summary.metric.name, summary.best
+    unit = "tokens" if "tokens_per_s" in summary.model_fields_set else "sequences"
+    speed = f"{figure(summary.throughput)} {unit}/s"
     rows = [
         ("status", _status(summary, solvable=unit == "sequences")),  # a text is never solved
-        ("task", summary["variant"]),
-        ("model", model_line(summary)),
-        (f"best valid {name}", f"{figure(best['value'])} at step {best['step']}" if best["step"] else "-"),
-        *in_figures("test", summary["test"] or {}),
-        *in_figures("baseline", summary["baseline"]),
-        ("time", f"{summary['elapsed_s']:.1f} s, {counted(summary['steps'], 'step')}, {speed}"),
-        ("on", f"{summary['device']}, {counted(summary['threads'], 'thread')}, engine {summary['engine']}"),
+        ("task", summary.variant),
+        ("model", model_line(vars(summary))),
+        (f"best valid {name}", f"{figure(best.value)} at step {best.step}" if best.step else "-"),
+        *in_figures("test", summary.test or {}),
+        *in_figures("baseline", summary.baseline),
+        ("time", f"{summary.elapsed_s:.1f} s, {counted(summary.steps, 'step')}, {speed}"),
+        ("on", f"{summary.device}, {counted(summary.threads, 'thread')}, engine {summary.engine}"),
         ("run", str(trained.path)),
     ]
-    return facts(f"{summary['cell']} on {summary['task']}", rows)
+    return facts(f"{summary.cell} on {summary.task}", rows)
 
 
-def _status(summary: Mapping[str, Any], *, solvable: bool) -> str:
-    parts = [summary["status"]]
-    if summary["solved_at_step"] is not None:
-        parts[0] += f" at step {summary['solved_at_step']}"
+def _status(summary: "Summary", *, solvable: bool) -> str:
+    status: str = summary.status
+    if summary.solved_at_step is not None:
+        status += f" at step {summary.solved_at_step}"
     elif solvable:
-        parts.append("not solved")
-    steps, planned = summary["steps"], summary.get("planned_steps", 0)
-    if summary["status"] == "finished" and steps < planned:
-        parts.append(f"out of patience after {steps:,} of {planned:,} steps")
-    if summary.get("skipped_steps"):
-        parts.append(f"{counted(summary['skipped_steps'], 'step')} skipped")
-    return ", ".join(parts)
+        status += ", not solved"
+    if summary.status == "finished" and summary.steps < summary.planned_steps:
+        status += f", out of patience after {summary.steps:,} of {summary.planned_steps:,} steps"
+    return status + (f", {counted(summary.skipped_steps, 'step')} skipped" if summary.skipped_steps else "")

@@ -22,6 +22,7 @@ from rich.text import Text
 from seqtrain.compare.plan import PlannedRun
 from seqtrain.config import to_yaml
 from seqtrain.runs.directory import RunDir
+from seqtrain.runs.records import Summary
 from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import Diverged, SeqtrainError
 from seqtrain.system.files import write_whole
@@ -154,7 +155,7 @@ def _side_by_side(runs: Sequence[tuple[str, PlannedRun]], jobs: int, *, quiet: b
                     continue
                 _check_ending(worker, answer, interrupted=passed_on)
                 done += 1
-                ending = _ending(RunDir(worker.run.out).read_summary() or {})
+                ending = _ending(RunDir(worker.run.out).read_summary())
                 board.tell(f"{worker.number} {worker.run.out.name}: {ending}")
                 if waiting and not passed_on:
                     worker.give(*waiting.pop(0))
@@ -181,16 +182,17 @@ def _check_ending(worker: _Worker, answer: dict[str, Any] | None, *, interrupted
     raise error
 
 
-def _ending(summary: dict[str, Any]) -> str:
-    if not summary:
+def _ending(summary: Summary | None) -> str:
+    if summary is None:
         return "not finished"
-    if summary["status"] == "solved":
-        return f"solved at step {summary['solved_at_step']}"
-    return f"{summary['status']} after {summary['steps']} steps"
+    if summary.status == "solved":
+        return f"solved at step {summary.solved_at_step}"
+    return f"{summary.status} after {summary.steps} steps"
 
 
 def _tell_interrupted(run: PlannedRun) -> None:
-    status = (RunDir(run.out).read_summary() or {}).get("status", "interrupted")
+    summary = RunDir(run.out).read_summary()
+    status = "interrupted" if summary is None else summary.status
     say(f"{run.out}: {status}; repeat the same command to go on with the comparison")
 
 
@@ -235,11 +237,11 @@ def _board(running: Sequence[_Worker], done: int, total: int) -> Table:
     for column in ("run", "step", "loss", "seconds"):
         table.add_column(column, justify="left" if column == "run" else "right")
     for job in running:
-        last = RunDir(job.run.out).last_record() or {}
+        last = RunDir(job.run.out).last_record()
         table.add_row(
             job.run.out.name,
-            figure(last.get("step")),
-            figure(last.get("loss")),
+            figure(None if last is None else last.step),
+            figure(None if last is None else last.loss),
             f"{time.monotonic() - job.started_at:.0f}",
         )
     return table

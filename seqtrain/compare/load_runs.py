@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from seqtrain.compare.plan import DONE
 from seqtrain.compare.statistics import Estimate, mean_interval, share_interval
 from seqtrain.config import config_from
+from seqtrain.config.resolve import unresolved
 from seqtrain.runs.directory import RunDir
-from seqtrain.runs.summary import LARGEST, fault_of
+from seqtrain.runs.records import LARGEST
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
 from seqtrain.system.files import UnreadableError
 from seqtrain.tasks import TASKS
@@ -69,27 +70,27 @@ def _read_run(path: Path) -> FinishedRun:
     run = RunDir(path)
     go_on = f"go on with: seqtrain train {path} --resume, or leave it out"
     try:
-        config = config_from(run.config_data(), str(run.config), task_is_built=False).model_dump(mode="json")
+        config = unresolved(config_from(run.config_data(), str(run.config), task_is_built=False))
         if not run.summary.exists():
             raise CheckpointError(f"{path}: was killed, or is being trained; {go_on}")
-        summary = run.summary_data()
-        if fault := fault_of(summary, config):
+        summary = run.load_summary()
+        if fault := summary.fault_beside(config):
             raise UnreadableError(run.summary, fault)
-        metrics = _comparable(run) if summary["status"] in DONE else []
+        metrics = _comparable(run) if summary.status in DONE else []
     except (ConfigError, UnreadableError) as error:
         told = "; ".join(str(error).splitlines())
         raise CheckpointError(
             f"{path}: holds no finished run that can be compared ({told}); mend the file, or leave the run out "
             "(seqtrain train makes one)"
         ) from None
-    if summary["status"] not in DONE:
-        raise CheckpointError(f"{path}: is {summary['status']}, not finished; {go_on}")
-    return FinishedRun(path, config, summary, metrics)
+    if summary.status not in DONE:
+        raise CheckpointError(f"{path}: is {summary.status}, not finished; {go_on}")
+    return FinishedRun(path, config.model_dump(mode="json"), summary.as_json(), metrics)
 
 
 def _comparable(run: RunDir) -> list[dict[str, Any]]:
     """The records of a run, whose figures can be averaged."""
-    records = run.read_metrics()
+    records = [record.as_json() for record in run.read_metrics()]
     for record in records:
         if any(isinstance(figure, float) and abs(figure) > LARGEST for figure in record.values()):
             raise UnreadableError(run.metrics, f"has a figure beyond {LARGEST:g} at step {record['step']}")

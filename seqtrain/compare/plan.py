@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from seqtrain.config import Config, config_from, located
+from seqtrain.config.resolve import resolved
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.resume import differences, saved_config
 from seqtrain.runs.trainer import run_name
@@ -117,7 +118,7 @@ class PlannedRun(NamedTuple):
     def is_done(self) -> bool:
         """Whether it has been run to its end already."""
         summary = RunDir(self.out).read_summary()
-        return summary is not None and summary.get("status") in DONE
+        return summary is not None and summary.status in DONE
 
 
 def changed(config: Config, *overrides: str) -> Config:
@@ -241,7 +242,7 @@ def check_directories(runs: Sequence[PlannedRun]) -> None:
     faults = [f"{path}: two runs would go there; compare them one by one" for path in _twice([run.out for run in runs])]
     for run in runs:
         found = saved_config(RunDir(run.out))
-        other = differences(found, run.config.model_dump()) if found is not None else {}
+        other = differences(found, resolved(run.config).model_dump()) if found is not None else {}
         other = {key: pair for key, pair in other.items() if key not in FREE}
         if other:
             told = ", ".join(f"{key} {old!r} (now {new!r})" for key, (old, new) in other.items())

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from seqtrain.cells import CELLS, Cell
 from seqtrain.config import Config
 from seqtrain.config.plugins import user_cell
+from seqtrain.config.resolve import resolved
 from seqtrain.models import AdaptiveHead, OneHot, SequenceModel, Stack, TiedHead, count_parameters
 from seqtrain.models.head import AdaptiveSoftmax
 from seqtrain.models.settings import Model, UserCell
@@ -16,6 +17,7 @@ from seqtrain.system.errors import ConfigError
 from seqtrain.system.rng import lent_global_generator
 from seqtrain.tasks import TASKS, LanguageModel, Spec, Task
 from seqtrain.tasks.text import Vocabulary
+from seqtrain.training.step import Recipe
 
 
 def build_device(config: Config) -> torch.device:
@@ -209,8 +211,18 @@ def kept_by_optimizer(config: Config) -> dict[str, Tensor | None]:
 
 def total_steps(config: Config, task: Task) -> int:
     """Training steps of the whole run."""
-    train = config.train
-    return train.steps or (3000 if train.epochs is None else task.steps_in(train.epochs, train.batch_size))
+    train = resolved(config).train
+    if train.epochs is not None:
+        return task.steps_in(train.epochs, train.batch_size)
+    assert train.steps is not None  # it is resolved
+    return train.steps
+
+
+def build_recipe(config: Config, task: Task) -> Recipe:
+    """How the config says to train."""
+    config, optimizer = resolved(config), config.optimizer
+    steps = total_steps(config, task)
+    return Recipe(task, config.train, config.schedule, optimizer.lr, optimizer.clip_norm, config.seed, steps)
 
 
 def cell_class(config: Config) -> type[Cell]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from seqtrain.config import Config, config_from
 from seqtrain.config.build import build_model, build_task, weights_of
 from seqtrain.config.plugins import vouched, without_folder
+from seqtrain.config.resolve import unresolved
 from seqtrain.inference.dynamic_evaluation import DynamicEvaluation
 from seqtrain.inference.text_model import TextModel
 from seqtrain.models import SequenceModel
@@ -100,8 +101,8 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
     path = checkpoint_path(run_or_checkpoint)
     content = load_checkpoint(path)
     saved, _ = without_folder(content["config"])
-    config = config_from(saved, str(path), overrides)
-    before = config_from(saved, str(path), task_is_built=False)
+    before = unresolved(config_from(saved, str(path), task_is_built=False))
+    config = config_from(before.model_dump(), str(path), overrides)
     changes = differences(before.model_dump(), config.model_dump())
     _check_allowed(changes, path)
     config = _checked(config, content, path)

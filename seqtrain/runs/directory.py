@@ -4,18 +4,19 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from seqtrain.config import yaml
+from seqtrain.runs.records import MetricsRecord, Summary
 from seqtrain.system import strict_json
-from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
+from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.files import UnreadableError, append_line, flush_to_disk, open_regular, read_whole, write_whole
 
 LONGEST = 1 << 20
-"""Bytes of a record: those that are written have some hundreds."""
+"""Bytes of the longest line of metrics.jsonl that is read: seqtrain writes some hundreds."""
 
 
 class RunDir:
@@ -23,9 +24,9 @@ class RunDir:
 
     config.yaml     the resolved config: training from it repeats the run
     metrics.jsonl   one record a line, appended
-    summary.json    how it ended
-    last.pt         where it stands
-    best.pt         where its validation metric was best
+    summary.json    how the run ended
+    last.pt         the last checkpoint
+    best.pt         the checkpoint with the best validation metric
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +36,7 @@ class RunDir:
         self.summary = path / "summary.json"
         self.last = path / "last.pt"
         self.best = path / "best.pt"
-        self._locked: os.stat_result | None = None
+        self._locked: int | None = None  # a descriptor of the directory
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -47,11 +48,11 @@ class RunDir:
         return any(file.exists() for file in self.files)
 
     def check_files(self) -> None:
-        """Refuse to write or remove files that no run has written, before any other is touched.
+        """Refuse a directory with something else under the name of a file of a run.
 
         Raises
         ------
-        CheckpointError : something of a run's name is no file, or cannot be looked at.
+        CheckpointError : something of such a name is not a regular file, or cannot be looked at.
         """
         for file in self.files:
             try:
@@ -62,11 +63,6 @@ class RunDir:
                 raise CheckpointError(f"{file}: cannot be read ({error.strerror}); mend or remove it") from None
             if not regular:
                 raise CheckpointError(f"{file}: is not a regular file; remove it, or choose another directory")
-
-    def stamp(self) -> tuple[int, ...]:
-        """Another one whenever another process has begun a run here, or saved."""
-        found = [file.stat() for file in (self.config, self.last) if file.exists()]
-        return tuple(number for stat in found for number in (stat.st_ino, stat.st_mtime_ns, stat.st_size))
 
     def create(self) -> None:
         """Make the directory.
@@ -86,38 +82,42 @@ class RunDir:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from running in this directory; the lock goes with the process, however it ends.
+        """Make the directory, and keep other processes from running in it, until the process ends at the latest.
+
+        A directory that was made for the lock and is still empty in the end is removed again.
 
         Raises
         ------
-        CheckpointError : another process is running here.
+        CheckpointError : the directory cannot be made or written, or another process is running in it.
         """
-        if sys.platform == "win32":  # no flock there
-            yield
-            return
-        import fcntl
-
-        directory = os.open(self.path, os.O_RDONLY)
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self.create()
+        if sys.platform != "win32":  # which has no flock
+            self._locked = _flock(self.path)
         try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._locked = os.fstat(directory)
             yield
-        except BlockingIOError:
-            raise CheckpointError(
-                f"{self.path}: another process is running in it; wait for it, or choose another directory with --out"
-            ) from None
         finally:
+            if self._is_own():
+                _remove_empty(made)
+            if self._locked is not None:
+                os.close(self._locked)
             self._locked = None
-            os.close(directory)
+
+    def _is_own(self) -> bool:
+        """Whether the locked directory still stands under its name."""
+        try:
+            return self._locked is None or os.path.samestat(os.fstat(self._locked), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def check_still_own(self) -> None:
         """Refuse to write into a directory that has taken the place of the locked one.
 
         Raises
         ------
-        CheckpointError : the locked one was removed or renamed, and there is another of its name.
+        CheckpointError : the locked directory was removed or renamed, and there is another one of its name.
         """
-        if self._locked is not None and self.path.exists() and not os.path.samestat(self._locked, self.path.stat()):
+        if not self._is_own() and self.path.exists():
             raise CheckpointError(
                 f"{self.path}: was removed or renamed while this run was training, and another directory took its "
                 "place; nothing was written there. Give each run a directory of its own with --out"
@@ -137,7 +137,7 @@ class RunDir:
 
         Raises
         ------
-        SeqtrainError : there is none, or it cannot be read as one.
+        SeqtrainError : there is none, or it cannot be read.
         """
         text = read_whole(self.config, yaml.LARGEST)
         try:
@@ -148,33 +148,26 @@ class RunDir:
             raise ConfigError(f"{self.config}: is no mapping, as every config is")
         return data
 
-    def read_config(self) -> dict[str, Any] | None:
-        """The resolved config as data; None if there is none that can be read."""
-        try:
-            return self.config_data()
-        except SeqtrainError:
-            return None
-
-    def append(self, record: dict[str, Any]) -> None:
+    def append(self, record: MetricsRecord) -> None:
         """Add one line to the metrics."""
         self.check_still_own()
-        append_line(self.metrics, strict_json.dumps(record))
+        append_line(self.metrics, record.line())
 
     def flush_metrics(self) -> None:
-        """Before a checkpoint is saved: it must not know of records that a power cut could still take."""
+        """Wait until the metrics are on the disk: a checkpoint must not know of records that a power cut can take."""
         self.check_still_own()
         flush_to_disk(self.metrics)
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self) -> list[MetricsRecord]:
         """All whole records.
 
         Raises
         ------
-        SeqtrainError : as for `_records`.
+        SeqtrainError : see `_records`.
         """
         return [record for record, _ in self._records()]
 
-    def last_record(self) -> dict[str, Any] | None:
+    def last_record(self) -> MetricsRecord | None:
         """The last whole record, read from the end of the file; None if there is none yet."""
         try:
             with open_regular(self.metrics) as file:
@@ -189,24 +182,24 @@ class RunDir:
 
         Raises
         ------
-        SeqtrainError : as for `_records`, or an earlier step comes after a later one; nothing is cut off.
+        SeqtrainError : see `_records`; or an earlier step comes after a later one, and nothing is cut off.
         """
         elapsed, end, past = 0.0, 0, None
         for record, stop in self._records():
-            if record["step"] > step:
-                past = record["step"]
+            if record.step > step:
+                past = record.step
             elif past is not None:
                 raise CheckpointError(
-                    f"{self.metrics}: step {record['step']} comes after step {past}; put the records in order"
+                    f"{self.metrics}: step {record.step} comes after step {past}; put the records in order"
                 )
             else:
-                elapsed, end = record["elapsed_s"], stop
+                elapsed, end = record.elapsed_s, stop
         if self.metrics.exists():
             os.truncate(self.metrics, end)
         return elapsed
 
-    def _records(self) -> Iterator[tuple[dict[str, Any], int]]:
-        """Each record with the position after it, read one by one; a torn last line is left out.
+    def _records(self) -> Iterator[tuple[MetricsRecord, int]]:
+        """Each record with the position after it; a last line that is not whole is left out.
 
         Raises
         ------
@@ -225,43 +218,67 @@ class RunDir:
                 elif line.strip() and (line.endswith(b"\n") or file.read(1)):
                     raise CheckpointError(f"{self.metrics}:{number}: is not a record of a run; mend or remove the line")
 
-    def write_summary(self, summary: dict[str, Any]) -> None:
+    def write_summary(self, summary: Summary) -> None:
         """Write how the run ended."""
         self.check_still_own()
-        write_whole(self.summary, (strict_json.dumps(summary, indent=2) + "\n").encode())
+        write_whole(self.summary, (strict_json.dumps(summary.as_json(), indent=2) + "\n").encode())
 
-    def summary_data(self) -> dict[str, Any]:
+    def load_summary(self) -> Summary:
         """How the run ended.
 
         Raises
         ------
-        UnreadableError : it has not, or its summary cannot be read.
+        UnreadableError : the run has not ended, or its summary is damaged; the message names every fault.
         """
-        return strict_json.read(self.summary)
-
-    def read_summary(self) -> dict[str, Any] | None:
-        """How the run ended; None if it has not, or its summary cannot be read."""
         try:
-            return self.summary_data()
+            return Summary.from_text(read_whole(self.summary, strict_json.LARGEST))
+        except ValueError as error:
+            raise UnreadableError(self.summary, str(error)) from None
+
+    def read_summary(self) -> Summary | None:
+        """How the run ended; None if it has not, or its summary is damaged."""
+        try:
+            return self.load_summary()
         except UnreadableError:
             return None
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def _flock(path: Path) -> int:
+    """Lock a directory; returns the descriptor that holds the lock."""
+    import fcntl
+
+    directory = None
+    try:
+        directory = os.open(path, os.O_RDONLY)
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(directory), path.stat()):
+            return directory
+    except (BlockingIOError, FileNotFoundError):  # not found: another process has just removed what it made
+        pass
+    if directory is not None:
+        os.close(directory)
+    raise CheckpointError(
+        f"{path}: another process is running in it; wait for it, or choose another directory with --out"
+    )
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, the innermost first, up to the first that is not empty."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+def _record(line: bytes) -> MetricsRecord | None:
     """A whole line as a record, or None."""
     try:
-        record = strict_json.loads(line)
+        return MetricsRecord.from_text(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
-    if not (line.endswith(b"\n") and isinstance(record, dict) and isinstance(record.get("split"), str)):
-        return None
-    figures = [value for key, value in record.items() if key != "split" and value is not None]
-    known = type(record.get("step")) is int and record.get("elapsed_s") is not None
-    return record if known and all(type(value) in (int, float) for value in figures) else None
 
 
 def checkpoint_path(run_or_checkpoint: Path) -> Path:
-    """The checkpoint that a user's argument means: a file itself, a run directory its `best.pt`.
+    """The checkpoint that a user's argument means: a file itself, or the `best.pt` of a run directory.
 
     Raises
     ------

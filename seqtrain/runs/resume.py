@@ -6,11 +6,12 @@ import torch
 
 from seqtrain.config import Config, config_from
 from seqtrain.config.build import kept_by_optimizer
+from seqtrain.config.resolve import resolved
 from seqtrain.models import SequenceModel
 from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.fits import check_training, check_weights
-from seqtrain.system.errors import CheckpointError, ConfigError, short
+from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError, short
 from seqtrain.tasks import Task
 from seqtrain.training.state import TrainState
 
@@ -43,19 +44,6 @@ def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
         )
 
 
-def check_untouched(run: RunDir, seen: tuple[int, ...]) -> None:
-    """Refuse to go on from what another process has changed since it was read.
-
-    Raises
-    ------
-    CheckpointError : the directory's stamp is no longer the one that was seen.
-    """
-    if run.stamp() != seen:
-        raise CheckpointError(
-            f"{run.path}: another process trained in it meanwhile; repeat the command to go on from there"
-        )
-
-
 def check_empty_or_same(config: Config, run: RunDir) -> None:
     """Refuse to start under `--resume` over the files of another run, or over a file of the user's own.
 
@@ -72,16 +60,18 @@ def check_empty_or_same(config: Config, run: RunDir) -> None:
 
 
 def saved_config(run: RunDir) -> dict[str, Any] | None:
-    """The config that a run was started with, settings that are newer than the run at their defaults; None if it
-    cannot be read.
+    """The resolved config that a run was started with; settings that are newer than the run have their defaults.
+
+    None if it cannot be read.
     """
-    found = run.read_config()
-    if found is None:
+    try:
+        data = run.config_data()
+    except SeqtrainError:
         return None
     try:
-        return config_from(found, str(run.config), task_is_built=False).model_dump()
+        return resolved(config_from(data, str(run.config), task_is_built=False)).model_dump()
     except ConfigError:
-        return found
+        return data
 
 
 def check_same(config: Config, checkpoint: dict[str, Any], run: RunDir) -> None:
@@ -92,7 +82,7 @@ def check_same(config: Config, checkpoint: dict[str, Any], run: RunDir) -> None:
     SeqtrainError : naming every setting that differs, or that no config could have.
     """
     saved = config_from(checkpoint["config"], str(run.last), task_is_built=False)
-    changes = differences(saved.model_dump(), config.model_dump())
+    changes = differences(resolved(saved).model_dump(), resolved(config).model_dump())
     changes = {key: pair for key, pair in changes.items() if key not in MAY_CHANGE or _changes_unit(key, pair)}
     if changes:
         told = "; ".join(f"{key} {short(old)}, the config says {short(new)}" for key, (old, new) in changes.items())

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqtrain.config import read_config
+from seqtrain.runs.records import Summary
 from seqtrain.runs.trainer import RUNS, run_name, train_run
 from seqtrain.system.errors import ConfigError
 
@@ -19,13 +20,13 @@ class Trained(NamedTuple):
     """
 
     path: Path
-    summary: Mapping[str, Any]
+    summary: Summary
     exit_code: int
     message: str | None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """What `seqtrain train --json` prints."""
-        return {**self.summary, "run": str(self.path)}
+        return {**self.summary.as_json(), "run": str(self.path)}
 
 
 def train(

@@ -2,17 +2,27 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from seqtrain.config import Config, to_yaml
-from seqtrain.config.build import build_device, build_model, build_optimizer, build_task, check_batch_size, total_steps
-from seqtrain.models import SequenceModel, count_parameters
+from seqtrain.config.build import (
+    build_device,
+    build_model,
+    build_optimizer,
+    build_recipe,
+    build_task,
+    check_batch_size,
+)
+from seqtrain.config.resolve import resolved
+from seqtrain.models import count_parameters
 from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.memory_estimate import check_memory, check_model_memory
+from seqtrain.runs.records import Best, Metric, MetricsRecord, Status, Summary
 from seqtrain.runs.resume import (
     best_weights,
     check_empty_or_same,
@@ -21,34 +31,34 @@ from seqtrain.runs.resume import (
     check_resumable,
     check_same,
     check_steps,
-    check_untouched,
     instead_of_resuming,
 )
-from seqtrain.runs.summary import fault_of
+from seqtrain.system import strict_json
 from seqtrain.system.errors import Diverged
 from seqtrain.system.progress import Progress, say
 from seqtrain.system.runtime import keep_freed_memory, prepare, versions
 from seqtrain.system.signals import stop_requests
 from seqtrain.tasks import Task
-from seqtrain.training.loop import Plan, evaluate, fit, train_step
+from seqtrain.training.loop import evaluate, fit
 from seqtrain.training.state import TrainState
+from seqtrain.training.step import Recipe, train_step
 from seqtrain.training.throughput import Clock
 
 RUNS = Path("runs")
-"""Where runs go unless something else is said."""
+"""Where runs go by default."""
 
 
 class Outcome(NamedTuple):
-    """How a run ended: its summary, the exit code that scripts see, and what to tell a person, if anything."""
+    """How a run ended: its summary, the exit code for scripts, and a message for a person, if there is one."""
 
-    summary: dict[str, Any]
+    summary: Summary
     exit_code: int
     message: str | None
 
 
 def run_name(config_name: str, config: Config) -> str:
     """The directory name of a run, `<config>-<cell>-seed<seed>`."""
-    cell = config.model.cell.name.replace(":", ".")  # of a user's own: no colons in names of files
+    cell = config.model.cell.name.replace(":", ".")  # a user's own cell; file names take no colons everywhere
     return f"{config_name}-{cell}-seed{config.seed}"
 
 
@@ -59,46 +69,144 @@ def train_run(
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
-    told: Callable[[dict[str, Any]], None] = lambda _: None,
+    on_record: Callable[[MetricsRecord], None] = lambda _: None,
 ) -> Outcome:
     """Train, evaluate the best checkpoint on the test set, and write everything into `out`.
 
     Parameters
     ----------
-    resume : go on where `last.pt` stands; start if there is none.
+    resume : continue from the last checkpoint in `out`; start if there is none.
     overwrite : remove the files of an earlier run first.
     quiet : no progress and no remarks on stderr.
-    told : called with every record once it is in metrics.jsonl.
+    on_record : called with every record once it is in metrics.jsonl.
 
     Raises
     ------
-    SeqtrainError : something about the config, its data, or the directory; nothing has been overwritten.
+    SeqtrainError : the config, its data, or the directory cannot be used; nothing has been overwritten.
     """
     prepare(config.threads)
     keep_freed_memory()
-    run = RunDir(out)
-    seen = run.stamp()
-    check_free(run, resume=resume, overwrite=overwrite)
-    resumed = load_checkpoint(run.last, instead_of_resuming(run)) if resume and run.last.exists() else None
-    if resumed is not None:
-        check_same(config, resumed, run)
-    elif resume:
-        check_empty_or_same(config, run)
-    task = build_task(config, resumed, quiet=quiet)
+    config, directory = resolved(config), RunDir(out)
+    with directory.locked():
+        check_free(directory, resume=resume, overwrite=overwrite)
+        checkpoint = _load_last(config, directory) if resume else None
+        run = _build(config, directory, checkpoint, on_record, quiet=quiet)
+        earlier = None
+        if checkpoint is not None:
+            earlier = _restore(run, checkpoint)
+        else:
+            directory.clear()
+            if resume:
+                run.say("no checkpoint to resume from, starting")
+        directory.write_config(to_yaml(config))
+        directory.metrics.touch()
+        with stop_requests() as request:
+            ending = _train(run, lambda: request.signal_number is not None)
+            summary = _summarise(run, ending, earlier)
+            directory.write_summary(summary)
+    if request.signal_number is not None:
+        what = "interrupted and saved; go on with --resume"
+        what = what if ending.status == "interrupted" else f"{ending.status} and saved"
+        return Outcome(summary, 128 + request.signal_number, f"{out}: {what}")
+    return Outcome(summary, Diverged.exit_code if ending.status == "diverged" else 0, ending.message)
+
+
+def trial(config: Config, task: Task) -> Callable[[int], None]:
+    """A training step of a new model, to be timed: takes the number of the step, keeps nothing."""
+    keep_freed_memory()
+    config = resolved(config)
+    model = build_model(config, task.spec)
+    state, recipe = TrainState(model, build_optimizer(config, model)), build_recipe(config, task)
+    return lambda number: train_step(state, recipe, task.train_batch(number, config.train.batch_size))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run that is built.
+
+    fixed : the entries of a checkpoint that training does not change.
+    """
+
+    config: Config
+    directory: RunDir
+    recipe: Recipe
+    state: TrainState
+    fixed: dict[str, Any]
+    clock: Clock
+    on_record: Callable[[MetricsRecord], None]
+    quiet: bool
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self.recipe.task
+
+    def say(self, remark: str) -> None:
+        """A remark on stderr."""
+        say(f"{self.directory.path}: {remark}", quiet=self.quiet)
+
+    def record(self, split: str, **figures: float | None) -> None:
+        """Add a record to the metrics; what was not measured is null."""
+        names = ("loss", self.task.metric.name, "grad_norm", f"{self.task.work_unit}_per_s")
+        record = MetricsRecord(
+            step=self.state.step,
+            split=split,
+            lr=self.state.optimizer.param_groups[0]["lr"],
+            elapsed_s=round(self.clock.elapsed_s, 3),
+            **dict.fromkeys(names) | strict_json.finite(figures),
+        )
+        self.directory.append(record)
+        self.on_record(record)
+
+    def save(self, best: bool) -> None:
+        """Save a checkpoint, the best one first: after a kill between the two, the evaluation is repeated, not lost."""
+        self.directory.flush_metrics()
+        content = self.fixed | self.state.content()
+        if best:
+            save_checkpoint(self.directory.best, content)
+        save_checkpoint(self.directory.last, content)
+
+
+class _Ending(NamedTuple):
+    """How training ended; `divergence` is the report of a `Diverged`."""
+
+    status: Status
+    message: str | None = None
+    divergence: dict[str, Any] | None = None
+
+
+def _load_last(config: Config, directory: RunDir) -> dict[str, Any] | None:
+    """The last checkpoint, None if there is none; what it was trained with must be the config."""
+    if not directory.last.exists():
+        check_empty_or_same(config, directory)
+        return None
+    checkpoint = load_checkpoint(directory.last, instead_of_resuming(directory))
+    check_same(config, checkpoint, directory)
+    return checkpoint
+
+
+def _build(
+    config: Config,
+    directory: RunDir,
+    checkpoint: dict[str, Any] | None,
+    on_record: Callable[[MetricsRecord], None],
+    *,
+    quiet: bool,
+) -> _Run:
+    """Build everything that the config asks for; what cannot work is refused here."""
+    task = build_task(config, checkpoint, quiet=quiet)
     check_batch_size(config, task)
     check_model_memory(config, task.spec)
     for remark in task.remarks():
         say(remark, quiet=quiet)
-    steps = total_steps(config, task)
-    if resumed is not None:
-        check_steps(steps, resumed, run)
+    recipe = build_recipe(config, task)
+    if checkpoint is not None:
+        check_steps(recipe.steps, checkpoint, directory)
     model = build_model(config, task.spec)
     check_memory(config, task, model)
     if model.stack.loop.missing is not None:
         say(f"engine: {model.stack.loop.missing}; the plain loop runs instead", quiet=quiet)
     state = TrainState(model, build_optimizer(config, model))
-    if resumed is not None:
-        check_resumable(config, task, resumed, state, run)
     fixed: dict[str, Any] = {
         "config": config.model_dump(),
         "variant": task.definition,
@@ -107,170 +215,84 @@ def train_run(
         "vocabulary": task.vocabulary if task.spec.words else None,
         "counts": task.counts,
     }
-    run.create()
-    with run.locked():
-        check_free(run, resume=resume, overwrite=overwrite)
-        check_untouched(run, seen)
-        return _train(config, task, steps, state, fixed, run, resumed, resume=resume, quiet=quiet, told=told)
+    if checkpoint is not None:
+        check_resumable(config, task, checkpoint, state, directory)
+        check_fingerprints(checkpoint, fixed["fingerprints"], str(directory.last), "start anew with --overwrite")
+    return _Run(config, directory, recipe, state, fixed, Clock(time.monotonic()), on_record, quiet)
 
 
-def _train(
-    config: Config,
-    task: Task,
-    steps: int,
-    state: TrainState,
-    fixed: dict[str, Any],
-    run: RunDir,
-    resumed: dict[str, Any] | None,
-    *,
-    resume: bool,
-    quiet: bool,
-    told: Callable[[dict[str, Any]], None],
-) -> Outcome:
-    """What `train_run` does once everything is built and the directory is its own."""
-    elapsed, out = 0.0, run.path
-    earlier = _earlier_summary(run, config) if resumed is not None else None
-    if resumed is not None:
-        check_fingerprints(resumed, fixed["fingerprints"], str(run.last), "start anew with --overwrite")
-        state.restore(resumed, build_device(config))
-        elapsed = max(run.rewind_metrics(state.step), _elapsed_when_interrupted(run, state.step))
-        run.summary.unlink(missing_ok=True)
-        say(f"{out}: resuming at step {state.step}", quiet=quiet)
-        if (earlier or {}).get("status") == "diverged" and config.train.on_divergence == "stop":
-            say(f"{out}: it diverged and will do so again; train.on_divergence=skip withholds such steps", quiet=quiet)
-    else:
-        run.clear()
-        if resume:
-            say(f"{out}: no checkpoint to resume from, starting", quiet=quiet)
-    run.write_config(to_yaml(config))
-    run.metrics.touch()
-
-    def save(best: bool) -> None:
-        run.flush_metrics()
-        content = fixed | state.content()
-        if best:  # first: a kill between the two then repeats this evaluation instead of missing it
-            save_checkpoint(run.best, content)
-        save_checkpoint(run.last, content)
-
-    def record(figures: dict[str, Any]) -> None:
-        run.append(figures)
-        told(figures)
-
-    clock = Clock(started_at=time.monotonic() - elapsed)
-    with stop_requests() as request:
-        plan = _plan(config, task, steps, record, save, lambda: request.signal_number is not None)
-        with Progress(plan.steps, done=state.step, label=out.name, quiet=quiet) as progress:
-            try:
-                status: str = fit(state, plan, clock, progress)
-                message = divergence = None
-            except Diverged as error:
-                status, message, divergence = "diverged", f"{out}: {error}", error.report
-        if status == "finished" and state.best_step is None:
-            message = f"{out}: no evaluation gave a finite {task.metric.name}, so there is no best.pt"
-        if earlier is not None and not clock.work and earlier.get("status") == status != "diverged":
-            say(f"{out}: {status} already, nothing to train", quiet=quiet)
-            summary = earlier
-        else:
-            summary = _summary(config, task, steps, state, run, status, clock) | {"divergence": divergence}
-        run.write_summary(summary)
-    if request.signal_number is not None:
-        what = "interrupted and saved; go on with --resume" if status == "interrupted" else f"{status} and saved"
-        return Outcome(summary, 128 + request.signal_number, f"{out}: {what}")
-    return Outcome(summary, Diverged.exit_code if status == "diverged" else 0, message)
+def _restore(run: _Run, checkpoint: dict[str, Any]) -> Summary | None:
+    """Continue from a checkpoint; returns the summary so far, None if it is missing, damaged, or of another run."""
+    directory, state = run.directory, run.state
+    summary = directory.read_summary()
+    state.restore(checkpoint, build_device(run.config))
+    elapsed = directory.rewind_metrics(state.step)
+    if summary is not None and summary.steps == state.step:  # an interrupted run: the metrics may end earlier
+        elapsed = max(elapsed, summary.elapsed_s)
+    run.clock.started_at -= elapsed
+    directory.summary.unlink(missing_ok=True)
+    run.say(f"resuming at step {state.step}")
+    if summary is None or summary.fault_beside(run.config):
+        return None
+    if summary.status == "diverged" and run.config.train.on_divergence == "stop":
+        run.say("it diverged and will do so again; train.on_divergence=skip withholds such steps")
+    return summary
 
 
-def _earlier_summary(run: RunDir, config: Config) -> dict[str, Any] | None:
-    """What summary.json says so far; None if it is missing, or says what no run would: it is written anew."""
-    found = run.read_summary()
-    return None if found is None or fault_of(found, config.model_dump(mode="json")) else found
+def _train(run: _Run, stop_requested: Callable[[], bool]) -> _Ending:
+    """Train to the end, a stop or a divergence."""
+    state, recipe, path = run.state, run.recipe, run.directory.path
+    with Progress(recipe.steps, done=state.step, label=path.name, quiet=run.quiet) as progress:
+        try:
+            status = fit(
+                state, recipe, run.clock, progress, record=run.record, save=run.save, stop_requested=stop_requested
+            )
+        except Diverged as error:
+            return _Ending("diverged", f"{path}: {error}", error.report)
+    if status == "finished" and state.best_step is None:
+        best, metric = run.directory.best.name, run.task.metric.name
+        return _Ending(status, f"{path}: no evaluation gave a finite {metric}, so there is no {best}")
+    return _Ending(status)
 
 
-def _elapsed_when_interrupted(run: RunDir, step: int) -> float:
-    """What the summary of an interrupted run says, if it stands at that step; the metrics may end earlier."""
-    summary = run.read_summary() or {}
-    elapsed = summary.get("elapsed_s")
-    return float(elapsed) if summary.get("steps") == step and isinstance(elapsed, int | float) else 0.0
-
-
-def trial(config: Config, task: Task) -> Callable[[int], None]:
-    """A training step of a new model, to be timed: takes the number of the step, keeps nothing."""
-    keep_freed_memory()
-    model = build_model(config, task.spec)
-    state = TrainState(model, build_optimizer(config, model))
-    plan = _plan(config, task, total_steps(config, task), lambda _: None, lambda _: None, lambda: False)
-    return lambda number: train_step(state, plan, task.train_batch(number, config.train.batch_size))
-
-
-def _plan(
-    config: Config,
-    task: Task,
-    steps: int,
-    record: Callable[[dict[str, Any]], None],
-    save: Callable[[bool], None],
-    stop_requested: Callable[[], bool],
-) -> Plan:
-    train = config.train
-    return Plan(
-        task=task,
-        schedule=config.schedule,
-        lr=config.optimizer.lr,
-        clip_norm=config.optimizer.clip_norm,
+def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
+    """The summary of a run that has ended; the earlier one if there was nothing left to train."""
+    if earlier is not None and not run.clock.work and earlier.status == ending.status != "diverged":
+        run.say(f"{ending.status} already, nothing to train")
+        return earlier
+    config, task, state = run.config, run.task, run.state
+    return Summary(
+        status=ending.status,
+        task=task.name,
+        variant=task.definition,
+        cell=config.model.cell.name,
+        direction=config.model.direction,
+        depth=len(config.model.hidden_sizes()),
+        hidden_size=config.model.hidden_size,
+        parameters=count_parameters(state.model),
         seed=config.seed,
-        steps=steps,
-        epochs=train.epochs,
-        batch_size=train.batch_size,
-        eval_every=train.eval_every or (200 if train.epochs is None else None),
-        eval_batch_size=train.eval_batch_size or task.eval_batch_size,
-        log_every=train.log_every,
-        save_every=train.save_every,
-        save_every_s=train.save_every_s,
-        ar=train.ar,
-        tar=train.tar,
-        average_after=train.average_after,
-        stop_when_solved=train.stop_when_solved,
-        patience=train.patience,
-        max_skips=(train.max_skips or 10) if train.on_divergence == "skip" else None,
-        record=record,
-        save=save,
-        stop_requested=stop_requested,
+        steps=state.step,
+        skipped_steps=state.skipped_steps,
+        planned_steps=run.recipe.steps,
+        metric=Metric(**task.metric._asdict()),
+        best=Best(step=state.best_step, value=state.best_value),
+        test=strict_json.finite(_test_figures(run)) if ending.status != "interrupted" else None,
+        baseline=strict_json.finite(task.baseline("test")),
+        solved_at_step=state.solved_at_step,
+        elapsed_s=round(run.clock.elapsed_s, 3),
+        engine=state.model.stack.loop.name,
+        device=config.device,
+        threads=torch.get_num_threads(),
+        versions=versions(),
+        divergence=strict_json.finite(ending.divergence),
+        **{f"{task.work_unit}_per_s": run.clock.throughput()},
     )
 
 
-def _summary(
-    config: Config, task: Task, steps: int, state: TrainState, run: RunDir, status: str, clock: Clock
-) -> dict[str, Any]:
-    """What summary.json says."""
-    model = config.model
-    return {
-        "status": status,
-        "task": task.name,
-        "variant": task.definition,
-        "cell": model.cell.name,
-        "direction": model.direction,
-        "depth": len(model.hidden_sizes()),
-        "hidden_size": model.hidden_size,
-        "parameters": count_parameters(state.model),
-        "seed": config.seed,
-        "steps": state.step,
-        "skipped_steps": state.skipped_steps,
-        "planned_steps": steps,
-        "metric": task.metric._asdict(),
-        "best": {"step": state.best_step, "value": state.best_value},
-        "test": _test_figures(config, task, state.model, run) if status != "interrupted" else None,
-        "baseline": task.baseline("test"),
-        "solved_at_step": state.solved_at_step,
-        "elapsed_s": round(clock.elapsed_s, 3),
-        f"{task.work_unit}_per_s": clock.throughput(),
-        "engine": state.model.stack.loop.name,
-        "device": config.device,
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-    }
-
-
-def _test_figures(config: Config, task: Task, model: SequenceModel, run: RunDir) -> dict[str, float] | None:
+def _test_figures(run: _Run) -> dict[str, float] | None:
     """Loss and metrics of the best checkpoint on the test set; None if there is no best."""
-    if not run.best.exists():
+    if not run.directory.best.exists():
         return None
-    model.load_state_dict(best_weights(run, model))
-    return evaluate(model, task, "test", config.train.eval_batch_size or task.eval_batch_size)
+    model = run.state.model
+    model.load_state_dict(best_weights(run.directory, model))
+    return evaluate(model, run.task, "test", run.recipe.eval_batch_size)

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one, and reading what others may have put in their place."""
+"""Write files so that a reader never sees half of one, and read files that may be something else than expected."""
 
 import os
 import stat
@@ -10,7 +10,7 @@ from seqtrain.system.errors import SeqtrainError
 
 
 class UnwritableError(SeqtrainError):
-    """A file that cannot be written: the disk is full, the folder is gone or may not be written."""
+    """A file that cannot be written: the disk is full, or the folder is missing or not writable."""
 
     def __init__(self, path: Path, error: OSError) -> None:
         super().__init__(
@@ -20,18 +20,18 @@ class UnwritableError(SeqtrainError):
 
 
 class UnreadableError(SeqtrainError):
-    """A file of ours that cannot be read, or holds something else."""
+    """A file of seqtrain that cannot be read, or holds something else."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path}: {why}")
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file to read bytes; a pipe or a device, which may never end, is refused and not waited for.
+    """Open a file to read bytes; a pipe or a device, which may never end, is refused at once.
 
     Raises
     ------
-    UnreadableError : it is none, or may not be read.
+    UnreadableError : it is not a regular file, or cannot be read.
     """
     try:
         file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
@@ -46,7 +46,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open for `open`, at once even if it is a pipe without a writer. Windows has no such pipes."""
+    """An opener for `open` that does not wait for the writer of a pipe. Windows has no such pipes."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -55,7 +55,7 @@ def read_whole(path: Path, largest: int) -> bytes:
 
     Raises
     ------
-    UnreadableError : it is none, may not be read, or is larger.
+    UnreadableError : it is not a regular file, cannot be read, or is larger.
     """
     try:
         with open_regular(path) as file:
@@ -76,7 +76,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     """
     beside = path.with_name(path.name + ".tmp")
     try:
-        beside.unlink(missing_ok=True)  # whatever it is: a link would be followed, a pipe waited for
+        beside.unlink(missing_ok=True)  # a link would be followed, and a pipe would block
         with beside.open("xb") as file:
             file.write(content)
             file.flush()
@@ -104,11 +104,11 @@ def append_line(path: Path, line: str) -> None:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Wait until what was appended to a file would outlive a power cut.
+    """Wait until what was appended to a file is on the disk, where it survives a power cut.
 
     Raises
     ------
-    UnwritableError : it would not.
+    UnwritableError : it cannot be written there.
     """
     try:
         with path.open("ab") as file:
@@ -118,7 +118,7 @@ def flush_to_disk(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """The new name too, where the system can: Windows opens no folders."""
+    """Flush the new name of a file too, where the system can: Windows cannot open folders."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

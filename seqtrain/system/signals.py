@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish that the training loop grants between two steps."""
+"""SIGINT and SIGTERM as a request to stop, which the training loop follows between two steps."""
 
 import signal
 import threading
@@ -8,14 +8,17 @@ from types import FrameType
 
 
 class StopRequest:
-    """Which signal asked to stop, if any."""
+    """The signal that asked to stop, None so far."""
 
     signal_number: int | None = None
 
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Note the first SIGINT or SIGTERM instead of dying of it; a second one acts as it always did."""
+    """Note the first SIGINT or SIGTERM; a second one acts as it did before.
+
+    Only the main thread can receive signals; in another thread nothing is noted.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request

@@ -1,34 +1,25 @@
-"""JSON that every parser reads: a number that is not finite is written as `null`, and refused where it is read."""
+"""Strict JSON, which every parser reads: a number that is not finite is written as `null`, and NaN is not read."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json, to_jsonable_python
+
 from seqtrain.system.files import UnreadableError, read_whole
 
-DEEPEST, LARGEST = 50, 1 << 26
-"""Values within values, and bytes of a file: what seqtrain writes has a small part of both."""
+LARGEST = 1 << 26
+"""Bytes of the largest file that is read: those of seqtrain are far smaller."""
+
+
+def finite(value: Any) -> Any:
+    """The value as JSON data, with None for numbers that are not finite."""
+    return to_jsonable_python(value, inf_nan_mode="null")
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
-    """The value as JSON text, without NaN and Infinity."""
-    return json.dumps(_finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
-
-
-def loads(text: bytes) -> Any:
-    """The value of a JSON text from anywhere.
-
-    Raises
-    ------
-    ValueError : it is none, or other parsers would not read it alike.
-    """
-    try:
-        value = json.loads(text.decode())
-    except RecursionError:
-        raise ValueError(f"nested more than {DEEPEST} deep") from None
-    _check(value)
-    return value
+    """The value as JSON text."""
+    return json.dumps(finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -39,40 +30,9 @@ def read(path: Path) -> dict[str, Any]:
     UnreadableError : the file cannot be read, or holds something else.
     """
     try:
-        value = loads(read_whole(path, LARGEST))
-    except ValueError as error:
+        value = from_json(read_whole(path, LARGEST), allow_inf_nan=False)
+    except ValueError as error:  # also for deep nesting, and for half of a pair of surrogates
         raise UnreadableError(path, f"is not valid JSON ({error})") from None
     if not isinstance(value, dict):
         raise UnreadableError(path, "holds no JSON object")
     return value
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
-
-
-def _check(value: Any, depth: int = 0) -> None:
-    """Raise a ValueError for what Python's parser takes and others do not."""
-    if depth > DEEPEST:
-        raise ValueError(f"nested more than {DEEPEST} deep")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check(key, depth)
-            _check(item, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check(item, depth + 1)
-    elif isinstance(value, str):
-        if not value.isascii():
-            value.encode()  # half of a pair of surrogates is no text
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError("a number that is not finite")
-    elif isinstance(value, int) and value.bit_length() > 63:
-        raise ValueError("a whole number of more than 64 bits")

@@ -6,35 +6,44 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Clock:
-    """Time spent: since the start of the run, since it was saved, and on training alone, in all and since the last
-    record.
+    """Measures a run in seconds, and its work in sequences or tokens.
+
+    started_at : `time.monotonic()` of the start of the run, moved by the interruptions.
+    trained_s, work : in training steps of this process.
     """
 
     started_at: float
-    saved_at: float = field(default_factory=time.monotonic)
     trained_s: float = 0.0
     work: int = 0
-    recorded_s: float = 0.0
-    recorded_work: int = 0
+    _saved_at: float = field(default_factory=time.monotonic)
+    _recorded_s: float = 0.0
+    _recorded_work: int = 0
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the run started, interruptions left out."""
+        """Seconds since the start of the run, interruptions left out."""
         return time.monotonic() - self.started_at
 
+    @property
+    def since_saved_s(self) -> float:
+        """Seconds since the last checkpoint."""
+        return time.monotonic() - self._saved_at
+
+    def mark_saved(self) -> None:
+        """A checkpoint was just saved."""
+        self._saved_at = time.monotonic()
+
     def count(self, seconds: float, work: int) -> None:
-        """A training step took so long and held so many sequences or tokens."""
+        """Add a training step."""
         self.trained_s += seconds
         self.work += work
 
     def throughput(self) -> float | None:
-        """Sequences or tokens a second of training, since this process began; None before the first step."""
+        """Sequences or tokens per second of training in this process; None before the first step."""
         return self.work / self.trained_s if self.trained_s else None
 
     def throughput_since_record(self) -> float | None:
-        """Likewise since the last call."""
-        if self.trained_s == self.recorded_s:
-            return None
-        rate = (self.work - self.recorded_work) / (self.trained_s - self.recorded_s)
-        self.recorded_s, self.recorded_work = self.trained_s, self.work
-        return rate
+        """The same since the last call."""
+        seconds, work = self.trained_s - self._recorded_s, self.work - self._recorded_work
+        self._recorded_s, self._recorded_work = self.trained_s, self.work
+        return work / seconds if seconds else None

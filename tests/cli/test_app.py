@@ -37,17 +37,17 @@ def test_a_signal_saves_the_run_and_sets_the_exit_code(tmp_path, number, code):
 
 SLOW_STEP = """
 import sys, time
-import seqtrain.training.loop
+import seqtrain.runs.trainer
 from seqtrain.__main__ import main
 
-def step(state, plan, batch):
+def fit(*arguments, stop_requested, **hooks):
     print("ready", flush=True)
-    while not plan.stop_requested():
+    while not stop_requested():
         time.sleep(0.01)
     print("noted", flush=True)
     time.sleep(60)
 
-seqtrain.training.loop.train_step = step
+seqtrain.runs.trainer.fit = fit
 main()
 """
 

@@ -123,7 +123,7 @@ def test_the_short_runs_are_never_out_of_patience(monkeypatch):
         "seqtrain.training.loop.evaluate", lambda *_: {"loss": 1e3, "mse": float("inf"), "accuracy": 0.0}
     )
     config = check.shortened(load_config("quickstart", [*SMALL, *SMALL_SETS, "train.patience=1"]))
-    assert train_run(config, Path("whole"), quiet=True).summary["steps"] == check.STEPS
+    assert train_run(config, Path("whole"), quiet=True).summary.steps == check.STEPS
 
 
 @pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Noisy", False)])

@@ -55,7 +55,7 @@ def watch(process: "subprocess.Popen[bytes]", run: RunDir) -> list[tuple[int, fl
         found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
         if record is None or found is None:
             continue
-        step, memory = record["step"], int(found[1]) / 1024
+        step, memory = record.step, int(found[1]) / 1024
         if not seen or step // 1000 > seen[-1][0] // 1000:
             print(f"step {step:6}: {memory:.1f} MiB", flush=True)
         seen.append((step, memory))

@@ -12,9 +12,10 @@ from conftest import SMALL, SMALL_SETS
 
 from seqtrain.config import load_config
 from seqtrain.runs.directory import RunDir
+from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.trainer import train_run
 from seqtrain.system import files
-from seqtrain.system.errors import CheckpointError
+from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.files import UnwritableError, append_line, flush_to_disk, write_whole
 
 TIMING = ("elapsed_s", "sequences_per_s", "tokens_per_s")
@@ -34,7 +35,7 @@ def run(config, out="run", **options):
 
 
 def untimed(record):
-    return {key: value for key, value in record.items() if key not in TIMING}
+    return {key: value for key, value in record.as_json().items() if key not in TIMING}
 
 
 def assert_same_runs(one, other):
@@ -177,38 +178,57 @@ def test_a_record_that_is_none_is_said_with_its_line(record):
         run(small(), resume=True)
 
 
-def test_what_another_process_did_while_this_one_built_its_model_is_not_thrown_away(monkeypatch):
-    """It found no checkpoint, and by the time that the directory is its own the other has ended."""
+def test_a_process_that_builds_its_model_keeps_others_out(monkeypatch):
+    """The directory is locked before anything in it is read."""
     original = seqtrain_run().build_task
-    others = []
-
-    def build(*arguments, **options):
-        if not others:
-            others.append(1)
-            run(small())
-            others.append({file.name: file.read_bytes() for file in Path("run").iterdir()})
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(seqtrain_run(), "build_task", build)
-    with pytest.raises(CheckpointError, match="another process trained in it meanwhile; repeat the command"):
-        run(small(), resume=True)
-    assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == others[1]
-
-
-def test_a_checkpoint_that_was_saved_meanwhile_is_noticed_too(monkeypatch):
-    """By a run that had begun before, and so left its config as it was."""
     run(small("train.steps=4"))
-    run(small(), "longer")
-    original = seqtrain_run().build_task
+    before = {file.name: file.read_bytes() for file in Path("run").iterdir()}
 
     def build(*arguments, **options):
-        write_whole(Path("run/last.pt"), Path("longer/last.pt").read_bytes())
+        monkeypatch.setattr(seqtrain_run(), "build_task", original)
+        for option in ({}, {"resume": True}, {"overwrite": True}):
+            with pytest.raises(CheckpointError, match=r"^run: another process is running in it; wait for it"):
+                run(small(), **option)
+        assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == before
         return original(*arguments, **options)
 
     monkeypatch.setattr(seqtrain_run(), "build_task", build)
-    with pytest.raises(CheckpointError, match="another process trained in it meanwhile; repeat the command"):
-        run(small(), resume=True)
-    assert Path("run/last.pt").read_bytes() == Path("longer/last.pt").read_bytes()
+    assert run(small(), resume=True).summary.steps == 7
+
+
+@pytest.mark.parametrize("option", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_directory_that_was_made_for_a_config_that_is_refused_is_removed(option):
+    """With the folders above it, as far as they were made and are empty."""
+    refused = small("device=cuda:7")
+    with pytest.raises(ConfigError, match="device is 'cuda:7'"):
+        run(refused, "made/run", **option)
+    assert not Path("made").exists()
+    Path("kept").mkdir()
+    Path("own/run").mkdir(parents=True)
+    for out in ("kept/run", "own/run"):
+        with pytest.raises(ConfigError, match="device is 'cuda:7'"):
+            run(refused, out, **option)
+    assert [Path("kept").exists(), Path("kept/run").exists(), Path("own/run").exists()] == [True, False, True]
+
+
+def test_nothing_is_removed_before_all_is_built():
+    run(small("train.steps=4"))
+    before = {file.name: file.read_bytes() for file in Path("run").iterdir()}
+    with pytest.raises(ConfigError, match="device is 'cuda:7'"):
+        run(small("device=cuda:7"), overwrite=True)
+    assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == before
+
+
+def test_a_directory_that_another_process_made_and_removed_meanwhile_is_not_locked(monkeypatch):
+    """A lock on a directory that no longer has a name would keep nobody out."""
+    import fcntl
+
+    def remove_first(descriptor, operation):
+        Path("run").rmdir()
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    with pytest.raises(CheckpointError, match=r"^run: another process is running in it; wait for it"):
+        run(small())
 
 
 def test_a_run_that_stands_past_its_last_evaluation_may_end_there(monkeypatch):
@@ -218,7 +238,7 @@ def test_a_run_that_stands_past_its_last_evaluation_may_end_there(monkeypatch):
         patched.setattr(seqtrain_run(), "evaluate", _killed)
         patched.setattr("seqtrain.training.loop.evaluate", _killed)
         run(small(*config))
-    assert run(small(*config, "train.steps=6"), resume=True).summary["steps"] == 6
+    assert run(small(*config, "train.steps=6"), resume=True).summary.steps == 6
 
 
 def _killed(*_):
@@ -234,17 +254,17 @@ def test_settings_that_may_change_may_also_change_before_there_is_a_checkpoint()
 
 def test_sums_of_finite_steps_stay_finite():
     """In single precision two norms of 2e38 would add up to infinity, which no checkpoint may hold."""
-    from seqtrain.config.build import build_model, build_optimizer, build_task
-    from seqtrain.training.loop import _update
+    from seqtrain.config.build import build_model, build_optimizer, build_recipe, build_task
     from seqtrain.training.state import TrainState
+    from seqtrain.training.step import update
 
     config = small()
     task = build_task(config)
     model = build_model(config, task.spec)
     state = TrainState(model, build_optimizer(config, model))
-    plan = seqtrain_run()._plan(config, task, 7, print, print, lambda: False)
+    recipe = build_recipe(config, task)
     for _ in range(2):
-        _update(state, plan, task.train_batch(0, 4), torch.tensor(2e38), torch.tensor(2e38))
+        update(state, recipe, task.train_batch(0, 4), torch.tensor(2e38), torch.tensor(2e38))
     assert (float(state.window_loss), float(state.window_norm)) == pytest.approx((4e38, 4e38))
 
 
@@ -287,7 +307,7 @@ def test_a_folder_that_is_removed_is_said(monkeypatch):
 
 def test_a_finished_run_that_is_extended_is_as_if_it_had_been_so_long_from_the_start():
     run(small("train.steps=4"))
-    assert RunDir(Path("run")).read_summary()["steps"] == 4
+    assert RunDir(Path("run")).read_summary().steps == 4
     run(small(), resume=True)
     run(small(), "whole")
     assert_same_runs("whole", "run")
@@ -333,16 +353,17 @@ def test_two_files_of_a_folder_may_be_written_at_once(monkeypatch):
 def test_no_file_of_a_run_goes_into_another_directory():
     """Neither its metrics nor its summary."""
     mine = RunDir(Path("run"))
+    record, summary = MetricsRecord(step=1, split="train", elapsed_s=1.0), run(small(), "other").summary
     mine.create()
     with mine.locked():
         shutil.move("run", "moved")
         Path("run").mkdir()
-        for write in (lambda: mine.append({}), mine.flush_metrics, lambda: mine.write_summary({})):
+        for write in (lambda: mine.append(record), mine.flush_metrics, lambda: mine.write_summary(summary)):
             with pytest.raises(CheckpointError, match="another directory took its place"):
                 write()
     assert not list(Path("run").iterdir())
-    mine.append({})  # nothing is locked any longer, so nothing has taken its place
-    assert Path("run/metrics.jsonl").read_text() == "{}\n"
+    mine.append(record)  # nothing is locked any longer, so nothing has taken its place
+    assert Path("run/metrics.jsonl").read_text() == '{"step": 1, "split": "train", "elapsed_s": 1.0}\n'
 
 
 def test_a_directory_that_may_not_be_written_is_left_as_it_is(monkeypatch):

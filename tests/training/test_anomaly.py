@@ -13,13 +13,13 @@ from conftest import SMALL, SMALL_SETS
 import seqtrain.runs.trainer
 from seqtrain.cells import CELLS
 from seqtrain.config import load_config
-from seqtrain.config.build import build_model, build_optimizer, build_task
+from seqtrain.config.build import build_model, build_optimizer, build_recipe, build_task
 from seqtrain.runs.directory import RunDir
-from seqtrain.runs.trainer import _plan, train_run
+from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import ConfigError, Diverged
 from seqtrain.training import anomaly as divergence
-from seqtrain.training.loop import train_step
 from seqtrain.training.state import TrainState
+from seqtrain.training.step import train_step
 
 
 @pytest.fixture(autouse=True)
@@ -44,15 +44,15 @@ class Trial:
         self.task = build_task(self.config)
         self.model = build_model(self.config, self.task.spec)
         self.state = TrainState(self.model, build_optimizer(self.config, self.model))
-        plan = _plan(self.config, self.task, 100, print, print, lambda: False)
-        self.plan = replace(plan, **changes)
+        train = self.config.train.model_copy(update=changes)
+        self.recipe = build_recipe(self.config.model_copy(update={"train": train}), self.task)
         self.batch = self.task.train_batch(0, 4)
 
     def cell(self, layer, direction=0):
         return self.model.stack.layers[layer][direction]
 
     def step(self):
-        train_step(self.state, self.plan, self.batch)
+        train_step(self.state, self.recipe, self.batch)
 
     def report(self):
         """Of the step, which must diverge and change nothing."""
@@ -300,7 +300,7 @@ def test_how_the_gradient_of_h_grew_is_told(direction, start):
     linear(trial.cell(0), 4.0, 0.0)
     with torch.no_grad():
         trial.model.head.weight.fill_(1e20)
-    trial.plan.task.loss = lambda prediction, _: (prediction.outputs.sum(), 1)
+    trial.recipe.task.loss = lambda prediction, _: (prediction.outputs.sum(), 1)
     report = trial.report()
     (growth,) = report["growth"]
     assert growth["factor_per_step"] == pytest.approx(4.0)
@@ -317,7 +317,7 @@ def test_growth_begins_where_there_is_a_gradient():
     linear(trial.cell(0), 4.0, 0.0)
     lengths = trial.batch.lengths
     begin = int(lengths[counted := lengths < lengths.max()].max())
-    trial.plan.task.loss = lambda prediction, _: (prediction.outputs[counted].sum() * 1e30, 1)
+    trial.recipe.task.loss = lambda prediction, _: (prediction.outputs[counted].sum() * 1e30, 1)
     (growth,) = trial.report()["growth"]
     assert growth["from_time"] == begin - 1
     assert growth["from_norm"] > 0
@@ -329,7 +329,7 @@ def test_a_norm_that_overflows_over_finite_gradients_says_so():
     trial = Trial("quickstart", "task.length=9", "model.cell=rnn", "model.direction=bidirectional")
     linear(trial.cell(0, 0), 0.5, 0.0)
     linear(trial.cell(0, 1), 2.0, 0.0)
-    trial.plan.task.loss = lambda prediction, _: (prediction.outputs.sum() * 1e25, 1)
+    trial.recipe.task.loss = lambda prediction, _: (prediction.outputs.sum() * 1e25, 1)
     assert trial.first() == place("norm", "inf", "backward")
     assert "first inf: norm of all gradients" in trial.message
     assert "the gradient of h changed by a factor of 2 a step" in trial.message
@@ -382,7 +382,7 @@ def test_the_repetition_is_the_very_step(text_folder):
         losses.append(total.item())
         return total * math.nan, count
 
-    trial.plan.task.loss = spoiled
+    trial.recipe.task.loss = spoiled
     assert trial.first() == place("loss")
     assert losses[0] == losses[1]
     trial.state.carried = None
@@ -407,7 +407,7 @@ def test_watching_changes_no_gradient(cell):
     wanted = {name: p.grad.clone() for name, p in trial.model.named_parameters()}
     report = divergence.examine(
         trial.model,
-        lambda: seqtrain.training.loop._forward(trial.state, trial.plan, trial.batch),
+        lambda: seqtrain.training.step.forward(trial.state, trial.recipe, trial.batch),
         trial.batch.lengths,
         backward=True,
     )
@@ -478,7 +478,7 @@ def test_a_validation_loss_that_is_not_finite_names_the_batch(monkeypatch, colum
     monkeypatch.setattr(type(build_task(config)), "sample_fixed", spoiled)
     outcome = run(config)
     assert outcome.exit_code == 3
-    report = outcome.summary["divergence"]
+    report = outcome.summary.divergence
     assert (report["split"], report["step"], report["batch"]) == ("valid", 2, 7 // columns)
     assert {k: v for k, v in report["first"].items() if v is not None} == place("input", layer=1, time=31)
     assert f"t = 31, batch {7 // columns};" in outcome.message
@@ -509,7 +509,7 @@ def test_sequences_that_are_apart_are_followed_apart():
 def test_a_finite_step_is_never_examined(monkeypatch):
     monkeypatch.setattr(divergence, "examine", None)
     monkeypatch.setattr(divergence, "is_finite", None)
-    assert run(small("words", "train.on_divergence=skip")).summary["divergence"] is None
+    assert run(small("words", "train.on_divergence=skip")).summary.divergence is None
 
 
 # --- skipping ---------------------------------------------------------------------------------------------------
@@ -542,10 +542,10 @@ def test_skipped_steps_change_nothing_but_the_count(monkeypatch, loss_too):
     config = small("words", *SKIP, "train.max_skips=2")
     spoil(monkeypatch, config, 3, 6, loss_too=loss_too)
     summary = run(config).summary
-    assert (summary["status"], summary["steps"], summary["skipped_steps"]) == ("finished", 9, 2)
-    records = [r for r in RunDir(Path("run")).read_metrics() if r["split"] == "train"]
-    assert [r["skipped_steps"] for r in records] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    assert [r["step"] for r in records if r["loss"] is None or r["grad_norm"] is None] == [4, 7]
+    assert (summary.status, summary.steps, summary.skipped_steps) == ("finished", 9, 2)
+    records = [r for r in RunDir(Path("run")).read_metrics() if r.split == "train"]
+    assert [r.skipped_steps for r in records] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [r.step for r in records if r.loss is None or r.grad_norm is None] == [4, 7]
     adam = torch.load("run/last.pt", weights_only=True)["training"]["optimizer"]["state"][0]
     assert adam["step"].item() == 7
 
@@ -561,17 +561,17 @@ def test_means_leave_skipped_steps_out(monkeypatch):
     config = small("quickstart", *still, "train.on_divergence=skip", "train.eval_every=8")
     spoil(monkeypatch, config, 2)
     run(config)
-    (record,) = [r for r in RunDir(Path("run")).read_metrics() if r["split"] == "train"]
-    assert record["skipped_steps"] == 1
+    (record,) = [r for r in RunDir(Path("run")).read_metrics() if r.split == "train"]
+    assert record.skipped_steps == 1
     for key, values in zip(("loss", "grad_norm"), zip(*alone, strict=True), strict=True):
-        assert record[key] == pytest.approx(sum(values) / 3, rel=1e-5)
+        assert getattr(record, key) == pytest.approx(sum(values) / 3, rel=1e-5)
 
 
 @pytest.mark.parametrize("finite", [True, False])
 def test_a_text_goes_on_from_its_state_if_that_is_finite(text_folder, finite):
-    trial = Trial("words", f"task.path={text_folder}", "task.window=5", max_skips=1)
+    trial = Trial("words", f"task.path={text_folder}", "task.window=5", on_divergence="skip", max_skips=1)
     if finite:
-        trial.plan.task.loss = lambda prediction, _: (prediction.outputs.sum() * math.nan, 1)
+        trial.recipe.task.loss = lambda prediction, _: (prediction.outputs.sum() * math.nan, 1)
     else:
         trial.batch.inputs[2, 1] = 0
         with torch.no_grad():
@@ -585,8 +585,8 @@ def test_one_skip_too_many_ends_the_run_with_the_report_of_the_last(monkeypatch)
     config = small("quickstart", "train.steps=9", "train.on_divergence=skip", "train.max_skips=2")
     spoil(monkeypatch, config, 1, 4, 6, 8)
     outcome = run(config)
-    assert (outcome.exit_code, outcome.summary["skipped_steps"]) == (3, 2)
-    assert (outcome.summary["steps"], outcome.summary["divergence"]["step"]) == (6, 7)
+    assert (outcome.exit_code, outcome.summary.skipped_steps) == (3, 2)
+    assert (outcome.summary.steps, outcome.summary.divergence["step"]) == (6, 7)
     assert "step 7 diverged" in outcome.message
     assert "the step was withheld after 2 others; the best checkpoint is kept" in outcome.message
     assert torch.load("run/last.pt", weights_only=True)["training"]["step"] == 6
@@ -596,17 +596,17 @@ def test_without_a_number_ten_are_skipped(monkeypatch):
     config = small("quickstart", "train.steps=40", "train.on_divergence=skip")
     spoil(monkeypatch, config, *range(3, 40))
     summary = run(config).summary
-    assert (summary["skipped_steps"], summary["divergence"]["step"]) == (10, 14)
+    assert (summary.skipped_steps, summary.divergence["step"]) == (10, 14)
 
 
 def stop_after(steps, monkeypatch):
-    original = seqtrain.runs.trainer._plan
+    original = seqtrain.runs.trainer.fit
 
-    def stopping(*arguments):
+    def stopping(*arguments, **hooks):
         asked = iter([False] * steps)
-        return replace(original(*arguments), stop_requested=lambda: next(asked, True))
+        return original(*arguments, **hooks | {"stop_requested": lambda: next(asked, True)})
 
-    monkeypatch.setattr(seqtrain.runs.trainer, "_plan", stopping)
+    monkeypatch.setattr(seqtrain.runs.trainer, "fit", stopping)
 
 
 @pytest.mark.parametrize("stop_at", [3, 4, 5])
@@ -616,8 +616,8 @@ def test_skipping_survives_a_resume_byte_for_byte(monkeypatch, stop_at):
     run(config, "whole")
     with monkeypatch.context() as patched:
         stop_after(stop_at, patched)
-        assert run(config, "parts").summary["status"] == "interrupted"
-    assert run(config, "parts", resume=True).summary["skipped_steps"] == 2
+        assert run(config, "parts").summary.status == "interrupted"
+    assert run(config, "parts", resume=True).summary.skipped_steps == 2
     for name in ("last.pt", "best.pt"):
         assert Path("whole", name).read_bytes() == Path("parts", name).read_bytes()
 
@@ -629,7 +629,7 @@ def test_the_count_goes_on_after_a_resume(monkeypatch):
         stop_after(4, patched)
         run(config)
     ended = run(config, resume=True)
-    assert ended.summary["divergence"]["step"] == 7
+    assert ended.summary.divergence["step"] == 7
     assert ended.message.endswith("a smaller optimizer.clip_norm, or a larger train.max_skips than 1")
 
 
@@ -639,11 +639,11 @@ def test_a_diverged_run_goes_on_from_its_last_evaluation_if_told_to_skip(monkeyp
     assert run(config).exit_code == 3
     whole = torch.load("run/last.pt", weights_only=True)
     assert (whole["training"]["step"], Path("run/best.pt").exists()) == (4, True)
-    assert train_run(config, Path("run"), resume=True).summary["divergence"]["step"] == 6
+    assert train_run(config, Path("run"), resume=True).summary.divergence["step"] == 6
     assert "run: it diverged and will do so again; train.on_divergence=skip withholds" in capsys.readouterr().err
     skipping = small("quickstart", "train.steps=9", "train.on_divergence=skip")
     resumed = train_run(skipping, Path("run"), resume=True)
-    assert (resumed.exit_code, resumed.summary["steps"], resumed.summary["skipped_steps"]) == (0, 9, 1)
+    assert (resumed.exit_code, resumed.summary.steps, resumed.summary.skipped_steps) == (0, 9, 1)
     assert "diverged" not in capsys.readouterr().err
     run(skipping, "at-once")
     assert Path("run/last.pt").read_bytes() == Path("at-once/last.pt").read_bytes()

@@ -93,20 +93,20 @@ def test_what_is_evaluated_is_the_mean_and_resuming_goes_on_as_if_nothing_had_be
 def test_the_last_record_is_that_of_the_last_checkpoint():
     train_run(averaging("train.average_after=0", "optimizer.lr=5"), Path("run"), quiet=True)
     assert torch.load("run/last.pt", weights_only=True)["training"]["average"]["count"] > 0
-    last = [record for record in RunDir(Path("run")).read_metrics() if record["split"] == "valid"][-1]
-    assert evaluate_checkpoint(Path("run/last.pt"), "valid")["loss"] == last["loss"]
+    last = [record for record in RunDir(Path("run")).read_metrics() if record.split == "valid"][-1]
+    assert evaluate_checkpoint(Path("run/last.pt"), "valid")["loss"] == last.loss
 
 
 def test_epochs_evaluate_after_each_and_windows_scale_the_learning_rate(text_folder):
     common = [f"task.path={text_folder}", "train.steps=null", "train.epochs=3", "train.eval_every=null"]
     config = averaging("train.average_after=null", "schedule=constant", "train.log_every=1", *common)
     outcome = train_run(config, Path("run"), quiet=True)
-    evaluated = [record["step"] for record in RunDir(Path("run")).read_metrics() if record["split"] == "valid"]
-    assert evaluated == [3, 6, 9] == [outcome.summary["steps"] // 3 * n for n in (1, 2, 3)]
+    evaluated = [record.step for record in RunDir(Path("run")).read_metrics() if record.split == "valid"]
+    assert evaluated == [3, 6, 9] == [outcome.summary.steps // 3 * n for n in (1, 2, 3)]
     varied = replace_task(config, vary_window=True, window=12)
     train_run(varied, Path("varied"), quiet=True)
-    trained = [record for record in RunDir(Path("varied")).read_metrics() if record["split"] == "train"]
-    rates = {round(record["lr"] / config.optimizer.lr * 12, 6) for record in trained}
+    trained = [record for record in RunDir(Path("varied")).read_metrics() if record.split == "train"]
+    rates = {round(record.lr / config.optimizer.lr * 12, 6) for record in trained}
     assert len(rates) > 2
     assert all(rate == round(rate) >= 5 for rate in rates)
 
@@ -119,7 +119,7 @@ def test_epochs_may_be_added_but_not_turned_into_steps(text_folder):
     common = [f"task.path={text_folder}", "train.steps=null", "train.eval_every=null", "train.average_after=null"]
     train_run(averaging("train.epochs=1", *common), Path("run"), quiet=True)
     longer = train_run(averaging("train.epochs=2", *common), Path("run"), resume=True, quiet=True)
-    assert longer.summary["steps"] == 6
+    assert longer.summary.steps == 6
     with pytest.raises(CheckpointError, match=r"train\.epochs 2, the config says None"):
         train_run(averaging("train.steps=50", *common[:1], *common[2:]), Path("run"), resume=True, quiet=True)
 

@@ -13,18 +13,21 @@ from conftest import SMALL, SMALL_SETS, answer
 
 import seqtrain.runs.trainer
 from seqtrain.config import load_config
-from seqtrain.config.build import build_model, build_optimizer, build_task
+from seqtrain.config.build import build_model, build_optimizer, build_recipe, build_task
+from seqtrain.config.resolve import resolved
 from seqtrain.inference.load import evaluate_checkpoint, load_model
 from seqtrain.recurrence import autograd as sequence
 from seqtrain.recurrence import library as native
 from seqtrain.runs.directory import RunDir
+from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.resume import check_same
 from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import CheckpointError, ConfigError, Diverged
 from seqtrain.system.rng import generator
 from seqtrain.tasks.adding import Adding
-from seqtrain.training.loop import Plan, current_lr, evaluate, train_step
+from seqtrain.training.loop import evaluate
 from seqtrain.training.state import TrainState
+from seqtrain.training.step import current_lr, train_step
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +45,7 @@ def run(config, out="run", **options):
 
 
 def records(out="run", split=None):
-    return [r for r in RunDir(Path(out)).read_metrics() if split in (None, r["split"])]
+    return [r for r in RunDir(Path(out)).read_metrics() if split in (None, r.split)]
 
 
 def one_step(config, **changes):
@@ -50,14 +53,11 @@ def one_step(config, **changes):
     task = build_task(config)
     model = build_model(config, task.spec)
     state = TrainState(model, build_optimizer(config, model))
-    plan = Plan(
-        task=task, schedule=config.schedule, lr=config.optimizer.lr, clip_norm=config.optimizer.clip_norm,
-        seed=config.seed, steps=100, batch_size=8, eval_every=10, eval_batch_size=10, log_every=10,
-        stop_when_solved=False, patience=None, record=print, save=print, stop_requested=lambda: False, **changes,
-    )  # fmt: skip
+    train = config.train.model_copy(update={"steps": 100, "batch_size": 8} | changes)
+    recipe = build_recipe(config.model_copy(update={"train": train}), task)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    train_step(state, plan, task.train_batch(0, 8))
-    return state, plan, before
+    train_step(state, recipe, task.train_batch(0, 8))
+    return state, recipe, before
 
 
 # --- a step -----------------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def test_the_penalties_are_those_of_the_papers():
 
 def test_a_step_holds_nothing_that_it_has_no_use_for(monkeypatch):
     """No gradients of the step before in the forward pass, and no changes from step to step that nobody asked for."""
-    state, plan, _ = one_step(small("words"))
+    state, recipe, _ = one_step(small("words"))
     assert any(parameter.grad is not None for parameter in state.model.parameters())
     predict, seen = state.model.predict, []
 
@@ -113,7 +113,7 @@ def test_a_step_holds_nothing_that_it_has_no_use_for(monkeypatch):
 
     monkeypatch.setattr(state.model, "predict", watched)
     monkeypatch.setattr(torch.Tensor, "diff", lambda *_, **__: pytest.fail("the changes were computed"))
-    train_step(state, plan, plan.task.train_batch(1, 8))
+    train_step(state, recipe, recipe.task.train_batch(1, 8))
     assert seen
     assert all(gradient is None for gradient in seen)
 
@@ -153,8 +153,8 @@ def test_penalties_do_not_see_padding():
     for one in task_batches:
         model = build_model(config, task.spec)
         state = TrainState(model, build_optimizer(config, model))
-        _, plan, _ = one_step(config, ar=2.0, tar=3.0)
-        train_step(state, plan, one)
+        _, recipe, _ = one_step(config, ar=2.0, tar=3.0)
+        train_step(state, recipe, one)
         found.append([parameter.grad.clone() for parameter in model.parameters()])
     assert longer.inputs.shape[0] == short.inputs.shape[0] + 7
     for a, b in zip(*found, strict=True):
@@ -178,7 +178,7 @@ def test_a_penalty_on_a_single_answer_looks_at_all_steps():
 
 
 def test_zoneout_takes_the_plain_loop_and_says_so():
-    assert run(small("words", "model.zoneout_hidden=0.2")).summary["engine"] == "reference"
+    assert run(small("words", "model.zoneout_hidden=0.2")).summary.engine == "reference"
     with pytest.raises(ConfigError, match="engine is 'fused', but the engine has no kernel for Zoneout"):
         run(small("words", "model.zoneout_hidden=0.2", "engine=fused"), "other")
 
@@ -333,11 +333,11 @@ def test_dropout_acts_and_follows_the_seed():
 
 
 def still(config, **changes):
-    """State and plan for steps that move nothing, so that only what is computed matters."""
-    _, plan, _ = one_step(config)
-    model = build_model(config, plan.task.spec)
+    """State and recipe for steps that move nothing, so that only what is computed matters."""
+    _, recipe, _ = one_step(config)
+    model = build_model(config, recipe.task.spec)
     return TrainState(model, torch.optim.SGD(model.parameters(), lr=0.0)), replace(
-        plan, lr=0.0, clip_norm=None, **changes
+        recipe, lr=0.0, clip_norm=None, **changes
     )
 
 
@@ -345,9 +345,9 @@ def test_dropout_masks_follow_seed_and_step():
     config = small("quickstart", "model.depth=2", "model.dropout=0.5")
 
     def loss(step, seed):
-        state, plan = still(config, seed=seed)
+        state, recipe = still(config, seed=seed)
         state.step = step
-        train_step(state, plan, plan.task.train_batch(0, 8))
+        train_step(state, recipe, recipe.task.train_batch(0, 8))
         return float(state.window_loss)
 
     assert loss(0, 0) == loss(0, 0)
@@ -371,42 +371,42 @@ def windows(task, batch_size=4):
 
 def test_a_window_starts_from_the_state_after_the_one_before_and_a_pass_from_none(text_folder):
     """Losses of single windows are those of one long unroll; after the last window everything begins again."""
-    state, plan = still(language(text_folder))
-    batches = windows(plan.task)
+    state, recipe = still(language(text_folder))
+    batches = windows(recipe.task)
     losses = []
     for step in range(len(batches) + 1):
         state.window_loss = 0.0
-        train_step(state, plan, plan.task.train_batch(step, 4))
+        train_step(state, recipe, recipe.task.train_batch(step, 4))
         losses.append(float(state.window_loss))
     whole = torch.cat([batch.inputs for batch in batches])
     with torch.no_grad():
         outputs, _ = state.model(whole)
     start = 0
     for batch, loss in zip(batches, losses, strict=False):
-        total, count = plan.task.loss(answer(outputs[start : start + len(batch.inputs)]), batch)
+        total, count = recipe.task.loss(answer(outputs[start : start + len(batch.inputs)]), batch)
         assert loss == pytest.approx(total.item() / count, rel=1e-5)
         start += len(batch.inputs)
     assert losses[-1] == losses[0]
     carried = state.carried
-    train_step(state, plan, batches[1])
+    train_step(state, recipe, batches[1])
     alone = float(state.window_loss) - losses[-1]
     state.carried = None
     state.window_loss = 0.0
-    train_step(state, plan, batches[1])
+    train_step(state, recipe, batches[1])
     assert carried is not None
     assert alone != pytest.approx(float(state.window_loss), rel=1e-7)
 
 
 def test_the_gradient_is_cut_between_windows(text_folder):
-    state, plan = still(language(text_folder))
-    first, second = windows(plan.task)[:2]
-    train_step(state, plan, first)
+    state, recipe = still(language(text_folder))
+    first, second = windows(recipe.task)[:2]
+    train_step(state, recipe, first)
     start = state.carried
     assert all(not part.requires_grad for layer in start for cell in layer for part in cell)
-    train_step(state, plan, second)
+    train_step(state, recipe, second)
     found = {name: p.grad.clone() for name, p in state.model.named_parameters()}
     state.model.zero_grad()
-    total, count = plan.task.loss(state.model.predict(second.inputs, second.lengths, start)[0], second)
+    total, count = recipe.task.loss(state.model.predict(second.inputs, second.lengths, start)[0], second)
     (total / count).backward()
     for name, p in state.model.named_parameters():
         torch.testing.assert_close(found[name], p.grad)
@@ -462,22 +462,22 @@ def test_a_non_finite_loss_is_stopped_before_the_optimizer_step():
     with torch.no_grad():
         model.head.bias.fill_(float("inf"))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    _, plan, _ = one_step(config)
+    _, recipe, _ = one_step(config)
     with pytest.raises(Diverged, match="step 1 diverged: loss inf"):
-        train_step(state, plan, task.train_batch(0, 8))
+        train_step(state, recipe, task.train_batch(0, 8))
     assert state.step == 0
     assert same(dict(model.named_parameters()), before)
     assert not state.optimizer.state
 
 
 def test_a_finite_loss_with_a_gradient_that_is_not_is_stopped_too(monkeypatch):
-    state, plan, _ = one_step(small())
+    state, recipe, _ = one_step(small())
     monkeypatch.setattr(
-        type(plan.task), "loss", lambda _task, prediction, _batch: ((0 * prediction.outputs).abs().sqrt().sum(), 1)
+        type(recipe.task), "loss", lambda _task, prediction, _batch: ((0 * prediction.outputs).abs().sqrt().sum(), 1)
     )
     before = {name: p.detach().clone() for name, p in state.model.named_parameters()}
     with pytest.raises(Diverged, match="loss 0, gradient norm nan"):
-        train_step(state, plan, plan.task.train_batch(1, 8))
+        train_step(state, recipe, recipe.task.train_batch(1, 8))
     assert same(dict(state.model.named_parameters()), before)
 
 
@@ -485,7 +485,7 @@ def test_a_diverged_run_keeps_its_best_and_says_so():
     config = small("quickstart", "optimizer=sgd", "optimizer.lr=1e30", "train.steps=50", "optimizer.clip_norm=null")
     outcome = run(config)
     assert outcome.exit_code == 3
-    assert outcome.summary["status"] == "diverged"
+    assert outcome.summary.status == "diverged"
     assert outcome.message.endswith(
         "there is no best checkpoint yet; try a lower optimizer.lr, a schedule.warmup, or optimizer.clip_norm=1; "
         "train.on_divergence=skip goes past such steps"
@@ -502,8 +502,8 @@ def test_stops_when_solved(monkeypatch):
     monkeypatch.setattr(Adding, "solved", lambda *_: True)
     stopped = run(small("quickstart", "train.stop_when_solved=true"), "a").summary
     went_on = run(small("quickstart", "train.stop_when_solved=false"), "b").summary
-    assert (stopped["status"], stopped["steps"], stopped["solved_at_step"]) == ("solved", 2, 2)
-    assert (went_on["status"], went_on["steps"], went_on["solved_at_step"]) == ("solved", 4, 2)
+    assert (stopped.status, stopped.steps, stopped.solved_at_step) == ("solved", 2, 2)
+    assert (went_on.status, went_on.steps, went_on.solved_at_step) == ("solved", 4, 2)
 
 
 def test_an_evaluation_that_solves_the_task_is_better_than_one_that_does_not(monkeypatch):
@@ -519,20 +519,20 @@ def test_an_evaluation_that_solves_the_task_is_better_than_one_that_does_not(mon
     monkeypatch.setattr("seqtrain.runs.trainer.evaluate", lambda *_: {"loss": 0.0, "mse": 0.0})
     monkeypatch.setattr(Adding, "solved", lambda _, means: solves[means["mse"]])
     summary = run(small("quickstart", "train.steps=12", "train.stop_when_solved=false")).summary
-    assert (summary["solved_at_step"], summary["best"]) == (4, {"step": 8, "value": 0.8})
+    assert (summary.solved_at_step, summary.best.step, summary.best.value) == (4, 8, 0.8)
 
 
 def test_patience_counts_evaluations_without_improvement():
     config = small("quickstart", "train.steps=40", "train.patience=3", "optimizer=sgd", "optimizer.lr=1e-30")
     summary = run(config).summary
-    assert summary["status"] == "finished"
-    assert summary["best"]["step"] == 2
-    assert summary["steps"] == 8
+    assert summary.status == "finished"
+    assert summary.best.step == 2
+    assert summary.steps == 8
 
 
 def test_evaluates_at_the_end_whatever_eval_every_says():
     run(small("quickstart", "train.steps=5", "train.eval_every=3"))
-    assert [r["step"] for r in records(split="valid")] == [3, 5]
+    assert [r.step for r in records(split="valid")] == [3, 5]
 
 
 def test_plateau_cuts_the_learning_rate():
@@ -541,7 +541,7 @@ def test_plateau_cuts_the_learning_rate():
         "schedule.patience=1", "schedule.factor=0.5",
     )  # fmt: skip
     run(config)
-    rates = {r["step"]: r["lr"] / 1e-30 for r in records(split="valid")}
+    rates = {r.step: r.lr / 1e-30 for r in records(split="valid")}
     assert rates == pytest.approx({2: 1, 4: 1, 6: 1, 8: 0.5, 10: 0.5, 12: 0.25})
 
 
@@ -559,13 +559,13 @@ RESUMED = [
 
 def stop_after(steps, monkeypatch):
     """Have runs interrupted after so many steps, as a signal would."""
-    original = seqtrain.runs.trainer._plan
+    original = seqtrain.runs.trainer.fit
 
-    def stopping(*arguments):
+    def stopping(*arguments, **hooks):
         asked = iter([False] * steps)
-        return replace(original(*arguments), stop_requested=lambda: next(asked, True))
+        return original(*arguments, **hooks | {"stop_requested": lambda: next(asked, True)})
 
-    monkeypatch.setattr(seqtrain.runs.trainer, "_plan", stopping)
+    monkeypatch.setattr(seqtrain.runs.trainer, "fit", stopping)
 
 
 @pytest.mark.parametrize(("name", "overrides"), RESUMED)
@@ -576,23 +576,24 @@ def test_n_steps_are_k_steps_a_resume_and_the_rest(name, overrides, stop_at, mon
     run(config, "whole")
     with monkeypatch.context() as patched:
         stop_after(stop_at, patched)
-        assert run(config, "parts").summary["status"] == "interrupted"
-    RunDir(Path("parts")).append({"step": 99, "split": "train", "elapsed_s": 1.0})  # past the checkpoint
+        assert run(config, "parts").summary.status == "interrupted"
+    RunDir(Path("parts")).append(MetricsRecord(step=99, split="train", elapsed_s=1.0))  # past the checkpoint
     run(config, "parts", resume=True)
     for name in ("last.pt", "best.pt"):
         assert Path("whole", name).read_bytes() == Path("parts", name).read_bytes()
     timing = ("elapsed_s", "sequences_per_s", "tokens_per_s")
-    for whole, part in zip(records("whole"), records("parts"), strict=True):
-        assert {k: v for k, v in whole.items() if k not in timing} == {k: v for k, v in part.items() if k not in timing}
+    whole, parts = ([r.as_json() for r in records(out)] for out in ("whole", "parts"))
+    for one, other in zip(whole, parts, strict=True):
+        assert {k: v for k, v in one.items() if k not in timing} == {k: v for k, v in other.items() if k not in timing}
 
 
 def test_the_engine_that_ran_is_named_and_trains_as_the_plain_loop_does(monkeypatch):
     fused = run(small("quickstart"), "fused").summary
     plain = run(small("quickstart", "engine=reference"), "plain").summary
-    assert (fused["engine"], plain["engine"]) == (f"fused-{native.variant()}", "reference")
-    assert fused["test"]["loss"] == pytest.approx(plain["test"]["loss"], rel=1e-4)
+    assert (fused.engine, plain.engine) == (f"fused-{native.variant()}", "reference")
+    assert fused.test["loss"] == pytest.approx(plain.test["loss"], rel=1e-4)
     assert evaluate_checkpoint(Path("fused"), "test", ["engine=reference"])["loss"] == pytest.approx(
-        fused["test"]["loss"], rel=1e-5
+        fused.test["loss"], rel=1e-5
     )
 
 
@@ -612,13 +613,13 @@ def test_a_run_that_diverges_at_once_tells_its_own_story_not_that_of_the_one_it_
     monkeypatch.setattr("seqtrain.training.loop.train_step", diverge)
     run(small("quickstart"))
     summary = run(small("quickstart", "model.hidden_size=7"), overwrite=True).summary
-    assert (summary["status"], summary["hidden_size"]) == ("diverged", 7)
+    assert (summary.status, summary.hidden_size) == ("diverged", 7)
 
 
 def test_without_the_compiled_engine_auto_goes_on_and_says_so_once(monkeypatch, capsys):
     monkeypatch.setenv("SEQTRAIN_NATIVE", "abacus")
     outcome = train_run(small("quickstart", "model.depth=2"), Path("run"))
-    assert outcome.summary["engine"] == "reference"
+    assert outcome.summary.engine == "reference"
     assert capsys.readouterr().err.count("there is no engine 'abacus'") == 1
     with pytest.raises(ConfigError, match="engine is 'fused', but there is no engine 'abacus'"):
         run(small("quickstart", "engine=fused"), "other")
@@ -636,7 +637,7 @@ def test_same_seed_same_bytes_another_seed_others():
 def test_resume_extends_a_finished_run_and_refuses_another_config():
     run(small("quickstart"))
     longer = small("quickstart", "train.steps=6", "train.stop_when_solved=true")
-    assert run(longer, resume=True).summary["steps"] == 6
+    assert run(longer, resume=True).summary.steps == 6
     with pytest.raises(CheckpointError) as caught:
         run(small("quickstart", "model.hidden_size=7", "task.length=90"), resume=True)
     assert str(caught.value).startswith(
@@ -676,7 +677,7 @@ def test_resume_of_a_finished_run_leaves_it_as_it_is():
     before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
     again = run(small("quickstart"), resume=True)
     assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
-    assert again.summary["sequences_per_s"] > 0
+    assert again.summary.sequences_per_s > 0
 
 
 def test_resume_refuses_another_text(text_folder):
@@ -713,7 +714,7 @@ def test_files_of_a_run(name, unit):
         "best.pt", "config.yaml", "last.pt", "metrics.jsonl", "summary.json",
     ]  # fmt: skip
     summary = json.loads(Path("run/summary.json").read_text())
-    assert summary == outcome.summary
+    assert summary == outcome.summary.as_json()
     assert set(summary) == {
         "status", "task", "variant", "cell", "direction", "depth", "hidden_size", "parameters", "seed", "steps",
         "planned_steps", "metric", "best", "test", "baseline", "solved_at_step", "elapsed_s", f"{unit}_per_s", "engine",
@@ -721,14 +722,15 @@ def test_files_of_a_run(name, unit):
     }  # fmt: skip
     metric = summary["metric"]["name"]
     for record in records():
-        assert {"step", "split", "loss", metric, "lr", "grad_norm", "elapsed_s", f"{unit}_per_s"} <= set(record)
-    assert [(r["step"], r["split"]) for r in records()] == [(2, "train"), (2, "valid"), (4, "train"), (4, "valid")]
-    assert all(r["grad_norm"] > 0 and r[f"{unit}_per_s"] > 0 for r in records(split="train"))
-    best = {r["step"]: r[metric] for r in records(split="valid")}
+        keys = ["step", "split", "loss", metric, "lr", "grad_norm", "elapsed_s", f"{unit}_per_s"]
+        assert list(record.as_json())[: len(keys)] == keys
+    assert [(r.step, r.split) for r in records()] == [(2, "train"), (2, "valid"), (4, "train"), (4, "valid")]
+    assert all(r.grad_norm > 0 and getattr(r, f"{unit}_per_s") > 0 for r in records(split="train"))
+    best = {r.step: r.metrics[metric] for r in records(split="valid")}
     assert best[summary["best"]["step"]] == summary["best"]["value"] == min(best.values())
     again = yaml.safe_load(Path("run/config.yaml").read_text())
-    assert load_config("run/config.yaml") == config
-    assert again == config.model_dump()
+    assert load_config("run/config.yaml") == resolved(config)
+    assert again == resolved(config).model_dump()
 
 
 def test_training_from_the_resolved_config_repeats_the_run():
@@ -740,9 +742,9 @@ def test_training_from_the_resolved_config_repeats_the_run():
 def test_the_test_figures_are_those_of_the_best_checkpoint():
     config = small("quickstart", "train.steps=30", "optimizer=sgd", "optimizer.lr=0.9", "optimizer.clip_norm=100")
     summary = run(config).summary
-    assert summary["best"]["step"] < 30
+    assert summary.best.step < 30
     figures = {name: evaluate_checkpoint(Path("run", name), "test") for name in ("best.pt", "last.pt")}
-    assert summary["test"]["mse"] == figures["best.pt"]["mse"] != figures["last.pt"]["mse"]
+    assert summary.test["mse"] == figures["best.pt"]["mse"] != figures["last.pt"]["mse"]
 
 
 def test_load_model_predicts_as_trained():
@@ -753,7 +755,7 @@ def test_load_model_predicts_as_trained():
     task = build_task(config)
     batch = next(task.eval_batches("valid", 12))
     total, count = task.loss(answer(model(batch.inputs)[0]), batch)
-    assert total.item() / count == pytest.approx(records(split="valid")[-1]["loss"])
+    assert total.item() / count == pytest.approx(records(split="valid")[-1].loss)
 
 
 def test_time_before_an_interruption_counts_though_no_record_was_due(monkeypatch):
@@ -761,15 +763,15 @@ def test_time_before_an_interruption_counts_though_no_record_was_due(monkeypatch
     with monkeypatch.context() as patched:
         stop_after(7, patched)
         summary = run(config).summary
-    assert (summary["status"], records()) == ("interrupted", [])
-    RunDir(Path("run")).write_summary(summary | {"elapsed_s": 500.0})
-    assert run(config, resume=True).summary["elapsed_s"] > 500
+    assert (summary.status, records()) == ("interrupted", [])
+    RunDir(Path("run")).write_summary(summary.model_copy(update={"elapsed_s": 500.0}))
+    assert run(config, resume=True).summary.elapsed_s > 500
 
 
 def test_learning_rate_of_a_step_is_the_schedules():
-    state, plan, _ = one_step(small("quickstart", "schedule.warmup=4", "optimizer.lr=0.1"))
+    state, recipe, _ = one_step(small("quickstart", "schedule.warmup=4", "optimizer.lr=0.1"))
     assert state.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 5)
-    assert current_lr(state, plan) == pytest.approx(0.2 / 5)
+    assert current_lr(state, recipe) == pytest.approx(0.2 / 5)
 
 
 def test_the_seed_reaches_the_parameters():
@@ -790,7 +792,7 @@ def test_a_model_loads_without_its_text(text_folder):
 def test_the_logged_learning_rate_is_the_one_used():
     overrides = ("train.steps=6", "train.log_every=1", "optimizer=sgd", "optimizer.lr=1.0")
     run(small("quickstart", *overrides, "schedule={name: step, every: 3, factor: 0.1}"))
-    rates = [r["lr"] for r in records(split="train")]
+    rates = [r.lr for r in records(split="train")]
     assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1])
 
 
@@ -799,14 +801,14 @@ def test_training_records_reach_the_last_step_however_the_run_ends():
         "quickstart", "train.steps=40", "train.patience=1", "train.log_every=30", "optimizer=sgd", "optimizer.lr=1e-30"
     )
     summary = run(config).summary
-    assert records(split="train")[-1]["step"] == summary["steps"] == 4
-    assert summary["sequences_per_s"] > 0
+    assert records(split="train")[-1].step == summary.steps == 4
+    assert summary.sequences_per_s > 0
 
 
 def test_a_validation_loss_that_is_not_finite_is_a_divergence():
     config = small("quickstart", "train.steps=1", "optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null")
     outcome = run(config)
-    assert (outcome.exit_code, outcome.summary["status"]) == (3, "diverged")
+    assert (outcome.exit_code, outcome.summary.status) == (3, "diverged")
     assert "the validation loss after step 1" in outcome.message
 
 
@@ -877,4 +879,4 @@ def test_a_short_adding_problem_is_learnt():
         ["task.length=10", "model.hidden_size=16", "train.steps=400", "train.eval_every=400", "optimizer.lr=0.01"],
     )
     summary = run(config).summary
-    assert summary["test"]["mse"] < summary["baseline"]["mse"] / 20
+    assert summary.test["mse"] < summary.baseline["mse"] / 20

@@ -9,7 +9,7 @@ from torch import Tensor
 from seqtrain.cells import Cell
 from seqtrain.recurrence.fused import has_kernel, unroll_fused, why_not_fused
 from seqtrain.recurrence.library import library, variant
-from seqtrain.recurrence.unroll import unroll
+from seqtrain.recurrence.reference import unroll_reference as unroll
 
 Engine = Literal["auto", "reference", "fused"]
 Unroll = Callable[..., tuple[Tensor, Any]]

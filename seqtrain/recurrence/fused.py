@@ -9,7 +9,7 @@ from seqtrain.cells import Cell, CoupledCell, GRUCell, LSTMCell, PeepholeCell, R
 from seqtrain.cells.base import GateCell
 from seqtrain.recurrence import autograd as sequence
 from seqtrain.recurrence.library import library
-from seqtrain.recurrence.unroll import unroll
+from seqtrain.recurrence.reference import unroll_reference as unroll
 
 
 def has_kernel(cell: Cell) -> bool:

@@ -280,8 +280,8 @@ def _diverged_step(state: TrainState, plan: Plan, batch: Batch, loss: float, nor
     past = "; train.on_divergence=skip goes past such steps" if plan.max_skips is None else ""
     return Diverged(
         f"step {step} diverged: loss {loss:g}, gradient norm {norm:g}, learning rate {lr:g}, "
-        f"{divergence.sentence(report)}; the step was withheld{skipped}; {_advice(state, plan)}{past}",
-        figures | report,
+        f"{report}; the step was withheld{skipped}; {_advice(state, plan)}{past}",
+        figures | report.as_json(),
     )
 
 
@@ -293,9 +293,8 @@ def _diverged_evaluation(state: TrainState, plan: Plan, loss: float) -> Diverged
         batches = plan.task.eval_batches("valid", plan.eval_batch_size)
         report = divergence.examine_evaluation(state.model, (b.to(device_of(state.model)) for b in batches), plan.task)
     return Diverged(
-        f"the validation loss after step {step} is {loss:g}: learning rate {lr:g}, {divergence.sentence(report)}; "
-        f"{_advice(state, plan)}",
-        figures | report,
+        f"the validation loss after step {step} is {loss:g}: learning rate {lr:g}, {report}; {_advice(state, plan)}",
+        figures | report.as_json(),
     )
 
 

@@ -8,14 +8,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-AnyCell = TypeVar("AnyCell", bound="Cell")
 RecurrentInit = Literal["orthogonal", "uniform"]
 
 
@@ -107,25 +106,6 @@ class Cell(nn.Module, ABC):
     def remembers_apart(cls) -> bool:
         """Whether the state may hold memory besides the output."""
         return True
-
-
-def replaced(cell: AnyCell, **parameters: Tensor) -> AnyCell:
-    """A cell that shares everything with another but some parameters; the other one stays as it is.
-
-    Parameters
-    ----------
-    parameters : tensors by the names of the parameters that they stand for, e.g. `w_h`; gradients flow through them.
-
-    Raises
-    ------
-    AttributeError : the cell has no parameter of that name.
-    """
-    unknown = parameters.keys() - cell._parameters.keys()
-    if unknown:
-        raise AttributeError(f"{type(cell).__name__} has no parameter {', '.join(sorted(unknown))}")
-    twin = object.__new__(type(cell))
-    twin.__dict__.update(cell.__dict__, _parameters=cell._parameters | parameters)
-    return twin
 
 
 @dataclass(eq=False, repr=False)

@@ -23,7 +23,7 @@ from torch import Tensor
 from seqtrain.config import Config, config_from, load_config, to_yaml
 from seqtrain.inference.load import Restored, restore
 from seqtrain.models import SequenceModel
-from seqtrain.recurrence import choose_unroll
+from seqtrain.recurrence import choose_loop
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.trainer import Outcome, train_run
 from seqtrain.system import strict_json
@@ -187,7 +187,7 @@ def gradients(restored: Restored, batch: Batch) -> Finding:
     """The engine's gradients are those of the plain loop in double precision, and those are slopes of the loss."""
     single = _gradients(restored, restored.model, batch)
     exact_model = copy.deepcopy(restored.model).double()
-    exact_model.stack.loop = choose_unroll("reference", exact_model.stack.cells()[0][0])
+    exact_model.stack.loop = choose_loop("reference", exact_model.stack.cells()[0][0])
     batch = _double(batch)
     try:
         exact = _gradients(restored, exact_model, batch)

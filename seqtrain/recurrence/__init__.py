@@ -1,21 +1,18 @@
 """Running a cell over time."""
 
-from seqtrain.recurrence.dispatch import Chosen, Engine, Unroll, choose_unroll
-from seqtrain.recurrence.fused import backward_width, packed_bytes, unroll_fused
+from seqtrain.recurrence.dispatch import Engine, Loop, Unroll, choose_loop, unroll
+from seqtrain.recurrence.fused import unroll_fused
 from seqtrain.recurrence.observe import Observed, gates_of, observe
 from seqtrain.recurrence.reference import unroll_reference
-from seqtrain.recurrence.reference import unroll_reference as unroll
 
 __all__ = [
-    "Chosen",
     "Engine",
+    "Loop",
     "Observed",
     "Unroll",
-    "backward_width",
-    "choose_unroll",
+    "choose_loop",
     "gates_of",
     "observe",
-    "packed_bytes",
     "unroll",
     "unroll_fused",
     "unroll_reference",

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from seqtrain.cells import Cell
 from seqtrain.models import AdaptiveHead, SequenceModel, Stack
-from seqtrain.recurrence import backward_width, packed_bytes
+from seqtrain.recurrence.kernels import KERNELS, kernel_of
 from seqtrain.tasks import Batch, Task
 
 NUMBER = 4
@@ -84,6 +84,16 @@ def kept_by_engine(model: SequenceModel) -> int:
     if not _on_engine(model):
         return 0
     return sum({packed_bytes(cell) for layer in model.stack.cells() for cell in layer})
+
+
+def backward_width(cell: Cell) -> int:
+    """Numbers that the backward pass fills for each step of a sequence, before those of the input's gradient."""
+    return KERNELS[kernel_of(cell) or ""].blocks.total * cell.hidden_size
+
+
+def packed_bytes(cell: Cell) -> int:
+    """Bytes of `w_h` as the engine packs it for a walk, in rows of 16 floats."""
+    return 4 * len(cell.get_parameter("w_h")) * -(-cell.hidden_size // 16) * 16
 
 
 def _on_engine(model: SequenceModel) -> bool:

@@ -11,7 +11,7 @@ from torch import nn
 
 from seqtrain.cells import CELLS
 from seqtrain.cells.odyssey import Ablation
-from seqtrain.recurrence import observe, unroll, unroll_reference
+from seqtrain.recurrence import observe, unroll_reference
 from seqtrain.recurrence.fused import unroll_fused
 
 I, H, B, T = 3, 5, 4, 7
@@ -190,14 +190,14 @@ def test_unrolled_equals_torch(float64, name, options, peer):
     x, state = torch.randn(T, B, I), random_state(cell)
     start = tuple(part[None] for part in state)
     wanted, end = module(x, start if name == "lstm" else start[0])
-    outputs, final = unroll(cell, x, state)
+    outputs, final = unroll_reference(cell, x, state)
     torch.testing.assert_close(outputs, wanted, rtol=1e-12, atol=1e-14)
     if name == "lstm":
         torch.testing.assert_close(final.cell, end[1][0], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(("name", "peer"), [("rnn", nn.RNN), ("lstm", nn.LSTM)])
-@pytest.mark.parametrize("run", [unroll, unroll_fused])
+@pytest.mark.parametrize("run", [unroll_reference, unroll_fused])
 def test_two_biases_learn_as_in_torch(name, peer, run):
     """After steps of gradient descent the sums of the biases agree; a single bias falls behind."""
     torch.manual_seed(0)
@@ -249,7 +249,7 @@ def test_gradients_of_inputs_state_and_parameters(float64, name, options):
             def step(self, gates, state):
                 return torch.func.functional_call(_Call(cell, "step"), prefixed(values), (gates, state))
 
-        outputs, final = unroll(Bound(), x, state)
+        outputs, final = unroll_reference(Bound(), x, state)
         return (outputs, *final)
 
     assert torch.autograd.gradcheck(run, (x, *start, *parameters.values()))
@@ -272,7 +272,7 @@ def prefixed(values):
 
 
 def outputs_of(cell, x, state=None):
-    return unroll(cell, x, state)[0]
+    return unroll_reference(cell, x, state)[0]
 
 
 def test_peephole_with_zero_peepholes_is_the_lstm(float64):
@@ -389,7 +389,7 @@ def test_learnt_initial_state(name):
     state = cell.initial_state(B)
     for place, part in enumerate(state):
         assert torch.equal(part, torch.full((B, H), place + 1.0))
-    unroll(cell, torch.randn(T, B, I))[0].sum().backward()
+    unroll_reference(cell, torch.randn(T, B, I))[0].sum().backward()
     assert all(getattr(cell, f"initial_{field}").grad.abs().sum() > 0 for field in fields)
 
 

@@ -6,16 +6,15 @@ Sizes, here and everywhere: `T` steps, `B` batch, `I` input, `H` hidden, `G` gat
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-AnyCell = TypeVar("AnyCell", bound="Cell")
 RecurrentInit = Literal["orthogonal", "uniform"]
 
 
@@ -37,8 +36,8 @@ class Cell(nn.Module, ABC):
 
     A user's own cell derives from this class, takes `input_size` and `hidden_size` (and options of its own) in
     its constructor, and is named in a config as `my_cells:MyCell`. Its state is any NamedTuple of `[B, ...]`
-    tensors whose first field is `hidden`. When a run diverges, the local variables of `step` are the names by which
-    the report says where.
+    tensors whose first field is `hidden`. It passes what others may want to look at, such as its gates, through
+    `observe`; `seqtrain.recurrence.observe` and the report of a run that diverges use these names.
 
     Parameters
     ----------
@@ -54,6 +53,9 @@ class Cell(nn.Module, ABC):
 
     initialisation: ClassVar[tuple[str, ...]] = ()
     """Settings of how the weights start, which have no effect under `model.init_range`."""
+
+    observer: Callable[[dict[str, Tensor]], None] | None = None
+    """Called with the activations that `step` names; None if nobody looks."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -72,6 +74,24 @@ class Cell(nn.Module, ABC):
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first step, for `batch_size` sequences."""
 
+    def observe(self, **activations: Tensor) -> Any:
+        """Name activations of the present step. They are returned as they are, so that `step` goes on with them:
+
+            i, f = self.observe(i=torch.sigmoid(i), f=torch.sigmoid(f))
+
+        Parameters
+        ----------
+        activations : `[B, ...]` each, by name. A gate has the name that it has in `gates`.
+
+        Returns
+        -------
+        The same tensors in the same order; a single one as itself.
+        """
+        if self.observer is not None:
+            self.observer(activations)
+        values = tuple(activations.values())
+        return values if len(values) > 1 else values[0]
+
     @classmethod
     def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:  # noqa: ARG003
         """What is wrong with settings that are each allowed: the name of a setting, and a message about it."""
@@ -86,25 +106,6 @@ class Cell(nn.Module, ABC):
     def remembers_apart(cls) -> bool:
         """Whether the state may hold memory besides the output."""
         return True
-
-
-def replaced(cell: AnyCell, **parameters: Tensor) -> AnyCell:
-    """A cell that shares everything with another but some parameters; the other one stays as it is.
-
-    Parameters
-    ----------
-    parameters : tensors by the names of the parameters that they stand for, e.g. `w_h`; gradients flow through them.
-
-    Raises
-    ------
-    AttributeError : the cell has no parameter of that name.
-    """
-    unknown = parameters.keys() - cell._parameters.keys()
-    if unknown:
-        raise AttributeError(f"{type(cell).__name__} has no parameter {', '.join(sorted(unknown))}")
-    twin = object.__new__(type(cell))
-    twin.__dict__.update(cell.__dict__, _parameters=cell._parameters | parameters)
-    return twin
 
 
 @dataclass(eq=False, repr=False)

@@ -46,7 +46,9 @@ class CoupledCell(MemoryCell):
         f, g, o = torch.addmm(x_gates, state.hidden, self.w_h.t()).chunk(3, -1)  # [B, H] each
         if self.p is not None:
             f = f + self.p[0] * state.cell
-        cell = torch.lerp(torch.tanh(g), state.cell, torch.sigmoid(f))
+        f, g = self.observe(f=torch.sigmoid(f), g=torch.tanh(g))
+        cell = self.observe(cell=torch.lerp(g, state.cell, f))
         if self.p is not None:
             o = o + self.p[1] * cell
-        return LSTMState(torch.sigmoid(o) * torch.tanh(cell), cell)
+        o = self.observe(o=torch.sigmoid(o))
+        return LSTMState(o * torch.tanh(cell), cell)

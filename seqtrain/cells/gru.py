@@ -50,8 +50,9 @@ class GRUCell(MemoryCell):
         x_rz, x_n = x_gates[:, : 2 * H], x_gates[:, 2 * H :]
         w_rz, w_n = self.w_h[: 2 * H].t(), self.w_h[2 * H :].t()
         r, z = torch.sigmoid(torch.addmm(x_rz, h, w_rz)).chunk(2, -1)  # [B, H] each
+        r, z = self.observe(r=r, z=z)
         if self.b_hn is None:
-            n = torch.tanh(torch.addmm(x_n, r * h, w_n))
+            n = self.observe(n=torch.tanh(torch.addmm(x_n, r * h, w_n)))
         else:
-            n = torch.tanh(x_n + r * torch.addmm(self.b_hn, h, w_n))
+            n = self.observe(n=torch.tanh(x_n + r * torch.addmm(self.b_hn, h, w_n)))
         return HiddenState(torch.lerp(n, h, z))

@@ -42,5 +42,6 @@ class LSTMCell(TwoBiasCell, MemoryCell):
     def step(self, x_gates: Tensor, state: LSTMState) -> LSTMState:
         """One step: `[B, 4H]` and the old state to the new state."""
         i, f, g, o = torch.addmm(x_gates, state.hidden, self.w_h.t()).chunk(4, -1)  # [B, H] each
-        cell = torch.sigmoid(f) * state.cell + torch.sigmoid(i) * torch.tanh(g)
-        return LSTMState(torch.sigmoid(o) * torch.tanh(cell), cell)
+        i, f, g, o = self.observe(i=torch.sigmoid(i), f=torch.sigmoid(f), g=torch.tanh(g), o=torch.sigmoid(o))
+        cell = self.observe(cell=f * state.cell + i * g)
+        return LSTMState(o * torch.tanh(cell), cell)

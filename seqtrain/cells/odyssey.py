@@ -129,8 +129,8 @@ class OdysseyCell(MemoryCell):
         sums = self._sums(x_gates, state)
         f = self._gate("f", sums, state.cell)
         i = 1 - f if self.ablation == "coupled" else self._gate("i", sums, state.cell)
-        g = sums["g"] if self.ablation == "no_input_activation" else torch.tanh(sums["g"])
-        cell = f * state.cell + i * g
+        g = self.observe(g=sums["g"] if self.ablation == "no_input_activation" else torch.tanh(sums["g"]))
+        cell = self.observe(cell=f * state.cell + i * g)
         o = self._gate("o", sums, cell)
         hidden = o * (cell if self.ablation == "no_output_activation" else torch.tanh(cell))
         return self.state_type(hidden, cell, *(() if self.w_gates is None else (i, f, o)))
@@ -148,6 +148,8 @@ class OdysseyCell(MemoryCell):
         """A gate that sees `cell` through its peephole; 1 if it was taken away."""
         if gate not in sums:
             return 1.0
-        if self.p is None:
-            return torch.sigmoid(sums[gate])
-        return torch.sigmoid(sums[gate] + self.p[self.peepholes.index(gate)] * cell)
+        gate_sum = sums[gate]
+        if self.p is not None:
+            gate_sum = gate_sum + self.p[self.peepholes.index(gate)] * cell
+        gate_values: Tensor = self.observe(**{gate: torch.sigmoid(gate_sum)})
+        return gate_values

@@ -43,8 +43,9 @@ class PeepholeCell(MemoryCell):
         """One step: `[B, 4H]` and the old state to the new state."""
         i, f, g, o = torch.addmm(x_gates, state.hidden, self.w_h.t()).chunk(4, -1)  # [B, H] each
         p_i, p_f, p_o = self.p
-        i = torch.sigmoid(i + p_i * state.cell)
-        f = torch.sigmoid(f + p_f * state.cell)
-        cell = f * state.cell + i * torch.tanh(g)
-        o = torch.sigmoid(o + p_o * cell)
+        i = self.observe(i=torch.sigmoid(i + p_i * state.cell))
+        f = self.observe(f=torch.sigmoid(f + p_f * state.cell))
+        g = self.observe(g=torch.tanh(g))
+        cell = self.observe(cell=f * state.cell + i * g)
+        o = self.observe(o=torch.sigmoid(o + p_o * cell))
         return LSTMState(o * torch.tanh(cell), cell)

@@ -36,4 +36,5 @@ class RNNCell(TwoBiasCell):
     def step(self, x_gates: Tensor, state: HiddenState) -> HiddenState:
         """One step: `[B, H]` and the old state to the new state."""
         h = torch.addmm(x_gates, state.hidden, self.w_h.t())
-        return HiddenState(torch.tanh(h) if self.nonlinearity == "tanh" else torch.relu(h))
+        h = self.observe(h=torch.tanh(h) if self.nonlinearity == "tanh" else torch.relu(h))
+        return HiddenState(h)

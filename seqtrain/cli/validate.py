@@ -30,7 +30,7 @@ def validate_table(result: "Validated") -> Table:
         ("training", counted(result.steps, "step")),
         (
             "memory",
-            f"some {in_words(peak or 0)} beside Python and PyTorch" + (f", {in_words(free)} free" if free else ""),
+            f"at least {in_words(peak or 0)} beside Python and PyTorch" + (f", {in_words(free)} free" if free else ""),
         ),
         ("optimizer", ", ".join(f"{key} {value}" for key, value in result.optimizer.items()).removeprefix("name ")),
         *in_figures("baseline", result.baseline),

@@ -12,7 +12,7 @@ from seqtrain.config.resolve import resolved
 from seqtrain.models import AdaptiveHead, OneHot, SequenceModel, Stack, TiedHead, count_parameters
 from seqtrain.models.head import AdaptiveSoftmax
 from seqtrain.models.settings import Model, UserCell
-from seqtrain.recurrence import choose_unroll
+from seqtrain.recurrence import choose_loop
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.rng import lent_global_generator
 from seqtrain.tasks import TASKS, LanguageModel, Spec, Task
@@ -91,7 +91,7 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
         )
     model = model.to(build_device(config))
     try:
-        model.stack.loop = choose_unroll(config.engine, model.stack.as_run(model.stack.cells()[0][0]))
+        model.stack.loop = choose_loop(config.engine, model.stack.as_run(model.stack.cells()[0][0]))
     except ValueError as error:
         raise ConfigError(f"engine is 'fused', but {error}; use engine: auto, or reference") from None
     return model

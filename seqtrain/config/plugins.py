@@ -32,7 +32,7 @@ from seqtrain.cells import Cell
 from seqtrain.config.errors import choose, to_fault
 from seqtrain.config.schema import Config
 from seqtrain.models.settings import UserCell
-from seqtrain.recurrence import unroll
+from seqtrain.recurrence import unroll_reference
 from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.rng import lent_global_generator
 from seqtrain.system.settings import Declared, section_of
@@ -160,7 +160,9 @@ def _try_a_step(cell: type[Cell], options: dict[str, Any], where: str, given: di
     """Raise a ConfigError if a small cell cannot run over two steps, or has a state of another form."""
     try:
         with lent_global_generator("trial"):
-            outputs, state = unroll(cell(input_size=2, hidden_size=3, **(options | given)), torch.zeros(2, 1, 2))
+            outputs, state = unroll_reference(
+                cell(input_size=2, hidden_size=3, **(options | given)), torch.zeros(2, 1, 2)
+            )
     except Exception as error:
         settings = f" with {', '.join(f'{name} {value!r}' for name, value in given.items())}" if given else ""
         raise ConfigError(

@@ -25,7 +25,7 @@ from seqtrain.config import Config, config_from, load_config, to_yaml
 from seqtrain.config.resolve import resolved
 from seqtrain.inference.load import Restored, restore
 from seqtrain.models import SequenceModel
-from seqtrain.recurrence import choose_unroll
+from seqtrain.recurrence import choose_loop
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.trainer import train_run
@@ -174,7 +174,7 @@ def gradients(restored: Restored, batch: Batch) -> Finding:
     model = restored.model
     single = _gradients(restored, model, batch)
     exact_model = copy.deepcopy(model).double()
-    exact_model.stack.loop = choose_unroll("reference", exact_model.stack.cells()[0][0])
+    exact_model.stack.loop = choose_loop("reference", exact_model.stack.cells()[0][0])
     reals = {name: part.double() for name, part in vars(batch).items() if name in ("inputs", "targets") and _real(part)}
     batch = replace(batch, **reals)
     try:

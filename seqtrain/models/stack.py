@@ -1,16 +1,17 @@
 """Depth and direction: cells side by side and on top of each other."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from seqtrain.cells import Cell
-from seqtrain.cells.base import replaced
 from seqtrain.models.dropout import Dropout, drop
 from seqtrain.models.zoneout import Zoneout
-from seqtrain.recurrence import Chosen, unroll
+from seqtrain.recurrence import Loop, Unroll, unroll_reference
 
 Direction = Literal["forward", "backward", "bidirectional"]
 Merge = Literal["concat", "sum"]
@@ -60,7 +61,7 @@ class Stack(nn.Module):
         self.reversed = {"forward": [False], "backward": [True], "bidirectional": [False, True]}[direction]
         self.merge = merge or MERGE
         self.dropout = dropout
-        self.loop = Chosen("reference", unroll, None)
+        self.loop = Loop("reference", unroll_reference)
         self.layers = nn.ModuleList()
         size = input_size
         for hidden_size in hidden_sizes:
@@ -107,13 +108,7 @@ class Stack(nn.Module):
                 outputs = dropout.features(outputs, dropout.dropout, generator)
             before = [None] * len(cells) if state is None else state[depth]
             ran = [
-                self.loop.unroll(
-                    self.as_run(cell, generator),
-                    outputs,
-                    start,
-                    lengths=lengths,
-                    reverse=reverse,
-                )
+                self._run(partial(self.loop.unroll, lengths=lengths, reverse=reverse), cell, outputs, start, generator)
                 for cell, start, reverse in zip(cells, before, self.reversed, strict=True)
             ]
             states.append([after for _, after in ran])
@@ -126,18 +121,39 @@ class Stack(nn.Module):
         return [[*layer] for layer in self.layers]  # type: ignore[misc]  # each layer is a ModuleList
 
     def as_run(self, cell: Cell, generator: torch.Generator | None = None) -> Cell:
-        """The cell itself, or a twin with what is dropped from it; the cell stays as it is."""
+        """The cell itself, or with zoneout around it."""
         dropout = self.dropout
-        if self.training and dropout.weight_drop:
-            cell = replaced(cell, w_h=drop(cell.get_parameter("w_h"), dropout.weight_drop, generator))
         if dropout.zones:
-            cell = Zoneout(cell, dropout.zoneout_hidden, dropout.zoneout_memory, generator, training=self.training)
+            return Zoneout(cell, dropout.zoneout_hidden, dropout.zoneout_memory, generator, training=self.training)
         return cell
+
+    def _run(
+        self, unroll: Unroll, cell: Cell, x: Tensor, state: Any, generator: torch.Generator | None
+    ) -> tuple[Tensor, Any]:
+        """Run a cell over time, in training without the dropped entries of its `w_h`; the cell stays as it is."""
+        run = partial(unroll, self.as_run(cell, generator), x, state)
+        if not (self.training and self.dropout.weight_drop):
+            return run()
+        w_h = drop(cell.get_parameter("w_h"), self.dropout.weight_drop, generator)
+        outputs, last = functional_call(_Run(cell, run), {"cell.w_h": w_h})
+        return outputs, last
 
     def _merged(self, parts: list[Tensor]) -> Tensor:
         if len(parts) == 1:
             return parts[0]
         return torch.cat(parts, -1) if self.merge == "concat" else parts[0] + parts[1]
+
+
+class _Run(nn.Module):
+    """A function that runs a cell, as a module: `functional_call` replaces weights of modules."""
+
+    def __init__(self, cell: Cell, function: Callable[[], Any]) -> None:
+        super().__init__()
+        self.cell = cell
+        self.function = function
+
+    def forward(self) -> Any:
+        return self.function()
 
 
 def detach_state(state: StackState) -> StackState:

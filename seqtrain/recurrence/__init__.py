@@ -1,7 +1,19 @@
 """Running a cell over time."""
 
-from seqtrain.recurrence.dispatch import Chosen, Engine, Unroll, choose_unroll
-from seqtrain.recurrence.fused import backward_width, packed_bytes, unroll_fused
-from seqtrain.recurrence.unroll import unroll
+from seqtrain.recurrence.dispatch import Engine, Loop, Unroll, choose_loop, unroll
+from seqtrain.recurrence.fused import unroll_fused
+from seqtrain.recurrence.observe import Observed, gates_of, observe
+from seqtrain.recurrence.reference import unroll_reference
 
-__all__ = ["Chosen", "Engine", "Unroll", "backward_width", "choose_unroll", "packed_bytes", "unroll", "unroll_fused"]
+__all__ = [
+    "Engine",
+    "Loop",
+    "Observed",
+    "Unroll",
+    "choose_loop",
+    "gates_of",
+    "observe",
+    "unroll",
+    "unroll_fused",
+    "unroll_reference",
+]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seqtrain.recurrence.buffer_pool import empty
 from seqtrain.recurrence.gemm import Sources, gradients_of_weights, product
+from seqtrain.recurrence.kernels import KERNELS, Blocks
 from seqtrain.recurrence.library import call
 
 
@@ -23,57 +24,6 @@ class Plan(NamedTuple):
     lengths: Tensor | None
     reverse: bool
     starts_at_zero: bool
-
-
-class _Blocks(NamedTuple):
-    """How the gradients of pre-activations lie in `d_gates`, in blocks of H columns.
-
-    total : all of them.
-    x : those of what `w_x` gave, in the order of its rows; with `turned` its last H rows come first.
-    h : those of what `w_h` gave by multiplying h of the step before; the rest of its rows multiplied `aside`.
-    """
-
-    total: int
-    x: slice
-    h: slice
-    turned: bool = False
-
-    def of_x(self, d_gates: Tensor) -> Tensor:
-        """`[T, B, rows of w_x]`."""
-        return self._columns(d_gates, self.x)
-
-    def of_h(self, d_gates: Tensor) -> Tensor:
-        """`[T, B, rows of w_h that multiplied h]`."""
-        return self._columns(d_gates, self.h)
-
-    def turn(self, w_x: Tensor) -> Tensor:
-        """`w_x` with its rows in the order of `of_x`."""
-        return w_x.roll(len(w_x) // 3, 0) if self.turned else w_x
-
-    def turn_back(self, dw_x: Tensor) -> Tensor:
-        """The other way round; also of the bias."""
-        return dw_x.roll(-(len(dw_x) // 3), 0) if self.turned else dw_x
-
-    def _columns(self, d_gates: Tensor, blocks: slice) -> Tensor:
-        H = d_gates.shape[-1] // self.total
-        return d_gates[..., blocks.start * H : blocks.stop * H]
-
-
-def _alike(gates: int) -> _Blocks:
-    return _Blocks(gates, slice(0, gates), slice(0, gates))
-
-
-KERNELS = {
-    "lstm": _alike(4),
-    "peephole": _alike(4),
-    "coupled": _alike(3),
-    "coupled_peepholes": _alike(3),
-    "gru_after": _Blocks(4, slice(0, 3), slice(1, 4), turned=True),  # n, r, z, r * n: see csrc/cells.h
-    "gru_before": _Blocks(3, slice(0, 3), slice(0, 2)),
-    "rnn_tanh": _alike(1),
-    "rnn_relu": _alike(1),
-}
-"""In the order of `kRuns` in csrc/engine.cpp."""
 
 
 class _Call(ctypes.Structure):
@@ -144,7 +94,7 @@ class _Walk(torch.autograd.Function):
     def backward(ctx: Any, d_outputs: Tensor | None, *d_last: Tensor | None) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # as with create_graph=True
             raise RuntimeError("the fused engine has no gradients of gradients; use the plain loop, engine: reference")
-        plan, blocks = ctx.plan, KERNELS[ctx.plan.kernel]
+        plan, blocks = ctx.plan, KERNELS[ctx.plan.kernel].blocks
         outputs, x, gates, cells, aside, w_x, w_h, vectors, *state = map(_as_saved, ctx.saved_tensors)
         (T, B, H), kept = outputs.shape, _Kept(x, gates, cells, aside)
         d_gates, db = empty(T, B, blocks.total * H), x.new_zeros(blocks.total * H)
@@ -233,7 +183,7 @@ def _copy_or_zeros(d: Tensor | None, like: Tensor) -> Tensor:
 
 
 def _weight_gradients(
-    plan: Plan, blocks: _Blocks, d_gates: Tensor, kept: _Kept, outputs: Tensor, h_first: Tensor
+    plan: Plan, blocks: Blocks, d_gates: Tensor, kept: _Kept, outputs: Tensor, h_first: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `w_x` and `w_h`; outputs and gradients are zero on padding."""
     d_input, d_hidden = blocks.of_x(d_gates).flatten(0, 1), blocks.of_h(d_gates)

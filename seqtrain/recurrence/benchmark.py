@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from seqtrain.cells import CELLS, Cell
 from seqtrain.cells.gru import GRUCell
-from seqtrain.recurrence import Chosen, choose_unroll
-from seqtrain.recurrence.unroll import unroll
+from seqtrain.recurrence import Loop, choose_loop, unroll_reference
 from seqtrain.system.progress import Progress, say
 from seqtrain.system.runtime import keep_freed_memory, prepare, versions
 
@@ -144,7 +143,7 @@ def bench(
             for shape in shapes:
                 rows.append(_row(variant, shape, rounds, kept if memory else None))
                 progress.advance()
-    missing = (choose_unroll("auto", VARIANTS[variant][0](1, 1)).missing for variant in variants)
+    missing = (choose_loop("auto", VARIANTS[variant][0](1, 1)).missing for variant in variants)
     if reason := next(filter(None, missing), None):
         say(f"engine: {reason}; what is timed as ours is the plain loop", quiet=quiet)
     means = [_means(variant, [row for row in rows if row.cell == variant]) for variant in variants]
@@ -153,7 +152,7 @@ def bench(
 
 def _row(variant: str, shape: Shape, rounds: int, measure_kept: bool | None) -> Row:
     """Measure a variant on a shape; its memory too, with freed memory kept or not, unless `measure_kept` is None."""
-    chosen, runs = _contestants(variant, shape)
+    loop, runs = _contestants(variant, shape)
     gemm = _gemm(variant, shape)
     d_outputs = torch.randn(shape.T, shape.B, shape.H)
     forward = time_in_turns({name: torch.no_grad()(run) for name, run in runs.items()} | {"floor": gemm}, rounds)
@@ -161,20 +160,20 @@ def _row(variant: str, shape: Shape, rounds: int, measure_kept: bool | None) -> 
     train = time_in_turns(steps | {"floor": lambda: [gemm() for _ in range(3)]}, rounds)
     peaks = ("ours", "torch_nn") if measure_kept is not None else ()
     memory = {name: peak_elsewhere(variant, shape, name, bool(measure_kept)) for name in peaks}
-    return Row(variant, shape, chosen.name, forward, train, memory)
+    return Row(variant, shape, loop.name, forward, train, memory)
 
 
-def _contestants(variant: str, shape: Shape) -> tuple[Chosen, dict[str, Callable[[], Tensor]]]:
+def _contestants(variant: str, shape: Shape) -> tuple[Loop, dict[str, Callable[[], Tensor]]]:
     """Which loop is ours, and the forward passes over one input."""
     make_cell, make_peer = VARIANTS[variant]
     torch.manual_seed(0)
     cell, module = make_cell(shape.I, shape.H), make_peer(shape.I, shape.H)
     x = torch.randn(shape.T, shape.B, shape.I, requires_grad=True)
-    chosen = choose_unroll("auto", cell)
-    return chosen, {
-        "ours": lambda: chosen.unroll(cell, x)[0],
+    loop = choose_loop("auto", cell)
+    return loop, {
+        "ours": lambda: loop.unroll(cell, x)[0],
         "torch_nn": lambda: module(x)[0],
-        "plain": lambda: unroll(cell, x)[0],
+        "plain": lambda: unroll_reference(cell, x)[0],
     }
 
 

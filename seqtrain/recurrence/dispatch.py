@@ -1,55 +1,97 @@
-"""Which loop over time runs a cell."""
+"""Run a cell over time with the engine that is asked for; by default the fastest that can."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from seqtrain.cells import Cell
-from seqtrain.recurrence.fused import has_kernel, unroll_fused, why_not_fused
+from seqtrain.recurrence.fused import unroll_fused, why_not_fused
+from seqtrain.recurrence.kernels import kernel_of
 from seqtrain.recurrence.library import library, variant
-from seqtrain.recurrence.unroll import unroll
+from seqtrain.recurrence.reference import unroll_reference
 
 Engine = Literal["auto", "reference", "fused"]
 Unroll = Callable[..., tuple[Tensor, Any]]
 
 
-class Chosen(NamedTuple):
-    """A loop over time.
+def unroll(
+    cell: Cell,
+    x: Tensor,
+    state: Any = None,
+    *,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+    engine: Engine = "auto",
+) -> tuple[Tensor, Any]:
+    """Run a cell over a batch of sequences.
 
-    name : `fused-avx512` and the like, or `reference`.
-    unroll : the loop itself, to be called like `unroll`.
-    missing : why there is no compiled engine, if `auto` looked for it in vain; else None.
+    Parameters
+    ----------
+    cell : one of `seqtrain.cells.CELLS`, or your own.
+    x : `[T, B, I]`, T at least 1.
+    state : the state to start from, a NamedTuple of `[B, ...]` tensors; the cell's own initial state if None.
+    lengths : `[B]` whole numbers from 0 to T. Later steps are padding and never change a result, whatever they hold.
+        None: every sequence has T steps.
+    reverse : walk from the last step of each sequence to its first. `outputs[t]` still belongs to `x[t]`.
+    engine : `auto` is the compiled engine where it can run the cell, else the plain loop. `reference` is the plain
+        loop, which defines what is right, and which also has gradients of gradients and works with `torch.func`.
+        `fused` insists on the compiled engine.
+
+    Returns
+    -------
+    outputs : `[T, B, H]`, `state.hidden` of every step; zero on padding.
+    state : `[B, ...]` after each sequence's last step in walking order.
+
+    Raises
+    ------
+    ValueError : the engine is unknown, or it cannot run the cell (`fused`); or, in the compiled engine, a tensor has
+        another shape, type or device than it needs.
+    RuntimeError : gradients of gradients, or a transform of `torch.func`, are asked of the compiled engine.
+    MemoryError : the compiled engine finds no memory.
+    """
+    if engine not in get_args(Engine):
+        raise ValueError(f"engine is {engine!r}; use one of {', '.join(get_args(Engine))}")
+    is_fused = engine == "fused" or (engine == "auto" and _is_faster(cell, x))
+    run = unroll_fused if is_fused else unroll_reference
+    return run(cell, x, state, lengths=lengths, reverse=reverse)
+
+
+def _is_faster(cell: Cell, x: Tensor) -> bool:
+    """Whether the compiled engine can run the cell and is faster.
+
+    It is not for a single step of a single sequence, as when a text is generated: packing the weights takes longer.
+    """
+    fits = x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[:2] != (1, 1)
+    return fits and why_not_fused(cell) is None
+
+
+class Loop(NamedTuple):
+    """How a model runs its cells over time.
+
+    name : the engine as a summary names it: `reference`, or `fused-avx512` and the like.
+    unroll : `unroll` with this engine.
+    missing : why there is no compiled engine although the cell has a kernel; None if there is one.
     """
 
     name: str
     unroll: Unroll
-    missing: str | None
+    missing: str | None = None
 
 
-def unroll_fastest(cell: Cell, x: Tensor, state: Any = None, **options: Any) -> tuple[Tensor, Any]:
-    """The fused loop as long as it serves; the plain one for a model that has since been moved or converted.
-
-    The plain one also for a single step of a single sequence, as when a text is generated: packing the weights for
-    the engine takes longer than the step.
-    """
-    served = why_not_fused(cell) is None and x.dtype == torch.float32 and x.device.type == "cpu"
-    served = served and x.shape[:2] != (1, 1)
-    return (unroll_fused if served else unroll)(cell, x, state, **options)
-
-
-def choose_unroll(engine: Engine, cell: Cell) -> Chosen:
-    """The loop that `engine` asks for: `auto` is the fused one wherever it serves.
+def choose_loop(engine: Engine, cell: Cell) -> Loop:
+    """The loop for the cells of a model, all of one kind.
 
     Raises
     ------
-    ValueError : `fused`, which does not serve this cell where it is.
+    ValueError : `fused`, which cannot run this cell.
     """
     why_not = why_not_fused(cell)
     if engine != "reference" and why_not is None:
-        return Chosen(f"fused-{variant()}", unroll_fused if engine == "fused" else unroll_fastest, None)
+        return Loop(f"fused-{variant()}", partial(unroll, engine=engine))
     if engine == "fused":
         raise ValueError(why_not)
-    missing = library() if engine == "auto" and has_kernel(cell) else None
-    return Chosen("reference", unroll, missing if isinstance(missing, str) else None)
+    missing = library() if engine == "auto" and kernel_of(cell) is not None else None
+    return Loop("reference", unroll_reference, missing if isinstance(missing, str) else None)

@@ -1,34 +1,31 @@
-"""The loop over time in one call of the native engine, for the cells that it has kernels for, in float32 on the CPU."""
+"""The loop over time in one call of the compiled engine, for the cells that have a kernel, in float32 on the CPU."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seqtrain.cells import Cell, CoupledCell, GRUCell, LSTMCell, PeepholeCell, RNNCell
+from seqtrain.cells import Cell
 from seqtrain.cells.base import GateCell
-from seqtrain.recurrence import autograd as sequence
+from seqtrain.recurrence import autograd
+from seqtrain.recurrence.kernels import KERNELS, kernel_of
 from seqtrain.recurrence.library import library
-from seqtrain.recurrence.unroll import unroll
-
-
-def has_kernel(cell: Cell) -> bool:
-    """Whether the engine has a kernel for the cell; one derived from a cell that it knows may do something else."""
-    own = {"step", "project", "initial_state"} & vars(cell).keys()
-    return type(cell) in (LSTMCell, PeepholeCell, CoupledCell, GRUCell, RNNCell) and not own
+from seqtrain.recurrence.reference import unroll_reference
 
 
 def why_not_fused(cell: Cell) -> str | None:
-    """The reason why the engine does not serve a cell; None if it does."""
-    if not has_kernel(cell):
+    """The reason why the engine cannot run a cell; None if it can."""
+    if kernel_of(cell) is None:
         return f"the engine has no kernel for {type(cell).__name__}"
+    if cell.observer is not None:
+        return f"the engine does not show the activations of a step, and this {type(cell).__name__} has an observer"
     for parameter in cell.parameters():
         if parameter.device.type != "cpu":
             return f"the engine runs on the CPU, not on {parameter.device.type}"
         if parameter.dtype != torch.float32:
             return f"the engine computes in float32, not in {str(parameter.dtype).removeprefix('torch.')}"
-    found = library()
-    return found if isinstance(found, str) else None
+    engine = library()
+    return engine if isinstance(engine, str) else None
 
 
 def unroll_fused(
@@ -39,65 +36,39 @@ def unroll_fused(
     lengths: Tensor | None = None,
     reverse: bool = False,
 ) -> tuple[Tensor, Any]:
-    """Run a cell over a batch of sequences: `unroll` for what `why_not_fused` has no word against.
+    """Run a cell over a batch of sequences, as `unroll_reference` does.
 
-    Gradients of gradients raise a RuntimeError; forward-mode derivatives are not seen.
+    Gradients of gradients raise a RuntimeError. Forward-mode derivatives are ignored.
 
     Raises
     ------
-    ValueError : the engine does not serve the cell, or a tensor has another shape, type or place than it needs.
+    ValueError : the engine cannot run the cell, or a tensor has another shape, type or device than it needs.
     """
     if 0 in x.shape:
-        return unroll(cell, x, state, lengths=lengths, reverse=reverse)
+        return unroll_reference(cell, x, state, lengths=lengths, reverse=reverse)
+    if (reason := why_not_fused(cell)) is not None:
+        raise ValueError(reason)
+    assert isinstance(cell, GateCell)
     T, B = x.shape[:2]
     starts_at_zero = state is None and not cell.learn_initial_state
     state = cell.initial_state(B) if state is None else state
-    _check(cell, x, state, lengths)
+    vectors = _check(cell, kernel := kernel_of(cell) or "", x, state, lengths)
     if lengths is not None:
         lengths = lengths.to(torch.int64, copy=True).contiguous()  # backward needs what they are now
         inside = torch.arange(T, device="cpu")[:, None, None] < lengths[:, None]  # [T, B, 1]
         x = x.where(inside, 0.0)  # a NaN in the padding would reach the gradient of w_x through a product with zero
-    assert isinstance(cell, GateCell)
-    plan = sequence.Plan(_kernel_of(cell), lengths, reverse, starts_at_zero)
-    outputs, last = sequence.run(plan, x, cell.w_x, cell.w_h, cell.bias(), _vectors_of(cell), *state)
+    plan = autograd.Plan(kernel, lengths, reverse, starts_at_zero)
+    outputs, last = autograd.run(plan, x, cell.w_x, cell.w_h, cell.bias(), vectors, *state)
     return outputs, type(state)(*last)
 
 
-def backward_width(cell: Cell) -> int:
-    """Numbers that the backward pass fills for each step of a sequence, before those of the input's gradient."""
-    return sequence.KERNELS[_kernel_of(cell)].total * cell.hidden_size
+def _check(cell: GateCell, kernel: str, x: Tensor, state: Any, lengths: Tensor | None) -> Tensor | None:
+    """Check every tensor: the engine gets bare addresses and would read beyond the end of a smaller one.
 
-
-def packed_bytes(cell: Cell) -> int:
-    """Bytes of `w_h` as the engine packs it for a walk, in either direction; the room is kept for the next one."""
-    return 4 * len(cell.get_parameter("w_h")) * -(-cell.hidden_size // LANES) * LANES
-
-
-LANES = 16
-"""Floats in the widest vector of an engine; the last vector of a row is filled up."""
-
-
-def _kernel_of(cell: Cell) -> str:
-    if isinstance(cell, GRUCell):
-        return "gru_before" if cell.b_hn is None else "gru_after"
-    if isinstance(cell, RNNCell):
-        return f"rnn_{cell.nonlinearity}"
-    if isinstance(cell, CoupledCell):
-        return "coupled" if cell.p is None else "coupled_peepholes"
-    return "peephole" if isinstance(cell, PeepholeCell) else "lstm"
-
-
-def _vectors_of(cell: Cell) -> Any:
-    """The parameters that act unit by unit, or None: peepholes, or b_hn of a GRU."""
-    vectors: Any = cell.p if hasattr(cell, "p") else getattr(cell, "b_hn", None)
-    return vectors
-
-
-def _check(cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> None:
-    """What the engine is handed are bare addresses: nothing may be otherwise than it believes."""
-    if not has_kernel(cell) or isinstance(library(), str):
-        raise ValueError(why_not_fused(cell))
-    assert isinstance(cell, GateCell)
+    Returns
+    -------
+    The parameter that acts unit by unit (see `Kernel`), or None.
+    """
     (T, B), H, rows = x.shape[:2], cell.hidden_size, len(cell.gates) * cell.hidden_size
     if getattr(state, "_fields", None) != cell.state_type._fields:
         raise ValueError(
@@ -106,8 +77,10 @@ def _check(cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> None:
     wanted = {"x": (x, (T, B, cell.input_size)), "w_x": (cell.w_x, (rows, cell.input_size))}
     wanted |= {"w_h": (cell.w_h, (rows, H)), "b": (cell.bias(), (rows,))}
     wanted |= {name: (part, (B, H)) for name, part in state._asdict().items()}
-    if (vectors := _vectors_of(cell)) is not None:
-        wanted["p or b_hn"] = (vectors, {"peephole": (3, H), "gru_after": (H,)}.get(_kernel_of(cell), (2, H)))
+    vectors = None
+    if (named := KERNELS[kernel].vectors) is not None:
+        vectors = getattr(cell, named[0])
+        wanted[named[0]] = (vectors, (*named[1], H))
     for name, (tensor, shape) in wanted.items():
         if tensor.shape != shape or tensor.dtype != torch.float32 or tensor.device.type != "cpu":
             raise ValueError(
@@ -115,7 +88,8 @@ def _check(cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> None:
                 f"{list(shape)} on cpu"
             )
     if lengths is None:
-        return
+        return vectors
     whole = not lengths.is_floating_point() and lengths.device.type == "cpu"
     if not whole or lengths.shape != (B,) or bool(((lengths < 0) | (lengths > T)).any()):
         raise ValueError(f"lengths must be {B} whole numbers from 0 to {T}; got {lengths.tolist()}")
+    return vectors

@@ -1,4 +1,4 @@
-"""Finding and loading the compiled engine, whose source is the folder `native`."""
+"""Find and load the compiled engine. Its source is in the folder `csrc`."""
 
 import ctypes
 import os

@@ -1,45 +1,42 @@
-"""How much memory a training run will need, told before it is taken."""
+"""How much memory a training run needs at least, estimated before it is taken.
+
+Only arrays are counted that are certainly there at the same time. What is measured is up to twice as much, because of
+temporary arrays and holes in the heap. So a run is refused only if it cannot fit.
+"""
 
 import copy
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
 
+from seqtrain.cells import CELLS, Cell
 from seqtrain.config import Config
-from seqtrain.config.build import build_device, outline
-from seqtrain.models import SequenceModel
-from seqtrain.runs import footprint
-from seqtrain.runs.footprint import NUMBER
+from seqtrain.config.build import build_device, cell_class
+from seqtrain.models import AdaptiveHead, SequenceModel
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.memory import available
 from seqtrain.system.progress import in_words
-from seqtrain.tasks import Spec, Task
+from seqtrain.tasks import Batch, Spec, Task
+
+NUMBER = 4
+"""Bytes of a float32."""
 
 STATE = {"adam": 2, "adamw": 2, "rmsprop": 1, "sgd": 0}
-"""Numbers that an optimizer keeps for each weight, momentum apart."""
-
-NUMBERS_A_WEIGHT = 6
-"""At most: itself, its gradient, two moments, momentum, its average."""
-
+"""Numbers that an optimizer keeps for each weight, without momentum."""
 
 PROCESS = 200 << 20
-"""Bytes of Python and PyTorch in each process beside those of their files, which all processes share."""
-
-BUFFER = 9 / 8
-"""Bytes that Python's growing buffer takes for each byte of a checkpoint in it."""
+"""Bytes of Python and PyTorch in each process, without those that all processes share."""
 
 
 class Estimate(NamedTuple):
-    """Bytes, beside those of Python, PyTorch and the text.
+    """Bytes that training needs at least, without those of Python, PyTorch and a text.
 
-    weights : with their gradients, the optimizer's state and their average.
-    activations : what a training step keeps for its backward pass, and the most that this pass itself needs.
+    weights : with their gradients, the optimizer's state, their average, and the engine's copy of recurrent weights.
+    activations : of a training step, kept for the backward pass, and what this pass adds.
     evaluation : of one batch.
-    saving : the two copies of a checkpoint that are made while it is saved.
-    kept : beside the largest of these three, what the others leave that it has no use for: arrays of the engine, which
-        wait for the next step, and holes in the heap that are too small.
+    saving : the copy of the checkpoint that is written.
     sets : the validation and test set.
     """
 
@@ -47,56 +44,106 @@ class Estimate(NamedTuple):
     activations: int = 0
     evaluation: int = 0
     saving: int = 0
-    kept: int = 0
     sets: int = 0
 
     @property
     def peak(self) -> int:
         """All that is needed at one time: steps, evaluations and checkpoints take turns."""
-        return self.weights + self.sets + max(self.activations, self.evaluation, self.saving) + self.kept
+        return self.weights + self.sets + max(self.activations, self.evaluation, self.saving)
+
+
+PARTS = {
+    "activations": ("the activations of a training step", "train.batch_size"),
+    "weights": ("the weights with their gradients and the optimizer's state", "model.hidden_size"),
+    "evaluation": ("an evaluated batch", "train.eval_batch_size"),
+    "saving": ("the copy of a checkpoint that is saved", "model.hidden_size"),
+    "sets": ("the validation and test set", "task.valid_size and task.test_size"),
+}
+"""The parts of an estimate in words, and the setting to change."""
 
 
 def estimate(config: Config, task: Task, model: SequenceModel) -> Estimate:
     """What training the model on the task needs."""
-    model = copy.deepcopy(model)  # a user's cell may count, or keep running means
-    train, on_heap = config.train, config.device == "cpu"
     own = sum(parameter.nbytes for parameter in model.parameters())
-    columns = task.evaluated_together(train.eval_batch_size)
-    step = footprint.of_training(model, task, train.batch_size, on_heap=on_heap, penalised=bool(train.ar or train.tar))
-    evaluation = footprint.of_evaluation(model, task, columns)
-    saving = round((1 + BUFFER) * (1 + _kept(config)) * own)
-    heap = max(step.heap, evaluation.heap)
-    if on_heap:  # where no copy lies in the hole of an array of its size: of the model above, of a step's matrices
-        heap = max(heap, saving + own + step.matrices, task.drawing_bytes())
-    if on_heap:  # what is larger than all that a step made is larger than the holes that it left
-        heap = max(heap, step.heap + evaluation.largest - step.largest)
-    needed = max(step.engine, evaluation.engine) + heap + footprint.kept_by_engine(model)
+    columns = task.evaluated_together(config.train.eval_batch_size)
+    train, valid = task.specimen("train", config.train.batch_size), task.specimen("valid", columns)
+    kept, backward, widest = _numbers_a_step(model)
+    scores, valid_scores = (_scores(model, task, batch) for batch in (train, valid))  # beside them their logarithms
+    step = len(train.inputs) * kept + max(len(train.inputs) * backward, 3 * scores)  # and the gradient of the scores
     return Estimate(
-        weights=(2 + _kept(config)) * own + sum(buffer.nbytes for buffer in model.buffers()),
-        activations=step.engine + step.heap,
-        evaluation=evaluation.engine + evaluation.heap,
-        saving=saving,
-        kept=needed - max(step.engine + step.heap, evaluation.engine + evaluation.heap, saving),
+        weights=(2 + _kept_by_weight(config)) * own + _packed(model),
+        activations=NUMBER * config.train.batch_size * step,
+        evaluation=NUMBER * columns * max(len(valid.inputs) * widest, 2 * valid_scores),
+        saving=(1 + _kept_by_weight(config)) * own,
         sets=task.fixed_bytes(),
     )
 
 
+def _kept_by_weight(config: Config) -> int:
+    """Numbers for each weight beside itself and its gradient: of the optimizer, and an average."""
+    optimizer = config.optimizer
+    return STATE[optimizer.name] + (getattr(optimizer, "momentum", 0) > 0) + (config.train.average_after is not None)
+
+
+def _packed(model: SequenceModel) -> int:
+    """Bytes of the largest `w_h`, which the engine copies into an order of its own."""
+    cells = [] if model.stack.loop.name == "reference" else [one for layer in model.stack.cells() for one in layer]
+    return max((cell.get_parameter("w_h").nbytes for cell in cells), default=0)
+
+
+def _numbers_a_step(model: SequenceModel) -> tuple[int, int, int]:
+    """Numbers for each step of a sequence: that the forward pass keeps, that the backward pass adds, and that the
+    widest layer needs in an evaluation.
+
+    A cell keeps its gates and its state; those of a plain RNN are the same. The plain loop also keeps the nonlinearity
+    of the state or puts outputs together, and on the CPU its many small arrays leave holes as large as the gates.
+    """
+    is_plain, kept, backward, widest = model.stack.loop.name == "reference", 0, 0, 0
+    holes = is_plain and next(model.parameters()).device.type == "cpu"
+    for depth, layer in enumerate(model.stack.cells()):
+        kept += layer[0].input_size if depth == 0 or len(layer) > 1 else 0
+        for cell in layer:
+            gates, state = _gates_and_state(cell)
+            kept += (state if gates == state else gates + state) + is_plain * state
+            backward = max(backward, (1 + holes) * gates + len(layer) * cell.input_size)
+            widest = max(widest, cell.input_size + gates + (1 + is_plain) * cell.hidden_size)
+    return kept, backward, widest
+
+
+def _gates_and_state(cell: Cell) -> tuple[int, int]:
+    """Numbers of what a cell projects for one step, and of its state; none if a user's cell cannot be asked."""
+    try:
+        one = cell if type(cell) in CELLS.values() else copy.deepcopy(cell)  # a user's may count, or keep means
+        with torch.no_grad():
+            x = next(cell.parameters()).new_zeros(1, 1, cell.input_size)
+            return one.project(x).numel(), sum(part.numel() for part in one.initial_state(1))
+    except Exception:  # whatever a user's cell raises; it is only counted by its weights then
+        return 0, 0
+
+
+def _scores(model: SequenceModel, task: Task, batch: Batch) -> int:
+    """Numbers that the head gives for one sequence; a cluster of rare words as often as the text needs it."""
+    answers, symbols = 1, task.spec.output_size
+    if model.every_step:
+        answers = len(batch.inputs) if batch.scored is None else int(batch.scored.sum())
+    if isinstance(model.head, AdaptiveHead):
+        clusters, counts = model.head.clusters, task.counts or [0]
+        rare = sum((high - low) * sum(counts[low:high]) for low, high in pairwise(clusters.cutoffs))
+        symbols = clusters.head.out_features + rare // max(1, sum(counts))
+    return answers * symbols
+
+
 def check_model_memory(config: Config, spec: Spec) -> None:
-    """Refuse a model that cannot be built here, before it is.
+    """Refuse a model that cannot be built here, before it is built.
 
     Raises
     ------
-    ConfigError : its weights alone do not fit, or it is no model.
+    ConfigError : the recurrent weights and the embedding alone do not fit, or its cell cannot be loaded.
     """
-    room = available(build_device(config))
-    if room is None or NUMBER * NUMBERS_A_WEIGHT * _most_weights(config, spec) < room:
-        return  # without a closer look, for which torch first spends a second on imports
-    try:
-        model = outline(config, spec)
-    except (RuntimeError, NotImplementedError):  # a user's cell that wants to see its weights
-        return
-    own = sum(parameter.nbytes for parameter in model.parameters())
-    _check(config, Estimate((2 + _kept(config)) * own), 0)
+    widths, blocks = config.model.hidden_sizes(), max(1, len(getattr(cell_class(config), "gates", ())))
+    recurrent = (1 + (config.model.direction == "bidirectional")) * blocks * sum(H * H for H in widths)
+    embedding = spec.input_size * (config.model.embedding_size or widths[0]) if spec.words else 0
+    _check(config, Estimate(NUMBER * (2 + _kept_by_weight(config)) * (recurrent + embedding)), 0)
 
 
 def check_memory(config: Config, task: Task, model: SequenceModel) -> Estimate:
@@ -106,13 +153,29 @@ def check_memory(config: Config, task: Task, model: SequenceModel) -> Estimate:
     ------
     ConfigError : naming the setting that asks for the most.
     """
-    found = estimate(config, task, model)
-    _check(config, found, task.evaluated_together(config.train.eval_batch_size))
-    return found
+    needs = estimate(config, task, model)
+    _check(config, needs, task.evaluated_together(config.train.eval_batch_size))
+    return needs
+
+
+def _check(config: Config, needs: Estimate, evaluated: int) -> None:
+    device = build_device(config)
+    room, needed, part = available(device), _on_device(needs, device), _largest(needs)
+    if room is None or needed <= room:
+        return
+    (words, setting), size, cure = PARTS[part], getattr(needs, part), "make it smaller"
+    batch = {"activations": config.train.batch_size, "evaluation": evaluated}.get(part)
+    if batch is not None:
+        fitting = batch * (room - needed + size) // size
+        cure = f"{fitting:,} could fit" if fitting > 0 else "not even 1 would fit: shorten the sequences as well"
+    raise ConfigError(
+        f"{setting}: training needs at least {in_words(needed)} of memory, and {in_words(room)} are free here; "
+        f"{in_words(size)} are {words}; {cure}"
+    )
 
 
 def check_together(config: Config, runs: Sequence[Estimate], jobs: int) -> None:
-    """Refuse more runs at a time than fit together, each in a process of its own; the largest may come together.
+    """Refuse more runs at a time than fit together, each in a process of its own; the largest may run together.
 
     Raises
     ------
@@ -120,69 +183,22 @@ def check_together(config: Config, runs: Sequence[Estimate], jobs: int) -> None:
     """
     device = build_device(config)
     room, process = available(device), PROCESS if device.type == "cpu" else 0
-    needed = [*accumulate(sorted((_needed(run, device) + process for run in runs), reverse=True)[:jobs])]
+    needed = [*accumulate(sorted((_on_device(run, device) + process for run in runs), reverse=True)[:jobs])]
     if room is None or needed[-1] <= room:
         return
     fitting = max(1, sum(size <= room for size in needed))
-    setting = PARTS[_largest(max(runs, key=lambda run: _needed(run, device)))][1]
+    setting = PARTS[_largest(max(runs, key=lambda run: _on_device(run, device)))][1]
     raise ConfigError(
         f"--jobs {jobs}: the largest {len(needed)} runs need at least {in_words(needed[-1])} of memory together, and "
         f"{in_words(room)} are free here; use --jobs {fitting}, which fits, or make {setting} smaller"
     )
 
 
-def _most_weights(config: Config, spec: Spec) -> int:
-    """More weights than a model has whose cells have no more than 16 blocks; nothing is built."""
-    widths, symbols = config.model.hidden_sizes(), max(spec.input_size, spec.output_size)
-    vector = max(config.model.embedding_size or widths[0], 0 if spec.words else symbols)
-    cells = sum(2 * 16 * H * (H + I + 3) for H, I in zip(widths, [vector, *(2 * H for H in widths)], strict=False))
-    return cells + symbols * (2 * vector + 2 * widths[-1] + 1)
-
-
-def _kept(config: Config) -> int:
-    """Numbers for each weight beside itself and its gradient: of the optimizer, and an average."""
-    optimizer = config.optimizer
-    return STATE[optimizer.name] + (getattr(optimizer, "momentum", 0) > 0) + (config.train.average_after is not None)
-
-
-def _check(config: Config, found: Estimate, evaluated: int) -> None:
-    device = build_device(config)
-    room, needed = available(device), _needed(found, device)
-    if room is not None and needed > room:
-        raise ConfigError(
-            _refusal(found, needed, room, {"activations": config.train.batch_size, "evaluation": evaluated})
-        )
-
-
-def _needed(found: Estimate, device: torch.device) -> int:
+def _on_device(needs: Estimate, device: torch.device) -> int:
     """Bytes on a device; the sets stay on the CPU."""
-    return found.peak if device.type == "cpu" else found.peak - found.sets
+    return needs.peak if device.type == "cpu" else needs.peak - needs.sets
 
 
-def _largest(found: Estimate) -> str:
+def _largest(needs: Estimate) -> str:
     """The part to change first."""
-    return max(PARTS, key=lambda part: int(getattr(found, part)))
-
-
-PARTS = {
-    "activations": ("the activations of a training step", "train.batch_size"),
-    "weights": ("the weights with their gradients and the optimizer's state", "model.hidden_size"),
-    "evaluation": ("an evaluated batch", "train.eval_batch_size"),
-    "saving": ("the copies of a checkpoint that is saved", "model.hidden_size"),
-    "sets": ("the validation and test set", "task.valid_size and task.test_size"),
-}
-"""The parts of an estimate in words, and the setting to change."""
-
-
-def _refusal(found: Estimate, needed: int, room: int, batches: dict[str, int]) -> str:
-    """What to say; `batches` are the sizes of batches that may be made smaller."""
-    largest = _largest(found)
-    (told, setting), size = PARTS[largest], getattr(found, largest)
-    cure = "make it smaller"
-    if largest in batches:
-        fitting = batches[largest] * (room - needed + size) // size
-        cure = f"{fitting:,} could fit" if fitting > 0 else "not even 1 would fit: shorten the sequences as well"
-    return (
-        f"{setting}: training needs at least {in_words(needed)} of memory, and {in_words(room)} are free here; "
-        f"{in_words(size)} are {told}; {cure}"
-    )
+    return max(PARTS, key=lambda part: int(getattr(needs, part)))

@@ -213,10 +213,6 @@ class Task(ABC):
         """Bytes of the fixed sets, once they are drawn."""
         return 0
 
-    def drawing_bytes(self) -> int:
-        """Bytes that are needed beside the fixed sets while they are drawn."""
-        return 0
-
     @abstractmethod
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """A split, in order."""
@@ -339,15 +335,8 @@ class GeneratedTask(Task):
         return min(super().evaluated_together(batch_size), max(self.sizes.values()))
 
     def fixed_bytes(self) -> int:
-        """So many times those of a specimen."""
-        return sum(self._bytes_of(split) for split in self.sizes)
-
-    def drawing_bytes(self) -> int:
-        """The parts of the larger set, which are there until they are put together."""
-        return max(self._bytes_of(split) for split in self.sizes)
-
-    def _bytes_of(self, split: Split) -> int:
-        return self.sizes[split] * self.specimen(split, self.sizes[split]).bytes
+        """Those of a specimen for each sequence."""
+        return sum(size * self.specimen(split, size).bytes for split, size in self.sizes.items())
 
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """The fixed set, drawn once; how it is cut into batches does not change what is in it."""

@@ -193,7 +193,7 @@ def _diverged(state: TrainState, recipe: Recipe, loss: float) -> Diverged:
         on_device = (batch.to(device_of(state.model)) for batch in batches)
         report = anomaly.examine_evaluation(state.model, on_device, recipe.task)
     return Diverged(
-        f"the validation loss after step {state.step} is {loss:g}: learning rate {lr:g}, {anomaly.sentence(report)}; "
+        f"the validation loss after step {state.step} is {loss:g}: learning rate {lr:g}, {report}; "
         f"{advice(state, recipe)}",
-        {"split": "valid", "step": state.step, "loss": loss, "grad_norm": None, "lr": lr} | report,
+        {"split": "valid", "step": state.step, "loss": loss, "grad_norm": None, "lr": lr} | report.as_json(),
     )

@@ -126,8 +126,8 @@ def _diverged(state: TrainState, recipe: Recipe, batch: Batch, loss: float, norm
     more = "; train.on_divergence=skip goes past such steps" if recipe.max_skips is None else ""
     return Diverged(
         f"step {step} diverged: loss {loss:g}, gradient norm {norm:g}, learning rate {lr:g}, "
-        f"{anomaly.sentence(report)}; the step was withheld{skipped}; {advice(state, recipe)}{more}",
-        {"split": "train", "step": step, "loss": loss, "grad_norm": norm, "lr": lr} | report,
+        f"{report}; the step was withheld{skipped}; {advice(state, recipe)}{more}",
+        {"split": "train", "step": step, "loss": loss, "grad_norm": norm, "lr": lr} | report.as_json(),
     )
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from seqtrain.cells import CELLS
 from seqtrain.cells.odyssey import Ablation
-from seqtrain.recurrence import unroll
+from seqtrain.recurrence import observe, unroll_reference
 from seqtrain.recurrence.fused import unroll_fused
 
 I, H, B, T = 3, 5, 4, 7
@@ -37,30 +37,39 @@ def pre(p, x, h, gate, order):
     return x @ p["w_x"][rows].T + h @ p["w_h"][rows].T + p["b"][rows]
 
 
+# Each oracle gives every activation of a step by name: the gates in the cell's order, then the fields of the state.
+
+
 def rnn_oracle(p, x, h, nonlinearity="tanh"):
     a = pre(p, x, h, "h", "h")
-    return (np.tanh(a) if nonlinearity == "tanh" else np.maximum(a, 0),)
+    new = np.tanh(a) if nonlinearity == "tanh" else np.maximum(a, 0)
+    return {"h": new, "hidden": new}
 
 
 def lstm_oracle(p, x, h, c):
     i, f, o = (sigmoid(pre(p, x, h, gate, "ifgo")) for gate in "ifo")
-    new = f * c + i * np.tanh(pre(p, x, h, "g", "ifgo"))
-    return o * np.tanh(new), new
+    g = np.tanh(pre(p, x, h, "g", "ifgo"))
+    new = f * c + i * g
+    return {"i": i, "f": f, "g": g, "o": o, "hidden": o * np.tanh(new), "cell": new}
 
 
 def peephole_oracle(p, x, h, c):
     p_i, p_f, p_o = p["p"]
     i = sigmoid(pre(p, x, h, "i", "ifgo") + p_i * c)
     f = sigmoid(pre(p, x, h, "f", "ifgo") + p_f * c)
-    new = f * c + i * np.tanh(pre(p, x, h, "g", "ifgo"))
-    return sigmoid(pre(p, x, h, "o", "ifgo") + p_o * new) * np.tanh(new), new
+    g = np.tanh(pre(p, x, h, "g", "ifgo"))
+    new = f * c + i * g
+    o = sigmoid(pre(p, x, h, "o", "ifgo") + p_o * new)
+    return {"i": i, "f": f, "g": g, "o": o, "hidden": o * np.tanh(new), "cell": new}
 
 
 def coupled_oracle(p, x, h, c, peepholes=False):
     p_f, p_o = p["p"] if peepholes else (0.0, 0.0)
     f = sigmoid(pre(p, x, h, "f", "fgo") + p_f * c)
-    new = f * c + (1 - f) * np.tanh(pre(p, x, h, "g", "fgo"))
-    return sigmoid(pre(p, x, h, "o", "fgo") + p_o * new) * np.tanh(new), new
+    g = np.tanh(pre(p, x, h, "g", "fgo"))
+    new = f * c + (1 - f) * g
+    o = sigmoid(pre(p, x, h, "o", "fgo") + p_o * new)
+    return {"f": f, "g": g, "o": o, "hidden": o * np.tanh(new), "cell": new}
 
 
 def gru_oracle(p, x, h, reset="after"):
@@ -68,7 +77,7 @@ def gru_oracle(p, x, h, reset="after"):
     from_x = x @ p["w_x"][2 * H :].T + p["b"][2 * H :]
     u = p["w_h"][2 * H :].T
     n = np.tanh(from_x + r * (h @ u + p["b_hn"])) if reset == "after" else np.tanh(from_x + (r * h) @ u)
-    return ((1 - z) * n + z * h,)
+    return {"r": r, "z": z, "n": n, "hidden": (1 - z) * n + z * h}
 
 
 def odyssey_oracle(p, x, h, c, i_=None, f_=None, o_=None, ablation="none"):
@@ -87,10 +96,12 @@ def odyssey_oracle(p, x, h, c, i_=None, f_=None, o_=None, ablation="none"):
     f = np.ones_like(c) if ablation == "no_forget_gate" else gate("f", c)
     i = 1 - f if ablation == "coupled" else np.ones_like(c) if ablation == "no_input_gate" else gate("i", c)
     g = pre(p, x, h, "g", order)
-    new = f * c + i * (g if ablation == "no_input_activation" else np.tanh(g))
+    g = g if ablation == "no_input_activation" else np.tanh(g)
+    new = f * c + i * g
     o = np.ones_like(c) if ablation == "no_output_gate" else gate("o", new)
     hidden = o * (new if ablation == "no_output_activation" else np.tanh(new))
-    return (hidden, new, i, f, o) if ablation == "full_gate_recurrence" else (hidden, new)
+    gates = {"i": i, "f": f, "g": g, "o": o}
+    return {name: gates[name] for name in order} | {"hidden": hidden, "cell": new}
 
 
 ORACLES = {
@@ -121,15 +132,41 @@ def test_every_cell_has_an_oracle():
     assert set(ORACLES) == set(VARIANTS) == set(CELLS)
 
 
+def numpy_parameters(cell):
+    return {key: value.detach().numpy() for key, value in cell.named_parameters()}
+
+
 @pytest.mark.parametrize(("name", "options"), ALL)
 def test_a_step_is_the_equations(float64, name, options):
     cell = make(name, options)
     x, state = torch.randn(T, B, I), random_state(cell)
     new = cell.step(cell.project(x)[2], state)
-    parameters = {key: value.detach().numpy() for key, value in cell.named_parameters()}
-    wanted = ORACLES[name](parameters, x[2].numpy(), *(part.numpy() for part in state), **options)
-    for found, part in zip(new, wanted, strict=True):
-        np.testing.assert_allclose(found.detach().numpy(), part, rtol=1e-12, atol=1e-14)
+    wanted = ORACLES[name](numpy_parameters(cell), x[2].numpy(), *(part.numpy() for part in state), **options)
+    for field, values in new._asdict().items():
+        np.testing.assert_allclose(values.detach().numpy(), wanted[field], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [None, [7, 3, 1, 5]])
+@pytest.mark.parametrize(("name", "options"), ALL)
+def test_all_activations_are_observed_by_name_over_time(float64, name, options, lengths, reverse):
+    """Each sequence is restated alone, from a random state, through its own steps."""
+    cell, x = make(name, options), torch.randn(T, B, I)
+    state, limits = random_state(cell), None if lengths is None else torch.tensor(lengths)
+    observed = observe(cell, x, state, lengths=limits, reverse=reverse)
+    for column, length in enumerate(lengths or [T] * B):
+        old = [part[column : column + 1].numpy() for part in state]
+        for t in reversed(range(length)) if reverse else range(length):
+            wanted = ORACLES[name](numpy_parameters(cell), x[t, column : column + 1].numpy(), *old, **options)
+            old = [wanted[field] for field in state._fields]
+            assert list(observed.activations) == list(wanted)
+            for key, values in wanted.items():
+                found = observed.activations[key][t, column : column + 1].numpy()
+                np.testing.assert_allclose(found, values, rtol=1e-9, atol=1e-12)
+        assert not any(values[length:, column].any() for values in observed.activations.values())
+    outputs, last = unroll_reference(cell, x, state, lengths=limits, reverse=reverse)
+    assert torch.equal(observed.outputs, outputs)
+    assert all(torch.equal(one, other) for one, other in zip(observed.state, last, strict=True))
 
 
 PEERS = [
@@ -153,14 +190,14 @@ def test_unrolled_equals_torch(float64, name, options, peer):
     x, state = torch.randn(T, B, I), random_state(cell)
     start = tuple(part[None] for part in state)
     wanted, end = module(x, start if name == "lstm" else start[0])
-    outputs, final = unroll(cell, x, state)
+    outputs, final = unroll_reference(cell, x, state)
     torch.testing.assert_close(outputs, wanted, rtol=1e-12, atol=1e-14)
     if name == "lstm":
         torch.testing.assert_close(final.cell, end[1][0], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(("name", "peer"), [("rnn", nn.RNN), ("lstm", nn.LSTM)])
-@pytest.mark.parametrize("run", [unroll, unroll_fused])
+@pytest.mark.parametrize("run", [unroll_reference, unroll_fused])
 def test_two_biases_learn_as_in_torch(name, peer, run):
     """After steps of gradient descent the sums of the biases agree; a single bias falls behind."""
     torch.manual_seed(0)
@@ -212,7 +249,7 @@ def test_gradients_of_inputs_state_and_parameters(float64, name, options):
             def step(self, gates, state):
                 return torch.func.functional_call(_Call(cell, "step"), prefixed(values), (gates, state))
 
-        outputs, final = unroll(Bound(), x, state)
+        outputs, final = unroll_reference(Bound(), x, state)
         return (outputs, *final)
 
     assert torch.autograd.gradcheck(run, (x, *start, *parameters.values()))
@@ -235,7 +272,7 @@ def prefixed(values):
 
 
 def outputs_of(cell, x, state=None):
-    return unroll(cell, x, state)[0]
+    return unroll_reference(cell, x, state)[0]
 
 
 def test_peephole_with_zero_peepholes_is_the_lstm(float64):
@@ -352,7 +389,7 @@ def test_learnt_initial_state(name):
     state = cell.initial_state(B)
     for place, part in enumerate(state):
         assert torch.equal(part, torch.full((B, H), place + 1.0))
-    unroll(cell, torch.randn(T, B, I))[0].sum().backward()
+    unroll_reference(cell, torch.randn(T, B, I))[0].sum().backward()
     assert all(getattr(cell, f"initial_{field}").grad.abs().sum() > 0 for field in fields)
 
 

@@ -9,7 +9,7 @@ from seqtrain.cells import CELLS, GatesState, OdysseyCell
 from seqtrain.cells.odyssey import Ablation
 from seqtrain.models import Dropout, Stack, count_parameters, detach_state, pack_state, unpack_state
 from seqtrain.models.dropout import drop
-from seqtrain.recurrence import choose_unroll, unroll
+from seqtrain.recurrence import choose_loop, unroll_reference
 from seqtrain.system.rng import generator
 
 I, H, B, T = 3, 5, 4, 7
@@ -49,7 +49,7 @@ def test_three_ablations_are_cells_of_their_own(ablation, name, options):
     cell, twin = make(ablation), CELLS[name](I, H, **options)
     twin.load_state_dict(cell.state_dict())
     x, state = torch.randn(T, B, I), random_state(cell)
-    for found, wanted in zip(unroll(cell, x, state), unroll(twin, x, state), strict=True):
+    for found, wanted in zip(unroll_reference(cell, x, state), unroll_reference(twin, x, state), strict=True):
         torch.testing.assert_close(found, wanted)
 
 
@@ -75,7 +75,7 @@ def test_coupled_is_the_papers_form_with_the_signs_of_that_gate_turned():
         p_f, p_o = coupled.p
         both.p.copy_(torch.stack([-p_f, p_f, p_o]))
     x, state = torch.randn(T, B, I), random_state(coupled)
-    torch.testing.assert_close(unroll(coupled, x, state), unroll(both, x, state))
+    torch.testing.assert_close(unroll_reference(coupled, x, state), unroll_reference(both, x, state))
 
 
 def test_full_gate_recurrence_without_its_matrices_is_the_peephole_lstm():
@@ -84,8 +84,8 @@ def test_full_gate_recurrence_without_its_matrices_is_the_peephole_lstm():
         full.w_gates.zero_()
     plain.load_state_dict({key: value for key, value in full.state_dict().items() if key != "w_gates"})
     x, state = torch.randn(T, B, I), random_state(full)
-    outputs, end = unroll(full, x, state)
-    wanted, wanted_end = unroll(plain, x, plain.state_type(state.hidden, state.cell))
+    outputs, end = unroll_reference(full, x, state)
+    wanted, wanted_end = unroll_reference(plain, x, plain.state_type(state.hidden, state.cell))
     torch.testing.assert_close(outputs, wanted)
     torch.testing.assert_close(end.cell, wanted_end.cell)
 
@@ -104,7 +104,7 @@ def test_a_missing_gate_is_one_that_is_held_open(ablation):
         rows, row = list(cell.p), min(place, 2)
         whole.p.copy_(torch.stack([*rows[:row], torch.zeros(H), *rows[row:]]))
     x, state = torch.randn(T, B, I), random_state(cell)
-    torch.testing.assert_close(unroll(cell, x, state), unroll(whole, x, state))
+    torch.testing.assert_close(unroll_reference(cell, x, state), unroll_reference(whole, x, state))
 
 
 def test_no_two_ablations_compute_the_same():
@@ -118,7 +118,7 @@ def test_no_two_ablations_compute_the_same():
                     cell.block(getattr(cell, name), gate).copy_(whole.block(getattr(whole, name), gate))
             for row, gate in enumerate(cell.peepholes):
                 cell.p[row] = whole.p["ifo".index(gate)]
-        found.append(unroll(cell, x)[0])
+        found.append(unroll_reference(cell, x)[0])
     for place, one in enumerate(found):
         assert not any(torch.allclose(one, other) for other in found[:place])
 
@@ -142,7 +142,7 @@ COUNTS = {
 def test_no_parameter_without_a_use(ablation):
     cell = make(ablation, learn_initial_state=True)
     assert count_parameters(cell) == COUNTS[ablation] + H * (5 if ablation == "full_gate_recurrence" else 2)
-    unroll(cell, torch.randn(T, B, I))[0].sum().backward()
+    unroll_reference(cell, torch.randn(T, B, I))[0].sum().backward()
     assert not [name for name, parameter in cell.named_parameters() if not parameter.grad.abs().min() > 0]
 
 
@@ -201,9 +201,9 @@ def test_halves_with_the_state_packed_between_are_the_whole(ablation):
 def test_the_gates_of_the_step_before_reach_the_next():
     cell = make("full_gate_recurrence")
     x, state = torch.randn(1, B, I), random_state(cell)
-    outputs, _ = unroll(cell, x, state)
+    outputs, _ = unroll_reference(cell, x, state)
     for gate in "ifo":
-        assert not torch.allclose(unroll(cell, x, state._replace(**{gate: torch.zeros(B, H)}))[0], outputs)
+        assert not torch.allclose(unroll_reference(cell, x, state._replace(**{gate: torch.zeros(B, H)}))[0], outputs)
 
 
 @pytest.mark.parametrize("ablation", ["no_forget_gate", "full_gate_recurrence"])
@@ -212,8 +212,8 @@ def test_sequences_of_different_lengths(ablation):
     cell, x = make(ablation), torch.randn(T, 2, I)
     x[4:, 1] = float("nan")
     for reverse in (False, True):
-        outputs, end = unroll(cell, x, lengths=torch.tensor([T, 4]), reverse=reverse)
-        alone, alone_end = unroll(cell, x[:4, 1:], reverse=reverse)
+        outputs, end = unroll_reference(cell, x, lengths=torch.tensor([T, 4]), reverse=reverse)
+        alone, alone_end = unroll_reference(cell, x[:4, 1:], reverse=reverse)
         torch.testing.assert_close(outputs[:4, 1:], alone)
         torch.testing.assert_close(tuple(part[1:] for part in end), tuple(alone_end))
 
@@ -245,7 +245,7 @@ def test_dropped_weights_are_those_of_w_h_alone():
     )
     with torch.no_grad():
         cell.w_h *= drop(torch.ones_like(cell.w_h), 0.5, generator("m"))
-    torch.testing.assert_close(outputs, unroll(cell, x)[0])
+    torch.testing.assert_close(outputs, unroll_reference(cell, x)[0])
 
 
 # --- the engine -------------------------------------------------------------------------------------------------
@@ -254,6 +254,6 @@ def test_dropped_weights_are_those_of_w_h_alone():
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_the_plain_loop_runs_them_all(ablation):
     cell = OdysseyCell(I, H, ablation=ablation).float()
-    assert choose_unroll("auto", cell) == ("reference", unroll, None)
+    assert choose_loop("auto", cell) == ("reference", unroll_reference, None)
     with pytest.raises(ValueError, match="the engine has no kernel for OdysseyCell"):
-        choose_unroll("fused", cell)
+        choose_loop("fused", cell)

@@ -2,8 +2,8 @@
 
     python tests/long/calibrate_memory.py
 
-prints a table: estimated and measured MiB above Python, PyTorch and the text, and the one by the other. A word
-behind it picks the runs whose names it is in.
+prints a table: estimated and measured MiB above Python, PyTorch and the text, and their ratio. An estimate is right
+if the ratio is between 0.5 and 1. Given a word, it takes the runs whose names contain it.
 """
 
 import json
@@ -83,31 +83,31 @@ SMALLEST = ["quickstart", "model.hidden_size=1", "task.length=2", "train.batch_s
 CHILD = """
 import json, resource, sys, tempfile
 from pathlib import Path
-from seqtrain import run, verbs
+from seqtrain.config import load_config
+from seqtrain.runs import trainer
 seen = {}
 def watch(name, look):
-    plain = getattr(run, name)
+    plain = getattr(trainer, name)
     def watched(*arguments, **more):
         result = plain(*arguments, **more)
         seen[name] = look(result)
         return result
-    setattr(run, name, watched)
+    setattr(trainer, name, watched)
 def peak(_):
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 watch("build_task", peak)
 watch("check_memory", lambda found: {"peak": found.peak / 2**20} | {k: v / 2**20 for k, v in found._asdict().items()})
 overrides = [*sys.argv[2:], "train.steps=3", "threads=1"]
 with tempfile.TemporaryDirectory() as folder:
-    verbs.train(sys.argv[1], overrides, Path(folder) / "run", resume=False, overwrite=False, quiet=True)
+    trainer.train_run(load_config(sys.argv[1], overrides, quiet=True), Path(folder) / "run", quiet=True)
 print(json.dumps({"estimate": seen["check_memory"], "task": seen["build_task"], "peak": peak(None)}))
 """
 
 
-def train(arguments: list[str]) -> dict[str, Any]:
-    """What a process that trains says: the estimate, and its peak when the task was built and at the end, in MiB."""
+def train(arguments: list[str]) -> Any:
+    """Train in a process of its own: its estimate, and its peaks when the task was built and at the end, in MiB."""
     done = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def write_text(path: Path) -> None:
@@ -119,9 +119,9 @@ def write_text(path: Path) -> None:
 
 
 def main() -> None:
-    """Print the table, of those runs alone whose names have the first argument in them."""
+    """Print the table of all runs, or of those whose names contain the first argument, and its extremes."""
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
-    least = train(SMALLEST)
+    least, ratios = train(SMALLEST), {}
     print(f"Python, PyTorch and the smallest run: {least['peak']:.0f} MiB\n")
     print("| run | estimated | measured | |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
@@ -129,11 +129,13 @@ def main() -> None:
         for name, arguments in RUNS.items():
             if wanted not in name:
                 continue
-            found = train([argument.replace(LARGE, f"{folder}/words.txt") for argument in arguments])
-            own = found["peak"] - least["peak"] - max(0, found["task"] - least["task"])
-            parts = ", ".join(f"{part} {size:.0f}" for part, size in found["estimate"].items() if part != "peak")
-            told = found["estimate"]["peak"]
-            print(f"| {name} | {told:,.0f} ({parts}) | {own:,.0f} | {told / own:.2f} |", flush=True)
+            run = train([argument.replace(LARGE, f"{folder}/words.txt") for argument in arguments])
+            measured = run["peak"] - least["peak"] - max(0, run["task"] - least["task"])
+            parts = ", ".join(f"{part} {size:.0f}" for part, size in run["estimate"].items() if part != "peak")
+            estimated = run["estimate"]["peak"]
+            ratios[name] = estimated / measured
+            print(f"| {name} | {estimated:,.0f} ({parts}) | {measured:,.0f} | {ratios[name]:.2f} |", flush=True)
+    print(f"\nfrom {min(ratios.values()):.2f} to {max(ratios.values()):.2f}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from seqtrain.cells import CELLS, LSTMState
-from seqtrain.cells.base import replaced
 from seqtrain.models import (
     AdaptiveHead,
     Dropout,
@@ -22,7 +21,7 @@ from seqtrain.models import (
     unpack_state,
 )
 from seqtrain.models.dropout import drop, embed
-from seqtrain.recurrence import choose_unroll, unroll
+from seqtrain.recurrence import choose_loop, unroll_reference
 from seqtrain.recurrence.library import library
 from seqtrain.system.rng import generator
 
@@ -42,7 +41,7 @@ def test_a_stack_feeds_each_layer_the_one_below():
     stack, x = make_stack(depth=3), torch.randn(T, B, I)
     wanted = x
     for (cell,) in stack.cells():
-        wanted, state = unroll(cell, wanted)
+        wanted, state = unroll_reference(cell, wanted)
     outputs, final, _ = stack(x)
     assert torch.equal(outputs, wanted)
     assert torch.equal(final, state.hidden)
@@ -54,8 +53,8 @@ def test_bidirectional_is_a_forward_and_a_backward_half(merge):
     lengths = torch.tensor([6, 4, 1])
     (ahead, back) = stack.cells()[0]
     outputs, final, _ = stack(x, lengths)
-    a, a_end = unroll(ahead, x, lengths=lengths)
-    b, b_end = unroll(back, x, lengths=lengths, reverse=True)
+    a, a_end = unroll_reference(ahead, x, lengths=lengths)
+    b, b_end = unroll_reference(back, x, lengths=lengths, reverse=True)
     if merge == "concat":
         assert torch.equal(outputs, torch.cat([a, b], -1))
         assert torch.equal(final, torch.cat([a_end.hidden, b_end.hidden], -1))
@@ -100,7 +99,7 @@ def test_heads(every_step):
     model = SequenceModel(nn.Identity(), make_stack(), nn.Linear(H, 5), every_step=every_step)
     x, lengths = torch.randn(T, B, I), torch.tensor([6, 4, 1])
     outputs, _ = model(x, lengths)
-    hidden, state = unroll(model.stack.cells()[0][0], x, lengths=lengths)
+    hidden, state = unroll_reference(model.stack.cells()[0][0], x, lengths=lengths)
     wanted = hidden if every_step else hidden[lengths - 1, torch.arange(B)]
     assert outputs.shape == ((T, B, 5) if every_step else (B, 5))
     assert torch.equal(outputs, model.head(wanted))
@@ -116,12 +115,12 @@ def test_dropout_acts_between_layers_in_training_only():
     torch.manual_seed(0)
     stack, x = make_stack(depth=2, dropout=Dropout(dropout=0.5)), torch.randn(T, B, I)
     (lower,), (upper,) = stack.cells()
-    masked = drop(unroll(lower, x)[0], 0.5, generator("m"))
-    wanted, _ = unroll(upper, masked)
+    masked = drop(unroll_reference(lower, x)[0], 0.5, generator("m"))
+    wanted, _ = unroll_reference(upper, masked)
     assert torch.equal(stack(x, generator=generator("m"))[0], wanted)
     assert not torch.equal(stack(x, generator=generator("n"))[0], wanted)
     stack.eval()
-    assert torch.equal(stack(x)[0], unroll(upper, unroll(lower, x)[0])[0])
+    assert torch.equal(stack(x)[0], unroll_reference(upper, unroll_reference(lower, x)[0])[0])
 
 
 def test_every_kind_of_dropout_acts_where_it_says():
@@ -141,7 +140,7 @@ def test_every_kind_of_dropout_acts_where_it_says():
     for layer, keep in zip(stack.cells(), (0.5, 0.8), strict=True):
         cell = copy.deepcopy(layer[0])
         cell.w_h.data *= mask(0.4, *cell.w_h.shape)
-        x = unroll(cell, x)[0] * mask(keep, 1, B, H)
+        x = unroll_reference(cell, x)[0] * mask(keep, 1, B, H)
     assert torch.equal(model(symbols, generator=generator("m"))[0], model.head(x))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     model.eval()
@@ -156,7 +155,7 @@ def test_dropped_weights_get_no_gradient_and_the_others_a_scaled_one():
     mask = drop(torch.ones_like(cell.w_h), 0.5, generator("m"))
     twin = copy.deepcopy(cell)
     twin.w_h.data *= mask
-    unroll(twin, x)[0].sum().backward()
+    unroll_reference(twin, x)[0].sum().backward()
     torch.testing.assert_close(cell.w_h.grad, twin.w_h.grad * mask)
     assert (cell.w_h.grad[mask == 0] == 0).all()
     torch.testing.assert_close(cell.b.grad, twin.b.grad)
@@ -168,7 +167,7 @@ def test_the_engine_drops_weights_as_the_plain_loop_does(cell):
     stack = make_stack(cell, depth=2, dropout=Dropout(weight_drop=0.5, dropout=0.2, locked_dropout=True)).float()
     x, found = torch.randn(T, B, I).float(), []
     for engine in ("reference", "fused"):
-        stack.loop = choose_unroll(engine, stack.cells()[0][0])
+        stack.loop = choose_loop(engine, stack.cells()[0][0])
         stack.zero_grad()
         outputs, _, _ = stack(x, generator=generator("m"))
         outputs.square().sum().backward()
@@ -177,15 +176,15 @@ def test_the_engine_drops_weights_as_the_plain_loop_does(cell):
         torch.testing.assert_close(fused, plain)
 
 
-def test_a_replaced_parameter_leaves_the_cell_as_it_was():
-    cell = CELLS["peephole"](I, H)
-    before = cell.w_h.clone()
-    twin = replaced(cell, w_h=torch.zeros(4 * H, H))
-    assert torch.equal(cell.w_h, before)
-    assert not twin.w_h.any()
-    assert twin.p is cell.p
-    with pytest.raises(AttributeError, match="PeepholeCell has no parameter w_hh"):
-        replaced(cell, w_hh=before)
+def test_dropped_weights_leave_the_cell_as_it_was():
+    stack = make_stack("peephole", dropout=Dropout(weight_drop=0.5))
+    (cell,) = stack.cells()[0]
+    parameter, before = cell.w_h, cell.w_h.detach().clone()
+    x = torch.randn(T, B, I)
+    outputs, _, _ = stack(x, generator=generator("m"))
+    assert not torch.equal(outputs, unroll_reference(cell, x)[0])
+    assert cell.w_h is parameter
+    assert torch.equal(parameter, before)
 
 
 def test_locked_dropout_is_the_same_at_all_steps():

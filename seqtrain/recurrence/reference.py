@@ -1,0 +1,64 @@
+"""The plain loop over time. It defines what is right: every faster engine must give the same results."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqtrain.cells import Cell
+
+
+def unroll_reference(
+    cell: Cell,
+    x: Tensor,
+    state: Any = None,
+    *,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+    on_step: Callable[[int, Tensor, Any], None] | None = None,
+) -> tuple[Tensor, Any]:
+    """Run a cell over a batch of sequences, one step after another.
+
+    A sequence that has ended keeps its state. A reversed pass therefore starts each sequence at its own last step
+    and moves no data: on the way from T-1 down, a sequence keeps its initial state until its last step is reached.
+
+    Parameters
+    ----------
+    x : `[T, B, I]`, T at least 1.
+    state : the state to start from; the cell's own initial state if None.
+    lengths : `[B]` whole numbers up to T. Later steps are padding and never change a result, whatever they hold.
+        None: every sequence has T steps.
+    reverse : walk from the last step to the first. `outputs[t]` still belongs to `x[t]`.
+    on_step : called after each step with the time t, the step's part of what `project` gave, and the new state.
+
+    Returns
+    -------
+    outputs : `[T, B, H]`, zero on padding.
+    state : after each sequence's last step in walking order.
+    """
+    T, B = x.shape[:2]
+    state = cell.initial_state(B) if state is None else state
+    inside = None
+    if lengths is not None:
+        inside = torch.arange(T, device=x.device)[:, None] < lengths  # [T, B]
+        x = x.where(inside[..., None], 0.0)  # a NaN in the padding would reach the gradient through `where` below
+
+    # unbind, not indexing: the gradient of T separate x_gates[t] would write T arrays of the full size.
+    x_gates = cell.project(x).unbind(0)
+    outputs: list[Tensor] = [x_gates[0]] * T  # every place is overwritten
+    for t in reversed(range(T)) if reverse else range(T):
+        new = cell.step(x_gates[t], state)
+        if on_step is not None:
+            on_step(t, x_gates[t], new)
+        if inside is None:
+            state, outputs[t] = new, new.hidden
+        else:
+            state = type(new)(*(choose_rows(inside[t], n, old) for n, old in zip(new, state, strict=True)))
+            outputs[t] = choose_rows(inside[t], new.hidden, 0.0)
+    return torch.stack(outputs), state
+
+
+def choose_rows(rows: Tensor, new: Tensor, other: Tensor | float) -> Tensor:
+    """`new` `[B, ...]` in the rows that are True, `other` elsewhere; `rows` is `[B]`."""
+    return new.where(rows.view(-1, *[1] * (new.dim() - 1)), other)

@@ -77,7 +77,7 @@ def check_promises(config: Config, tell: Callable[[str], None] = lambda _: None)
         yield resume(short, folder)
         tell("evaluating, and asking the model")
         yield same_test_set(config, folder)
-        restored = restored_from(config, folder / "whole" / "last.pt")
+        restored = restored_from(config, RunDir(folder / "whole").last)
         batch = restored.task.train_batch(0, min(SEQUENCES, config.train.batch_size))
         yield causality(restored.model, batch, config.model.direction)
         yield padding(restored.model, restored.task.train_batch(0, SEQUENCES))  # beside others, if it trains on one
@@ -259,7 +259,7 @@ def _compared(one: Path, other: Path, what: str) -> tuple[bool, str]:
     if differing:
         return False, f"{what}: {', '.join(differing)} differ"
     digest = hashlib.sha256(first.last.read_bytes()).hexdigest()[:16]
-    return True, f"{what}: the same bytes, SHA-256 of last.pt {digest}"
+    return True, f"{what}: the same bytes, SHA-256 of {first.last.name} {digest}"
 
 
 def _untimed(run: RunDir) -> list[dict[str, Any]]:

@@ -21,11 +21,11 @@ LONGEST = 1 << 20
 class RunDir:
     """The files of one run.
 
-    config.yaml     the resolved config: training from it repeats the run
-    metrics.jsonl   one record a line, appended
-    summary.json    how it ended
-    last.pt         where it stands
-    best.pt         where its validation metric was best
+    config.yaml        the resolved config: training from it repeats the run
+    metrics.jsonl      one record a line, appended
+    summary.json       how it ended
+    last.safetensors   where it stands
+    best.safetensors   where its validation metric was best
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,14 +33,20 @@ class RunDir:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
-        self.last = path / "last.pt"
-        self.best = path / "best.pt"
+        self.last = path / "last.safetensors"
+        self.best = path / "best.safetensors"
         self._locked: os.stat_result | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files that a run writes."""
         return (self.config, self.metrics, self.summary, self.last, self.best)
+
+    @property
+    def older_checkpoint(self) -> Path | None:
+        """A checkpoint of a seqtrain that did not write safetensors yet, if there is no newer one."""
+        older = (self.path / "best.pt", self.path / "last.pt")
+        return None if self.last.exists() or self.best.exists() else next(filter(Path.exists, older), None)
 
     def holds_run(self) -> bool:
         """Whether any file of a run is there."""
@@ -124,8 +130,8 @@ class RunDir:
             )
 
     def clear(self) -> None:
-        """Remove the files of a run, and nothing else."""
-        for file in self.files:
+        """Remove the files of a run, those of an older seqtrain included, and nothing else."""
+        for file in (*self.files, self.path / "best.pt", self.path / "last.pt"):
             file.unlink(missing_ok=True)
 
     def write_config(self, text: str) -> None:
@@ -261,7 +267,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def checkpoint_path(run_or_checkpoint: Path) -> Path:
-    """The checkpoint that a user's argument means: a file itself, a run directory its `best.pt`.
+    """The checkpoint that an argument names: a file itself, a run directory its `best.safetensors`.
 
     Raises
     ------
@@ -270,12 +276,18 @@ def checkpoint_path(run_or_checkpoint: Path) -> Path:
     if not run_or_checkpoint.is_dir():
         return run_or_checkpoint
     run = RunDir(run_or_checkpoint)
+    best = run.best.name
     if run.best.exists():
         return run.best
     if run.last.exists():
-        raise CheckpointError(f"{run.path}: has no best.pt, the run was never evaluated; give {run.last}")
+        raise CheckpointError(f"{run.path}: has no {best}, the run was never evaluated; give {run.last}")
+    if run.older_checkpoint is not None:
+        raise CheckpointError(
+            f"{run.older_checkpoint}: was written by an older seqtrain, whose checkpoints this one cannot read; use "
+            "that version, or train anew"
+        )
     if run.holds_run():
         raise CheckpointError(
             f"{run.path}: has no checkpoint, the run ended before its first evaluation; train it anew"
         )
-    raise CheckpointError(f"{run.path}: is not a run directory, it has no best.pt; seqtrain train makes one")
+    raise CheckpointError(f"{run.path}: is not a run directory, it has no {best}; seqtrain train makes one")

@@ -8,19 +8,23 @@ from typing import Any, NamedTuple
 import torch
 
 from seqtrain.config import Config, to_yaml
-from seqtrain.config.build import build_device, build_model, build_optimizer, build_task, check_batch_size, total_steps
+from seqtrain.config.build import (
+    build_model,
+    build_optimizer,
+    build_task,
+    check_batch_size,
+    total_steps,
+)
 from seqtrain.models import SequenceModel, count_parameters
-from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
+from seqtrain.runs.checkpoint import Checkpoint, Header, encoded, header_of, load_checkpoint, save_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.memory_estimate import check_memory, check_model_memory
 from seqtrain.runs.resume import (
     best_weights,
     check_empty_or_same,
-    check_fingerprints,
     check_free,
     check_resumable,
     check_same,
-    check_steps,
     check_untouched,
     instead_of_resuming,
 )
@@ -65,7 +69,7 @@ def train_run(
 
     Parameters
     ----------
-    resume : go on where `last.pt` stands; start if there is none.
+    resume : go on where `last.safetensors` stands; start if there is none.
     overwrite : remove the files of an earlier run first.
     quiet : no progress and no remarks on stderr.
     told : called with every record once it is in metrics.jsonl.
@@ -84,34 +88,26 @@ def train_run(
         check_same(config, resumed, run)
     elif resume:
         check_empty_or_same(config, run)
-    task = build_task(config, resumed, quiet=quiet)
+    task = build_task(config, None if resumed is None else resumed.header.known_words(), quiet=quiet)
     check_batch_size(config, task)
     check_model_memory(config, task.spec)
     for remark in task.remarks():
         say(remark, quiet=quiet)
     steps = total_steps(config, task)
-    if resumed is not None:
-        check_steps(steps, resumed, run)
     model = build_model(config, task.spec)
     check_memory(config, task, model)
     if model.stack.loop.missing is not None:
         say(f"engine: {model.stack.loop.missing}; the plain loop runs instead", quiet=quiet)
     state = TrainState(model, build_optimizer(config, model))
+    header = header_of(config, task)
+    encoded(Checkpoint(header, model.state_dict(), {}))  # what cannot be saved is refused now, not after hours
     if resumed is not None:
-        check_resumable(config, task, resumed, state, run)
-    fixed: dict[str, Any] = {
-        "config": config.model_dump(),
-        "variant": task.definition,
-        "fingerprints": task.fingerprints(),
-        "spec": tuple(task.spec),
-        "vocabulary": task.vocabulary if task.spec.words else None,
-        "counts": task.counts,
-    }
+        check_resumable(config, steps, header, resumed, model, run)
     run.create()
     with run.locked():
         check_free(run, resume=resume, overwrite=overwrite)
         check_untouched(run, seen)
-        return _train(config, task, steps, state, fixed, run, resumed, resume=resume, quiet=quiet, told=told)
+        return _train(config, task, steps, state, header, run, resumed, resume=resume, quiet=quiet, told=told)
 
 
 def _train(
@@ -119,9 +115,9 @@ def _train(
     task: Task,
     steps: int,
     state: TrainState,
-    fixed: dict[str, Any],
+    header: Header,
     run: RunDir,
-    resumed: dict[str, Any] | None,
+    resumed: Checkpoint | None,
     *,
     resume: bool,
     quiet: bool,
@@ -131,8 +127,8 @@ def _train(
     elapsed, out = 0.0, run.path
     earlier = _earlier_summary(run, config) if resumed is not None else None
     if resumed is not None:
-        check_fingerprints(resumed, fixed["fingerprints"], str(run.last), "start anew with --overwrite")
-        state.restore(resumed, build_device(config))
+        assert resumed.header.training is not None  # see check_resumable
+        state.restore(resumed.header.step, resumed.header.training, resumed.weights, resumed.training)
         elapsed = max(run.rewind_metrics(state.step), _elapsed_when_interrupted(run, state.step))
         run.summary.unlink(missing_ok=True)
         say(f"{out}: resuming at step {state.step}", quiet=quiet)
@@ -147,10 +143,11 @@ def _train(
 
     def save(best: bool) -> None:
         run.flush_metrics()
-        content = fixed | state.content()
+        now = header.model_copy(update={"step": state.step, "training": state.record()})
+        checkpoint = Checkpoint(now, state.evaluated.state_dict(), state.tensors())
         if best:  # first: a kill between the two then repeats this evaluation instead of missing it
-            save_checkpoint(run.best, content)
-        save_checkpoint(run.last, content)
+            save_checkpoint(run.best, checkpoint.for_evaluation())
+        save_checkpoint(run.last, checkpoint)
 
     def record(figures: dict[str, Any]) -> None:
         run.append(figures)
@@ -166,7 +163,7 @@ def _train(
             except Diverged as error:
                 status, message, divergence = "diverged", f"{out}: {error}", error.report
         if status == "finished" and state.best_step is None:
-            message = f"{out}: no evaluation gave a finite {task.metric.name}, so there is no best.pt"
+            message = f"{out}: no evaluation gave a finite {task.metric.name}, so there is no {run.best.name}"
         if earlier is not None and not clock.work and earlier.get("status") == status != "diverged":
             say(f"{out}: {status} already, nothing to train", quiet=quiet)
             summary = earlier

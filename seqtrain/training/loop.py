@@ -17,7 +17,7 @@ from seqtrain.tasks import Batch, Split, Task
 from seqtrain.tasks.metrics import Tally
 from seqtrain.training import anomaly as divergence
 from seqtrain.training.anomaly import Forward
-from seqtrain.training.averaging import Average
+from seqtrain.training.averaging import averaged
 from seqtrain.training.regularization import activation_penalty
 from seqtrain.training.schedules import Schedule
 from seqtrain.training.state import TrainState
@@ -169,7 +169,7 @@ def _update(state: TrainState, plan: Plan, batch: Batch, loss: Tensor, norm: Ten
         group["lr"] = current_lr(state, plan) * batch.lr_factor
     state.optimizer.step()
     if state.average is not None:
-        state.average.add(state.model)
+        state.average.update_parameters(state.model)
     state.window_loss = state.window_loss + loss.double()  # two finite steps may add up to infinity
     state.window_norm = state.window_norm + norm.double()
     state.window_steps += 1
@@ -219,8 +219,7 @@ def evaluate(
 
 def _evaluate_and_judge(state: TrainState, plan: Plan, clock: Clock, progress: Progress) -> bool:
     """Evaluate on the validation set and draw the consequences; returns whether this is the best so far."""
-    with state.evaluated():
-        means = evaluate(state.model, plan.task, "valid", plan.eval_batch_size)
+    means = evaluate(state.evaluated, plan.task, "valid", plan.eval_batch_size)
     plan.record(_record(state, plan, clock, "valid", **means))
     if not math.isfinite(means["loss"]):
         raise _diverged_evaluation(state, plan, means["loss"])
@@ -238,7 +237,7 @@ def _evaluate_and_judge(state: TrainState, plan: Plan, clock: Clock, progress: P
     if plan.average_after is not None and state.average is None:
         before = state.losses[: max(0, len(state.losses) - plan.average_after)]
         if before and means["loss"] > min(before):
-            state.average = Average()
+            state.average = averaged(state.model)
     state.losses.append(means["loss"])
     if first_solved:
         state.solved_at_step = state.step
@@ -289,9 +288,8 @@ def _diverged_evaluation(state: TrainState, plan: Plan, loss: float) -> Diverged
     """A validation loss that is not finite, with what is found out about it."""
     step, lr = state.step, state.optimizer.param_groups[0]["lr"]
     figures = {"split": "valid", "step": step, "loss": loss, "grad_norm": None, "lr": lr}
-    with state.evaluated():
-        batches = plan.task.eval_batches("valid", plan.eval_batch_size)
-        report = divergence.examine_evaluation(state.model, (b.to(device_of(state.model)) for b in batches), plan.task)
+    batches = (batch.to(device_of(state.model)) for batch in plan.task.eval_batches("valid", plan.eval_batch_size))
+    report = divergence.examine_evaluation(state.evaluated, batches, plan.task)
     return Diverged(
         f"the validation loss after step {step} is {loss:g}: learning rate {lr:g}, {divergence.sentence(report)}; "
         f"{_advice(state, plan)}",

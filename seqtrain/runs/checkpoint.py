@@ -38,9 +38,9 @@ FORMAT: Literal[4] = 4
 KEY, PREFIX = "seqtrain", "training/"
 """The name of the plain values, and how the names of training tensors begin; no weight has such a name."""
 
-LARGEST_HEADER, MOST_VALUES, MOST_TENSORS = 1 << 26, 8_500_000, 100_000
-"""Bytes, plain values and tensors that are read: limits to the memory that a hostile file can cost. Half as large a
-header is written, which holds a vocabulary of two million words."""
+LARGEST_HEADER, MOST_VALUES, MOST_TENSORS = 1 << 25, 4_000_000, 100_000
+"""Bytes, plain values and tensors in a header: limits to the memory that a hostile file can cost (a value of two bytes
+takes about a hundred in memory). A vocabulary of two million words is within them."""
 
 _ZEROS = "0" * 64
 _START = re.compile(
@@ -155,12 +155,17 @@ def encoded(checkpoint: Checkpoint) -> bytes:
         raise CheckpointError(
             f"safetensors cannot store a weight ({error}); use dense tensors of usual types"
         ) from None
-    if int.from_bytes(content[:8], "little") > LARGEST_HEADER // 2:
+    if int.from_bytes(content[:8], "little") > LARGEST_HEADER or _count(text) > MOST_VALUES:
         raise CheckpointError(
             f"a vocabulary of {len(checkpoint.header.vocabulary or []):,} tokens is too large for a checkpoint; use a "
             "smaller task.max_size or a larger task.min_count"
         )
     return content
+
+
+def _count(text: str) -> int:
+    """At least the values in a JSON text, with lists and objects as five each: they take more memory."""
+    return text.count(",") + 4 * (text.count("[") + text.count("{"))
 
 
 def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -227,7 +232,7 @@ def _read(path: Path) -> Checkpoint:
     try:
         with safe_open(path, "pt") as file:
             text, names = file.metadata()[KEY], file.keys()
-            if text.count(",") > MOST_VALUES or len(names) > MOST_TENSORS:
+            if _count(text) > MOST_VALUES or len(names) > MOST_TENSORS:
                 raise CheckpointError("is damaged (it holds more values than any checkpoint)")
             header = Header.model_validate_json(text)
             for name in names:

@@ -237,8 +237,9 @@ def _false_texts(text: str, one: str, data: bytes) -> Iterator[tuple[str, bytes]
         ("nested objects", start + ',"config":' + '{"a":' * 5_000 + "1" + "}" * 5_001),
         ("a value twice, the last false", text[:-1] + ',"step":-1}'),
         ("half of a pair of surrogates", text.replace('"variant":"', '"variant":"\\ud800')),
-        ("many values", start + ',"config":{},"counts":[' + "0," * 9_000_000 + "0]}"),
-        ("many strings", start + ',"config":{},"vocabulary":[' + '"",' * 9_000_000 + '""]}'),
+        ("many values", start + ',"config":{},"counts":[' + "0," * 5_000_000 + "0]}"),
+        ("many strings", start + ',"config":{},"vocabulary":[' + '"",' * 5_000_000 + '""]}'),
+        ("many lists", start + ',"config":{"a":[' + "[]," * 2_500_000 + "[]]}}"),
         ("a long string", start + ',"config":{},"variant":"' + "x" * 2**26 + '"}'),
     ):
         yield f"plain values: {name}", file_of(values, one, data)

@@ -1,25 +1,29 @@
 """The small parts: metrics, random numbers, JSON, checkpoints, run directories."""
 
 import hashlib
-import io
 import json
 import math
 import os
+import random
 import re
-import zipfile
+import struct
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 
-from seqtrain.runs.checkpoint import FORMAT, load_checkpoint, save_checkpoint
+from seqtrain.runs.checkpoint import Checkpoint, Header, encoded, load_checkpoint, save_checkpoint
 from seqtrain.runs.directory import RunDir, checkpoint_path
 from seqtrain.runs.records import MetricsRecord
-from seqtrain.runs.seal import seal
+from seqtrain.runs.resume import check_free
 from seqtrain.system import strict_json
 from seqtrain.system.errors import CheckpointError
 from seqtrain.system.files import UnwritableError, write_whole
 from seqtrain.system.rng import generator, lent_global_generator
+from seqtrain.tasks import Spec
 from seqtrain.tasks.metrics import Metric, Tally, perplexity
+from seqtrain.training.state import TrainingRecord
 
 
 def test_tally_divides_once():
@@ -84,81 +88,127 @@ def test_write_whole_leaves_the_old_file_if_the_new_cannot_be_renamed(tmp_path, 
     assert path.read_bytes() == b"old"
 
 
-TRAINING = {
-    "step": 1,
-    "evaluated_at": 0,
-    "best_step": None,
-    "best_value": None,
-    "stalled": 0,
-    "cuts": 0,
-    "stalled_since_cut": 0,
-    "solved_at_step": None,
-    "window_loss": 0.5,
-    "window_norm": 0.5,
-    "window_steps": 1,
-    "skipped_steps": 0,
-    "losses": [],
-    "carried": None,
-    "optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]},
-    "average": None,
-}
-CONTENT = {
-    "config": {},
-    "variant": "v",
-    "fingerprints": {},
-    "spec": (1, False, 1, True, False),
-    "vocabulary": None,
-    "counts": None,
-    "model": {},
-    "training": TRAINING,
+HEADER = Header(
+    config={"lr": 0.1, "name": 'a "quoted" \\ name'},
+    variant="v",
+    fingerprints={},
+    spec=Spec(2, True, 2, True, True),
+    vocabulary=["<unk>", "ü\n\U0001f600"],
+    counts=[3, 2**40],
+    step=7,
+    training=TrainingRecord(lr=0.1, averaged=None, evaluated_at=7, losses=[0.1, -0.0, 5e-324, 1.7e308, 1 / 3]),
+)
+SHARED = torch.arange(12.0).reshape(3, 4)
+WEIGHTS = {
+    "head.weight": SHARED,
+    "encoder.weight": SHARED,
+    "stack.transposed": SHARED.T,
+    "stack.part": SHARED[1:],
+    "stack.scalar": torch.tensor(3),
+    "stack.empty": torch.zeros(0, 4),
+    **{
+        f"stack.{dtype}": torch.zeros(3).to(dtype) for dtype in (torch.float64, torch.bfloat16, torch.bool, torch.uint8)
+    },
 }
 
 
-def test_checkpoints_read_back_and_do_not_hold_their_name(tmp_path):
-    content = CONTENT | {"model": {"w": torch.arange(3.0)}}
-    save_checkpoint(tmp_path / "a.pt", content)
-    save_checkpoint(tmp_path / "b.pt", content)
-    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
-    assert torch.equal(load_checkpoint(tmp_path / "a.pt")["model"]["w"], torch.arange(3.0))
-    assert torch.load(tmp_path / "a.pt", weights_only=True)["format"] == FORMAT
-    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
+def test_checkpoints_read_back_and_the_same_content_gives_the_same_bytes(tmp_path):
+    checkpoint = Checkpoint(HEADER, WEIGHTS, {"optimizer/0/step": torch.tensor(7.0)})
+    for name in ("a", "b"):
+        save_checkpoint(tmp_path / name, checkpoint)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    loaded = load_checkpoint(tmp_path / "a")
+    assert loaded.header == HEADER.model_copy(update={"sha256": loaded.header.sha256})
+    assert str(loaded.header.training.losses) == str(HEADER.training.losses)  # -0.0 too
+    for saved, read in ((checkpoint.weights, loaded.weights), (checkpoint.training, loaded.training)):
+        assert saved.keys() == read.keys()
+        for name, tensor in saved.items():
+            assert (read[name].dtype, read[name].shape) == (tensor.dtype, tensor.shape)
+            assert torch.equal(read[name], tensor)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
 
 
-def test_a_checkpoint_is_sealed_from_its_first_byte_to_its_last(tmp_path):
-    """No bit of it can change, none can be missing, none can be added; and the seal is a comment to other readers."""
-    path = tmp_path / "c.pt"
-    save_checkpoint(path, CONTENT | {"model": {"w": torch.arange(3.0)}})
+def test_numbers_keep_their_last_bit():
+    drawn = struct.unpack("<10000d", random.Random(0).randbytes(80_000))
+    losses = [number for number in drawn if math.isfinite(number)]
+    header = HEADER.model_copy(update={"training": TrainingRecord(lr=0.1, averaged=None, losses=losses)})
+    read = Header.model_validate_json(header.model_dump_json()).training.losses
+    assert struct.pack(f"<{len(read)}d", *read) == struct.pack(f"<{len(losses)}d", *losses)
+
+
+def test_other_programs_read_a_checkpoint(tmp_path):
+    """The weights alone with safetensors, the plain values with its header and a JSON parser."""
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, Checkpoint(HEADER, WEIGHTS, {"optimizer/0/step": torch.tensor(7.0)}).for_evaluation())
+    loaded = load_file(path)
+    assert loaded.keys() == WEIGHTS.keys()
+    assert all(torch.equal(loaded[name], weight) for name, weight in WEIGHTS.items())
+    with safe_open(path, "pt") as file:
+        values = json.loads(file.metadata()["seqtrain"])
+    assert (values["config"], values["vocabulary"]) == (HEADER.config, HEADER.vocabulary)
+    zeroed = path.read_bytes().replace(values["sha256"].encode(), b"0" * 64)
+    assert values["sha256"] == hashlib.sha256(zeroed).hexdigest()
+
+
+def test_the_checksum_covers_every_byte(tmp_path):
+    """No bit can change, no byte can be missing or added."""
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, Checkpoint(HEADER, {"w": torch.arange(3.0)}, {}))
     whole = path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        comment = archive.comment
-        assert archive.testzip() is None
-    found = re.fullmatch(rb"seqtrain checkpoint, format 3, sha256 ([0-9a-f]{64})", comment)
-    assert found[1].decode() == hashlib.sha256(whole.removesuffix(comment)).hexdigest()
-    places = [*range(0, len(whole), 7), *range(len(whole) - len(comment) - 100, len(whole))]
-    damaged = [whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :] for at in places]
-    for content in (*damaged, whole[:-1], whole + b"\n", whole[: -len(comment)], b"x" + whole, comment, b""):
+    damaged = [whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :] for at in range(len(whole))]
+    for content in (*damaged, whole[:-1], whole + b"\n", whole[1:], b"x" + whole, whole[:300], b""):
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match=r"damaged|has format"):
             load_checkpoint(path)
 
 
-@pytest.mark.parametrize("format_", [1, 2, 4, 30])
+@pytest.mark.parametrize("format_", [1, 3, 5, 30])
 def test_a_checkpoint_of_another_format(tmp_path, format_):
-    """Those before 3 had no seal."""
-    path = tmp_path / "c.pt"
-    content = {"format": format_} | CONTENT
-    if format_ < 3:
-        torch.save(content, path)
-    else:
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        seal(buffer, format_)
-        path.write_bytes(buffer.getvalue())
+    """Before format 4 they were archives of torch.save."""
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, Checkpoint(HEADER, {}, {}))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'\\"format\\":4,', b'\\"format\\":%d,' % format_))
+    problem = f"has format {format_}, which another version of seqtrain wrote and reads (this one: 4)"
+    if format_ < 4:
+        torch.save({"format": format_}, path)
+        problem = "is an archive of torch.save, as an older seqtrain wrote and reads (this one: format 4)"
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path)
-    assert str(caught.value) == (
-        f"{path}: has format {format_}, this seqtrain reads 3; use the seqtrain that wrote it, or train anew"
+    assert str(caught.value) == f"{path}: {problem}; use another checkpoint, or train anew"
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+def test_a_run_directory_of_an_older_seqtrain(tmp_path, name):
+    run = RunDir(tmp_path)
+    (tmp_path / name).touch()
+    run.config.touch()
+    message = f"{tmp_path / name}: was written by an older seqtrain, whose checkpoints this one cannot read; "
+    with pytest.raises(CheckpointError, match=re.escape(message + "use that version, or train anew")):
+        checkpoint_path(tmp_path)
+    with pytest.raises(CheckpointError, match=re.escape(message) + ".*--overwrite"):
+        check_free(run, resume=True, overwrite=False)
+    run.clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_saved_is_refused():
+    with pytest.raises(CheckpointError, match=r"safetensors cannot store a weight \(torch\.complex128\); use"):
+        encoded(Checkpoint(HEADER, WEIGHTS | {"stack.c": torch.zeros(2, dtype=torch.complex128)}, {}))
+    with pytest.raises(CheckpointError, match=r"safetensors cannot store a weight .*; use dense tensors"):
+        encoded(Checkpoint(HEADER, WEIGHTS | {"stack.s": torch.eye(2).to_sparse()}, {}))
+    large = HEADER.model_copy(update={"vocabulary": ["x" * 100_000] * 400})
+    with pytest.raises(CheckpointError, match=r"a vocabulary of 400 tokens is too large .* smaller task\.max_size"):
+        encoded(Checkpoint(large, WEIGHTS, {}))
+
+
+def test_a_vocabulary_of_a_million_words_is_saved(tmp_path):
+    words = ["<unk>", *(f'"wörd-{number}"' for number in range(999_999))]
+    header = HEADER.model_copy(
+        update={"spec": Spec(10**6, True, 10**6, True, True), "vocabulary": words, "counts": [10**6] * 10**6}
     )
+    save_checkpoint(tmp_path / "large", Checkpoint(header, {}, {}))
+    assert load_checkpoint(tmp_path / "large").header.vocabulary == words
 
 
 def test_what_a_run_argument_means(tmp_path):
@@ -166,7 +216,7 @@ def test_what_a_run_argument_means(tmp_path):
     with pytest.raises(CheckpointError, match="is not a run directory"):
         checkpoint_path(tmp_path)
     run.last.touch()
-    with pytest.raises(CheckpointError, match=r"never evaluated; give .*last\.pt"):
+    with pytest.raises(CheckpointError, match=r"never evaluated; give .*last\.safetensors"):
         checkpoint_path(tmp_path)
     run.best.touch()
     assert checkpoint_path(tmp_path) == run.best

@@ -74,7 +74,7 @@ def test_errors_have_one_base(run):
     assert len(refused.value.faults) == 2
     with pytest.raises(SeqtrainError, match="holds a run already"):
         train("quickstart", QUICK, out=run)
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
+    with pytest.raises(CheckpointError, match="no such file"):
         load_model("nowhere")
 
 

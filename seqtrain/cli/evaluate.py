@@ -12,7 +12,7 @@ from seqtrain.system.errors import ConfigError
 from seqtrain.system.words import figure
 
 if TYPE_CHECKING:
-    from seqtrain.inference.load import Dynamic
+    from seqtrain.inference.evaluate import Dynamic
 
 FIXED = {
     "checkpoint", "step", "task", "variant", "changed", "cell", "split", "metric", "data", "engine", "baseline",
@@ -40,14 +40,14 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Evaluate a trained model, rebuilt from its checkpoint alone."""
-    from seqtrain.inference.load import evaluate_checkpoint
+    from seqtrain.inference.evaluate import evaluate_checkpoint
     from seqtrain.tasks import Split
 
     learning = _dynamic(dynamic, dynamic_decay)
     if split not in get_args(Split):
         raise ConfigError(f"--split is {split!r}; choose one of test, valid, or train (of a text)")
     result = evaluate_checkpoint(run, cast(Split, split), overrides or (), learning, quiet=quiet)
-    print_result(result, json, eval_table)
+    print_result(result.as_json(), json, eval_table)
 
 
 def _dynamic(lr: float | None, decay: float | None) -> "Dynamic | None":
@@ -57,7 +57,7 @@ def _dynamic(lr: float | None, decay: float | None) -> "Dynamic | None":
     ------
     ConfigError : there is a decay and no rate, or the rate is not finite.
     """
-    from seqtrain.inference.load import Dynamic
+    from seqtrain.inference.evaluate import Dynamic
 
     if lr is None and decay is not None:
         raise ConfigError(f"--dynamic-decay is {decay:g}, but there is no --dynamic to decay; add --dynamic LR")

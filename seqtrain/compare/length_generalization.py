@@ -5,7 +5,7 @@ from typing import Any
 
 from seqtrain.compare.load_runs import Group, metric_interval
 from seqtrain.config import Config, config_from
-from seqtrain.inference.load import evaluate_checkpoint
+from seqtrain.inference.evaluate import Evaluation, evaluate_checkpoint
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.progress import Progress
 from seqtrain.tasks import TASKS
@@ -66,9 +66,9 @@ def evaluate_lengths(
     return rows
 
 
-def _row(group: Group, setting: str, length: int, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _row(group: Group, setting: str, length: int, results: Sequence[Evaluation]) -> dict[str, Any]:
     first = group.runs[0].summary
-    values = [result[first["metric"]["name"]] for result in results]
+    values = [result.figures[first["metric"]["name"]] for result in results]
     return {
         "cell": group.cell,
         "at": group.at,
@@ -77,6 +77,6 @@ def _row(group: Group, setting: str, length: int, results: Sequence[dict[str, An
         "trained": group.runs[0].config["task"].get(setting.rpartition(".")[2]) == length,
         "metric": metric_interval([value for value in values if value is not None], first["task"])._asdict()
         | {"values": values},
-        "solved": sum(bool(result["solved"]) for result in results),
+        "solved": sum(bool(result.solved) for result in results),
         "runs": len(group.runs),
     }

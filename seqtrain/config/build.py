@@ -1,7 +1,5 @@
 """From a config to objects. The only file that knows both."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -36,12 +34,12 @@ def build_device(config: Config) -> torch.device:
     return device
 
 
-def build_task(config: Config, trained: dict[str, Any] | None = None, *, quiet: bool = False) -> Task:
+def build_task(config: Config, vocabulary: Vocabulary | None = None, *, quiet: bool = False) -> Task:
     """The task.
 
     Parameters
     ----------
-    trained : the checkpoint of a model for the task; on text, its vocabulary counts.
+    vocabulary : of a trained model for the task, if that is on text; by default that of the training text.
     quiet : no progress on stderr while a large text is read.
 
     Raises
@@ -49,9 +47,7 @@ def build_task(config: Config, trained: dict[str, Any] | None = None, *, quiet: 
     DataError : its text cannot be used.
     """
     cls = TASKS[config.task.name]
-    given: dict[str, Any] = {"seed": config.seed, "quiet": quiet}
-    if trained and "known" in cls.given:
-        given["known"] = Vocabulary(trained["vocabulary"], trained["counts"])
+    given = {"seed": config.seed, "quiet": quiet, "known": vocabulary}
     return cls(**config.task.options(), **{name: given[name] for name in cls.given if name in given})
 
 

@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from seqtrain.cells import Cell
 from seqtrain.config.errors import choose, to_fault
@@ -89,7 +89,7 @@ def user_section(cell: type[Cell], section: UserCell) -> Declared:
         raise ConfigError([f"{'.'.join(fault.path)} {fault.message}" for fault in faults]) from None
 
 
-def without_folder(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+def without_folder(config: dict[str, JsonValue]) -> tuple[dict[str, JsonValue], str | None]:
     """A checkpoint's config as data without the folder of its cell, and that folder."""
     model = config.get("model")
     cell = model.get("cell") if isinstance(model, dict) else None

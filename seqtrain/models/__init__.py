@@ -3,7 +3,7 @@
 from seqtrain.models.dropout import Dropout
 from seqtrain.models.head import AdaptiveHead, TiedHead
 from seqtrain.models.model import OneHot, Prediction, SequenceModel, count_parameters
-from seqtrain.models.stack import Stack, StackState, detach_state, pack_state, unpack_state
+from seqtrain.models.stack import Stack, StackState, detach_state
 
 __all__ = [
     "AdaptiveHead",
@@ -16,6 +16,4 @@ __all__ = [
     "TiedHead",
     "count_parameters",
     "detach_state",
-    "pack_state",
-    "unpack_state",
 ]

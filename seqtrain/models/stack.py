@@ -21,9 +21,6 @@ MERGE: Merge = "concat"
 StackState = list[list[Any]]
 """For each layer, the state of its forward cell, of its backward cell, or of both in this order."""
 
-PackedState = list[list[tuple[Tensor, ...]]]
-"""The same in plain tuples, as a checkpoint may hold it."""
-
 
 class Stack(nn.Module):
     """L layers of one cell, each running forward, backward or both ways.
@@ -159,21 +156,3 @@ class _Run(nn.Module):
 def detach_state(state: StackState) -> StackState:
     """Cut the gradient between two windows of a text (truncated back-propagation through time)."""
     return [[type(cell)(*(part.detach() for part in cell)) for cell in layer] for layer in state]
-
-
-def pack_state(state: StackState | None) -> PackedState | None:
-    """The state in plain tuples."""
-    return None if state is None else [[tuple(cell) for cell in layer] for layer in state]
-
-
-def unpack_state(packed: PackedState | None, stack: Stack, device: torch.device) -> StackState | None:
-    """What `pack_state` packed, with each cell's own type of state."""
-    if packed is None:
-        return None
-    return [
-        [
-            type(cell.initial_state(1))(*(part.to(device) for part in parts))
-            for cell, parts in zip(cells, layer, strict=True)
-        ]
-        for cells, layer in zip(stack.cells(), packed, strict=True)
-    ]

@@ -22,11 +22,11 @@ LONGEST = 1 << 20
 class RunDir:
     """The files of one run.
 
-    config.yaml     the resolved config: training from it repeats the run
-    metrics.jsonl   one record a line, appended
-    summary.json    how the run ended
-    last.pt         the last checkpoint
-    best.pt         the checkpoint with the best validation metric
+    config.yaml        the resolved config: training from it repeats the run
+    metrics.jsonl      one record a line, appended
+    summary.json       how the run ended
+    last.safetensors   the last checkpoint
+    best.safetensors   the checkpoint with the best validation metric
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,14 +34,20 @@ class RunDir:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
-        self.last = path / "last.pt"
-        self.best = path / "best.pt"
+        self.last = path / "last.safetensors"
+        self.best = path / "best.safetensors"
         self._locked: int | None = None  # a descriptor of the directory
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files that a run writes."""
         return (self.config, self.metrics, self.summary, self.last, self.best)
+
+    @property
+    def older_checkpoint(self) -> Path | None:
+        """A checkpoint of a seqtrain that did not write safetensors yet, if there is no newer one."""
+        older = (self.path / "best.pt", self.path / "last.pt")
+        return None if self.last.exists() or self.best.exists() else next(filter(Path.exists, older), None)
 
     def holds_run(self) -> bool:
         """Whether any file of a run is there."""
@@ -124,8 +130,8 @@ class RunDir:
             )
 
     def clear(self) -> None:
-        """Remove the files of a run, and nothing else."""
-        for file in self.files:
+        """Remove the files of a run, those of an older seqtrain included, and nothing else."""
+        for file in (*self.files, self.path / "best.pt", self.path / "last.pt"):
             file.unlink(missing_ok=True)
 
     def write_config(self, text: str) -> None:
@@ -278,7 +284,7 @@ def _record(line: bytes) -> MetricsRecord | None:
 
 
 def checkpoint_path(run_or_checkpoint: Path) -> Path:
-    """The checkpoint that a user's argument means: a file itself, or the `best.pt` of a run directory.
+    """The checkpoint that an argument names: a file itself, a run directory its `best.safetensors`.
 
     Raises
     ------
@@ -287,12 +293,18 @@ def checkpoint_path(run_or_checkpoint: Path) -> Path:
     if not run_or_checkpoint.is_dir():
         return run_or_checkpoint
     run = RunDir(run_or_checkpoint)
+    best = run.best.name
     if run.best.exists():
         return run.best
     if run.last.exists():
-        raise CheckpointError(f"{run.path}: has no best.pt, the run was never evaluated; give {run.last}")
+        raise CheckpointError(f"{run.path}: has no {best}, the run was never evaluated; give {run.last}")
+    if run.older_checkpoint is not None:
+        raise CheckpointError(
+            f"{run.older_checkpoint}: was written by an older seqtrain, whose checkpoints this one cannot read; use "
+            "that version, or train anew"
+        )
     if run.holds_run():
         raise CheckpointError(
             f"{run.path}: has no checkpoint, the run ended before its first evaluation; train it anew"
         )
-    raise CheckpointError(f"{run.path}: is not a run directory, it has no best.pt; seqtrain train makes one")
+    raise CheckpointError(f"{run.path}: is not a run directory, it has no {best}; seqtrain train makes one")

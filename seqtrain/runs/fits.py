@@ -1,82 +1,60 @@
-"""Whether what a checkpoint holds fits the model, and the optimizer, that it is to go into.
+"""Whether the tensors of a checkpoint fit the model and the optimizer that they are to be loaded into.
 
-Each raises a CheckpointError that says what is wrong, not where. Nothing is changed before all of it fits.
+Nothing is changed before all of them fit. The errors say what is wrong, not in which file.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from torch import Tensor
-from torch.optim import Optimizer
 
 from seqtrain.models import SequenceModel
+from seqtrain.runs.checkpoint import Checkpoint
 from seqtrain.system.errors import CheckpointError
+from seqtrain.training.state import named_tensors
 
 
-def check_weights(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """The same names with the same shapes and types; the wanted ones may be on the meta device."""
-    for name in (*wanted, *found):
-        if name not in found:
-            raise CheckpointError(f"its weights do not fit its own config ({name} is missing)")
-        if name not in wanted:
-            raise CheckpointError(f"its weights do not fit its own config ({name[:60]!r} has no place in the model)")
-        if _kind(found[name]) != _kind(wanted[name]):
-            raise CheckpointError(
-                f"its weights do not fit its own config ({name} is {_told(found[name])}, it must be "
-                f"{_told(wanted[name])})"
-            )
+def check_weights(weights: Mapping[str, Tensor], like: Mapping[str, Tensor], what: str = "weights") -> None:
+    """Raise a CheckpointError unless names, shapes and types are those of `like`, which may be on the meta device."""
+    for name in (*like, *weights):
+        if name not in weights:
+            fault = f"{name} is missing"
+        elif name not in like:
+            fault = f"{name[:60]!r} has no place in the model"
+        elif _kind(weights[name]) != _kind(like[name]):
+            fault = f"{name} is {_kind(weights[name])}, it must be {_kind(like[name])}"
+        else:
+            continue
+        raise CheckpointError(f"its {what} do not fit its own config ({fault})")
 
 
 def check_training(
-    content: Mapping[str, Any], model: SequenceModel, optimizer: Optimizer, batch_size: int, kept: Mapping[str, Any]
+    checkpoint: Checkpoint, model: SequenceModel, batch_size: int, kept: Mapping[str, Tensor | None]
 ) -> None:
-    """All that a run goes on from.
+    """Raise a CheckpointError unless a run can go on from a checkpoint.
 
     Parameters
     ----------
     batch_size : of training: sequences in the carried state.
-    kept : what such an optimizer keeps for a parameter of shape `[1, 1]`, by name.
+    kept : what the optimizer keeps for a parameter of shape `[1, 1]`, by name.
     """
-    training, parameters = content["training"], dict(model.named_parameters())
-    check_weights(content["model"], model.state_dict())
-    if training["average"] is not None:
-        check_weights(training["average"]["weights"], parameters)
-    _check_optimizer(training["optimizer"], optimizer.state_dict()["param_groups"], list(parameters.values()), kept)
-    if training["carried"] is not None:
-        wanted = [[cell.initial_state(batch_size) for cell in layer] for layer in model.stack.cells()]
-        _check_carried(training["carried"], wanted)
+    record, names = checkpoint.header.training, [name.split("/") for name in checkpoint.training]
+    if record is None:
+        raise CheckpointError("holds no training state (it is a best checkpoint)")
+    check_weights(checkpoint.weights, model.state_dict())
+    stepped = {parts[1] for parts in names if parts[0] == "optimizer" and len(parts) == 3}
+    if kept and not stepped and checkpoint.header.step > record.skipped_steps:
+        raise CheckpointError("its training tensors do not fit its own config (the optimizer's are missing)")
+    optimizer = {
+        number: {key: parameter if part is not None and part.dim() else part for key, part in kept.items()}
+        for number, parameter in enumerate(model.parameters())
+        if str(number) in stepped  # a parameter without a gradient has none
+    }
+    carried = None
+    if any(parts[0] == "carried" for parts in names):
+        carried = [[cell.initial_state(batch_size) for cell in layer] for layer in model.stack.cells()]
+    own = dict(model.named_parameters()) if record.averaged else {}
+    check_weights(checkpoint.training, named_tensors(optimizer, carried, own), "training tensors")
 
 
-def _check_carried(found: Sequence[Any], wanted: Sequence[Any]) -> None:
-    """The recurrent state; the wanted one is any state of as many sequences."""
-    kinds = [[[[_kind(part) for part in cell] for cell in layer] for layer in state] for state in (found, wanted)]
-    if kinds[0] != kinds[1]:
-        raise CheckpointError("its carried state does not fit its own config")
-
-
-def _check_optimizer(
-    found: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], parameters: Sequence[Tensor], kept: Mapping[str, Any]
-) -> None:
-    """Its settings, of which the learning rate alone may differ, and what it keeps for each parameter."""
-    ((group, own),) = zip(found["param_groups"], groups, strict=True)
-    if any(key in group and group[key] != value for key, value in own.items() if key != "lr"):
-        raise CheckpointError("its optimizer has other settings than its own config")
-    lr = group.get("lr")
-    if not (isinstance(lr, float) and math.isfinite(lr) and lr >= 0):
-        raise CheckpointError("its optimizer has no learning rate")
-    for number, state in found["state"].items():
-        if number >= len(parameters) or state.keys() != kept.keys():
-            raise CheckpointError("its optimizer's state does not fit its own config")
-        for name, one in kept.items():
-            like = parameters[number] if one is not None and one.dim() else one
-            if (None if state[name] is None else _kind(state[name])) != (None if like is None else _kind(like)):
-                raise CheckpointError(f"its optimizer's state does not fit its own config ({name} of weight {number})")
-
-
-def _kind(tensor: Tensor) -> tuple[Any, ...]:
-    return (tensor.dtype, *tensor.shape)
-
-
-def _told(tensor: Tensor) -> str:
+def _kind(tensor: Tensor) -> str:
     return f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

@@ -1,19 +1,19 @@
-"""What must hold before a run may start in a directory, or go on from what stands there."""
+"""Preconditions for starting a run in a directory, and for resuming one."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from seqtrain.config import Config, config_from
 from seqtrain.config.build import kept_by_optimizer
 from seqtrain.config.resolve import resolved
 from seqtrain.models import SequenceModel
-from seqtrain.runs.checkpoint import load_checkpoint
+from seqtrain.runs.checkpoint import Checkpoint, Header, load_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.fits import check_training, check_weights
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError, short
-from seqtrain.tasks import Task
-from seqtrain.training.state import TrainState
 
 MAY_CHANGE = (
     "train.steps",
@@ -26,17 +26,22 @@ MAY_CHANGE = (
     "engine",
     "model.cell.folder",
 )
-"""Settings that a resumed run may have otherwise than before."""
+"""Settings that may change when a run is resumed."""
 
 
 def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
-    """Refuse to overwrite a run silently, or what is none.
+    """Refuse to overwrite a run silently, to overwrite other files, or to resume a run of an older format.
 
     Raises
     ------
-    CheckpointError : the directory holds a run and neither option was given, or something that no run has written.
+    CheckpointError : the directory holds one of these.
     """
     run.check_files()
+    if resume and run.older_checkpoint is not None:
+        raise CheckpointError(
+            f"{run.older_checkpoint}: was written by an older seqtrain, whose checkpoints this one cannot read; resume "
+            "it with that version, or train anew with --overwrite or another --out"
+        )
     if run.holds_run() and not (resume or overwrite):
         raise CheckpointError(
             f"{run.path}: holds a run already; go on with --resume, replace it with --overwrite, "
@@ -45,16 +50,16 @@ def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
 
 
 def check_empty_or_same(config: Config, run: RunDir) -> None:
-    """Refuse to start under `--resume` over the files of another run, or over a file of the user's own.
+    """Refuse to start under `--resume` in the directory of another run.
 
     Raises
     ------
-    CheckpointError : there are files without a checkpoint, and not of this config.
+    CheckpointError : the directory holds files of a run with another config, and no checkpoint.
     """
     other = differences(saved_config(run), config.model_dump()).keys() - set(MAY_CHANGE)
     if run.holds_run() and other:
         raise CheckpointError(
-            f"{run.path}: has no last.pt to resume from, and its files are not of a run with this config; "
+            f"{run.path}: has no last.safetensors to resume from, and its files are not of a run with this config; "
             "choose another directory with --out, or replace them with --overwrite"
         )
 
@@ -74,64 +79,80 @@ def saved_config(run: RunDir) -> dict[str, Any] | None:
         return data
 
 
-def check_same(config: Config, checkpoint: dict[str, Any], run: RunDir) -> None:
+def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> None:
     """Refuse to resume under another config, but for the settings in `MAY_CHANGE`.
 
     Raises
     ------
     SeqtrainError : naming every setting that differs, or that no config could have.
     """
-    saved = config_from(checkpoint["config"], str(run.last), task_is_built=False)
+    saved = config_from(checkpoint.header.config, str(run.last), task_is_built=False)
     changes = differences(resolved(saved).model_dump(), resolved(config).model_dump())
     changes = {key: pair for key, pair in changes.items() if key not in MAY_CHANGE or _changes_unit(key, pair)}
     if changes:
-        told = "; ".join(f"{key} {short(old)}, the config says {short(new)}" for key, (old, new) in changes.items())
+        named = "; ".join(f"{key} {short(old)}, the config says {short(new)}" for key, (old, new) in changes.items())
         raise CheckpointError(
-            f"{run.last} was saved with {told}; drop --resume or restore the config beside it "
+            f"{run.last} was saved with {named}; drop --resume or restore the config beside it "
             f"(only {', '.join(MAY_CHANGE)} may change)"
         )
 
 
 def _changes_unit(key: str, pair: tuple[Any, Any]) -> bool:
-    """Whether a run in epochs would become one in steps, or the other way: other defaults follow the unit."""
+    """Whether a run measured in epochs becomes one measured in steps, or the reverse: other defaults depend on it."""
     return key == "train.epochs" and None in pair
 
 
 def differences(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
     """The settings in which two configs differ, by dotted key."""
     if isinstance(old, dict) and isinstance(new, dict):
-        found: dict[str, tuple[Any, Any]] = {}
+        changes: dict[str, tuple[Any, Any]] = {}
         for key in dict.fromkeys((*old, *new)):
-            found |= differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-        return found
+            changes |= differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+        return changes
     return {} if old == new else {path: (old, new)}
 
 
-def check_steps(steps: int, checkpoint: dict[str, Any], run: RunDir) -> None:
-    """Refuse to resume a run that has more steps done than it is now to have in all.
-
-    Raises
-    ------
-    CheckpointError : it has.
-    """
-    done = checkpoint["training"]["step"]
-    if steps < done:
-        raise CheckpointError(f"{run.last}: has {done} steps done, the config asks for {steps}; raise it")
-
-
-def check_fingerprints(checkpoint: dict[str, Any], rebuilt: dict[str, str], source: str, otherwise: str) -> None:
-    """Prove that the validation and test sets are those that the checkpoint was trained beside.
+def check_resumable(
+    config: Config, steps: int, header: Header, checkpoint: Checkpoint, model: SequenceModel, run: RunDir
+) -> None:
+    """Refuse to resume from what does not fit, or with a best checkpoint that cannot be evaluated at the end.
 
     Parameters
     ----------
-    source : the checkpoint.
-    otherwise : what else a person may do if they are not.
+    steps : that the run is to have in all.
+    header : of the run as it is now.
+
+    Raises
+    ------
+    CheckpointError : about either file.
+    """
+    if steps < (done := checkpoint.header.step):
+        raise CheckpointError(f"{run.last}: has {done} steps done, the config asks for {steps}; raise it")
+    try:
+        if checkpoint.header.spec != header.spec:
+            raise CheckpointError("its spec does not fit its own config")
+        check_training(checkpoint, model, config.train.batch_size, kept_by_optimizer(config))
+    except CheckpointError as error:
+        raise CheckpointError(f"{run.last}: {error}; {instead_of_resuming(run)}") from None
+    if run.best.exists():
+        best_weights(run, model)
+    check_fingerprints(checkpoint, header.fingerprints, run.last, "start anew with --overwrite")
+
+
+def check_fingerprints(checkpoint: Checkpoint, rebuilt: Mapping[str, str], source: Path, otherwise: str) -> None:
+    """Check that the validation and test sets are those that the checkpoint was trained with.
+
+    Parameters
+    ----------
+    rebuilt : the hashes of the present sets.
+    source : the file of the checkpoint.
+    otherwise : what else a user may do if they are not.
 
     Raises
     ------
     CheckpointError : they are not.
     """
-    changed = [split for split, digest in rebuilt.items() if checkpoint["fingerprints"].get(split) != digest]
+    changed = [split for split, digest in rebuilt.items() if checkpoint.header.fingerprints.get(split) != digest]
     if changed:
         raise CheckpointError(
             f"{source}: the {', '.join(changed)} data are not those it was trained with; restore the text that "
@@ -139,34 +160,15 @@ def check_fingerprints(checkpoint: dict[str, Any], rebuilt: dict[str, str], sour
         )
 
 
-def check_resumable(config: Config, task: Task, checkpoint: dict[str, Any], state: TrainState, run: RunDir) -> None:
-    """Refuse to go on from what does not fit, or towards a best checkpoint that cannot be evaluated in the end.
-
-    Raises
-    ------
-    CheckpointError : of either file.
-    """
-    otherwise = instead_of_resuming(run)
-    try:
-        if checkpoint["spec"] != task.spec:
-            raise CheckpointError("its spec does not fit its own config")
-        kept = kept_by_optimizer(config)
-        check_training(checkpoint, state.model, state.optimizer, config.train.batch_size, kept)
-    except CheckpointError as error:
-        raise CheckpointError(f"{run.last}: {error}; {otherwise}") from None
-    if run.best.exists():
-        best_weights(run, state.model)
-
-
-def best_weights(run: RunDir, model: SequenceModel) -> dict[str, torch.Tensor]:
+def best_weights(run: RunDir, model: SequenceModel) -> dict[str, Tensor]:
     """The weights of the best checkpoint.
 
     Raises
     ------
-    CheckpointError : it cannot be read, or they are of another model.
+    CheckpointError : it cannot be read, or its weights are of another model.
     """
     otherwise = "remove it to go on without it, with --resume, or start anew with --overwrite"
-    weights: dict[str, torch.Tensor] = load_checkpoint(run.best, otherwise)["model"]
+    weights = load_checkpoint(run.best, otherwise).weights
     try:
         check_weights(weights, model.state_dict())
     except CheckpointError as error:
@@ -175,7 +177,7 @@ def best_weights(run: RunDir, model: SequenceModel) -> dict[str, torch.Tensor]:
 
 
 def instead_of_resuming(run: RunDir) -> str:
-    """What to do with a run whose last checkpoint is of no use."""
+    """What to do with a run whose last checkpoint cannot be used."""
     best = f"; {run.best} can still be evaluated" if run.best.exists() else ""
     return (
         "the run cannot go on from it: start anew with --overwrite (in a comparison, remove the folder), or in another "

@@ -10,7 +10,6 @@ import torch
 
 from seqtrain.config import Config, to_yaml
 from seqtrain.config.build import (
-    build_device,
     build_model,
     build_optimizer,
     build_recipe,
@@ -19,18 +18,16 @@ from seqtrain.config.build import (
 )
 from seqtrain.config.resolve import resolved
 from seqtrain.models import count_parameters
-from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
+from seqtrain.runs.checkpoint import Checkpoint, Header, encoded, header_of, load_checkpoint, save_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.memory_estimate import check_memory, check_model_memory
 from seqtrain.runs.records import Best, Metric, MetricsRecord, Status, Summary
 from seqtrain.runs.resume import (
     best_weights,
     check_empty_or_same,
-    check_fingerprints,
     check_free,
     check_resumable,
     check_same,
-    check_steps,
     instead_of_resuming,
 )
 from seqtrain.system import strict_json
@@ -124,14 +121,14 @@ def trial(config: Config, task: Task) -> Callable[[int], None]:
 class _Run:
     """A run that is built.
 
-    fixed : the entries of a checkpoint that training does not change.
+    header : of its checkpoints, before training.
     """
 
     config: Config
     directory: RunDir
     recipe: Recipe
     state: TrainState
-    fixed: dict[str, Any]
+    header: Header
     clock: Clock
     on_record: Callable[[MetricsRecord], None]
     quiet: bool
@@ -161,10 +158,12 @@ class _Run:
     def save(self, best: bool) -> None:
         """Save a checkpoint, the best one first: after a kill between the two, the evaluation is repeated, not lost."""
         self.directory.flush_metrics()
-        content = self.fixed | self.state.content()
+        state = self.state
+        header = self.header.model_copy(update={"step": state.step, "training": state.record()})
+        checkpoint = Checkpoint(header, state.evaluated.state_dict(), state.tensors())
         if best:
-            save_checkpoint(self.directory.best, content)
-        save_checkpoint(self.directory.last, content)
+            save_checkpoint(self.directory.best, checkpoint.for_evaluation())
+        save_checkpoint(self.directory.last, checkpoint)
 
 
 class _Ending(NamedTuple):
@@ -175,7 +174,7 @@ class _Ending(NamedTuple):
     divergence: dict[str, Any] | None = None
 
 
-def _load_last(config: Config, directory: RunDir) -> dict[str, Any] | None:
+def _load_last(config: Config, directory: RunDir) -> Checkpoint | None:
     """The last checkpoint, None if there is none; what it was trained with must be the config."""
     if not directory.last.exists():
         check_empty_or_same(config, directory)
@@ -188,44 +187,36 @@ def _load_last(config: Config, directory: RunDir) -> dict[str, Any] | None:
 def _build(
     config: Config,
     directory: RunDir,
-    checkpoint: dict[str, Any] | None,
+    checkpoint: Checkpoint | None,
     on_record: Callable[[MetricsRecord], None],
     *,
     quiet: bool,
 ) -> _Run:
     """Build everything that the config asks for; what cannot work is refused here."""
-    task = build_task(config, checkpoint, quiet=quiet)
+    task = build_task(config, None if checkpoint is None else checkpoint.header.known_words(), quiet=quiet)
     check_batch_size(config, task)
     check_model_memory(config, task.spec)
     for remark in task.remarks():
         say(remark, quiet=quiet)
     recipe = build_recipe(config, task)
-    if checkpoint is not None:
-        check_steps(recipe.steps, checkpoint, directory)
     model = build_model(config, task.spec)
     check_memory(config, task, model)
     if model.stack.loop.missing is not None:
         say(f"engine: {model.stack.loop.missing}; the plain loop runs instead", quiet=quiet)
-    state = TrainState(model, build_optimizer(config, model))
-    fixed: dict[str, Any] = {
-        "config": config.model_dump(),
-        "variant": task.definition,
-        "fingerprints": task.fingerprints(),
-        "spec": tuple(task.spec),
-        "vocabulary": task.vocabulary if task.spec.words else None,
-        "counts": task.counts,
-    }
+    header = header_of(config, task)
+    encoded(Checkpoint(header, model.state_dict(), {}))  # what cannot be saved is refused now, not after hours
     if checkpoint is not None:
-        check_resumable(config, task, checkpoint, state, directory)
-        check_fingerprints(checkpoint, fixed["fingerprints"], str(directory.last), "start anew with --overwrite")
-    return _Run(config, directory, recipe, state, fixed, Clock(time.monotonic()), on_record, quiet)
+        check_resumable(config, recipe.steps, header, checkpoint, model, directory)
+    state = TrainState(model, build_optimizer(config, model))
+    return _Run(config, directory, recipe, state, header, Clock(time.monotonic()), on_record, quiet)
 
 
-def _restore(run: _Run, checkpoint: dict[str, Any]) -> Summary | None:
+def _restore(run: _Run, checkpoint: Checkpoint) -> Summary | None:
     """Continue from a checkpoint; returns the summary so far, None if it is missing, damaged, or of another run."""
     directory, state = run.directory, run.state
     summary = directory.read_summary()
-    state.restore(checkpoint, build_device(run.config))
+    assert checkpoint.header.training is not None  # see check_resumable
+    state.restore(checkpoint.header.step, checkpoint.header.training, checkpoint.weights, checkpoint.training)
     elapsed = directory.rewind_metrics(state.step)
     if summary is not None and summary.steps == state.step:  # an interrupted run: the metrics may end earlier
         elapsed = max(elapsed, summary.elapsed_s)

@@ -37,8 +37,8 @@ def open_regular(path: Path) -> BinaryIO:
         file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
     except FileNotFoundError:
         raise UnreadableError(path, "no such file") from None
-    except OSError as error:
-        raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise UnreadableError(path, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise UnreadableError(path, "is not a regular file")
@@ -67,8 +67,12 @@ def read_whole(path: Path, largest: int) -> bytes:
     return content
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
+def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     """Write beside the file, flush to the disk, then rename: `path` holds the old content or the new.
+
+    Parameters
+    ----------
+    parts : of the content, in order.
 
     Raises
     ------
@@ -78,7 +82,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     try:
         beside.unlink(missing_ok=True)  # a link would be followed, and a pipe would block
         with beside.open("xb") as file:
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

@@ -14,7 +14,7 @@ from seqtrain.system.progress import Progress
 from seqtrain.tasks import Split, Task
 from seqtrain.tasks.metrics import Tally
 from seqtrain.training import anomaly
-from seqtrain.training.averaging import Average
+from seqtrain.training.averaging import averaged
 from seqtrain.training.state import TrainState
 from seqtrain.training.step import Recipe, advice, device_of, train_step
 from seqtrain.training.throughput import Clock
@@ -113,8 +113,7 @@ def _evaluate(state: TrainState, recipe: Recipe, progress: Progress, record: Cal
     Diverged : the loss is not finite.
     """
     task = recipe.task
-    with state.evaluated():
-        means = evaluate(state.model, task, "valid", recipe.eval_batch_size)
+    means = evaluate(state.evaluated, task, "valid", recipe.eval_batch_size)
     record("valid", **means)
     if not math.isfinite(means["loss"]):
         raise _diverged(state, recipe, means["loss"])
@@ -147,7 +146,7 @@ def _start_averaging(state: TrainState, recipe: Recipe, loss: float) -> None:
     if after is not None and state.average is None:
         before = state.losses[: max(0, len(state.losses) - after)]
         if before and loss > min(before):
-            state.average = Average()
+            state.average = averaged(state.model)
     state.losses.append(loss)
 
 
@@ -188,10 +187,9 @@ def evaluate(
 def _diverged(state: TrainState, recipe: Recipe, loss: float) -> Diverged:
     """The error for a validation loss that is not finite, with a report on where the first such number arises."""
     lr = state.optimizer.param_groups[0]["lr"]
-    with state.evaluated():
-        batches = recipe.task.eval_batches("valid", recipe.eval_batch_size)
-        on_device = (batch.to(device_of(state.model)) for batch in batches)
-        report = anomaly.examine_evaluation(state.model, on_device, recipe.task)
+    batches = recipe.task.eval_batches("valid", recipe.eval_batch_size)
+    on_device = (batch.to(device_of(state.model)) for batch in batches)
+    report = anomaly.examine_evaluation(state.evaluated, on_device, recipe.task)
     return Diverged(
         f"the validation loss after step {state.step} is {loss:g}: learning rate {lr:g}, {report}; "
         f"{advice(state, recipe)}",

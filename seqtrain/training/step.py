@@ -100,7 +100,7 @@ def update(state: TrainState, recipe: Recipe, batch: Batch, loss: Tensor, norm: 
         group["lr"] = current_lr(state, recipe) * batch.lr_factor
     state.optimizer.step()
     if state.average is not None:
-        state.average.add(state.model)
+        state.average.update_parameters(state.model)
     state.window_loss = state.window_loss + loss.double()  # in single precision the sum could overflow
     state.window_norm = state.window_norm + norm.double()
     state.window_steps += 1

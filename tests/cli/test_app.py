@@ -32,7 +32,7 @@ def test_a_signal_saves_the_run_and_sets_the_exit_code(tmp_path, number, code):
     assert json.loads(out)["status"] == "interrupted"
     assert "go on with --resume" in err
     assert json.loads((run / "summary.json").read_text())["steps"] > 0
-    assert (run / "last.pt").exists()
+    assert (run / "last.safetensors").exists()
 
 
 SLOW_STEP = """

@@ -35,8 +35,8 @@ def test_eval_of_parity_at_still_longer_lengths(seqtrain):
 @pytest.mark.parametrize(
     ("override", "wanted"),
     [
-        ("task.symbols=3", "task.symbols=3: the weights in {run}/best.pt do not allow it"),
-        ("model.hidden_size=9", "model.hidden_size: belongs to the weights in {run}/best.pt"),
+        ("task.symbols=3", "task.symbols=3: the weights in {run}/best.safetensors do not allow it"),
+        ("model.hidden_size=9", "model.hidden_size: belongs to the weights in {run}/best.safetensors"),
         ("task=adding", "task.name"),
         ("train.steps=9", "train.steps: belongs to the weights"),
         ("task.lenght=9", "did you mean 'length'?"),
@@ -116,7 +116,7 @@ def test_a_generated_task_has_no_training_set_to_evaluate(seqtrain, run):
     refused = seqtrain("eval", run, "--split", "train")
     assert (refused.code, refused.out) == (2, "")
     assert refused.err == (
-        "seqtrain: --split is 'train', but task temporal_order draws what it trains on anew and keeps none of it to "
+        "seqtrain: --split is 'train', but task temporal_order has no fixed training set to "
         "evaluate; choose one of test, valid\n"
     )
     assert (
@@ -148,11 +148,11 @@ def test_dynamic_evaluation_that_is_not_possible(seqtrain, run, options, wanted)
 
 def test_eval_of_what_is_not_a_checkpoint(seqtrain, tmp_path):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "x.pt").write_bytes(b"no")
+    (tmp_path / "x.safetensors").write_bytes(b"no")
     for argument, wanted in (
-        ("nowhere", "no such checkpoint"),
+        ("nowhere", "no such file"),
         ("empty", "is not a run directory"),
-        ("x.pt", "is not a seqtrain checkpoint"),
+        ("x.safetensors", "is not a seqtrain checkpoint"),
     ):
         result = seqtrain("eval", argument)
         assert (result.code, result.out) == (2, "")

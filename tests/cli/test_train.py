@@ -20,7 +20,7 @@ def test_train_and_eval_give_the_same_figures(seqtrain):
     for name, value in trained.json["test"].items():
         assert evaluated.json[name] == value
     assert evaluated.json["step"] == trained.json["best"]["step"]
-    valid = seqtrain("eval", "runs/quickstart-lstm-seed0/last.pt", "--split", "valid", "--json").json
+    valid = seqtrain("eval", "runs/quickstart-lstm-seed0/last.safetensors", "--split", "valid", "--json").json
     last = json.loads(Path("runs/quickstart-lstm-seed0/metrics.jsonl").read_text().splitlines()[-1])
     assert (last["step"], last["mse"], last["loss"]) == (valid["step"], valid["mse"], valid["loss"])
 
@@ -29,7 +29,7 @@ def test_without_json_train_and_eval_print_tables(seqtrain):
     trained = seqtrain("train", "quickstart", *QUICK, "--out", "here")
     assert "not solved" in trained.out
     assert "baseline mse" in trained.out
-    assert Path("here/best.pt").exists()
+    assert Path("here/best.safetensors").exists()
     assert "adding/halves/length=100/v1" in seqtrain("eval", "here").out
 
 

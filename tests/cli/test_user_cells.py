@@ -4,11 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import SMALL, SMALL_SETS
 
 from seqtrain.inference.load import load_model
-from seqtrain.runs.checkpoint import save_checkpoint
+from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.system.errors import CheckpointError
 
 QUICK = (*SMALL, *SMALL_SETS)
@@ -133,10 +132,10 @@ def test_a_checkpoint_alone_imports_no_code(own_cell, tmp_path, monkeypatch, wor
         "script": {"name": "setup_all:MyCell", "folder": str(tmp_path)},
         "standard library": {"name": "this:MyCell", "folder": None},
     }[word]
-    path = tmp_path / run / "best.pt"
-    content = torch.load(path, weights_only=True)
-    content["config"]["model"]["cell"] = cell
-    save_checkpoint(path, content)
+    path = tmp_path / run / "best.safetensors"
+    checkpoint = load_checkpoint(path)
+    checkpoint.header.config["model"]["cell"] = cell
+    save_checkpoint(path, checkpoint)
     for command in (["eval", run], ["generate", run], ["predict", path]):
         refused = own_cell(*command)
         assert (refused.code, refused.out) == (2, "")

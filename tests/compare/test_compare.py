@@ -14,12 +14,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 import yaml
 from conftest import SMALL, SMALL_SETS
 
 from seqtrain.compare import executor as jobs
 from seqtrain.config import load_config
+from seqtrain.runs.checkpoint import load_checkpoint
 
 QUICK = (*SMALL, *SMALL_SETS)
 
@@ -72,9 +72,9 @@ def test_a_signal_in_the_last_evaluation_stops_a_comparison(seqtrain, monkeypatc
 def test_compare_gives_every_cell_the_same_data(seqtrain):
     seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn,lstm", "--seeds", 2)
     prints = {}
-    for path in Path("runs/compare-quickstart").glob("*/last.pt"):
-        content = torch.load(path, weights_only=True)
-        prints.setdefault(content["config"]["seed"], set()).add(content["fingerprints"]["test"])
+    for path in Path("runs/compare-quickstart").glob("*/last.safetensors"):
+        header = load_checkpoint(path).header
+        prints.setdefault(header.config["seed"], set()).add(header.fingerprints["test"])
     assert [len(found) for found in prints.values()] == [1, 1]
     assert prints[0] != prints[1]
 
@@ -618,7 +618,7 @@ def test_a_worker_stops_when_whoever_asked_is_gone(tmp_path, monkeypatch):
     ) as worker:
         print(json.dumps({"config": long.model_dump(), "out": "run"}), file=worker.stdin, flush=True)
         ends = time.monotonic() + 60
-        while not Path("run/last.pt").exists():
+        while not Path("run/last.safetensors").exists():
             assert time.monotonic() < ends
             time.sleep(0.05)
         worker.stdin.close()

@@ -75,7 +75,7 @@ def test_the_config_of_a_run_says_what_ran_and_repeats_it(small):
     assert {written["train"][key] for key in ("eval_every", "eval_batch_size", "max_skips")} == {200, 250, 10}
     assert written["model"]["depth"] == 1
     train_run(load_config("a/config.yaml"), Path("b"), quiet=True)
-    for name in ("config.yaml", "last.pt", "best.pt"):
+    for name in ("config.yaml", "last.safetensors", "best.safetensors"):
         assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
 
 

@@ -58,7 +58,7 @@ def test_it_learns_window_by_window_with_the_clipping_of_the_run(seqtrain, run, 
         asked.append(options)
         return lambda loss: asked.append(loss)
 
-    monkeypatch.setattr("seqtrain.inference.load.DynamicEvaluation", learn)
+    monkeypatch.setattr("seqtrain.inference.evaluate.DynamicEvaluation", learn)
     tokens = seqtrain("eval", "run", "--dynamic", 2, "task.window=11", "--json").json["data"]["tokens"]
     assert asked[0] == {"lr": 2.0, "decay": 0.0, "clip_norm": 0.1}
     assert len(asked) - 1 == -(-tokens // 11)

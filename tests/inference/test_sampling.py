@@ -23,7 +23,7 @@ from seqtrain import load_text_model
 from seqtrain.config import load_config
 from seqtrain.inference.sampling import READ_AT_ONCE, Sampling, continue_tokens, distribution, draw
 from seqtrain.inference.text_model import TextModel, pieces
-from seqtrain.runs.checkpoint import save_checkpoint
+from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.rng import generator
@@ -339,7 +339,8 @@ def test_generate_for_people_and_for_scripts(seqtrain, runs):
     assert len(result["generated"]) == len(result["nats"]) == 30
     assert all(nats > 0 for nats in result["nats"])
     assert result["settings"] == {"tokens": 30, "temperature": 1, "top_k": None, "top_p": 1, "allow_unk": False}
-    assert (result["seed"], result["unit"], result["checkpoint"]) == (2, "word", str(runs["words"] / "best.pt"))
+    assert (result["seed"], result["unit"]) == (2, "word")
+    assert result["checkpoint"] == str(runs["words"] / "best.safetensors")
     assert seqtrain(*arguments).out == shown.out
     assert seqtrain(*arguments[:-1], 3).out != shown.out
 
@@ -372,7 +373,8 @@ def test_every_option_of_generate_acts(seqtrain, runs, trained):
 
 
 def test_a_checkpoint_serves_as_well_as_its_run(seqtrain, runs):
-    texts = {seqtrain("generate", target).out for target in (runs["characters"], runs["characters"] / "best.pt")}
+    run = runs["characters"]
+    texts = {seqtrain("generate", target).out for target in (run, run / "best.safetensors")}
     assert len(texts) == 1
     assert len(texts.pop().removesuffix("\n")) in (99, 100)
 
@@ -501,15 +503,15 @@ def test_what_is_no_language_model(seqtrain, tmp_path, verb):
     refused = seqtrain(verb, "other", "--json")
     assert (refused.code, refused.out) == (2, "")
     assert refused.err == (
-        "seqtrain: other/best.pt: holds a model of task 'stories', which writes no text; give one of task "
+        "seqtrain: other/best.safetensors: holds a model of task 'stories', which writes no text; give one of task "
         "'language_model', e.g. what seqtrain train words made\n"
     )
     (tmp_path / "empty").mkdir()
-    (tmp_path / "x.pt").write_bytes(b"no")
+    (tmp_path / "x.safetensors").write_bytes(b"no")
     for target, wanted in (
-        ("nowhere", "no such checkpoint"),
+        ("nowhere", "no such file"),
         ("empty", "is not a run directory"),
-        ("x.pt", "is not a seqtrain checkpoint"),
+        ("x.safetensors", "is not a seqtrain checkpoint"),
     ):
         refused = seqtrain(verb, target)
         assert (refused.code, refused.out) == (2, "")
@@ -520,14 +522,15 @@ def test_what_is_no_language_model(seqtrain, tmp_path, verb):
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
-        ({"vocabulary": None, "counts": None}, "a language model has a vocabulary with counts"),
+        ({"vocabulary": None, "counts": None}, "a language model needs a vocabulary with counts"),
         ({"vocabulary": ["<unk>"], "counts": [1]}, "the vocabulary does not fit the model"),
     ],
 )
 def test_a_damaged_checkpoint(seqtrain, runs, tmp_path, change, wanted):
-    content = torch.load(runs["words"] / "best.pt", weights_only=True)
-    save_checkpoint(tmp_path / "x.pt", content | change)
-    refused = seqtrain("generate", "x.pt")
+    checkpoint = load_checkpoint(runs["words"] / "best.safetensors")
+    header = checkpoint.header.model_copy(update=change)
+    save_checkpoint(tmp_path / "x.safetensors", checkpoint._replace(header=header))
+    refused = seqtrain("generate", "x.safetensors")
     assert (refused.code, refused.out) == (2, "")
     assert wanted in refused.err
 

@@ -89,7 +89,8 @@ def test_all_promises_hold_and_the_verb_says_so(seqtrain):
 def test_what_no_checkpoint_holds_breaks_the_resume_alone(seqtrain):
     done = seqtrain("check", "quickstart", *SMALL, *SMALL_SETS, "task.length=9", "model.cell=broken:Counting")
     assert done.code == 4
-    assert "resume does not hold: killed after step 7 and resumed: last.pt, best.pt, metrics.jsonl differ" in done.err
+    assert "resume does not hold" in done.err
+    assert "killed after step 7 and resumed: last.safetensors, best.safetensors, metrics.jsonl differ" in done.err
     rows = {line.split()[0]: line for line in done.out.splitlines() if line.strip()}
     assert (" yes " in rows["determinism"], " NO " in rows["resume"]) == (True, True)
 
@@ -138,9 +139,9 @@ def test_the_test_set_is_proved_by_its_hash_and_by_its_figures():
     summary = json.loads(Path("whole/summary.json").read_text())
     Path("whole/summary.json").write_text(json.dumps(summary | {"test": summary["test"] | {"mse": 1.0}}))
     assert check.same_test_set(config, Path()).holds is False
-    content = load_checkpoint(Path("whole/best.pt"))
-    content["fingerprints"]["test"] = "0" * 64
-    save_checkpoint(Path("whole/best.pt"), content)
+    checkpoint = load_checkpoint(Path("whole/best.safetensors"))
+    checkpoint.header.fingerprints["test"] = "0" * 64
+    save_checkpoint(Path("whole/best.safetensors"), checkpoint)
     assert "the test data are not those it was trained with" in check.same_test_set(config, Path()).found
 
 

@@ -13,8 +13,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import torch
 from interruptions import differences
+
+from seqtrain.runs.checkpoint import load_checkpoint
 
 PAGE = 4096
 TRAIN = (
@@ -50,8 +51,8 @@ def attempt(pages: int, disk: Path, whole: Path, found: Counter[str]) -> bool:
             return False
         if ended.returncode != 2 or "Traceback" in ended.stderr or "No space left on device" not in ended.stderr:
             found[f"WRONG end, {ended.returncode}: {ended.stderr.strip()[-200:]}"] += 1
-        for checkpoint in out.glob("*.pt"):
-            torch.load(checkpoint, weights_only=True)
+        for checkpoint in out.glob("*.safetensors"):
+            load_checkpoint(checkpoint)
             found[f"{checkpoint.name} loads"] += 1
         subprocess.run(["mount", "-o", f"remount,size={1000 * PAGE}", disk], check=True)
         resumed = seqtrain(out, "--resume")

@@ -102,7 +102,7 @@ def interrupt(name: str, sent: signal.Signals, after: float, found: Counter[str]
     time.sleep(after)
     os.kill(child, sent)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    last = out / "last.pt"
+    last = out / "last.safetensors"
     if code == 0:
         found[f"{sent.name} came after the end"] += 1
     elif code == EXIT_CODES[sent]:
@@ -159,7 +159,7 @@ def differences(one: Path, other: Path) -> list[str]:
     """The files of two runs that differ, but for what a clock says."""
     found = [
         name
-        for name in ("config.yaml", "last.pt", "best.pt")
+        for name in ("config.yaml", "last.safetensors", "best.safetensors")
         if (one / name).read_bytes() != (other / name).read_bytes()
     ]
     for name in ("metrics.jsonl", "summary.json"):

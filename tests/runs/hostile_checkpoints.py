@@ -1,13 +1,13 @@
-"""Damaged, foreign and hostile files in the place of checkpoints: each must get exit code 2 and a sentence.
+"""Damaged, foreign and hostile files in the place of checkpoints: each must get exit code 2 and a clear message.
 
     python tests/runs/hostile_checkpoints.py --files 2000 --seed 0
 
-Makes runs of several kinds in a temporary folder, and from their checkpoints so many bad ones: half of them damaged at
-random, half of them foreign, or lies with a right checksum, as someone might write who knows the format. Each is given
-to the command line, in this process. Prints a line for each that was not refused as it should be, and the counts; exits
-with 1 if there is any such line.
+Trains runs of several kinds in a temporary folder, and makes so many bad files from their checkpoints: half of them
+damaged at random, half of them foreign, or with false contents and a right checksum, as someone might write who knows
+the format. Each is given to the command line, in this process. Prints a line for each that was not refused as it should
+be, and the counts; exits with 1 if there is any such line.
 
-Not refused as it should be: a traceback (any exit code but 2, or no sentence), a wrong load (exit code 0), code run (a
+Not refused as it should be: a traceback (any exit code but 2, or no message), a wrong load (exit code 0), code run (a
 folder appears that only code in a file would make), a large allocation (the process may take 1 GiB of addresses on top
 of what healthy checkpoints took, and the peak of its memory is printed), or more than 20 seconds.
 """
@@ -15,7 +15,9 @@ of what healthy checkpoints took, and the peak of its memory is printed), or mor
 import argparse
 import contextlib
 import copy
+import hashlib
 import io
+import json
 import math
 import os
 import pickle
@@ -25,7 +27,6 @@ import signal
 import struct
 import sys
 import tempfile
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -33,10 +34,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import load, save
+from torch import Tensor
 
 from seqtrain.__main__ import main
-from seqtrain.runs.checkpoint import FORMAT
-from seqtrain.runs.seal import seal
 
 QUICK = (
     "model.hidden_size=6",
@@ -97,6 +99,7 @@ def damaged(whole: bytes, random_: random.Random) -> tuple[str, bytes]:
         "zeroed": whole[:at] + bytes(other - at) + whole[other:],
         "cut out": whole[:at] + whole[other:],
         "noise": random_.randbytes(len(whole)),
+        "length of the header": random_.getrandbits(random_.choice((8, 16, 27, 64))).to_bytes(8, "little") + whole[8:],
     }
     name = random_.choice([*ways, "bits flipped", "bits flipped"])
     return (name, ways[name]) if ways[name] != whole else ("bits flipped", bytes(flipped))
@@ -115,13 +118,7 @@ class Payload:
         return self.call
 
 
-PAYLOADS = (
-    Payload(os.mkdir, CANARY),
-    Payload(os.system, f"mkdir {CANARY}"),
-    Payload(eval, f"__import__('os').mkdir({CANARY!r})"),
-    Payload(exec, f"import os; os.mkdir({CANARY!r})"),
-    Payload(torch.load, "elsewhere.pt"),
-)
+PAYLOADS = (Payload(os.mkdir, CANARY), Payload(eval, f"__import__('os').mkdir({CANARY!r})"))
 
 
 def foreign() -> Iterator[tuple[str, bytes | Callable[[Path], object]]]:
@@ -134,18 +131,15 @@ def foreign() -> Iterator[tuple[str, bytes | Callable[[Path], object]]]:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("letter.txt", "Dear reader")
     yield "zip", buffer.getvalue()
-    yield "sealed zip", sealed(buffer)
     for number, payload in enumerate(PAYLOADS):
         yield f"payload {number} as a pickle", pickle.dumps(payload, protocol=2)
         for legacy in (False, True):
             buffer = io.BytesIO()
-            torch.save({"format": FORMAT, "model": payload}, buffer, _use_new_zipfile_serialization=not legacy)
+            torch.save({"format": 3, "model": payload}, buffer, _use_new_zipfile_serialization=not legacy)
             yield f"payload {number} of torch.save, {legacy=}", buffer.getvalue()
-        yield f"payload {number} sealed", sealed(archive_of(pickle.dumps({"format": payload}, protocol=2)))
-    buffer = io.BytesIO()
-    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), buffer)
-    yield "TorchScript", buffer.getvalue()
-    yield "sealed TorchScript", sealed(buffer)
+    weights = {"head.weight": torch.ones(2, 2)}
+    for told in (None, {"format": "pt"}, {"seqtrain": "x"}, {"seqtrain": "{}"}, {"seqtrain": '{"format":4}'}):
+        yield f"safetensors with {told}", save(weights, told)
     yield "folder", Path.mkdir
     yield "pipe", os.mkfifo
     yield "symbolic link to itself", lambda path: path.symlink_to(path.name)
@@ -153,161 +147,175 @@ def foreign() -> Iterator[tuple[str, bytes | Callable[[Path], object]]]:
     yield "nothing", lambda path: path.symlink_to("nowhere")
 
 
-# --- lies about the archive, with a right checksum --------------------------------------------------------------
+# --- false files with a right checksum --------------------------------------------------------------------------
+
+DIGEST = b'\\"sha256\\":\\"'
 
 
-def sealed(archive: io.BytesIO) -> bytes:
-    """With the checksum of what it now is."""
-    buffer = io.BytesIO(archive.getvalue())
-    seal(buffer, FORMAT)
-    return buffer.getvalue()
+class Contents(NamedTuple):
+    """A checkpoint as other programs see it: plain values, and tensors by name."""
+
+    values: dict[str, Any]
+    tensors: dict[str, Tensor]
 
 
-def archive_of(program: bytes, **records: bytes) -> io.BytesIO:
-    """An archive as torch writes one, around a pickle of ours."""
-    buffer = io.BytesIO()
-    writer = torch._C.PyTorchFileWriter(buffer)
-    for name, content in {"data.pkl": program, "byteorder": b"little", **records}.items():
-        writer.write_record(name, content, len(content))
-    writer.write_end_of_file()
-    return buffer
+def contents_of(path: Path) -> Contents:
+    """Read a checkpoint without seqtrain."""
+    with safe_open(path, "pt") as file:
+        values = json.loads(file.metadata()["seqtrain"])
+    return Contents(values, load(path.read_bytes()))
 
 
-def rewritten(whole: bytes, change: Callable[[str, bytes], bytes]) -> bytes:
-    """A checkpoint whose records are changed one by one."""
-    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
-        records = {name.removeprefix("archive/"): archive.read(name) for name in archive.namelist()}
-    kept = {name: change(name, content) for name, content in records.items() if name not in ("version", "byteorder")}
-    kept.pop(".data/serialization_id")
-    return sealed(archive_of(kept.pop("data.pkl"), **kept))
+def signed(content: bytes) -> bytes:
+    """The same file with the checksum of what it now is."""
+    at = content.find(DIGEST) + len(DIGEST)
+    zeroed = content[:at] + b"0" * 64 + content[at + 64 :]
+    return content[:at] + hashlib.sha256(zeroed).hexdigest().encode() + content[at + 64 :]
 
 
-def compressed(whole: bytes, bomb: int) -> bytes:
-    """A checkpoint with its records deflated, and so many zeros behind the pickle."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(whole)) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
-        for name in old.namelist():
-            new.writestr(name, old.read(name) + bytes(bomb if name.endswith("data.pkl") else 0))
-    return sealed(buffer)
+def text_of(values: Any) -> str:
+    """As seqtrain writes them."""
+    return json.dumps(values, separators=(",", ":"))
 
 
-def lying_sizes(archive: bytes) -> bytes:
-    """Every record in the directory claims 2 GiB."""
-    lying, at = bytearray(archive), 0
-    while (at := lying.find(b"PK\x01\x02", at)) >= 0:
-        struct.pack_into("<II", lying, at + 20, 1 << 31, 1 << 31)
-        at += 4
-    return sealed(io.BytesIO(lying))
+def file_of(values: str, tensors: str, data: bytes, length: int | None = None) -> bytes:
+    """A signed file from the text of its plain values and of its list of tensors."""
+    header = ('{"__metadata__":{"seqtrain":' + json.dumps(values) + "}" + tensors + "}").encode()
+    header += b" " * (-len(header) % 8)
+    return signed(struct.pack("<Q", len(header) if length is None else length) + header + data)
 
 
-STORAGE = b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuJ%s"
-STRUCTURES = {
-    "nested lists": b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".",
-    "nested dicts": b"\x80\x02" + b"}K\x01" * 900 + b"}" + b"s" * 900 + b".",
-    "a list in itself": b"\x80\x02]q\x00h\x00a.",
-    "a list unfolding": b"\x80\x02]q\x00" + b"".join(b"](h%ch%ceq%c" % (n, n, n + 1) for n in range(60)) + b".",
-    "a far place": b"\x80\x02Nr\xff\xff\xff\xff.",
-    "a long string": b"\x80\x02X\xff\xff\xff\x7fabc.",
-    "a longer string": b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7fabc.",
-    "a long number": b"\x80\x02\x8b\xff\xff\xff\x7f1.",
-    "a bytearray": b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x10\x85R.",
-    "a storage made": b"\x80\x02ctorch\nUntypedStorage\n\x8a\x05\x00\x00\x00\x00\x10\x85R.",
-    "many lists": b"\x80\x02](" + b"]" * 500_000 + b"e.",
-    "cut off": b"\x80\x02}(X\x06",
-    "no opcode": b"\x80\x02\xff.",
-    "an empty stack": b"\x80\x02s.",
-    "protocol 5": pickle.dumps({"format": FORMAT}, protocol=5),
-    "a set": pickle.dumps({1, 2}, protocol=2),
-    "a tensor larger than its record": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n"
-    + STORAGE % b"\x00\x00\x00\x40"
-    + b"tQK\x00J\x00\x00\x00\x40\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR.",
-    "a storage of another place": b"\x80\x02" + STORAGE.replace(b"cpu", b"xpu") % b"\x01\x00\x00\x00" + b"tQ.",
-    "a storage without a record": b"\x80\x02" + STORAGE.replace(b"0X\x03", b"7X\x03") % b"\x01\x00\x00\x00" + b"tQ.",
-    "a storage of one word": b"\x80\x02U\x07storageQ.",
-}
+def entry(name: str, kind: Any, shape: Any, *offsets: Any) -> str:
+    """A tensor in the header."""
+    return "," + text_of(name) + ":" + text_of({"dtype": kind, "shape": shape, "data_offsets": offsets})
 
 
-def lying_archives(whole: bytes) -> Iterator[tuple[str, bytes]]:
-    """Files that torch would read, or try to."""
-    archive = bytearray(whole[: whole.rindex(b"seqtrain checkpoint")])
-    archive[-2:] = b"\0\0"
-    yield "compressed", compressed(whole, 0)
-    yield "compressed bomb", compressed(whole, 200_000_000)
-    yield "records that claim 2 GiB", lying_sizes(archive)
-    yield "two archives", sealed(io.BytesIO(archive + archive))
-    yield "an archive behind a text", sealed(io.BytesIO(b"text" + archive))
-    yield "no directory", sealed(io.BytesIO(archive[:-98] + bytes(76) + archive[-22:]))
-    yield "another record", sealed(archive_of(b"\x80\x02}.", **{"DATA.PKL": b"\x80\x02}."}))
-    yield "no pickle", rewritten(whole, lambda name, record: b"" if name == "data.pkl" else record)
-    yield "short records", rewritten(whole, lambda name, record: record[:1] if name[:5] == "data/" else record)
-    yield "long records", rewritten(whole, lambda name, record: record * 2 if name[:5] == "data/" else record)
-    for name, program in STRUCTURES.items():
-        yield name, sealed(archive_of(program, **{"data/0": bytes(4)}))
+def false_files(contents: Contents) -> Iterator[tuple[str, bytes]]:
+    """Files whose header is false about the file, or whose plain values are none."""
+    text, four = text_of(contents.values), bytes(16)
+    one = entry("w", "F32", [4], 0, 16)
+    for length in (0, 1, 2**20, 100_000_001, 2**31, 2**63, 2**64 - 1, len(json.dumps(text)) + 1):
+        yield f"header of {length} bytes", file_of(text, one, four, length)
+    for name, tensors, data in (
+        ("data too short", one, four[:-1]),
+        ("data too long", one, four + four),
+        ("no data", one, b""),
+        ("overlapping", one + entry("v", "F32", [4], 0, 16), four),
+        ("partly overlapping", one + entry("v", "F32", [4], 8, 24), four + four),
+        ("a hole", one + entry("v", "F32", [4], 32, 48), four * 3),
+        ("beyond the file", entry("w", "F32", [2**40], 0, 2**42), four),
+        ("negative", entry("w", "F32", [4], -16, 0), four),
+        ("reversed", entry("w", "F32", [4], 16, 0), four),
+        ("shape too large", entry("w", "F32", [5], 0, 16), four),
+        ("shape overflows", entry("w", "F32", [2**63, 2**63], 0, 16), four),
+        ("negative shape", entry("w", "F32", [-4], 0, 16), four),
+        ("shape of text", entry("w", "F32", ["4"], 0, 16), four),
+        ("one offset", entry("w", "F32", [4], 0), four),
+        ("offsets of reals", entry("w", "F32", [4], 0.0, 16.0), four),
+        ("unknown type", entry("w", "F33", [4], 0, 16), four),
+        ("type of a number", entry("w", 3, [4], 0, 16), four),
+        ("type that PyTorch lacks", entry("w", "F6_E2M3", [16], 0, 12), four[:12]),
+        ("no entry", ',"w":3', four),
+        ("deep entry", ',"w":' + "[" * 100_000 + "]" * 100_000, four),
+        ("one name twice", one + one, four + four),
+        ("metadata twice", ',"__metadata__":{"seqtrain":"{}"}' + one, four),
+        ("more in the metadata", ',"__metadata__":3' + one, four),
+        ("no JSON", ",", four),
+        ("many tensors", "".join(entry(f"w{n}", "F32", [0], 0, 0) for n in range(150_000)), b""),
+    ):
+        yield name, file_of(text, tensors, data)
+    yield from _false_texts(text, one, four)
 
 
-# --- lies about the contents, with a right checksum -------------------------------------------------------------
+def _false_texts(text: str, one: str, data: bytes) -> Iterator[tuple[str, bytes]]:
+    start = text[: text.index(',"config"')]
+    for name, values in (
+        ("cut off", text[:-1]),
+        ("more behind it", text + "{}"),
+        ("nothing but the start", start + "}"),
+        ("nested lists", start + ',"config":' + "[" * 100_000 + "]" * 100_000 + "}"),
+        ("nested objects", start + ',"config":' + '{"a":' * 5_000 + "1" + "}" * 5_001),
+        ("a value twice, the last false", text[:-1] + ',"step":-1}'),
+        ("half of a pair of surrogates", text.replace('"variant":"', '"variant":"\\ud800')),
+        ("many values", start + ',"config":{},"counts":[' + "0," * 5_000_000 + "0]}"),
+        ("many strings", start + ',"config":{},"vocabulary":[' + '"",' * 5_000_000 + '""]}'),
+        ("many lists", start + ',"config":{"a":[' + "[]," * 2_500_000 + "[]]}}"),
+        ("a long string", start + ',"config":{},"variant":"' + "x" * 2**26 + '"}'),
+    ):
+        yield f"plain values: {name}", file_of(values, one, data)
+
+
+# --- false contents with a right checksum -----------------------------------------------------------------------
 
 ANY, RESUME, EVAL = ("eval", "text", "model", "resume"), ("resume",), ("eval",)
-NOT_WHOLE = (-1, 2**70, "3", 1.5, NAN, True, [], {}, torch.ones(()), (1,))
-WHOLE = ("step", "evaluated_at", "stalled", "cuts", "stalled_since_cut", "window_steps")
+NOT_WHOLE = (-1, 2**70, "3", 1.5, NAN, math.inf, True, [], {})
+WHOLE = ("evaluated_at", "stalled", "cuts", "stalled_since_cut", "window_steps", "skipped_steps")
 DEEP: list[Any] = []
 for _ in range(200):
     DEEP = [DEEP]
 
+Lie = tuple[str, Any, tuple[str, ...]]
 
-def lies(content: dict[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """What could stand where, and which verbs must refuse it; `...` for nothing at all."""
-    for key in content:
-        for value in (..., None, 3, "x", NAN, [1], {1: 2}, torch.ones(2), DEEP):
-            if str(value) not in (str(content[key]), *(["x"] if key == "variant" else [])):
-                yield key, value, ANY
+
+def lies(contents: Contents) -> Iterator[Lie]:
+    """What could be where, and which verbs must refuse it; `...` for nothing at all."""
+    values = contents.values
+    for key in values.keys() - {"sha256"}:
+        for value in (..., None, -3, "x", NAN, [1], {"1": 2}, DEEP):
+            optional = key in ("vocabulary", "counts") and values[key] is None
+            if (key == "variant" and value == "x") or (optional and value is None):
+                continue
+            yield key, value, RESUME if key == "training" and value in (..., None) else ANY
     yield "more", 1, ANY
-    yield from ((f"training.{key}", value, ANY) for key in WHOLE for value in (..., None, *NOT_WHOLE))
-    for key in ("best_step", "best_value", "solved_at_step", "window_loss", "window_norm", "losses", "carried"):
-        yield from ((f"training.{key}", value, ANY) for value in (..., "x", NAN, {}, torch.ones(1), [[(1,)]], ["x"]))
-    yield "training.step", 0, ANY  # before the last evaluation
-    yield "training.step", 10**6, RESUME
+    yield "step", 0, ANY  # before the last evaluation
+    yield "step", 10**6, RESUME
+    yield "fingerprints", {"valid": "0" * 64}, ("eval", "resume")
+    yield from _lies_about_the_training(contents)
+    yield from _lies_about_the_config(values)
+    yield from _lies_about_tensors(contents)
+    if values["vocabulary"] is not None:
+        yield from _lies_about_the_vocabulary(values)
+    for size in (2**31, 2**62, -1, 0, "1", NAN, 1.0, None):
+        yield "spec", [size, True, size, True, True], ANY
+    for spec in ([], [1], [1, 0, 1, 0, 0], [1] * 5, [*values["spec"], 1], [9**5, *values["spec"][1:]]):
+        yield "spec", spec, ANY
+
+
+def _lies_about_the_training(contents: Contents) -> Iterator[Lie]:
+    training = contents.values["training"]
+    yield from ((f"training.{key}", value, ANY) for key in WHOLE for value in (None, *NOT_WHOLE))
+    for key in ("best_step", "best_value", "solved_at_step", "window_loss", "window_norm", "losses", "lr", "averaged"):
+        yield from ((f"training.{key}", value, ANY) for value in ("x", NAN, math.inf, {}, [[1]], ["x"], True))
+    yield "training.lr", -1.0, ANY
+    yield "training.lr", ..., ANY
+    yield "training.averaged", ..., ANY
+    yield "training.averaged", -1, ANY
+    yield "training.averaged", None if training["averaged"] else 3, RESUME
     yield "training.best_value", None, ANY
+    yield "training.best_step", 10**6, ANY
     yield "training.losses", [1.0, NAN], ANY
     yield "training.more", 1, ANY
-    yield from _lies_about_the_config(content)
-    yield from _lies_about_tensors(content)
-    yield from _lies_about_the_optimizer(content)
-    if content["vocabulary"] is not None:
-        tokens, counts = content["vocabulary"], content["counts"]
-        for value in (
-            [],
-            tokens[:-1],
-            [*tokens, "x"],
-            tokens[:-1] + tokens[:1],
-            [1] * len(tokens),
-            [None, *tokens[1:]],
-        ):
-            yield "vocabulary", value, ANY
-        for value in ([], counts[:-1], [-1, *counts[1:]], [2**63, *counts[1:]], ["1", *counts[1:]], [NAN, *counts[1:]]):
-            yield "counts", value, ANY
-        yield "vocabulary", ["x", *tokens[1:]], ("eval", "text", "resume")  # no <unk>
-        for path in ("/dev/zero", "pipe", "nowhere", "/", "\0", "~nobody-here/x", "shipped:../..", 3, ""):
-            yield "config.task.path", path, EVAL
-    for spec in (
-        (),
-        (1,),
-        (2**31, True, 2**31, True, True),
-        (2**62, True, 2**62, True, True),
-        (-1, True, 1, True, True),
-    ):
-        yield "spec", spec, ANY
-    for spec in ((0, False, 1, True, False), ("1", False, 1, True, False), (NAN,) * 5, (1, 0, 1, 0, 0), [1] * 5):
-        yield "spec", spec, ANY
 
 
-def _lies_about_the_config(content: dict[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    for key in content["config"]:
-        for value in ("x", NAN, [], DEEP, torch.ones(1), -1):
+def _lies_about_the_vocabulary(values: dict[str, Any]) -> Iterator[Lie]:
+    tokens, counts = values["vocabulary"], values["counts"]
+    for value in ([], tokens[:-1], [*tokens, "x"], tokens[:-1] + tokens[:1], [1] * len(tokens), [None, *tokens[1:]]):
+        yield "vocabulary", value, ANY
+    yield "vocabulary", ["\ud800", *tokens[1:]], ANY
+    for value in ([], counts[:-1], [-1, *counts[1:]], [2**63, *counts[1:]], ["1", *counts[1:]], [NAN, *counts[1:]]):
+        yield "counts", value, ANY
+    yield "vocabulary", ["x", *tokens[1:]], ("eval", "text", "resume")  # no <unk>
+    for path in ("/dev/zero", "pipe", "nowhere", "/", "\0", "~nobody-here/x", "shipped:../..", 3, ""):
+        yield "config.task.path", path, EVAL
+
+
+def _lies_about_the_config(values: dict[str, Any]) -> Iterator[Lie]:
+    for key in values["config"]:
+        for value in ("x", NAN, [], DEEP, -1):
             yield f"config.{key}", value, EVAL if key == "device" else ANY  # the others run on the CPU here
         if key in ("task", "model"):
             yield f"config.{key}", ..., ANY
-    for value in (10**9, 10**5, 7, 0, -1, "6", NAN, [6] * 1001, [100_000] * 1000, None, torch.ones(1)):
+    for value in (10**9, 10**5, 7, 0, -1, "6", NAN, [6] * 1001, [100_000] * 1000, None):
         yield "config.model.hidden_size", value, ANY
     for key, value in (
         ("model.depth", 1000), ("model.depth", 10**12), ("model.cell", "nonsense"), ("model.cell.name", 3),
@@ -326,96 +334,39 @@ def _lies_about_the_config(content: dict[str, Any]) -> Iterator[tuple[str, Any, 
     yield "config.device", "cuda:77", EVAL
 
 
-def _lies_about_tensors(content: dict[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    places = [(f"model/{name}", ANY) for name in list(content["model"])[:3]]
-    training = content["training"]
-    for number, state in list(training["optimizer"]["state"].items())[:2]:
-        places += [(f"training/optimizer/state/{number}/{name}", RESUME) for name in state]
-    if training["carried"] is not None:
-        places += [("training/carried/0/0/0", RESUME)]
-    if training["average"] is not None:
-        places += [(f"training/average/weights/{name}", RESUME) for name in list(training["average"]["weights"])[:2]]
-        yield "training.average.count", -1, ANY
-        yield "training.average.weights", {}, RESUME
-    for place, verbs in places:
-        tensor = found(content, place.split("/"))
-        for value in (
-            ..., None, "x", 1.0, tensor.tolist(), tensor.double(), tensor.to(torch.complex64), tensor.half(),
-            tensor.long(), torch.zeros(*tensor.shape, 2), torch.zeros(0), torch.zeros(()).expand(10**6, 10**6),
-            tensor.to_sparse(), torch.empty(tensor.shape, device="meta"), torch.nn.Parameter(tensor.clone()),
-            torch.zeros(9)[::2], torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), torch.ones(3, 4).T,
-            torch.ones(5)[2:], torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), np_scalar(),
-        ):  # fmt: skip
-            yield place.replace("/", ".") if "weight" not in place and "model" not in place else place, value, verbs
-    yield "model", {}, ANY
-    yield "model/more", torch.ones(1), ANY
-    yield "training/carried", [], RESUME
-    yield "training/carried", [[(torch.ones(2, 2),)]], RESUME
-    yield "training/average", {"count": 3, "weights": {}}, RESUME
+def _lies_about_tensors(contents: Contents) -> Iterator[Lie]:
+    """Places begin with `/`, and are the names of tensors."""
+    for name, tensor in contents.tensors.items():
+        verbs = RESUME if name.startswith("training/") else ANY
+        for value in (tensor.double(), tensor.half(), tensor.long(), tensor.bool(), tensor.to(torch.complex64),
+                      torch.zeros(*tensor.shape, 2), torch.zeros(0), torch.zeros(7, 3)):  # fmt: skip
+            yield f"/{name}", value, verbs
+        if name.count("/") != 3 or len([one for one in contents.tensors if one.startswith(name[:20])]) > 1:
+            yield f"/{name}", ..., verbs  # a parameter whose gradient was never computed has no state
+    for name in ("w", "", "__metadata", "head.weight.more", "/", "optimizer/0/step"):
+        yield f"/{name}", torch.ones(1), ANY
+    for name in ("", "/", "x", "optimizer", "optimizer/0", "optimizer/0/x", "optimizer/-1/step", "optimizer/99/step",
+                 "optimizer/0/step/x", "optimizer/0x/step", "carried", "carried/9/0/hidden", "carried/0/0/x",
+                 "own/x", "own/head.more"):  # fmt: skip
+        yield f"/training/{name}", torch.ones(()), RESUME
 
 
-def _lies_about_the_optimizer(content: dict[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    state = content["training"]["optimizer"]["state"]
-    first = next(iter(state.values()), {})
-    for value in ({-1: first}, {10**9: first}, {"0": first}, {0: {"x": torch.ones(1)}}, [first], {0: None}):
-        yield "training.optimizer.state", value, RESUME
-    if first:
-        yield "training.optimizer.state", {0: {}}, RESUME
-    yield "training.optimizer", {}, ANY
-    group = content["training"]["optimizer"]["param_groups"][0]
-    for groups in ([], [group, group], {}, None, [1]):
-        yield "training.optimizer.param_groups", groups, ANY
-    for key, value in (
-        ("params", [0, 0]),
-        ("params", "x"),
-        ("lr", NAN),
-        ("lr", "x"),
-        ("lr", torch.ones(1)),
-        ("lr", -1.0),
-    ):
-        yield f"training.optimizer.param_groups.0.{key}", value, RESUME
-    for key in ("betas", "momentum", "weight_decay", "fused", "foreach"):
-        if key in group:
-            yield from (
-                (f"training.optimizer.param_groups.0.{key}", value, RESUME) for value in ("x", (5.0, 5.0), 77.0, [])
-            )
-
-
-def np_scalar() -> Any:
-    import numpy as np
-
-    return np.float64(1.0)
-
-
-def found(value: Any, path: list[str]) -> Any:
-    """What stands at a place; numbers lead into lists, and into the dict of the optimizer's state."""
-    for part in path:
-        value = value[part if isinstance(value, dict) and part in value else int(part)]
-    return value
-
-
-def with_lie(content: dict[str, Any], place: str, value: Any, folder: Path) -> bytes:
-    """A sealed checkpoint with another value at a place."""
+def with_lie(contents: Contents, place: str, value: Any, folder: Path) -> bytes:
+    """A signed checkpoint with another value at a place."""
+    values, tensors = copy.deepcopy(contents.values), dict(contents.tensors)
     if isinstance(value, dict) and "{here}" in str(value.get("folder")):
         value = value | {"folder": value["folder"].format(here=folder)}
-    content = {"format": FORMAT} | copy.deepcopy(content)
-    path = place.split("/" if "/" in place else ".")
-    owner = found(content, path[:-1])
-    if isinstance(owner, tuple):  # of a carried state
-        outer = found(content, path[:-2])
-        outer[int(path[-2])] = owner = list(owner)
-    key: Any = (
-        path[-1] if isinstance(owner, dict) and not (path[-1].isdecimal() and path[-1] not in owner) else int(path[-1])
-    )
+    owner: Any = values
+    *path, key = place.split(".")
+    if place.startswith("/"):
+        owner, path, key = tensors, [], place[1:]
+    for part in path:
+        owner = owner[part]
     if value is ...:
         del owner[key]
     else:
         owner[key] = value
-    if isinstance(owner, list) and "carried" in place:
-        outer[int(path[-2])] = tuple(owner)
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return sealed(buffer)
+    return signed(save(tensors, {"seqtrain": text_of(values)}))
 
 
 # --- giving them to the command line ----------------------------------------------------------------------------
@@ -505,7 +456,7 @@ def make_runs(kinds: Sequence[str]) -> None:
         code, _, err = call("train", *KINDS[kind], "--out", kind, "--quiet")
         assert code == 0, err
         for verb in verbs_of(kind):
-            assert verb == "model" or call(*command_of(verb, kind, f"{kind}/last.pt"))[0] == 0, (kind, verb)
+            assert verb == "model" or call(*command_of(verb, kind, f"{kind}/last.safetensors"))[0] == 0, (kind, verb)
 
 
 def verbs_of(kind: str) -> tuple[str, ...]:
@@ -515,24 +466,29 @@ def verbs_of(kind: str) -> tuple[str, ...]:
 
 
 def bad_files(kind: str, folder: Path) -> Iterator[Bad]:
-    """All lies and foreign files for a kind."""
-    whole = Path(kind, "last.pt").read_bytes()
-    content = torch.load(Path(kind, "last.pt"), weights_only=True)
+    """All false and foreign files for a kind."""
+    contents = contents_of(Path(kind, "last.safetensors"))
     if kind in ("adding", "words"):  # no other verb reads the other kinds
-        for name, make in (*foreign(), *lying_archives(whole)):
+        for name, make in (*foreign(), *false_files(contents)):
             verbs = verbs_of(kind)
             if name == "nothing":  # a run without a checkpoint is started
                 verbs = tuple(verb for verb in verbs if verb != "resume")
             yield Bad(name, make, verbs)
-    for place, value, verbs in lies(content):
-        told = f"{place} = {'nothing' if value is ... else repr(value)[:60] if value is not DEEP else 'depth'}"
+    for place, value, verbs in lies(contents):
         usable = tuple(verb for verb in verbs if verb in verbs_of(kind))
         if usable:
             yield Bad(
-                told,
-                lambda path, place=place, value=value: path.write_bytes(with_lie(content, place, value, folder)),
+                described(place, value),
+                lambda path, place=place, value=value: path.write_bytes(with_lie(contents, place, value, folder)),
                 usable,
             )
+
+
+def described(place: str, value: Any) -> str:
+    """A lie in a few words."""
+    if isinstance(value, Tensor):
+        return f"{place} = {list(value.shape)} {value.dtype}"
+    return f"{place} = {'nothing' if value is ... else 'depth' if value is DEEP else repr(value)[:60]}"
 
 
 def attack(
@@ -560,7 +516,7 @@ def attack(
             kind, bad = everything[number // 2 % len(everything)]
         else:
             kind = random_.choice(kinds)
-            name, content = damaged(Path(kind, "last.pt").read_bytes(), random_)
+            name, content = damaged(Path(kind, "last.safetensors").read_bytes(), random_)
             bad = Bad(name, content, verbs_of(kind))
         verb = random_.choice(bad.verbs)
         result = _try_in_place(kind, bad, verb, number)
@@ -576,7 +532,11 @@ def attack(
 def _try_in_place(kind: str, bad: Bad, verb: str, number: int) -> Result:
     """Put a bad file where the verb looks for a checkpoint, and the good one back afterwards."""
     best = verb == "compare" or (verb == "resume" and number % 7 == 0 and not callable(bad.make))
-    target = Path(kind, "best.pt" if best else "last.pt") if verb in ("resume", "compare") else Path("bad.pt")
+    target = (
+        Path(kind, "best.safetensors" if best else "last.safetensors")
+        if verb in ("resume", "compare")
+        else Path("bad.safetensors")
+    )
     kept = target.read_bytes() if target.exists() else None
     if kept is not None:
         target.unlink()
@@ -600,7 +560,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # of torch, about the odd tensors that are saved here
     with tempfile.TemporaryDirectory() as made:
         os.chdir(made)
         make_runs(tuple(KINDS))

@@ -3,20 +3,20 @@
 import os
 import shutil
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
-import torch
 from hostile_checkpoints import (
     CANARY,
     KINDS,
     attack,
     call,
     command_of,
+    contents_of,
+    described,
+    false_files,
     foreign,
     lies,
-    lying_archives,
     make_runs,
     verbs_of,
     with_lie,
@@ -46,9 +46,7 @@ def folder(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "runs")
     monkeypatch.setattr(sys, "argv", [])
     os.mkfifo("pipe")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch, about the odd tensors that are saved
-        yield tmp_path / "runs"
+    return tmp_path / "runs"
 
 
 def test_bad_checkpoints_get_a_sentence(folder):
@@ -57,66 +55,71 @@ def test_bad_checkpoints_get_a_sentence(folder):
     assert counts["refused"] == 60
 
 
-def test_what_the_lies_are_made_of_is_accepted(folder):
+def test_the_files_that_the_lies_change_are_accepted(folder):
     """So that each is refused for what it changes."""
     for kind in KINDS:
-        path = Path(kind, "last.pt")
-        content = torch.load(path, weights_only=True)
-        path.write_bytes(with_lie(content, "variant", content["variant"], folder))
+        path = Path(kind, "last.safetensors")
+        contents, saved = contents_of(path), load_checkpoint(path)
+        path.write_bytes(with_lie(contents, "variant", contents.values["variant"], folder))
+        loaded = load_checkpoint(path)
+        assert loaded.header == saved.header.model_copy(update={"sha256": loaded.header.sha256})
         for verb in verbs_of(kind):
             assert verb == "model" or call(*command_of(verb, kind, str(path)))[0] == 0, (kind, verb)
-    averaged = torch.load("averaged/last.pt", weights_only=True)["training"]["average"]
-    assert averaged["count"] > 0
+    assert contents_of(Path("averaged/last.safetensors")).values["training"]["averaged"] > 0
 
 
-def test_lies_about_an_archive_never_reach_the_unpickler(folder, monkeypatch):
-    whole = Path("words/last.pt").read_bytes()
-    reached, load = set(), torch.load
-    monkeypatch.setattr(torch, "load", lambda *args, **options: reached.add(name) or load(*args, **options))
-    for name, content in (*lying_archives(whole), *foreign()):
+def test_files_that_are_false_about_themselves_are_refused(folder):
+    for name, content in (*false_files(contents_of(Path("words/last.safetensors"))), *foreign()):
         if callable(content):
             continue
-        Path("bad.pt").write_bytes(content)
+        Path("bad").write_bytes(content)
         with pytest.raises(CheckpointError) as caught:
-            load_checkpoint(Path("bad.pt"))
-        assert str(caught.value).startswith("bad.pt: "), name
-    assert reached == {"nested dicts", "an empty stack", "a far place"}  # of which no memory is asked
+            load_checkpoint(Path("bad"))
+            pytest.fail(f"accepted: {name}")
+        assert str(caught.value).startswith("bad: "), name
     assert not Path(CANARY).exists()
 
 
-def test_lies_about_the_contents_never_reach_a_model(folder, monkeypatch):
-    content = torch.load("averaged/last.pt", weights_only=True)
-    monkeypatch.setattr("seqtrain.inference.load.build_model", lambda *_: pytest.fail(f"a model is built: {told}"))
-    for place, value, verbs in lies(content):
+def test_false_contents_never_reach_a_model(folder, monkeypatch):
+    contents = contents_of(Path("averaged/last.safetensors"))
+    monkeypatch.setattr("seqtrain.inference.load.build_model", lambda *_: pytest.fail(f"a model is built: {lie}"))
+    for place, value, verbs in lies(contents):
         if "model" in verbs:
-            told = f"{place} = {value!r:.60}"
-            Path("bad.pt").write_bytes(with_lie(content, place, value, folder))
+            lie = described(place, value)
+            Path("bad").write_bytes(with_lie(contents, place, value, folder))
             with pytest.raises(SeqtrainError):
-                load_model("bad.pt")
+                load_model("bad")
     assert not Path(CANARY).exists()
 
 
 @pytest.mark.parametrize("kind", ["words", "averaged", "both ways"])
-def test_lies_about_the_training_state_never_reach_a_run(folder, monkeypatch, kind):
-    path = Path(kind, "last.pt")
-    content = torch.load(path, weights_only=True)
-    monkeypatch.setattr("seqtrain.runs.trainer._train", lambda *_, **__: pytest.fail(f"goes on: {told}"))
-    for place, value, verbs in lies(content):
+def test_a_false_training_state_never_reaches_a_run(folder, monkeypatch, kind):
+    path = Path(kind, "last.safetensors")
+    contents = contents_of(path)
+    monkeypatch.setattr("seqtrain.training.state.TrainState.restore", lambda *_: pytest.fail(f"goes on: {lie}"))
+    for place, value, verbs in lies(contents):
         if verbs == ("resume",):
-            told = f"{place} = {value!r:.60}"
-            path.write_bytes(with_lie(content, place, value, folder))
+            lie = described(place, value)
+            path.write_bytes(with_lie(contents, place, value, folder))
             code, out, err = call(*command_of("resume", kind, str(path)))
-            assert (code, out) == (2, ""), told
-            assert err.startswith(f"seqtrain: {path}: "), told
+            assert (code, out) == (2, ""), lie
+            assert err.startswith(f"seqtrain: {path}: "), lie
+
+
+def test_a_best_checkpoint_cannot_be_resumed(folder):
+    shutil.copy("words/best.safetensors", "words/last.safetensors")
+    code, out, err = call(*command_of("resume", "words", "words/last.safetensors"))
+    assert (code, out) == (2, "")
+    assert err.startswith("seqtrain: words/last.safetensors: holds no training state (it is a best checkpoint); ")
 
 
 def test_a_resumed_run_knows_at_once_that_its_best_checkpoint_is_damaged(folder):
-    best, last = Path("adding/best.pt"), Path("adding/last.pt").read_bytes()
+    best, last = Path("adding/best.safetensors"), Path("adding/last.safetensors").read_bytes()
     best.write_bytes(best.read_bytes()[:-1])
-    code, out, err = call(*command_of("resume", "adding", "adding/last.pt"))
+    code, out, err = call(*command_of("resume", "adding", "adding/last.safetensors"))
     assert (code, out) == (2, "")
-    assert err.startswith("seqtrain: adding/best.pt: is not a seqtrain checkpoint (damaged")
+    assert err.startswith("seqtrain: adding/best.safetensors: is damaged (its checksum does not fit")
     assert "remove it to go on without it" in err
-    assert Path("adding/last.pt").read_bytes() == last
+    assert Path("adding/last.safetensors").read_bytes() == last
     best.unlink()
-    assert call(*command_of("resume", "adding", "adding/last.pt"))[0] == 0
+    assert call(*command_of("resume", "adding", "adding/last.safetensors"))[0] == 0

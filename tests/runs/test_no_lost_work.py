@@ -11,6 +11,7 @@ import torch
 from conftest import SMALL, SMALL_SETS
 
 from seqtrain.config import load_config
+from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.trainer import train_run
@@ -40,7 +41,7 @@ def untimed(record):
 
 def assert_same_runs(one, other):
     """The same checkpoints, byte for byte, and the same records and summary but for what a clock says."""
-    for name in ("last.pt", "best.pt", "config.yaml"):
+    for name in ("last.safetensors", "best.safetensors", "config.yaml"):
         assert Path(one, name).read_bytes() == Path(other, name).read_bytes(), name
     first, second = RunDir(Path(one)), RunDir(Path(other))
     assert [untimed(record) for record in first.read_metrics()] == [untimed(record) for record in second.read_metrics()]
@@ -101,7 +102,7 @@ def test_killed_at_any_write_a_run_goes_on_to_the_same_end(monkeypatch):
 
 
 def test_a_disk_that_is_full_from_any_write_on_keeps_what_was_saved(monkeypatch):
-    """A clear error; what stands in last.pt and best.pt loads; with room again the run ends as it should."""
+    """A clear error; the checkpoints that were saved load; with room again the run ends as it should."""
     run(small(), "whole")
     full = OSError(errno.ENOSPC, "No space left on device")
     for after in range(operations(monkeypatch)):
@@ -110,8 +111,8 @@ def test_a_disk_that_is_full_from_any_write_on_keeps_what_was_saved(monkeypatch)
             Saboteur(patched, "run", after, full)
             run(small())
         assert "No space left on device" in str(caught.value)
-        for checkpoint in Path("run").glob("*.pt"):
-            assert torch.load(checkpoint, weights_only=True)["format"]
+        for checkpoint in Path("run").glob("*.safetensors"):
+            assert load_checkpoint(checkpoint).header.step
         run(small(), resume=True)
         assert_same_runs("whole", "run")
 
@@ -144,8 +145,8 @@ def test_last_is_saved_after_so_many_steps_or_seconds(monkeypatch, overrides, sa
     original = seqtrain_run().save_checkpoint
 
     def save(path, content):
-        if path.name == "last.pt":
-            found.append(content["training"]["step"])
+        if path.name == "last.safetensors":
+            found.append(content.header.step)
         original(path, content)
 
     monkeypatch.setattr(seqtrain_run(), "save_checkpoint", save)
@@ -166,7 +167,7 @@ def test_records_are_on_the_disk_before_the_checkpoint_that_knows_of_them(monkey
     monkeypatch.setattr(module.RunDir, "flush_metrics", lambda self: (done.append("records"), flush(self)))
     monkeypatch.setattr(module, "save_checkpoint", lambda path, content: (done.append(path.name), save(path, content)))
     run(small("train.eval_every=100", "train.save_every=null"))
-    assert done == ["records", "best.pt", "last.pt"]
+    assert done == ["records", "best.safetensors", "last.safetensors"]
 
 
 @pytest.mark.parametrize("record", ['{"step": "a", "split": "train", "elapsed_s": 1.0}', '{"step": 1, "split": "x"}'])
@@ -248,7 +249,7 @@ def _killed(*_):
 def test_settings_that_may_change_may_also_change_before_there_is_a_checkpoint():
     wild = ("optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null")
     assert run(small(*wild)).exit_code == 3
-    assert not Path("run/last.pt").exists()
+    assert not Path("run/last.safetensors").exists()
     assert run(small(*wild, "train.on_divergence=skip"), resume=True).exit_code == 3
 
 
@@ -377,7 +378,9 @@ def test_a_directory_that_may_not_be_written_is_left_as_it_is(monkeypatch):
 
 
 @pytest.mark.parametrize("option", [{}, {"resume": True}])
-@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "summary.json", "last.pt", "best.pt"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "metrics.jsonl", "summary.json", "last.safetensors", "best.safetensors"]
+)
 def test_any_file_of_a_run_keeps_another_from_starting_there(name, option):
     """Under --resume too, as long as nothing says that it is of the same run."""
     Path("run").mkdir()

@@ -14,6 +14,7 @@ import seqtrain.runs.trainer
 from seqtrain.cells import CELLS
 from seqtrain.config import load_config
 from seqtrain.config.build import build_model, build_optimizer, build_recipe, build_task
+from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import ConfigError, Diverged
@@ -570,8 +571,7 @@ def test_skipped_steps_change_nothing_but_the_count(monkeypatch, loss_too):
     records = [r for r in RunDir(Path("run")).read_metrics() if r.split == "train"]
     assert [r.skipped_steps for r in records] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert [r.step for r in records if r.loss is None or r.grad_norm is None] == [4, 7]
-    adam = torch.load("run/last.pt", weights_only=True)["training"]["optimizer"]["state"][0]
-    assert adam["step"].item() == 7
+    assert load_checkpoint(Path("run/last.safetensors")).training["optimizer/0/step"].item() == 7
 
 
 def test_means_leave_skipped_steps_out(monkeypatch):
@@ -613,7 +613,7 @@ def test_one_skip_too_many_ends_the_run_with_the_report_of_the_last(monkeypatch)
     assert (outcome.summary.steps, outcome.summary.divergence["step"]) == (6, 7)
     assert "step 7 diverged" in outcome.message
     assert "the step was withheld after 2 others; the best checkpoint is kept" in outcome.message
-    assert torch.load("run/last.pt", weights_only=True)["training"]["step"] == 6
+    assert load_checkpoint(Path("run/last.safetensors")).header.step == 6
 
 
 def test_without_a_number_ten_are_skipped(monkeypatch):
@@ -642,7 +642,7 @@ def test_skipping_survives_a_resume_byte_for_byte(monkeypatch, stop_at):
         stop_after(stop_at, patched)
         assert run(config, "parts").summary.status == "interrupted"
     assert run(config, "parts", resume=True).summary.skipped_steps == 2
-    for name in ("last.pt", "best.pt"):
+    for name in ("last.safetensors", "best.safetensors"):
         assert Path("whole", name).read_bytes() == Path("parts", name).read_bytes()
 
 
@@ -661,8 +661,8 @@ def test_a_diverged_run_goes_on_from_its_last_evaluation_if_told_to_skip(monkeyp
     config = small("quickstart", "train.steps=9")
     spoil(monkeypatch, config, 5)
     assert run(config).exit_code == 3
-    whole = torch.load("run/last.pt", weights_only=True)
-    assert (whole["training"]["step"], Path("run/best.pt").exists()) == (4, True)
+    saved = load_checkpoint(Path("run/last.safetensors"))
+    assert (saved.header.step, Path("run/best.safetensors").exists()) == (4, True)
     assert train_run(config, Path("run"), resume=True).summary.divergence["step"] == 6
     assert "run: it diverged and will do so again; train.on_divergence=skip withholds" in capsys.readouterr().err
     skipping = small("quickstart", "train.steps=9", "train.on_divergence=skip")
@@ -670,7 +670,7 @@ def test_a_diverged_run_goes_on_from_its_last_evaluation_if_told_to_skip(monkeyp
     assert (resumed.exit_code, resumed.summary.steps, resumed.summary.skipped_steps) == (0, 9, 1)
     assert "diverged" not in capsys.readouterr().err
     run(skipping, "at-once")
-    assert Path("run/last.pt").read_bytes() == Path("at-once/last.pt").read_bytes()
+    assert Path("run/last.safetensors").read_bytes() == Path("at-once/last.safetensors").read_bytes()
 
 
 def test_max_skips_without_skipping_is_refused():

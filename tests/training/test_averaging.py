@@ -11,11 +11,12 @@ from torch import nn
 import seqtrain.training.loop
 from seqtrain.config import load_config
 from seqtrain.config.build import build_task
-from seqtrain.inference.load import evaluate_checkpoint
+from seqtrain.inference.evaluate import evaluate_checkpoint
+from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import CheckpointError
-from seqtrain.training.averaging import Average
+from seqtrain.training.averaging import averaged
 
 EVALUATE = seqtrain.training.loop.evaluate
 
@@ -26,15 +27,18 @@ def _in_empty_folder(tmp_path, monkeypatch):
 
 
 def test_it_is_the_mean_of_all_that_was_added():
-    model, average, seen = nn.Linear(3, 2), Average(), []
-    for _ in range(5):
-        for parameter in model.parameters():
-            parameter.data.normal_()
-        average.add(model)
-        seen.append(copy.deepcopy(model.state_dict()))
-    with average.in_place(model):
+    model, seen = nn.Linear(30, 20), []
+    average, wanted = averaged(model), {}
+    for count in range(1, 60):
         for name, parameter in model.named_parameters():
-            torch.testing.assert_close(parameter.data, torch.stack([one[name] for one in seen]).mean(0))
+            parameter.data.normal_()
+            weights = parameter.detach().clone()
+            wanted[name] = weights if count == 1 else wanted[name].lerp(weights, 1 / count)
+        average.update_parameters(model)
+        seen.append(copy.deepcopy(model.state_dict()))
+    for name, mean in average.module.named_parameters():
+        torch.testing.assert_close(mean.data, torch.stack([one[name] for one in seen]).double().mean(0).float())
+        assert torch.equal(mean, wanted[name])  # to the last bit, so that figures can be repeated
     assert all(torch.equal(parameter, seen[-1][name]) for name, parameter in model.named_parameters())
 
 
@@ -68,10 +72,8 @@ def test_it_begins_when_an_evaluation_is_worse_than_the_best_of_all_but_the_last
     rising(monkeypatch, losses)
     monkeypatch.setattr(seqtrain.runs.trainer, "_test_figures", lambda *_: None)
     train_run(averaging(f"train.average_after={after}"), Path("run"), quiet=True)
-    average = torch.load("run/last.pt", weights_only=True)["training"]["average"]
-    assert (average is None) == (begins is None)
-    if average is not None:
-        assert average["count"] == 12 - 2 * begins  # an evaluation every two steps
+    averaged_steps = load_checkpoint(Path("run/last.safetensors")).header.training.averaged
+    assert averaged_steps == (None if begins is None else 12 - 2 * begins)  # an evaluation every two steps
 
 
 def test_what_is_evaluated_is_the_mean_and_resuming_goes_on_as_if_nothing_had_been(monkeypatch):
@@ -83,18 +85,18 @@ def test_what_is_evaluated_is_the_mean_and_resuming_goes_on_as_if_nothing_had_be
         train_run(averaging("train.steps=8"), Path("parts"), quiet=True)
         rising(patch, [9, 9])
         train_run(averaging(), Path("parts"), resume=True, quiet=True)
-    whole, parts = (torch.load(f"{name}/last.pt", weights_only=True) for name in ("whole", "parts"))
-    for name, weights in whole["model"].items():
-        assert torch.equal(weights, parts["model"][name])
-        assert torch.equal(whole["training"]["average"]["weights"][name], parts["training"]["average"]["weights"][name])
-    assert not torch.equal(whole["model"]["head.weight"], whole["training"]["average"]["weights"]["head.weight"])
+    whole, parts = (load_checkpoint(Path(name, "last.safetensors")) for name in ("whole", "parts"))
+    for name, weights in whole.weights.items():
+        assert torch.equal(weights, parts.weights[name])
+        assert torch.equal(whole.training[f"own/{name}"], parts.training[f"own/{name}"])
+    assert not torch.equal(whole.weights["head.weight"], whole.training["own/head.weight"])
 
 
 def test_the_last_record_is_that_of_the_last_checkpoint():
     train_run(averaging("train.average_after=0", "optimizer.lr=5"), Path("run"), quiet=True)
-    assert torch.load("run/last.pt", weights_only=True)["training"]["average"]["count"] > 0
+    assert load_checkpoint(Path("run/last.safetensors")).header.training.averaged > 0
     last = [record for record in RunDir(Path("run")).read_metrics() if record.split == "valid"][-1]
-    assert evaluate_checkpoint(Path("run/last.pt"), "valid")["loss"] == last.loss
+    assert evaluate_checkpoint(Path("run/last.safetensors"), "valid").figures["loss"] == last.loss
 
 
 def test_epochs_evaluate_after_each_and_windows_scale_the_learning_rate(text_folder):

@@ -15,15 +15,18 @@ import seqtrain.runs.trainer
 from seqtrain.config import load_config
 from seqtrain.config.build import build_model, build_optimizer, build_recipe, build_task
 from seqtrain.config.resolve import resolved
-from seqtrain.inference.load import evaluate_checkpoint, load_model
+from seqtrain.inference.evaluate import evaluate_checkpoint
+from seqtrain.inference.load import load_model
 from seqtrain.recurrence import autograd as sequence
 from seqtrain.recurrence import library as native
+from seqtrain.runs.checkpoint import Checkpoint, Header, load_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.resume import check_same
 from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import CheckpointError, ConfigError, Diverged
 from seqtrain.system.rng import generator
+from seqtrain.tasks import Spec
 from seqtrain.tasks.adding import Adding
 from seqtrain.training.loop import evaluate
 from seqtrain.training.state import TrainState
@@ -280,7 +283,7 @@ OPTIMIZERS = {
 def weights_after(*overrides, steps=3):
     config = small("quickstart", f"train.steps={steps}", "train.eval_every=100", *overrides)
     run(config, overwrite=True)
-    return torch.load("run/last.pt", weights_only=True)["model"]
+    return load_checkpoint(Path("run/last.safetensors")).weights
 
 
 def same(a, b):
@@ -579,7 +582,7 @@ def test_n_steps_are_k_steps_a_resume_and_the_rest(name, overrides, stop_at, mon
         assert run(config, "parts").summary.status == "interrupted"
     RunDir(Path("parts")).append(MetricsRecord(step=99, split="train", elapsed_s=1.0))  # past the checkpoint
     run(config, "parts", resume=True)
-    for name in ("last.pt", "best.pt"):
+    for name in ("last.safetensors", "best.safetensors"):
         assert Path("whole", name).read_bytes() == Path("parts", name).read_bytes()
     timing = ("elapsed_s", "sequences_per_s", "tokens_per_s")
     whole, parts = ([r.as_json() for r in records(out)] for out in ("whole", "parts"))
@@ -592,7 +595,7 @@ def test_the_engine_that_ran_is_named_and_trains_as_the_plain_loop_does(monkeypa
     plain = run(small("quickstart", "engine=reference"), "plain").summary
     assert (fused.engine, plain.engine) == (f"fused-{native.variant()}", "reference")
     assert fused.test["loss"] == pytest.approx(plain.test["loss"], rel=1e-4)
-    assert evaluate_checkpoint(Path("fused"), "test", ["engine=reference"])["loss"] == pytest.approx(
+    assert evaluate_checkpoint(Path("fused"), "test", ["engine=reference"]).figures["loss"] == pytest.approx(
         fused.test["loss"], rel=1e-5
     )
 
@@ -629,7 +632,7 @@ def test_without_the_compiled_engine_auto_goes_on_and_says_so_once(monkeypatch, 
 def test_same_seed_same_bytes_another_seed_others():
     for out, seed in (("a", 0), ("b", 0), ("c", 1)):
         run(small("words", f"seed={seed}", "model.dropout=0.5"), out)
-    a, b, c = (Path(out, "last.pt").read_bytes() for out in "abc")
+    a, b, c = (Path(out, "last.safetensors").read_bytes() for out in "abc")
     assert a == b
     assert a != c
 
@@ -641,8 +644,8 @@ def test_resume_extends_a_finished_run_and_refuses_another_config():
     with pytest.raises(CheckpointError) as caught:
         run(small("quickstart", "model.hidden_size=7", "task.length=90"), resume=True)
     assert str(caught.value).startswith(
-        "run/last.pt was saved with task.length 100, the config says 90; model.hidden_size 6, the config says 7; "
-        "drop --resume or restore the config beside it"
+        "run/last.safetensors was saved with task.length 100, the config says 90; model.hidden_size 6, the config says "
+        "7; drop --resume or restore the config beside it"
     )
 
 
@@ -655,9 +658,14 @@ def test_resume_extends_a_finished_run_and_refuses_another_config():
 )  # fmt: skip
 def test_resume_refuses_what_would_make_other_weights_or_records(override):
     """A run that is resumed must end as one that was not stopped."""
-    saved = {"config": small("quickstart", "train.stop_when_solved=false").model_dump()}
+    saved = checkpoint_of(small("quickstart", "train.stop_when_solved=false"))
     with pytest.raises(CheckpointError, match=f"was saved with {override.partition('=')[0]}[ .].*; drop --resume"):
         check_same(small("quickstart", "train.stop_when_solved=false", override), saved, RunDir(Path("run")))
+
+
+def checkpoint_of(config):
+    values = {"variant": "", "fingerprints": {}, "spec": Spec(1, False, 1, False), "vocabulary": None, "counts": None}
+    return Checkpoint(Header.model_construct(config=config.model_dump(mode="json"), **values), {}, {})
 
 
 def test_resume_takes_more_epochs_but_not_steps_instead_of_epochs(text_folder):
@@ -666,10 +674,10 @@ def test_resume_takes_more_epochs_but_not_steps_instead_of_epochs(text_folder):
         small("words", f"task.path={text_folder}", "train.steps=null", "train.epochs=2", *more)
         for more in ((), ("train.epochs=3",), ("train.epochs=null", "train.steps=4"))
     )
-    check_same(more, {"config": epochs.model_dump()}, RunDir(Path("run")))
+    check_same(more, checkpoint_of(epochs), RunDir(Path("run")))
     for saved, config in ((epochs, steps), (steps, epochs)):
         with pytest.raises(CheckpointError, match=r"was saved with train\.epochs .*, the config says"):
-            check_same(config, {"config": saved.model_dump()}, RunDir(Path("run")))
+            check_same(config, checkpoint_of(saved), RunDir(Path("run")))
 
 
 def test_resume_of_a_finished_run_leaves_it_as_it_is():
@@ -700,7 +708,7 @@ def test_nothing_is_overwritten_unasked():
     assert all(Path("run", name).read_bytes() == content for name, content in before.items())
     run(small("quickstart", "seed=3"), overwrite=True)
     assert Path("run/notes.txt").read_text() == "mine"
-    assert Path("run/last.pt").read_bytes() != before["last.pt"]
+    assert Path("run/last.safetensors").read_bytes() != before["last.safetensors"]
 
 
 # --- what is written --------------------------------------------------------------------------------------------
@@ -711,7 +719,7 @@ def test_files_of_a_run(name, unit):
     config = small(name)
     outcome = run(config)
     assert sorted(file.name for file in Path("run").iterdir()) == [
-        "best.pt", "config.yaml", "last.pt", "metrics.jsonl", "summary.json",
+        "best.safetensors", "config.yaml", "last.safetensors", "metrics.jsonl", "summary.json",
     ]  # fmt: skip
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary == outcome.summary.as_json()
@@ -736,21 +744,24 @@ def test_files_of_a_run(name, unit):
 def test_training_from_the_resolved_config_repeats_the_run():
     run(small("words"), "a")
     run(load_config("a/config.yaml"), "b")
-    assert Path("a/last.pt").read_bytes() == Path("b/last.pt").read_bytes()
+    assert Path("a/last.safetensors").read_bytes() == Path("b/last.safetensors").read_bytes()
 
 
 def test_the_test_figures_are_those_of_the_best_checkpoint():
     config = small("quickstart", "train.steps=30", "optimizer=sgd", "optimizer.lr=0.9", "optimizer.clip_norm=100")
     summary = run(config).summary
     assert summary.best.step < 30
-    figures = {name: evaluate_checkpoint(Path("run", name), "test") for name in ("best.pt", "last.pt")}
-    assert summary.test["mse"] == figures["best.pt"]["mse"] != figures["last.pt"]["mse"]
+    figures = {
+        name: evaluate_checkpoint(Path("run", name), "test").figures
+        for name in ("best.safetensors", "last.safetensors")
+    }
+    assert summary.test["mse"] == figures["best.safetensors"]["mse"] != figures["last.safetensors"]["mse"]
 
 
 def test_load_model_predicts_as_trained():
     config = small("quickstart")
     run(config)
-    model = load_model("run/last.pt")
+    model = load_model("run/last.safetensors")
     assert not model.training
     task = build_task(config)
     batch = next(task.eval_batches("valid", 12))
@@ -786,7 +797,7 @@ def test_a_model_loads_without_its_text(text_folder):
     run(small("words", f"task.path={text_folder}"))
     for file in text_folder.iterdir():
         file.unlink()
-    assert load_model("run").head.out_features == len(torch.load("run/best.pt", weights_only=True)["vocabulary"])
+    assert load_model("run").head.out_features == len(load_checkpoint(Path("run/best.safetensors")).header.vocabulary)
 
 
 def test_the_logged_learning_rate_is_the_one_used():
@@ -813,7 +824,7 @@ def test_a_validation_loss_that_is_not_finite_is_a_divergence():
 
 
 def test_best_is_saved_before_last(monkeypatch):
-    """A kill between the two must leave a last.pt that finds this best again."""
+    """A kill between the two must leave a last.safetensors that finds this best again."""
     import seqtrain.runs.trainer as module
 
     saved = []
@@ -822,14 +833,14 @@ def test_best_is_saved_before_last(monkeypatch):
         module, "save_checkpoint", lambda path, content: saved.append(path.name) or original(path, content)
     )
     run(small("quickstart", "train.steps=2"))
-    assert saved == ["best.pt", "last.pt"]
+    assert saved == ["best.safetensors", "last.safetensors"]
 
 
 def test_resume_without_a_checkpoint_touches_nothing_of_another_run():
     run(small("quickstart"))
-    Path("run/last.pt").unlink()
+    Path("run/last.safetensors").unlink()
     before = {file.name: file.read_bytes() for file in Path("run").iterdir()}
-    with pytest.raises(CheckpointError, match=r"has no last\.pt to resume from"):
+    with pytest.raises(CheckpointError, match=r"has no last\.safetensors to resume from"):
         run(small("quickstart", "seed=4"), resume=True)
     assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == before
     assert run(small("quickstart"), resume=True).exit_code == 0
@@ -837,22 +848,22 @@ def test_resume_without_a_checkpoint_touches_nothing_of_another_run():
 
 def test_a_torn_checkpoint_cannot_be_resumed_and_the_cures_work():
     run(small("quickstart"))
-    whole = Path("run/last.pt").read_bytes()
-    Path("run/last.pt").write_bytes(torn := whole[: len(whole) // 2])
+    whole = Path("run/last.safetensors").read_bytes()
+    Path("run/last.safetensors").write_bytes(torn := whole[: len(whole) // 2])
     with pytest.raises(CheckpointError) as caught:
         run(small("quickstart"), resume=True)
     assert str(caught.value) == (
-        "run/last.pt: is not a seqtrain checkpoint (damaged, or written by another program); the run cannot go on from "
-        "it: start anew with --overwrite (in a comparison, remove the folder), or in another directory with --out; "
-        "run/best.pt can still be evaluated"
+        "run/last.safetensors: is damaged (its checksum does not fit its contents); the run cannot go on from it: "
+        "start anew with --overwrite (in a comparison, remove the folder), or in another directory with --out; "
+        "run/best.safetensors can still be evaluated"
     )
-    assert Path("run/last.pt").read_bytes() == torn
-    assert evaluate_checkpoint(Path("run/best.pt"), "test")["step"] > 0
-    Path("run/best.pt").unlink()
+    assert Path("run/last.safetensors").read_bytes() == torn
+    assert evaluate_checkpoint(Path("run/best.safetensors"), "test").step > 0
+    Path("run/best.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"in another directory with --out$"):
         run(small("quickstart"), resume=True)
     run(small("quickstart"), overwrite=True)
-    assert Path("run/last.pt").read_bytes() == whole
+    assert Path("run/last.safetensors").read_bytes() == whole
 
 
 def test_resume_refuses_fewer_steps_than_are_done():

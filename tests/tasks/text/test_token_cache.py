@@ -217,7 +217,7 @@ def test_runs_on_a_large_text(cache, seqtrain, monkeypatch):
     assert calls == []
     monkeypatch.setattr(store, "LARGE", 1 << 30)
     seqtrain(*small, "--out", "small")
-    assert Path("small/best.pt").read_bytes() == Path("run/best.pt").read_bytes()
+    assert Path("small/best.safetensors").read_bytes() == Path("run/best.safetensors").read_bytes()
     monkeypatch.setattr(store, "LARGE", 1)
     for entry in entries(cache):
         entry.unlink()

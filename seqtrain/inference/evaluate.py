@@ -1,0 +1,129 @@
+"""The evaluation of a checkpoint on a split of its task: what `seqtrain eval` does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from seqtrain.inference.dynamic_evaluation import DynamicEvaluation
+from seqtrain.inference.load import Restored, restore
+from seqtrain.system.errors import ConfigError
+from seqtrain.system.progress import Progress, figure, say
+from seqtrain.tasks import LanguageModel, Split
+from seqtrain.tasks.metrics import Metric
+from seqtrain.training.loop import evaluate
+
+
+class Dynamic(NamedTuple):
+    """How a model goes on learning while it is evaluated; see `DynamicEvaluation`."""
+
+    lr: float
+    decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of an evaluation.
+
+    step : training steps that the checkpoint had done.
+    changed : settings that differ from those of the training, by dotted key.
+    dynamic : how the model learned on the way; None if it did not.
+    figures : the loss and the metrics.
+    conversions : the loss in other units.
+    baseline : the metrics that the best model without a memory would reach.
+    solved : whether the figures meet the task's rule; None if it has none.
+    """
+
+    checkpoint: str
+    step: int
+    task: str
+    variant: str
+    changed: Mapping[str, object]
+    cell: str
+    split: Split
+    dynamic: Dynamic | None
+    metric: Metric
+    figures: dict[str, float]
+    conversions: dict[str, float]
+    data: Mapping[str, object]
+    engine: str
+    baseline: dict[str, float]
+    solved: bool | None
+
+    def as_json(self) -> dict[str, object]:
+        """The result as `seqtrain eval --json` prints it: figures and conversions beside the other keys."""
+        dynamic = None if self.dynamic is None else self.dynamic._asdict()
+        values = vars(self) | {"dynamic": dynamic, "metric": self.metric._asdict()}
+        flat: dict[str, object] = {}
+        for key, value in values.items():
+            flat |= value if key in ("figures", "conversions") else {key: value}
+        return flat
+
+
+def evaluate_checkpoint(
+    run_or_checkpoint: Path,
+    split: Split,
+    overrides: Sequence[str] = (),
+    dynamic: Dynamic | None = None,
+    *,
+    quiet: bool = False,
+) -> Evaluation:
+    """Evaluate a checkpoint on a split of its task.
+
+    Raises
+    ------
+    SeqtrainError : see `restore`; or `dynamic` or the split `train` is given for a task without a text.
+    """
+    restored = restore(run_or_checkpoint, overrides, quiet=quiet)
+    task, config = restored.task, restored.config
+    if split == "train" and not task.has_epochs:
+        raise ConfigError(
+            f"--split is 'train', but task {task.name} has no fixed training set to evaluate; choose one of test, valid"
+        )
+    learn = _learner(restored, dynamic)
+    batch_size = config.train.eval_batch_size or task.eval_batch_size
+    batches = task.count_eval_batches(split, batch_size)
+    with Progress(batches, label=f"eval {restored.path.parent.name}", unit="batch", quiet=quiet) as progress:
+        figures = evaluate(restored.model, task, split, batch_size, learn, progress)
+    baseline, name = task.baseline(split), task.metric.name
+    learned = task.metric.better(figures[name], baseline[name])
+    if dynamic is not None and not learned:  # a model that was hardly trained is as bad without it
+        say(
+            f"--dynamic {dynamic.lr:g}: {name} {figure(figures[name])} is no better than the baseline's "
+            f"{figure(baseline[name])}; the learning rate is too large, lower it "
+            "(unless it is as bad without --dynamic)",
+            quiet=quiet,
+        )
+    return Evaluation(
+        checkpoint=str(restored.path),
+        step=restored.step,
+        task=task.name,
+        variant=task.definition,
+        changed={key: new for key, (_, new) in restored.changes.items()},
+        cell=config.model.cell.name,
+        split=split,
+        dynamic=dynamic,
+        metric=task.metric,
+        figures=figures,
+        conversions=task.conversions(split, figures["loss"]),
+        data=task.facts(split),
+        engine=restored.model.stack.loop.name,
+        baseline=baseline,
+        solved=task.solved(figures) and learned if task.solvable else None,  # at some lengths, a guess would do
+    )
+
+
+def _learner(restored: Restored, dynamic: Dynamic | None) -> DynamicEvaluation | None:
+    """What learns while the model is evaluated, if anything does."""
+    task = restored.task
+    if dynamic is None and "task.window" in restored.changes:
+        raise ConfigError(
+            "task.window changes nothing in an evaluation that does not learn; remove it, or add --dynamic LR"
+        )
+    if dynamic is None:
+        return None
+    if not isinstance(task, LanguageModel):
+        raise ConfigError(f"--dynamic learns from a text as it is read, and task {task.name} has none; remove it")
+    task.eval_window = task.window
+    clip_norm = restored.config.optimizer.clip_norm
+    return DynamicEvaluation(restored.model, lr=dynamic.lr, decay=dynamic.decay, clip_norm=clip_norm)

@@ -17,6 +17,7 @@ from seqtrain.system.errors import CheckpointError, ConfigError, DataError, Dive
 
 if TYPE_CHECKING:
     from seqtrain.cells import CELLS
+    from seqtrain.inference.evaluate import evaluate
     from seqtrain.inference.load import load_model, load_text_model
     from seqtrain.recurrence import unroll
     from seqtrain.runs.train import train
@@ -28,6 +29,7 @@ __all__ = [
     "DataError",
     "Diverged",
     "SeqtrainError",
+    "evaluate",
     "load_model",
     "load_text_model",
     "train",
@@ -36,6 +38,7 @@ __all__ = [
 
 _MODULES = {
     "CELLS": "seqtrain.cells",
+    "evaluate": "seqtrain.inference.evaluate",
     "load_model": "seqtrain.inference.load",
     "load_text_model": "seqtrain.inference.load",
     "train": "seqtrain.runs.train",

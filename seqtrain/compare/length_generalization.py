@@ -5,7 +5,7 @@ from typing import Any
 
 from seqtrain.compare.load_runs import Group, metric_interval
 from seqtrain.config import Config, config_from
-from seqtrain.inference.evaluate import Evaluation, evaluate_checkpoint
+from seqtrain.inference.evaluate import Evaluation, evaluate
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.progress import Progress
 from seqtrain.tasks import TASKS
@@ -60,7 +60,7 @@ def evaluate_lengths(
                 results = []
                 for run in group.runs:
                     if run.summary["test"]:  # a run that diverged before its first evaluation has no model
-                        results.append(evaluate_checkpoint(run.path, "test", [f"{setting}={length}"], quiet=True))
+                        results.append(evaluate(run.path, [f"{setting}={length}"]))
                     progress.advance()
                 rows.append(_row(group, setting, length, results))
     return rows

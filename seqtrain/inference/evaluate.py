@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from seqtrain.inference.dynamic_evaluation import DynamicEvaluation
 from seqtrain.inference.load import Restored, restore
@@ -11,7 +12,7 @@ from seqtrain.system.errors import ConfigError
 from seqtrain.system.progress import Progress, figure, say
 from seqtrain.tasks import LanguageModel, Split
 from seqtrain.tasks.metrics import Metric
-from seqtrain.training.loop import evaluate
+from seqtrain.training import loop
 
 
 class Dynamic(NamedTuple):
@@ -45,7 +46,7 @@ class Evaluation:
     metric: Metric
     figures: dict[str, float]
     conversions: dict[str, float]
-    data: Mapping[str, object]
+    data: Mapping[str, str | float]
     engine: str
     baseline: dict[str, float]
     solved: bool | None
@@ -60,36 +61,49 @@ class Evaluation:
         return flat
 
 
-def evaluate_checkpoint(
-    run_or_checkpoint: Path,
-    split: Split,
+def evaluate(
+    run_or_checkpoint: str | Path,
     overrides: Sequence[str] = (),
-    dynamic: Dynamic | None = None,
     *,
-    quiet: bool = False,
+    split: Split = "test",
+    dynamic: float | None = None,
+    dynamic_decay: float | None = None,
+    quiet: bool = True,
 ) -> Evaluation:
-    """Evaluate a checkpoint on a split of its task.
+    """Evaluate a trained model, rebuilt from its checkpoint alone.
+
+    Parameters
+    ----------
+    run_or_checkpoint : a checkpoint, or a run directory, which stands for its best one.
+    overrides : settings to change, each `KEY=VALUE`: those of the task that the weights allow, `train.eval_batch_size`,
+        `device`, `threads`, `engine`.
+    split : `train` only of a text.
+    dynamic, dynamic_decay : continue to learn from a text while it is evaluated; see `DynamicEvaluation`.
+    quiet : no progress and no remarks on stderr.
 
     Raises
     ------
-    SeqtrainError : see `restore`; or `dynamic` or the split `train` is given for a task without a text.
+    SeqtrainError : the checkpoint cannot be used, or does not allow what is asked.
     """
-    restored = restore(run_or_checkpoint, overrides, quiet=quiet)
+    if split not in get_args(Split):
+        raise ConfigError(f"--split is {split!r}; choose one of test, valid, or train (of a text)")
+    learning = _dynamic(dynamic, dynamic_decay)
+    restored = restore(Path(run_or_checkpoint), overrides, quiet=quiet)
     task, config = restored.task, restored.config
     if split == "train" and not task.has_epochs:
         raise ConfigError(
             f"--split is 'train', but task {task.name} has no fixed training set to evaluate; choose one of test, valid"
         )
-    learn = _learner(restored, dynamic)
+    learn = _learner(restored, learning)
     batch_size = config.train.eval_batch_size or task.eval_batch_size
     batches = task.count_eval_batches(split, batch_size)
     with Progress(batches, label=f"eval {restored.path.parent.name}", unit="batch", quiet=quiet) as progress:
-        figures = evaluate(restored.model, task, split, batch_size, learn, progress)
+        figures = loop.evaluate(restored.model, task, split, batch_size, learn, progress)
     baseline, name = task.baseline(split), task.metric.name
     learned = task.metric.better(figures[name], baseline[name])
-    if dynamic is not None and not learned:  # a model that was hardly trained is as bad without it
+    if learning is not None and not learned:  # a model that was hardly trained is as bad without it
         say(
-            f"--dynamic {dynamic.lr:g}: {name} {figure(figures[name])} is no better than the baseline's "
+            f"--dynamic {learning.lr:g}: {name} {figure(figures[name])} is no better than the baseline's "
             f"{figure(baseline[name])}; the learning rate is too large, lower it "
             "(unless it is as bad without --dynamic)",
             quiet=quiet,
@@ -102,7 +116,7 @@ def evaluate_checkpoint(
         changed={key: new for key, (_, new) in restored.changes.items()},
         cell=config.model.cell.name,
         split=split,
-        dynamic=dynamic,
+        dynamic=learning,
         metric=task.metric,
         figures=figures,
         conversions=task.conversions(split, figures["loss"]),
@@ -111,6 +125,15 @@ def evaluate_checkpoint(
         baseline=baseline,
         solved=task.solved(figures) and learned if task.solvable else None,  # at some lengths, a guess would do
     )
+
+
+def _dynamic(lr: float | None, decay: float | None) -> Dynamic | None:
+    """The settings of dynamic evaluation; None without a learning rate."""
+    if lr is None and decay is not None:
+        raise ConfigError(f"--dynamic-decay is {decay:g}, but there is no --dynamic to decay; add --dynamic LR")
+    if lr is not None and not isfinite(lr):
+        raise ConfigError(f"--dynamic is {lr:g}; it must be a finite learning rate")
+    return None if lr is None else Dynamic(lr, decay or 0.0)
 
 
 def _learner(restored: Restored, dynamic: Dynamic | None) -> DynamicEvaluation | None:

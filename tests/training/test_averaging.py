@@ -11,7 +11,7 @@ from torch import nn
 import seqtrain.training.loop
 from seqtrain.config import load_config
 from seqtrain.config.build import build_task
-from seqtrain.inference.evaluate import evaluate_checkpoint
+from seqtrain.inference.evaluate import evaluate as evaluate_checkpoint
 from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.trainer import train_run
@@ -96,7 +96,7 @@ def test_the_last_record_is_that_of_the_last_checkpoint():
     train_run(averaging("train.average_after=0", "optimizer.lr=5"), Path("run"), quiet=True)
     assert load_checkpoint(Path("run/last.safetensors")).header.training.averaged > 0
     last = [record for record in RunDir(Path("run")).read_metrics() if record.split == "valid"][-1]
-    assert evaluate_checkpoint(Path("run/last.safetensors"), "valid").figures["loss"] == last.loss
+    assert evaluate_checkpoint(Path("run/last.safetensors"), split="valid").figures["loss"] == last.loss
 
 
 def test_epochs_evaluate_after_each_and_windows_scale_the_learning_rate(text_folder):

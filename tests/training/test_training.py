@@ -15,7 +15,7 @@ import seqtrain.runs.trainer
 from seqtrain.config import load_config
 from seqtrain.config.build import build_model, build_optimizer, build_recipe, build_task
 from seqtrain.config.resolve import resolved
-from seqtrain.inference.evaluate import evaluate_checkpoint
+from seqtrain.inference.evaluate import evaluate as evaluate_checkpoint
 from seqtrain.inference.load import load_model
 from seqtrain.recurrence import autograd as sequence
 from seqtrain.recurrence import library as native
@@ -595,7 +595,7 @@ def test_the_engine_that_ran_is_named_and_trains_as_the_plain_loop_does(monkeypa
     plain = run(small("quickstart", "engine=reference"), "plain").summary
     assert (fused.engine, plain.engine) == (f"fused-{native.variant()}", "reference")
     assert fused.test["loss"] == pytest.approx(plain.test["loss"], rel=1e-4)
-    assert evaluate_checkpoint(Path("fused"), "test", ["engine=reference"]).figures["loss"] == pytest.approx(
+    assert evaluate_checkpoint(Path("fused"), ["engine=reference"]).figures["loss"] == pytest.approx(
         fused.test["loss"], rel=1e-5
     )
 
@@ -752,8 +752,7 @@ def test_the_test_figures_are_those_of_the_best_checkpoint():
     summary = run(config).summary
     assert summary.best.step < 30
     figures = {
-        name: evaluate_checkpoint(Path("run", name), "test").figures
-        for name in ("best.safetensors", "last.safetensors")
+        name: evaluate_checkpoint(Path("run", name)).figures for name in ("best.safetensors", "last.safetensors")
     }
     assert summary.test["mse"] == figures["best.safetensors"]["mse"] != figures["last.safetensors"]["mse"]
 
@@ -858,7 +857,7 @@ def test_a_torn_checkpoint_cannot_be_resumed_and_the_cures_work():
         "run/best.safetensors can still be evaluated"
     )
     assert Path("run/last.safetensors").read_bytes() == torn
-    assert evaluate_checkpoint(Path("run/best.safetensors"), "test").step > 0
+    assert evaluate_checkpoint(Path("run/best.safetensors")).step > 0
     Path("run/best.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"in another directory with --out$"):
         run(small("quickstart"), resume=True)

@@ -6,8 +6,8 @@
     factor     =  number  |  figure  |  "-" factor  |  "(" sum ")"
     figure     =  cell  "."  name  { "." name }
 
-A cell that is no plain word stands in quotes: `'gru reset=before'.solved`, and with --vary `'gru at 50'.solved`. What
-figures a cell has is its row in results.json; a figure that is itself an estimate means its mean.
+A cell that is not a plain word stands in quotes: `'gru reset=before'.solved`, and with --vary `'gru at 50'.solved`. The
+figures of a cell are the fields of its row in results.json; an estimate stands for its mean.
 """
 
 import operator
@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from seqtrain.compare.plan import named
+from seqtrain.compare.records import Assertion, Row
 from seqtrain.config.errors import choose
 from seqtrain.system.errors import ConfigError
 
@@ -30,51 +30,57 @@ ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
 }  # fmt: skip
 DEEPEST = 50
-"""Brackets and signs within each other."""
+"""The largest number of brackets and signs within each other."""
+
+Rows = Mapping[str, Mapping[str, Any]]
+"""The fields of each row, by its label."""
+
+Expression = Callable[[Rows], float | None]
+"""Computes a value from the rows; None if a figure of it has no value."""
 
 
-class Assertion(NamedTuple):
-    """Whether a condition holds, and the two values it came down to; None for one that there is not."""
+class Condition(NamedTuple):
+    """A parsed condition.
+
+    cells : labels of the rows that it names.
+    """
 
     text: str
-    holds: bool
-    left: float | None
-    right: float | None
+    cells: tuple[str, ...]
+    left: Expression
+    compare: Callable[[float, float], bool]
+    right: Expression
 
-    def sentence(self) -> str:
-        """For people."""
-        values = " and ".join("nothing" if value is None else f"{value:.6g}" for value in (self.left, self.right))
-        return f"--assert {self.text}: {'holds' if self.holds else 'does not hold'} ({values})"
+    def unknown_cell(self, labels: Collection[str]) -> str | None:
+        """What is wrong if the condition names a row that is not among the labels; else None."""
+        unknown = next((cell for cell in self.cells if cell not in labels), None)
+        return None if unknown is None else f"--assert {self.text}: {_unknown(unknown, labels)}"
+
+    def check(self, rows: Sequence[Row]) -> Assertion:
+        """Whether the condition holds; it does not if one of its figures has no value.
+
+        Raises
+        ------
+        ConfigError : it names a row or a figure that the comparison does not have.
+        """
+        fields = {row.label: row.as_json() for row in rows}
+        try:
+            left, right = self.left(fields), self.right(fields)
+        except _Fault as fault:
+            raise ConfigError(f"--assert {self.text}: {fault}") from None
+        holds = left is not None and right is not None and self.compare(left, right)
+        return Assertion(text=self.text, holds=holds, left=left, right=right)
 
 
-def read_conditions(texts: Sequence[str], cells: Collection[str] | None = None) -> None:
-    """Refuse what is no condition, or is on other cells than these, before anything is trained.
-
-    Raises
-    ------
-    ConfigError : with every fault.
-    """
-    faults = []
+def parse_conditions(texts: Sequence[str], faults: list[str]) -> tuple[Condition, ...]:
+    """Parse conditions; what is wrong with them is added to `faults`."""
+    conditions = []
     for text in texts:
         try:
-            _Parser(text, None, cells).condition()
+            conditions.append(_Parser(text).condition())
         except _Fault as fault:
             faults.append(f"--assert {text}: {fault}")
-    if faults:
-        raise ConfigError(faults)
-
-
-def check(text: str, rows: Sequence[Mapping[str, Any]]) -> Assertion:
-    """Whether a condition holds of the rows of a comparison; one with a figure that is missing does not.
-
-    Raises
-    ------
-    ConfigError : it names a cell or figure that the comparison does not have.
-    """
-    try:
-        return _Parser(text, rows).condition()
-    except _Fault as fault:
-        raise ConfigError(f"--assert {text}: {fault}") from None
+    return tuple(conditions)
 
 
 class _Fault(Exception):
@@ -82,22 +88,19 @@ class _Fault(Exception):
 
 
 class _Parser:
-    """Reads and computes at once; without rows every figure is 1, so that only the form and the cells are checked."""
+    """Recursive descent: one method for each rule of the grammar."""
 
-    def __init__(
-        self, text: str, rows: Sequence[Mapping[str, Any]] | None, cells: Collection[str] | None = None
-    ) -> None:
-        self.text, self.rows, self.depth = text, rows, 0
-        self.cells = cells if rows is None else [named(row["cell"], row["at"]) for row in rows]
+    def __init__(self, text: str) -> None:
+        self.text, self.depth, self.cells = text, 0, list[str]()
         self.tokens, position = list[tuple[str, str]](), 0
         while text[position:].strip():
-            found = TOKEN.match(text, position)
-            if found is None:
+            token = TOKEN.match(text, position)
+            if token is None:
                 raise _Fault(f"cannot be read from {text[position:].strip()[:20]!r} on; {_EXAMPLE}")
-            self.tokens.append((found.lastgroup or "", found.group().strip()))
-            position = found.end()
+            self.tokens.append((token.lastgroup or "", token.group().strip()))
+            position = token.end()
 
-    def condition(self) -> Assertion:
+    def condition(self) -> Condition:
         left = self.sum()
         compare = COMPARISONS.get(self.take("a comparison")[1])
         if compare is None:
@@ -105,38 +108,37 @@ class _Parser:
         right = self.sum()
         if self.tokens:
             raise _Fault(f"has {self.tokens[0][1]!r} after its end; {_EXAMPLE}")
-        return Assertion(self.text, left is not None and right is not None and compare(left, right), left, right)
+        return Condition(self.text, tuple(self.cells), left, compare, right)
 
-    def sum(self) -> float | None:
+    def sum(self) -> Expression:
         return self.chain(self.product, "+-")
 
-    def product(self) -> float | None:
+    def product(self) -> Expression:
         return self.chain(self.factor, "*/")
 
-    def chain(self, part: Callable[[], float | None], signs: str) -> float | None:
+    def chain(self, part: Callable[[], Expression], signs: str) -> Expression:
         value = part()
         while self.tokens and self.tokens[0][1] in signs and self.tokens[0][0] == "sign":
-            compute, other = ARITHMETIC[self.tokens.pop(0)[1]], part()
-            try:
-                value = None if value is None or other is None else compute(value, other)
-            except (ZeroDivisionError, OverflowError):
-                value = None
+            compute = ARITHMETIC[self.tokens.pop(0)[1]]
+            value = _combined(value, compute, part())
         return value
 
-    def factor(self) -> float | None:
+    def factor(self) -> Expression:
         kind, token = self.take("a number or a figure")
         if kind == "number":
-            return float(token)
+            number = float(token)
+            return lambda _: number
         if kind == "figure":
-            return self.figure(token)
+            cell, *names = re.findall(r"'[^']*'|\"[^\"]*\"|[\w:]+", token)
+            self.cells.append(cell.strip("'\""))
+            return _figure(token, self.cells[-1], names)
         if token not in ("-", "("):
             raise _Fault(f"has {token!r} where a number or a figure is needed; {_EXAMPLE}")
         self.depth += 1
         if self.depth > DEEPEST:
             raise _Fault(f"has more than {DEEPEST} brackets and signs; write it more simply")
         if token == "-":
-            value = self.factor()
-            return None if value is None else -value
+            return _combined(lambda _: -1.0, operator.mul, self.factor())
         value = self.sum()
         if self.take("a closing bracket")[1] != ")":
             raise _Fault("has a bracket that is not closed")
@@ -147,26 +149,39 @@ class _Parser:
             raise _Fault(f"ends where {wanted} is needed; {_EXAMPLE}")
         return self.tokens.pop(0)
 
-    def figure(self, token: str) -> float | None:
-        cell, *names = re.findall(r"'[^']*'|\"[^\"]*\"|[\w:]+", token)
-        cell = cell.strip("'\"")
-        if self.cells is not None and cell not in self.cells:
-            raise _Fault(f"{cell!r} is no cell of this comparison; {choose(cell, self.cells)}")
-        if self.rows is None:
-            return 1.0
-        assert self.cells is not None
-        found: Any = self.rows[list(self.cells).index(cell)]
+
+def _combined(left: Expression, compute: Callable[[float, float], float], right: Expression) -> Expression:
+    def combined(rows: Rows) -> float | None:
+        a, b = left(rows), right(rows)
+        try:
+            return None if a is None or b is None else compute(a, b)
+        except (ZeroDivisionError, OverflowError):
+            return None
+
+    return combined
+
+
+def _figure(token: str, cell: str, names: Sequence[str]) -> Expression:
+    def figure(rows: Rows) -> float | None:
+        if cell not in rows:
+            raise _Fault(_unknown(cell, rows))
+        value: Any = rows[cell]
         for name in names:
-            if not isinstance(found, Mapping) or name not in found:
-                known = [key for key in found if key != "versus"] if isinstance(found, Mapping) else []
+            if not isinstance(value, Mapping) or name not in value:
+                known = [key for key in value if key != "versus"] if isinstance(value, Mapping) else []
                 raise _Fault(f"{token} is not there; " + (choose(name, known) if known else "it goes too deep"))
-            found = found[name]
-        found = found.get("mean") if isinstance(found, Mapping) and "mean" in found else found
-        if found is not None and (isinstance(found, bool) or not isinstance(found, int | float)):
-            raise _Fault(
-                f"{token} is no number" + (f"; choose one of {', '.join(found)}" if isinstance(found, Mapping) else "")
-            )
-        return found
+            value = value[name]
+        value = value.get("mean") if isinstance(value, Mapping) and "mean" in value else value
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            options = f"; choose one of {', '.join(value)}" if isinstance(value, Mapping) else ""
+            raise _Fault(f"{token} is not a number{options}")
+        return value
+
+    return figure
+
+
+def _unknown(cell: str, labels: Collection[str]) -> str:
+    return f"{cell!r} is not a cell of this comparison; {choose(cell, labels)}"
 
 
 _EXAMPLE = "write e.g. 'coupled.test.mse <= 1.05 * lstm.test.mse'"

@@ -1,6 +1,7 @@
-"""A process that trains one run after another: starting Python and PyTorch takes longer than many a short run.
+"""A process that trains one run after another: Python and PyTorch take longer to start than many a short run takes.
 
-Each line on stdin is a run, {"config": ..., "out": ...}; each on stdout how it ended, {"code": ..., "told": ...}.
+A line of stdin is a run, `{"config": ..., "out": ...}`. A line of stdout is its end, `[exit code, message]`, as of
+`seqtrain train`.
 """
 
 import json
@@ -8,36 +9,35 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
-from queue import Queue
 
 from seqtrain.config import config_from
 from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import SeqtrainError
 
+POLL_S = 0.5
+
 
 def main() -> None:
-    """Train what stdin names, until it ends or a signal interrupts a run."""
-    orders: Queue[str | None] = Queue()
+    """Train the runs that stdin names, until it ends or a signal interrupts a run."""
+    threading.Thread(target=_stop_without_parent, args=(os.getppid(),), daemon=True).start()
     with os.fdopen(os.dup(1), "w") as answers:
-        os.dup2(2, 1)  # what a user's cell prints is no answer
-        threading.Thread(target=_listen, args=(orders,), daemon=True).start()
-        while (line := orders.get()) is not None:
+        os.dup2(2, 1)  # a user's cell may print; that is not an answer
+        for line in sys.stdin:
             order = json.loads(line)
-            code, told = train(order["config"], Path(order["out"]))
-            print(json.dumps({"code": code, "told": told}), file=answers, flush=True)
+            print(json.dumps(_train(order["config"], Path(order["out"]))), file=answers, flush=True)
 
 
-def _listen(orders: "Queue[str | None]") -> None:
-    """Pass on what stdin says; when it ends, whoever asked is gone, and a run under way saves and stops."""
-    for line in sys.stdin:
-        orders.put(line)
-    orders.put(None)
+def _stop_without_parent(parent: int) -> None:
+    """Once the parent is gone, save the run under way and stop it, as on SIGTERM."""
+    while os.getppid() == parent:
+        time.sleep(POLL_S)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def train(config: dict[str, object], out: Path) -> tuple[int, str]:
-    """Train a run, or go on with it; returns the exit code that `seqtrain train` would have, and what went wrong."""
+def _train(config: dict[str, object], out: Path) -> tuple[int, str]:
+    """Train a run, or go on with it; returns the exit code and the message of `seqtrain train`."""
     try:
         outcome = train_run(config_from(config, str(out)), out, resume=True, quiet=True)
     except SeqtrainError as error:

@@ -5,16 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from seqtrain.compare.load_runs import Group
 from seqtrain.compare.notes import notes_of
-from seqtrain.compare.records import (
-    Figures,
-    MetricEstimate,
-    Question,
-    Results,
-    Row,
-    RunResult,
-    StepsToSolve,
-    Verdict,
-)
+from seqtrain.compare.records import Figures, Question, Results, Row, RunResult, StepsToSolve, Values, Verdict
 from seqtrain.compare.significance import judge, longest_solved, outcome_of
 from seqtrain.compare.statistics import share_interval
 from seqtrain.system.runtime import versions
@@ -103,7 +94,7 @@ def row_of(group: Group, versus: Verdict | None = None, off: float | None = None
         runs=len(runs),
         seeds=[run.summary.seed for run in runs],
         diverged=group.diverged,
-        metric=MetricEstimate(
+        metric=Values(
             mean=interval.mean,
             low=interval.low,
             high=interval.high,

@@ -51,13 +51,9 @@ class RunExecutor(Protocol):
 
 
 def run_all(runs: Sequence[PlannedRun], jobs: int, *, quiet: bool) -> int:
-    """Train every run that is not done; returns the exit code: 0, or that of the signal that interrupted.
+    """Train every run that is not done, `jobs` at a time; returns 0, or the exit code of the signal that interrupted.
 
     A run that was interrupted before goes on; a run that diverges is done.
-
-    Parameters
-    ----------
-    jobs : the number of runs at a time; the processor's cores are divided among them.
 
     Raises
     ------
@@ -190,15 +186,16 @@ class LocalExecutor:
 
 
 class _Worker:
-    """A process that runs `seqtrain.compare.worker`. It is in a session of its own, so that a Ctrl-C on the terminal
+    """A process that runs `seqtrain.runs.worker`. It is in a session of its own, so that a Ctrl-C on the terminal
     reaches it through the parent alone.
     """
 
     def __init__(self, threads: int) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        command = [sys.executable, "-m", "seqtrain.runs.worker", str(os.getpid())]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "seqtrain.compare.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._stderr, text=True, start_new_session=True,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True,
+            start_new_session=True,
             env={"GOMP_SPINCOUNT": "1000"} | os.environ | {"OMP_NUM_THREADS": str(threads)},  # the first as in __main__
         )  # fmt: skip
 

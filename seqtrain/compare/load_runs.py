@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqtrain.compare.affects import may_differ_in_a_row
 from seqtrain.compare.plan import DONE
 from seqtrain.compare.records import Point
 from seqtrain.compare.statistics import Estimate, mean_interval
@@ -18,6 +17,9 @@ from seqtrain.runs.records import LARGEST, MetricsRecord, Summary
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
 from seqtrain.system.files import UnreadableError
 from seqtrain.tasks import TASKS
+
+PER_RUN = ("seed", "threads")
+"""Settings in which the runs of a row may differ."""
 
 
 @dataclass(frozen=True)
@@ -197,9 +199,7 @@ def _rows(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[FinishedRun]]
     identities: list[Mapping[str, Any]] = []
     members: list[list[FinishedRun]] = []
     for run in runs:
-        identity: Mapping[str, Any] = {
-            key: value for key, value in run.settings.items() if not may_differ_in_a_row(key)
-        }
+        identity: Mapping[str, Any] = {key: value for key, value in run.settings.items() if key not in PER_RUN}
         if identity not in identities:
             identities.append(identity)
             members.append([])
@@ -212,7 +212,7 @@ def _label(run: FinishedRun, runs: Sequence[FinishedRun]) -> str:
     """The cell's name, and the settings in which the runs with the same cell differ."""
     cell = run.config.model.cell.name
     differ = differences([run, *(other for other in runs if other.config.model.cell.name == cell)])
-    keys = [key for key in differ if not may_differ_in_a_row(key)]
+    keys = [key for key in differ if key not in PER_RUN]
     ends = [key.rpartition(".")[2] for key in keys]
     names = [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]
     return " ".join([cell, *(f"{name}={run.settings[key]}" for key, name in zip(keys, names, strict=True))])

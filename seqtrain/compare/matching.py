@@ -5,6 +5,7 @@ import json
 import math
 import statistics
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -141,12 +142,8 @@ def nearest(count: Callable[[int], int], target: int) -> int:
     high = 1
     while count(high) < target and high < LARGEST:
         high = min(2 * high, LARGEST)
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) < target else (low, middle)
-    nearer_below = low > 0 and target - count(low) <= count(high) - target
-    return low if nearer_below else high
+    high = 1 + bisect_left(range(1, high), target, lo=high // 2, key=count)
+    return min((size for size in (high - 1, high) if size), key=lambda size: abs(count(size) - target))
 
 
 def match_step_time(contender: Contender, reference: Config, task: Task) -> Contender:

@@ -4,12 +4,18 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from seqtrain.compare.affects import BUDGET, differs_by_design, may_be_tuned_for_a_cell
-from seqtrain.compare.load_runs import Group, differences
+from seqtrain.compare.load_runs import PER_RUN, Group, differences
+from seqtrain.compare.options import BUDGET
 from seqtrain.compare.records import MEASURED, Question, Row, label
 from seqtrain.compare.significance import SAME_SPEED, STEPS, outcome_of, shortage
 from seqtrain.compare.tuning import remarks_on
 from seqtrain.system.progress import counted, figure
+
+CELL = ("model.cell.", "model.hidden_size")
+"""Settings in which the rows of a comparison are expected to differ."""
+
+TUNED = ("optimizer.", "schedule.", "model.")
+"""Sections that a grid may choose for each cell; others change the data, or how often a run is evaluated."""
 
 UNEQUAL_TIMES = 1.25
 """Ratio of training times from which a note says that the cells did not train equally long."""
@@ -139,10 +145,10 @@ def _unfinished(groups: Sequence[Group]) -> list[str]:
 
 def _other_differences(groups: Sequence[Group], question: Question) -> list[str]:
     """That cells differ in more than the cell, as runs that were trained one by one may."""
-    expected = {key for entry in question.tuning for key in entry.chosen if may_be_tuned_for_a_cell(key)}
-    expected |= set(BUDGET if question.timed else ())
+    expected = {key for entry in question.tuning for key in entry.chosen if key.startswith(TUNED)}
+    expected |= {*PER_RUN, *(BUDGET if question.timed else ())}
     others: dict[str, None] = {}
     for at in dict.fromkeys(group.at for group in groups):
         differ = differences([run for group in groups if group.at == at for run in group.runs])
-        others |= dict.fromkeys(key for key in differ if key not in expected and not differs_by_design(key))
+        others |= dict.fromkeys(key for key in differ if key not in expected and not key.startswith(CELL))
     return [f"the cells do not differ in the cell alone, but also in {', '.join(others)}"] if others else []

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 from seqtrain.cells import CELLS
-from seqtrain.compare.affects import BUDGET, sets_size, why_fixed
 from seqtrain.compare.assertions import Condition, parse_conditions
 from seqtrain.compare.records import CONFIGS, FILES, TUNING, Point, label
 from seqtrain.config import Config, find_config, load_config, read_list
+from seqtrain.config.describe import affects_of
 from seqtrain.config.errors import choose
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.trainer import RUNS
 from seqtrain.system import strict_json
 from seqtrain.system.errors import ConfigError
+from seqtrain.system.settings import Affects
 
 SEEDS, TUNING_SEEDS = 3, 2
 """Numbers of seeds unless others are given."""
@@ -30,6 +31,19 @@ UNITS = ("steps", "sequences", "tokens", "seconds")
 
 COMPARED = ("rnn", "lstm", "peephole", "coupled", "gru")
 """The cells that are trained unless others are named. Of `odyssey` one ablation alone would say little."""
+
+FIXED = {
+    "seed": "--seeds counts the seeds",
+    "task": "name one of its settings",
+    "task.name": "runs of different tasks do not compare",
+    "model.cell": "--cells names the cells",
+    "model.cell.name": "--cells names the cells",
+    "model.cell.folder": "it changes nothing",
+}
+"""Settings that are neither tuned nor varied, and why; others only change the time, which `affects_of` says."""
+
+BUDGET = ("train.steps", "train.epochs")
+"""Settings that --budget sets."""
 
 Match = Literal["hidden", "params", "step-time"]
 
@@ -322,11 +336,13 @@ def _why_not_tuned(key: str, budget: Budget | None) -> str | None:
 
 def _why_fixed(key: str, budget: Budget | None, match: str | None) -> str | None:
     """Why a setting can be neither tuned nor varied; None if it can."""
-    if why := why_fixed(key):
-        return why
+    if key in FIXED:
+        return FIXED[key]
+    if affects_of(key) in (Affects.SPEED, Affects.MACHINE):
+        return "it changes nothing but the time"
     if budget and key in BUDGET:
         return "--budget sets it for every run; leave one of them out"
-    if match is not None and sets_size(key):
+    if match is not None and affects_of(key) is Affects.SIZE:
         return f"--match {match} sets the sizes; leave one of them out"
     return None
 

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from seqtrain.compare.affects import may_differ_from_plan
 from seqtrain.compare.options import Cell, TrainingRequest, cell_label
 from seqtrain.compare.records import Point
 from seqtrain.config import Config, config_from, located
 from seqtrain.config.build import build_model, build_task
+from seqtrain.config.describe import affects_of
 from seqtrain.config.resolve import resolved
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.memory_estimate import Estimate, check_together, estimate
 from seqtrain.runs.resume import differences, saved_config
 from seqtrain.runs.trainer import run_name
 from seqtrain.system.errors import CheckpointError, ConfigError
+from seqtrain.system.settings import Affects
 from seqtrain.tasks import Task
 
 DONE = ("solved", "finished", "diverged")
@@ -157,7 +158,8 @@ def check_directories(runs: Sequence[PlannedRun]) -> None:
     for run in runs:
         saved = saved_config(RunDir(run.out))
         other = differences(saved, resolved(run.config).model_dump()) if saved is not None else {}
-        changes = [f"{key} {old!r} (now {new!r})" for key, (old, new) in other.items() if not may_differ_from_plan(key)]
+        other = {key: pair for key, pair in other.items() if affects_of(key) not in (Affects.MACHINE, Affects.NOTHING)}
+        changes = [f"{key} {old!r} (now {new!r})" for key, (old, new) in other.items()]
         if changes:
             faults.append(f"{run.out}: holds a run with {', '.join(changes)}; choose another directory with --out")
         elif saved is None and RunDir(run.out).holds_run():

@@ -1,7 +1,6 @@
 """The records of a comparison: `results.json` and `question.json`. Each is defined here and nowhere else.
 
-A record writes itself and reads itself (see `seqtrain.runs.records.Record`). A field that has no value in a comparison,
-such as `variant` where the variants differ, is left unset and not written.
+A field that does not apply to a comparison, such as `variant` where the variants differ, is unset and not written.
 """
 
 from collections.abc import Sequence
@@ -63,23 +62,14 @@ class RunResult(Summary, RunKey):
 
 
 class Values(Estimate):
-    """The mean of a metric over runs, with the value of each run."""
+    """The mean of a metric over runs, with the value of each run; in a row also their standard deviation."""
 
     values: list[float | None]
-
-
-class MetricEstimate(Values):
-    """Likewise, with the standard deviation."""
-
-    sd: float | None
+    sd: float | None = None
 
 
 class StepsToSolve(Record):
-    """Steps until each run was solved.
-
-    mean_within_budget : an unsolved run counts with all steps that it had.
-    budget : the largest number of steps that a run was given.
-    """
+    """Steps until each run was solved; in the mean an unsolved run counts with all steps of its budget."""
 
     values: list[int | None]
     mean_within_budget: float
@@ -92,7 +82,7 @@ class Verdict(Record):
     solved, diverged : numbers of runs, of the row and of the reference.
     better_in, worse_in : numbers of pairs.
     effect_size : Cohen's d_z; None if the differences do not vary.
-    p, p_corrected : of the sign-flip test, before and after Holm's correction over all `tests`.
+    p, p_corrected : of the sign-flip test, without and with Holm's correction over all `tests`.
     """
 
     cell: str
@@ -118,11 +108,10 @@ class Verdict(Record):
 class Row(RowKey):
     """The figures of one row.
 
-    test, valid : means over the runs, on the test set and of the best validation metric.
+    metric, test, valid : over the runs, on the test set; `valid` at the best validation.
     of_baseline : the mean of the metric over that of the baseline.
     median_steps_to_solve : an unsolved run counts as infinite: None if half of the runs or more are unsolved.
-    sequences_per_s, tokens_per_s : median training speed; only the field of the task's unit is set.
-    elapsed_s : median seconds of a run.
+    sequences_per_s, tokens_per_s, elapsed_s : medians; only the speed in the task's unit is set.
     versus : None for the reference itself.
     """
 
@@ -132,7 +121,7 @@ class Row(RowKey):
     runs: int
     seeds: list[int]
     diverged: int
-    metric: MetricEstimate
+    metric: Values
     test: Figures
     valid: Figures
     baseline: Figures
@@ -172,10 +161,7 @@ class TuningPoint(Record):
 
 
 class Tuning(Record):
-    """What was tuned for a row.
-
-    at_the_edge : settings whose chosen value is the smallest or largest that was tried.
-    """
+    """What was tuned for a row; `at_the_edge` names settings whose chosen value is the smallest or largest tried."""
 
     cell: str
     at: Point
@@ -185,10 +171,7 @@ class Tuning(Record):
 
 
 class LengthRow(Record):
-    """The runs of a row, evaluated at another length.
-
-    trained : whether the runs were trained at this length.
-    """
+    """The runs of a row, evaluated at another length; or, if `trained`, at the length of their training."""
 
     cell: str
     at: Point

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterator, Sequence
 
-from seqtrain.compare.affects import sets_size
 from seqtrain.compare.executor import run_all
 from seqtrain.compare.length_generalization import check_lengths
 from seqtrain.compare.load_runs import Group, read_runs
@@ -17,6 +16,7 @@ from seqtrain.compare.significance import shortage
 from seqtrain.compare.tuning import Candidate, choose, plan_tuning, remarks_on, runs_of
 from seqtrain.config import to_yaml
 from seqtrain.config.build import build_model, build_task
+from seqtrain.config.describe import affects_of
 from seqtrain.config.errors import choose as choose_one
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.memory_estimate import check_memory, check_model_memory
@@ -24,6 +24,7 @@ from seqtrain.system.errors import ConfigError
 from seqtrain.system.files import write_whole
 from seqtrain.system.progress import say
 from seqtrain.system.runtime import prepare
+from seqtrain.system.settings import Affects
 from seqtrain.tasks import Task
 
 
@@ -162,7 +163,7 @@ def _question(
         reference=request.reference or (own if own in labels else labels[0]),
         level=request.level or LEVEL,
         varied=request.vary.key if request.vary else None,
-        match=None if any(sets_size(setting.key) for setting in request.grid) else request.match,
+        match=None if any(affects_of(setting.key) is Affects.SIZE for setting in request.grid) else request.match,
         timed=request.is_timed,
         command=request.command,
         tuning=tuning,

@@ -40,10 +40,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
     if len(values) < 2:
         return Estimate(mean=mean, low=None, high=None)
     error = statistics.stdev(values) / math.sqrt(len(values))
-    if error == 0:
-        return Estimate(mean=mean, low=mean, high=mean)
-    low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=error)
-    return Estimate(mean=mean, low=float(low), high=float(high))
+    limits = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=error) if error else (mean, mean)
+    return Estimate(mean=mean, low=float(limits[0]), high=float(limits[1]))
 
 
 def share_interval(successes: int, trials: int, confidence: float = 0.95) -> Estimate:

@@ -55,17 +55,22 @@ def test_conditions(text, holds):
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("", "ends where a number or a figure is needed"),
-        ("lstm.solved", "ends where a comparison is needed"),
-        ("lstm.solved >", "ends where a number"),
-        ("lstm.solved > 1 > 0", "has '>' after its end"),
-        ("lstm.solved + 1", "ends where a comparison"),
-        ("lstm.solved = 1", "cannot be read from '= 1' on"),
-        ("__import__('os')", "cannot be read"),
-        ("(lstm.solved > 1", "has a bracket that is not closed"),
-        ("lstm > 1", "cannot be read"),
-        ("*3 > 1", "has '*' where a number"),
-        ("-" * 1000 + "1 > 0", "more than 50 brackets and signs"),
+        ("", "cannot be read"),
+        ("lstm.solved", "is not one comparison of two terms"),
+        ("lstm.solved >", "cannot be read"),
+        ("lstm.solved > 1 > 0", "is not one comparison"),
+        ("lstm.solved + 1", "is not one comparison"),
+        ("lstm.solved = 1", "cannot be read"),
+        ("__import__('os').name > 1", "where a cell is needed"),
+        ("open('x') > 1", "where a number or a figure is needed"),
+        ("lstm.solved in [1]", "is not one comparison"),
+        ("True > 0", "has 'True' where a number"),
+        ("lstm.solved ** 2 > 1", "where a number or a figure is needed"),
+        ("(lstm.solved > 1", "cannot be read"),
+        ("lstm > 1", "has 'lstm' where a number or a figure is needed"),
+        ("*3 > 1", "cannot be read"),
+        ("-" * 1000 + "1 > 0", "is too long"),
+        ("(" * 1000 + "1" + ")" * 1000 + " > 0", "cannot be read"),
     ],
 )
 def test_what_is_no_condition(text, wanted):
@@ -99,3 +104,8 @@ def test_all_faults_at_once():
 def test_a_cell_that_is_not_compared_is_found_before_there_are_figures():
     ((condition,), _) = parsed("lsmt.solved > 1")
     assert "did you mean 'lstm'?" in condition.unknown_cell(["lstm", "gru"])
+
+
+def test_a_users_cell_needs_no_quotes():
+    ((condition,), _) = parsed("my_cells:MyCell.test.mse <= 2 * 'my_cells:MyCell at 50'.test.mse")
+    assert condition.cells == ["my_cells:MyCell", "my_cells:MyCell at 50"]

@@ -17,6 +17,7 @@ from samples import QUICK
 
 from seqtrain.compare import executor
 from seqtrain.compare.plan import PlannedRun
+from seqtrain.config import load_config
 
 
 def test_jobs_do_what_one_after_the_other_does(seqtrain):
@@ -141,18 +142,26 @@ def is_alive(pid):
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_jobs_and_the_same_command_goes_on(start, tmp_path, number):
-    """Each process has one signal only, although one of a terminal reaches all of a group."""
+def test_a_signal_stops_the_jobs_and_the_same_command_goes_on(start, tmp_path):
+    """The processes save and stop, and no other run is begun."""
     steps = (0, 0)
-    for _ in range(2):
+    for number in (signal.SIGTERM, signal.SIGINT):
         command = start(steps)
         command.send_signal(number)
         out, err = command.communicate(timeout=60)
         assert (command.returncode, json.loads(out)) == (128 + number, {"status": "interrupted"})
         assert b"repeat the same command to go on" in err
-        assert statuses(tmp_path) == ["interrupted"] * 2  # the others were not begun
+        assert statuses(tmp_path) == ["interrupted"] * 2
         steps = last_steps(tmp_path)
+
+
+def test_a_worker_does_not_begin_without_its_parent(tmp_path):
+    """The parent was killed while the worker was starting."""
+    order = json.dumps({"config": load_config("quickstart", QUICK).model_dump(), "out": "run"})
+    worker = [sys.executable, "-m", "seqtrain.runs.worker", str(os.getppid())]
+    ended = subprocess.run(worker, cwd=tmp_path, input=order + "\n", text=True, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "")
+    assert not (tmp_path / "run/last.pt").exists()
 
 
 @needs_proc

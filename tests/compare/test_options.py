@@ -78,7 +78,7 @@ def test_everything_that_is_wrong_is_said_at_once(seqtrain):
         (("--reference", "gruu"), "is no cell of this comparison"),
         (("--cells", "5,rnn"), "write names with commas between"),
         (("--cells", "{name: gru, resett: after}"), "resett"),
-        (("--assert", "lstm.test.mse"), "ends where a comparison is needed"),
+        (("--assert", "lstm.test.mse"), "is not one comparison of two terms"),
     ],
 )
 def test_options_that_cannot_be(seqtrain, options, wanted):

@@ -1,6 +1,7 @@
 """A process that trains one run after another: Python and PyTorch take longer to start than many a short run takes.
 
-A line of stdin is a run, `{"config": ..., "out": ...}`. A line of stdout is its end, `[exit code, message]`, as of
+`python -m seqtrain.runs.worker PARENT` stops when its parent is no longer the process of that number. A line of stdin
+is a run, `{"config": ..., "out": ...}`. A line of stdout is its end, `[exit code, message]`, as of
 `seqtrain train`.
 """
 
@@ -21,7 +22,7 @@ POLL_S = 0.5
 
 def main() -> None:
     """Train the runs that stdin names, until it ends or a signal interrupts a run."""
-    threading.Thread(target=_stop_without_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_stop_without_parent, args=(int(sys.argv[1]),), daemon=True).start()
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)  # a user's cell may print; that is not an answer
         for line in sys.stdin:

@@ -11,7 +11,7 @@ from seqtrain.compare.plan import DONE
 from seqtrain.compare.records import Point
 from seqtrain.compare.statistics import Estimate, mean_interval
 from seqtrain.config import Config, config_from
-from seqtrain.config.resolve import follows, resolved
+from seqtrain.config.resolve import resolved, unresolved
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import LARGEST, MetricsRecord, Summary
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
@@ -36,10 +36,10 @@ class FinishedRun:
         """The settings of the config by dotted key."""
         return dict(_flat(self.config.model_dump(mode="json")))
 
-    def chosen(self, key: str) -> Any:
-        """The value of a setting; None if it follows from other settings."""
-        value = self.settings.get(key)
-        return None if value is None or follows(self.config, *key.split(".")) else value
+    @cached_property
+    def choices(self) -> Mapping[str, Any]:
+        """The settings by dotted key, with None for values that follow from other settings."""
+        return dict(_flat(unresolved(self.config).model_dump(mode="json")))
 
     @property
     def is_solved(self) -> bool:
@@ -175,7 +175,7 @@ def varied_setting(runs: Sequence[FinishedRun]) -> str | None:
     variants = {run.summary.variant: run for run in runs}
     if len(variants) == 1:
         return None
-    settings = [run.settings for run in variants.values()]
+    settings = [run.choices for run in variants.values()]
     keys = [key for key in settings[0] if key.startswith("task.")]
     differ = [key for key in keys if any(other.get(key) != settings[0][key] for other in settings)]
     if len(differ) != 1 or differ == ["task.path"] or len({run.summary.task for run in runs}) > 1:
@@ -221,8 +221,7 @@ def _label(run: FinishedRun, runs: Sequence[FinishedRun]) -> str:
 def differences(runs: Sequence[FinishedRun]) -> list[str]:
     """The settings of the first run in which the others differ, without those that follow from other settings."""
     first, *others = runs
-    keys = [key for key, value in first.settings.items() if any(run.settings.get(key) != value for run in others)]
-    return [key for key in keys if any(run.chosen(key) != first.chosen(key) for run in others)]
+    return [key for key, value in first.choices.items() if any(run.choices.get(key) != value for run in others)]
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from seqtrain.compare.length_generalization import check_lengths
 from seqtrain.compare.load_runs import FinishedRun, Group, check_seeds, group_runs, read_runs, varied_setting
 from seqtrain.compare.metadata import earlier_question, group_as_before
-from seqtrain.compare.options import Request, TrainingRequest
 from seqtrain.compare.records import LEVEL, Assertion, Question, Results
 from seqtrain.compare.report import report
+from seqtrain.compare.request import Request, TrainingRequest
 from seqtrain.compare.runner import commands, train_and_compare
 from seqtrain.config.errors import choose
 from seqtrain.runs.directory import RunDir

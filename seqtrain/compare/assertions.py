@@ -77,7 +77,7 @@ def parse_conditions(texts: Sequence[str], faults: list[str]) -> tuple[Condition
 
 
 def _parse(text: str) -> Condition:
-    tree = ast.parse(USERS_CELL.sub(lambda found: repr(found[0]), text.strip()), mode="eval")
+    tree = ast.parse(USERS_CELL.sub(lambda match: repr(match[0]), text.strip()), mode="eval")
     if sum(1 for _ in ast.walk(tree)) > LONGEST:
         raise ValueError("is too long; write it more simply")
     cells: list[str] = []

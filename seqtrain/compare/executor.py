@@ -89,7 +89,7 @@ def _side_by_side(runs: dict[str, PlannedRun], executor: RunExecutor, *, quiet: 
     started_at: dict[Future[int], float] = {}
     with stop_requests() as request, live or nullcontext():
         futures = {executor.submit(run): (name, run) for name, run in runs.items()}
-        pending, stopped = set(futures), False
+        pending, done, stopped = set(futures), 0, False
         while pending:
             if request.signal_number is not None and not stopped:
                 executor.stop(request.signal_number)
@@ -98,13 +98,14 @@ def _side_by_side(runs: dict[str, PlannedRun], executor: RunExecutor, *, quiet: 
             pending = {future for future in pending if not future.cancelled()}  # `wait` never counts these as done
             for future in finished:
                 if future.result() in ENDED:
+                    done += 1
                     line = f"{futures[future][0]}: {_ending(futures[future][1])}"
                     live.console.print(Text(line)) if live else say(line, quiet=quiet)
             running = {future: futures[future][1] for future in pending if future.running()}
             started_at |= {future: time.monotonic() for future in running if future not in started_at}
             if live:
                 rows = [(run, time.monotonic() - started_at[future]) for future, run in running.items()]
-                live.update(progress_table(rows, len(runs) - len(pending), len(runs)))
+                live.update(progress_table(rows, done, len(runs)))
     if stopped:
         say("interrupted; repeat the same command to go on with the comparison")
         return 128 + (request.signal_number or 0)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from seqtrain.compare.options import Budget, TrainingRequest
 from seqtrain.compare.plan import Contender, changed
 from seqtrain.compare.records import MEASURED, Point
+from seqtrain.compare.request import Budget, TrainingRequest
 from seqtrain.config import Config
 from seqtrain.config.build import parameters_of
 from seqtrain.runs.records import Record

@@ -35,14 +35,14 @@ def earlier_question(out: Path, runs: Sequence[FinishedRun], *, is_folder: bool)
         question = Question.from_text(read_whole(path, strict_json.LARGEST))
         if fault := question.fault():
             raise UnreadableError(path, fault)
-        asked = {Path(run.run).resolve() for run in question.runs}
+        named = {Path(run.run).resolve() for run in question.runs}
     except UnreadableError as error:
         why = str(error)
     except (ValueError, RuntimeError) as error:  # also a name that no file can have, or links in a circle
         why = f"{path}: was not written by seqtrain compare ({error})"
     else:
         there = {run.path.resolve() for run in runs}
-        same = asked == there or (is_folder and (asked < there or (path.name == QUESTION and bool(asked & there))))
+        same = named == there or (is_folder and (named < there or (path.name == QUESTION and bool(named & there))))
         return question if same else None
     raise CheckpointError(f"{why}; it would be overwritten: move it away, or choose another folder with --out")
 
@@ -57,4 +57,4 @@ def group_as_before(runs: Sequence[FinishedRun], question: Question, *, quiet: b
     if by_path:
         others = ", ".join(str(run.path) for run in by_path.values())
         say(f"left out, as this comparison did not ask for them: {others}; name runs to compare them", quiet=quiet)
-    return [Group(row.cell, row.at, found) for row in question.cells if (found := members.get((row.cell, row.at)))]
+    return [Group(row.cell, row.at, own) for row in question.cells if (own := members.get((row.cell, row.at)))]

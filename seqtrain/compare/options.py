@@ -2,19 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, cast, get_args
 
 from seqtrain.cells import CELLS
-from seqtrain.compare.assertions import Condition, parse_conditions
-from seqtrain.compare.records import CONFIGS, FILES, TUNING, Point, label
+from seqtrain.compare.assertions import parse_conditions
+from seqtrain.compare.records import CONFIGS, FILES, TUNING
+from seqtrain.compare.request import Budget, Cell, Match, Request, Setting, TrainingRequest, cell_label
 from seqtrain.config import Config, find_config, load_config, read_list
 from seqtrain.config.describe import affects_of
 from seqtrain.config.errors import choose
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.trainer import RUNS
-from seqtrain.system import strict_json
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.settings import Affects
 
@@ -44,102 +43,6 @@ FIXED = {
 
 BUDGET = ("train.steps", "train.epochs")
 """Settings that --budget sets."""
-
-Match = Literal["hidden", "params", "step-time"]
-
-Cell = Mapping[str, Any]
-"""The section of a cell: its name and options."""
-
-
-class Setting(NamedTuple):
-    """A setting with several values: what is varied, or one dimension of a grid."""
-
-    key: str
-    values: tuple[Point, ...]
-
-    def override(self, value: Point) -> str:
-        """`task.length=50`, as on the command line."""
-        return f"{self.key}={strict_json.dumps(value)}"
-
-    def short(self, value: Point) -> str:
-        """`length=50`, for names of directories."""
-        return f"{self.key.rsplit('.', 1)[-1]}={value}"
-
-
-class Budget(NamedTuple):
-    """How long every run may train, in `steps`, `sequences`, `tokens`, or `seconds` of measured training steps."""
-
-    unit: str
-    amount: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to ask of runs that exist.
-
-    runs : their directories.
-    is_folder : whether they are all runs in one folder, rather than named one by one.
-    out : where the results go.
-    reference : the label of the cell that the others are compared with; None for the default.
-    level : the probability with which a verdict may be wrong by chance; None for the default.
-    eval_lengths : other lengths to evaluate the trained models at.
-    conditions : of --assert.
-    command : what the user typed, for the report.
-    """
-
-    runs: tuple[Path, ...] = ()
-    is_folder: bool = False
-    out: Path
-    reference: str | None = None
-    level: float | None = None
-    eval_lengths: tuple[int, ...] = ()
-    conditions: tuple[Condition, ...] = ()
-    command: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingRequest(Request):
-    """What to train and compare; `out` is also where the runs go.
-
-    config, name : the config and its name.
-    beside : the folder of the config, where the user's own cells may be.
-    seeds : their number, counted from the seed of the config.
-    match : what is made equal over the cells: the hidden size, the number of parameters, or the time of a step.
-    grid : settings that are tuned for each cell on validation, with `tuning_seeds` other seeds.
-    vary : a setting at each of whose values the cells are compared.
-    jobs : the number of runs at a time.
-    """
-
-    config: Config
-    name: str
-    beside: Path
-    cells: tuple[Cell, ...]
-    seeds: int
-    match: Match
-    grid: tuple[Setting, ...]
-    tuning_seeds: int
-    vary: Setting | None
-    budget: Budget | None
-    jobs: int
-
-    def labels(self) -> list[str]:
-        """The names of all rows in sentences and conditions."""
-        return [label(cell_label(cell), value) for value in self.points for cell in self.cells]
-
-    @property
-    def points(self) -> tuple[Point, ...]:
-        """The values of what is varied; None alone if nothing is."""
-        return self.vary.values if self.vary else (None,)
-
-    @property
-    def is_timed(self) -> bool:
-        """Whether measured training steps decide how long the runs train."""
-        return self.budget is not None and self.budget.unit == "seconds"
-
-
-def cell_label(cell: Cell) -> str:
-    """The name of a cell with the options that it is given."""
-    return " ".join([str(cell["name"]), *(f"{key}={value}" for key, value in cell.items() if key != "name")])
 
 
 def parse_request(
@@ -172,7 +75,7 @@ def parse_request(
     """
     faults: list[str] = []
     runs = _runs_in_targets(targets)
-    paths = tuple(path for found in runs.values() for path in found)
+    paths = tuple(path for members in runs.values() for path in members)
     folder = Path(targets[0]) if runs and len(targets) == 1 and paths != (Path(targets[0]),) else None
     request = Request(
         runs=paths,
@@ -219,7 +122,7 @@ def parse_request(
         jobs=jobs,
     )
     labels = training_request.labels()
-    _raise([fault for one in request.conditions if (fault := one.unknown_cell(labels))])
+    _raise([fault for condition in request.conditions if (fault := condition.unknown_cell(labels))])
     return training_request
 
 
@@ -380,7 +283,7 @@ def _faults_of_gathering(
     """What is wrong with targets and options beside run directories."""
     faults = []
     # A comparison's own files are passed over, as `runs/compare-x/*` names them too.
-    for name in (name for name, found in runs.items() if not found and Path(name).name not in FILES):
+    for name in (name for name, paths in runs.items() if not paths and Path(name).name not in FILES):
         what = "holds no run" if Path(name).exists() else "there is no such run directory"
         faults.append(f"{name}: {what}; leave it out, or give the folder that holds the runs instead of its files")
     if training := [*(target for target in targets if target not in runs), *options]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from seqtrain.compare.options import Cell, TrainingRequest, cell_label
 from seqtrain.compare.records import Point
+from seqtrain.compare.request import Cell, TrainingRequest, cell_label
 from seqtrain.config import Config, config_from, located
 from seqtrain.config.build import build_model, build_task
 from seqtrain.config.describe import affects_of

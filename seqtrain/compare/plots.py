@@ -156,7 +156,7 @@ def _success(rows: Sequence[Row], varied: str, path: Path) -> None:
         own = [row for row in rows if row.cell == cell]
         shift = 1 + 0.02 * (number - (len(cells) - 1) / 2) if numbers else 0.05 * number
         spots = [float(row.at or 0) * shift if numbers else values.index(row.at) + shift for row in own]
-        shares = [(one.mean or 0.0, one.low or 0.0, one.high or 0.0) for one in (row.solved_share for row in own)]
+        shares = [(part.mean or 0.0, part.low or 0.0, part.high or 0.0) for part in (row.solved_share for row in own)]
         share = [mean for mean, _, _ in shares]
         off = [[mean - low for mean, low, _ in shares], [high - mean for mean, _, high in shares]]
         axes.errorbar(spots, share, yerr=off, color=f"C{number % 10}", marker="o", capsize=3, label=_plain(cell))

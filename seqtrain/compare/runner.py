@@ -8,10 +8,10 @@ from seqtrain.compare.length_generalization import check_lengths
 from seqtrain.compare.load_runs import Group, read_runs
 from seqtrain.compare.matching import make_fair
 from seqtrain.compare.metadata import note_question
-from seqtrain.compare.options import TrainingRequest, cell_label
 from seqtrain.compare.plan import Contender, PlannedRun, check_directories, check_jobs, plan_contenders, plan_runs
 from seqtrain.compare.records import CONFIGS, LEVEL, Point, Question, Results, RowKey, RunKey, Tuning, label
 from seqtrain.compare.report import report
+from seqtrain.compare.request import TrainingRequest, cell_label
 from seqtrain.compare.significance import shortage
 from seqtrain.compare.tuning import Candidate, choose, plan_tuning, remarks_on, runs_of
 from seqtrain.config import to_yaml
@@ -168,7 +168,7 @@ def _question(
         command=request.command,
         tuning=tuning,
         eval_lengths=list(request.eval_lengths),
-        cells=[RowKey(cell=one.cell, at=one.at, off=one.off) for one in contenders],
+        cells=[RowKey(cell=row.cell, at=row.at, off=row.off) for row in contenders],
         runs=[
             RunKey(row=contender.cell, at=contender.at, run=str(run.out))
             for contender, members in zip(contenders, planned, strict=True)

@@ -65,7 +65,7 @@ def judge(groups: Sequence[Group], reference: str, level: float, *, timed: bool 
 
 def _differences(group: Group, reference: Group, outcome: Outcome, groups: Sequence[Group]) -> list[float]:
     """The differences of the pairs."""
-    own, other = (_values(one, outcome, groups) for one in (group, reference))
+    own, other = (_values(row, outcome, groups) for row in (group, reference))
     close = SAME_SPEED if outcome == SHARE else 0.0
     pairs = [(own[seed], other[seed]) for seed in own if seed in other]
     return [0.0 if abs(a - b) <= close * max(a, b) else a - b for a, b in pairs]
@@ -78,7 +78,7 @@ def _values(group: Group, outcome: Outcome, groups: Sequence[Group]) -> dict[int
     earliest that is possible. A run that diverged before its first evaluation has no metric and counts as beyond the
     worst of all, by the distance of the worst from the best.
     """
-    peers = [run for one in groups if one.at == group.at for run in one.runs]
+    peers = [run for peer in groups if peer.at == group.at for run in peer.runs]
     if outcome == STEPS:
         horizon = min(run.summary.planned_steps for run in peers)
         later = horizon + max(_evaluated_every(run) for run in peers)

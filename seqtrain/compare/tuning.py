@@ -6,9 +6,10 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from seqtrain.compare.load_runs import FinishedRun, read_runs
-from seqtrain.compare.options import FIRST_TUNING_SEED, Setting, TrainingRequest
+from seqtrain.compare.options import FIRST_TUNING_SEED
 from seqtrain.compare.plan import Contender, PlannedRun, changed, plan_runs
 from seqtrain.compare.records import TUNING, Point, Tuning, TuningPoint, label
+from seqtrain.compare.request import Setting, TrainingRequest
 
 
 class Candidate(NamedTuple):
@@ -48,7 +49,7 @@ def choose(candidates: Sequence[Candidate], grid: Sequence[Setting]) -> tuple[li
     """
     chosen, records = [], []
     for cell, at in dict.fromkeys((candidate.contender.cell, candidate.contender.at) for candidate in candidates):
-        tried = [one for one in candidates if (one.contender.cell, one.contender.at) == (cell, at)]
+        tried = [tried for tried in candidates if (tried.contender.cell, tried.contender.at) == (cell, at)]
         runs = [read_runs([run.out for run in candidate.runs]) for candidate in tried]
         best = tried[max(range(len(tried)), key=lambda place: rank(runs[place]))]
         chosen.append(best.contender)

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 from samples import QUICK, run
 
-from seqtrain.compare.options import Setting
+from seqtrain.compare.request import Setting
 from seqtrain.compare.tuning import at_the_edge, rank
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -89,3 +90,25 @@ SMALL_SETS = ("task.valid_size=12", "task.test_size=12")
 def answer(outputs: torch.Tensor) -> Prediction:
     """What a model would say whose head gives these outputs."""
     return Prediction(torch.nn.Identity(), outputs, outputs)
+
+
+@pytest.fixture(scope="session")
+def trained_comparison(tmp_path_factory) -> Path:
+    """A folder in which rnn and gru were compared with two seeds."""
+    from seqtrain.compare import compare, parse_request
+
+    folder, before = tmp_path_factory.mktemp("comparison"), Path.cwd()
+    os.chdir(folder)
+    try:
+        targets = ("quickstart", *SMALL, *SMALL_SETS)
+        compare(parse_request(targets, cells="rnn,gru", seeds=2, command="seqtrain compare quickstart"), quiet=True)
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def compared(seqtrain, trained_comparison, tmp_path) -> Callable[..., Called]:
+    """The command line in a folder with a finished comparison, `runs/compare-quickstart`."""
+    shutil.copytree(trained_comparison / "runs", tmp_path / "runs")
+    return seqtrain

@@ -51,9 +51,7 @@ def compare(
     ] = None,
     level: Annotated[
         float | None,
-        typer.Option(
-            help="Of comparisons of cells that do not differ, the part that may claim any difference; by default 0.05."
-        ),
+        typer.Option(help="Significance level: the probability that any verdict is wrong by chance; by default 0.05."),
     ] = None,
     conditions: Annotated[
         list[str] | None,
@@ -68,21 +66,25 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Train every cell with every seed and compare; or compare runs that exist."""
-    from seqtrain import compare
-    from seqtrain.cli import render as tables
+    from seqtrain import compare as comparison
+    from seqtrain.cli import compare_table as tables
+    from seqtrain.cli import render
 
-    asked = compare.Asked(cells, seeds, reference, match, grid or (), tuning_seeds, vary, budget, eval_lengths, level)
-    typed = shlex.join(["seqtrain", *sys.argv[1:]])
+    request = comparison.parse_request(
+        targets, out=out, cells=cells, seeds=seeds, reference=reference, match=match, grid=grid or (),
+        tuning_seeds=tuning_seeds, vary=vary, budget=budget, eval_lengths=eval_lengths, level=level,
+        conditions=conditions or (), jobs=jobs, command=shlex.join(["seqtrain", *sys.argv[1:]]),
+    )  # fmt: skip
     if dry_run:
-        lines = compare.compare_commands(targets, asked, out, conditions or (), quiet=quiet, command=typed)
+        lines = comparison.dry_run(request, quiet=quiet)
         if json:
             print_result({"commands": list(lines)}, json, None)
         for line in lines:
             typer.echo(line)
         return
-    result, exit_code = compare.compare(targets, asked, out, conditions or (), jobs=jobs, quiet=quiet, command=typed)
-    if not result and json:
-        print_result({"status": "interrupted"}, json, None)
-    elif result:
-        print_result(result, json, tables.compare_table, tables.compare_words(result))
+    results, exit_code = comparison.compare(request, quiet=quiet)
+    if json:
+        print_result({"status": "interrupted"} if results is None else results.as_json(), json, None)
+    elif results is not None:
+        render.show(tables.compare_table(results), tables.compare_words(results))
     raise typer.Exit(exit_code)

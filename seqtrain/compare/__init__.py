@@ -1,6 +1,6 @@
-"""Comparing cells: plan the runs, run them, summarise, judge, draw, report."""
+"""Comparing cells: plan the runs, train them, summarise, judge, draw, report."""
 
-from seqtrain.compare.api import compare, compare_commands
-from seqtrain.compare.options import Asked
+from seqtrain.compare.api import compare, dry_run
+from seqtrain.compare.options import parse_request
 
-__all__ = ["Asked", "compare", "compare_commands"]
+__all__ = ["compare", "dry_run", "parse_request"]

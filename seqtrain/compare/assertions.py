@@ -1,172 +1,143 @@
 """Conditions on a comparison, for scripts: `coupled.test.mse <= 1.05 * lstm.test.mse`.
 
-    condition  =  sum  ("<=" | "<" | ">=" | ">" | "==" | "!=")  sum
-    sum        =  product  { ("+" | "-")  product }
-    product    =  factor  { ("*" | "/")  factor }
-    factor     =  number  |  figure  |  "-" factor  |  "(" sum ")"
-    figure     =  cell  "."  name  { "." name }
-
-A cell that is no plain word stands in quotes: `'gru reset=before'.solved`, and with --vary `'gru at 50'.solved`. What
-figures a cell has is its row in results.json; a figure that is itself an estimate means its mean.
+A condition is one comparison (<=, <, >=, >, == or !=) of two terms of numbers, figures, + - * / and brackets. A figure
+is a field of a cell's row in results.json, `cell.name` or `cell.name.name`; an estimate stands for its mean. A cell
+that is not a plain word stands in quotes: `'gru reset=before'.solved`, and with --vary `'gru at 50'.solved`.
 """
 
+import ast
 import operator
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from seqtrain.compare.plan import named
+from seqtrain.compare.records import Assertion, Row
 from seqtrain.config.errors import choose
 from seqtrain.system.errors import ConfigError
 
-TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?)|(?P<figure>(?:'[^']*'|\"[^\"]*\"|[A-Za-z_][\w:]*)"
-    r"(?:\.\w+)+)|(?P<sign><=|>=|==|!=|[<>+*/()-]))"
-)
-COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    "<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt, "==": operator.eq, "!=": operator.ne,
+OPERATORS: dict[type[ast.AST], Callable[[float, float], Any]] = {
+    ast.LtE: operator.le, ast.Lt: operator.lt, ast.GtE: operator.ge, ast.Gt: operator.gt, ast.Eq: operator.eq,
+    ast.NotEq: operator.ne, ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
 }  # fmt: skip
-ARITHMETIC: dict[str, Callable[[float, float], float]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
-}  # fmt: skip
-DEEPEST = 50
-"""Brackets and signs within each other."""
+
+USERS_CELL = re.compile(r"(?<!['\"\w:])[A-Za-z_]\w*:\w+(?=\.)")
+"""`my_cells:MyCell` without quotes."""
+
+LONGEST = 200
+"""The largest number of nodes of a condition's syntax tree."""
+
+Rows = Mapping[str, Mapping[str, Any]]
+"""The fields of each row, by its label."""
+
+Term = Callable[[Rows], float | None]
+"""Computes a value from the rows; None if a figure of it has no value."""
 
 
-class Assertion(NamedTuple):
-    """Whether a condition holds, and the two values it came down to; None for one that there is not."""
+class Condition(NamedTuple):
+    """A parsed condition; `cells` are the labels of the rows that it names."""
 
     text: str
-    holds: bool
-    left: float | None
-    right: float | None
+    cells: list[str]
+    left: Term
+    compare: Callable[[float, float], bool]
+    right: Term
 
-    def sentence(self) -> str:
-        """For people."""
-        values = " and ".join("nothing" if value is None else f"{value:.6g}" for value in (self.left, self.right))
-        return f"--assert {self.text}: {'holds' if self.holds else 'does not hold'} ({values})"
+    def unknown_cell(self, labels: Collection[str]) -> str | None:
+        """What is wrong if the condition names a row that is not among the labels; else None."""
+        unknown = next((cell for cell in self.cells if cell not in labels), None)
+        return None if unknown is None else f"--assert {self.text}: {_unknown(unknown, labels)}"
+
+    def check(self, rows: Sequence[Row]) -> Assertion:
+        """Whether the condition holds; it does not if one of its figures has no value.
+
+        Raises
+        ------
+        ConfigError : it names a row or a figure that the comparison does not have.
+        """
+        fields = {row.label: row.as_json() for row in rows}
+        try:
+            left, right = self.left(fields), self.right(fields)
+        except ValueError as fault:
+            raise ConfigError(f"--assert {self.text}: {fault}") from None
+        holds = left is not None and right is not None and self.compare(left, right)
+        return Assertion(text=self.text, holds=holds, left=left, right=right)
 
 
-def read_conditions(texts: Sequence[str], cells: Collection[str] | None = None) -> None:
-    """Refuse what is no condition, or is on other cells than these, before anything is trained.
-
-    Raises
-    ------
-    ConfigError : with every fault.
-    """
-    faults = []
+def parse_conditions(texts: Sequence[str], faults: list[str]) -> tuple[Condition, ...]:
+    """Parse conditions; what is wrong with them is added to `faults`."""
+    conditions = []
     for text in texts:
         try:
-            _Parser(text, None, cells).condition()
-        except _Fault as fault:
-            faults.append(f"--assert {text}: {fault}")
-    if faults:
-        raise ConfigError(faults)
+            conditions.append(_parse(text))
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+            why = "cannot be read" if not isinstance(error, ValueError) else str(error)
+            faults.append(f"--assert {text}: {why}; write e.g. 'coupled.test.mse <= 1.05 * lstm.test.mse'")
+    return tuple(conditions)
 
 
-def check(text: str, rows: Sequence[Mapping[str, Any]]) -> Assertion:
-    """Whether a condition holds of the rows of a comparison; one with a figure that is missing does not.
-
-    Raises
-    ------
-    ConfigError : it names a cell or figure that the comparison does not have.
-    """
-    try:
-        return _Parser(text, rows).condition()
-    except _Fault as fault:
-        raise ConfigError(f"--assert {text}: {fault}") from None
+def _parse(text: str) -> Condition:
+    tree = ast.parse(USERS_CELL.sub(lambda match: repr(match[0]), text.strip()), mode="eval")
+    if sum(1 for _ in ast.walk(tree)) > LONGEST:
+        raise ValueError("is too long; write it more simply")
+    cells: list[str] = []
+    match tree.body:
+        case ast.Compare(left=left, ops=[sign], comparators=[right]) if type(sign) in OPERATORS:
+            return Condition(text, cells, _term(left, cells), OPERATORS[type(sign)], _term(right, cells))
+    raise ValueError("is not one comparison of two terms")
 
 
-class _Fault(Exception):
-    pass
+def _term(node: ast.expr, cells: list[str]) -> Term:
+    """A term of a syntax tree; the cells that it names are added to `cells`."""
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return lambda _: float(number)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return _combined(lambda _: -1.0, operator.mul, _term(operand, cells))
+        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in OPERATORS:
+            return _combined(_term(left, cells), OPERATORS[type(sign)], _term(right, cells))
+        case ast.Attribute():
+            cell, *names = _names(node)
+            cells.append(cell)
+            return lambda rows: _figure(rows, cell, names)
+    raise ValueError(f"has {ast.unparse(node)!r} where a number or a figure is needed")
 
 
-class _Parser:
-    """Reads and computes at once; without rows every figure is 1, so that only the form and the cells are checked."""
-
-    def __init__(
-        self, text: str, rows: Sequence[Mapping[str, Any]] | None, cells: Collection[str] | None = None
-    ) -> None:
-        self.text, self.rows, self.depth = text, rows, 0
-        self.cells = cells if rows is None else [named(row["cell"], row["at"]) for row in rows]
-        self.tokens, position = list[tuple[str, str]](), 0
-        while text[position:].strip():
-            found = TOKEN.match(text, position)
-            if found is None:
-                raise _Fault(f"cannot be read from {text[position:].strip()[:20]!r} on; {_EXAMPLE}")
-            self.tokens.append((found.lastgroup or "", found.group().strip()))
-            position = found.end()
-
-    def condition(self) -> Assertion:
-        left = self.sum()
-        compare = COMPARISONS.get(self.take("a comparison")[1])
-        if compare is None:
-            raise _Fault(f"has no comparison where one is needed; {_EXAMPLE}")
-        right = self.sum()
-        if self.tokens:
-            raise _Fault(f"has {self.tokens[0][1]!r} after its end; {_EXAMPLE}")
-        return Assertion(self.text, left is not None and right is not None and compare(left, right), left, right)
-
-    def sum(self) -> float | None:
-        return self.chain(self.product, "+-")
-
-    def product(self) -> float | None:
-        return self.chain(self.factor, "*/")
-
-    def chain(self, part: Callable[[], float | None], signs: str) -> float | None:
-        value = part()
-        while self.tokens and self.tokens[0][1] in signs and self.tokens[0][0] == "sign":
-            compute, other = ARITHMETIC[self.tokens.pop(0)[1]], part()
-            try:
-                value = None if value is None or other is None else compute(value, other)
-            except (ZeroDivisionError, OverflowError):
-                value = None
-        return value
-
-    def factor(self) -> float | None:
-        kind, token = self.take("a number or a figure")
-        if kind == "number":
-            return float(token)
-        if kind == "figure":
-            return self.figure(token)
-        if token not in ("-", "("):
-            raise _Fault(f"has {token!r} where a number or a figure is needed; {_EXAMPLE}")
-        self.depth += 1
-        if self.depth > DEEPEST:
-            raise _Fault(f"has more than {DEEPEST} brackets and signs; write it more simply")
-        if token == "-":
-            value = self.factor()
-            return None if value is None else -value
-        value = self.sum()
-        if self.take("a closing bracket")[1] != ")":
-            raise _Fault("has a bracket that is not closed")
-        return value
-
-    def take(self, wanted: str) -> tuple[str, str]:
-        if not self.tokens:
-            raise _Fault(f"ends where {wanted} is needed; {_EXAMPLE}")
-        return self.tokens.pop(0)
-
-    def figure(self, token: str) -> float | None:
-        cell, *names = re.findall(r"'[^']*'|\"[^\"]*\"|[\w:]+", token)
-        cell = cell.strip("'\"")
-        if self.cells is not None and cell not in self.cells:
-            raise _Fault(f"{cell!r} is no cell of this comparison; {choose(cell, self.cells)}")
-        if self.rows is None:
-            return 1.0
-        assert self.cells is not None
-        found: Any = self.rows[list(self.cells).index(cell)]
-        for name in names:
-            if not isinstance(found, Mapping) or name not in found:
-                known = [key for key in found if key != "versus"] if isinstance(found, Mapping) else []
-                raise _Fault(f"{token} is not there; " + (choose(name, known) if known else "it goes too deep"))
-            found = found[name]
-        found = found.get("mean") if isinstance(found, Mapping) and "mean" in found else found
-        if found is not None and (isinstance(found, bool) or not isinstance(found, int | float)):
-            raise _Fault(
-                f"{token} is no number" + (f"; choose one of {', '.join(found)}" if isinstance(found, Mapping) else "")
-            )
-        return found
+def _names(node: ast.expr) -> list[str]:
+    match node:
+        case ast.Attribute(value=inner, attr=name):
+            return [*_names(inner), name]
+        case ast.Name(id=name) | ast.Constant(value=str() as name):
+            return [name]
+    raise ValueError(f"has {ast.unparse(node)!r} where a cell is needed")
 
 
-_EXAMPLE = "write e.g. 'coupled.test.mse <= 1.05 * lstm.test.mse'"
+def _combined(left: Term, compute: Callable[[float, float], float], right: Term) -> Term:
+    def combined(rows: Rows) -> float | None:
+        a, b = left(rows), right(rows)
+        try:
+            return None if a is None or b is None else compute(a, b)
+        except (ZeroDivisionError, OverflowError):
+            return None
+
+    return combined
+
+
+def _figure(rows: Rows, cell: str, names: Sequence[str]) -> float | None:
+    if cell not in rows:
+        raise ValueError(_unknown(cell, rows))
+    figure, value = ".".join([cell, *names]), rows[cell]
+    for name in names:
+        if not isinstance(value, Mapping) or name not in value:
+            known = [key for key in value if key != "versus"] if isinstance(value, Mapping) else []
+            raise ValueError(f"{figure} is not there; {choose(name, known) if known else 'it goes too deep'}")
+        value = value[name]
+    number: object = value.get("mean", value) if isinstance(value, Mapping) else value
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+        options = f"; choose one of {', '.join(number)}" if isinstance(number, Mapping) else ""
+        raise ValueError(f"{figure} is not a number{options}")
+    return number
+
+
+def _unknown(cell: str, labels: Collection[str]) -> str:
+    return f"{cell!r} is not a cell of this comparison; {choose(cell, labels)}"

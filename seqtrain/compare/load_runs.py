@@ -1,44 +1,95 @@
-"""From finished runs to one row a cell."""
+"""Read finished runs from their directories, and put those of one row together."""
 
 import json
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqtrain.compare.plan import DONE
-from seqtrain.compare.statistics import Estimate, mean_interval, share_interval
-from seqtrain.config import config_from
-from seqtrain.config.resolve import unresolved
+from seqtrain.compare.records import Point
+from seqtrain.compare.statistics import Estimate, mean_interval
+from seqtrain.config import Config, config_from
+from seqtrain.config.resolve import resolved, unresolved
 from seqtrain.runs.directory import RunDir
-from seqtrain.runs.records import LARGEST
+from seqtrain.runs.records import LARGEST, MetricsRecord, Summary
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
 from seqtrain.system.files import UnreadableError
 from seqtrain.tasks import TASKS
 
 PER_RUN = ("seed", "threads")
-"""Settings in which the runs of one row may differ."""
+"""Settings in which the runs of a row may differ."""
 
 
-class FinishedRun(NamedTuple):
-    """What a run directory says about itself."""
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run directory holds."""
 
     path: Path
-    config: dict[str, Any]
-    summary: dict[str, Any]
-    metrics: list[dict[str, Any]]
+    config: Config
+    summary: Summary
+    metrics: list[MetricsRecord]
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings of the config by dotted key."""
+        return dict(_flat(self.config.model_dump(mode="json")))
+
+    @cached_property
+    def choices(self) -> Mapping[str, Any]:
+        """The settings by dotted key, with None for values that follow from other settings."""
+        return dict(_flat(unresolved(self.config).model_dump(mode="json")))
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether an evaluation met the task's rule."""
+        return self.summary.solved_at_step is not None
+
+    @property
+    def steps_within_budget(self) -> int:
+        """The steps until the run was solved, or all that it was given."""
+        solved = self.summary.solved_at_step
+        return self.summary.planned_steps if solved is None else solved
 
 
 class Group(NamedTuple):
-    """Runs that differ in their seed alone.
+    """The runs of one row: they differ in their seed alone.
 
-    cell : the label of their row: the cell, with the settings that tell it from others.
-    at : the value of the setting that is varied, None if nothing is.
+    cell : the label of the row: the cell, with the settings that tell it from others.
+    at : the value of the varied setting; None if nothing is varied.
     """
 
     cell: str
-    at: Any
+    at: Point
     runs: list[FinishedRun]
+
+    @property
+    def summary(self) -> Summary:
+        """That of the first run, for what all have in common."""
+        return self.runs[0].summary
+
+    @property
+    def solved(self) -> int:
+        """The number of solved runs."""
+        return sum(run.is_solved for run in self.runs)
+
+    @property
+    def diverged(self) -> int:
+        """The number of diverged runs."""
+        return sum(run.summary.status == "diverged" for run in self.runs)
+
+    @property
+    def is_solvable(self) -> bool:
+        """Whether the task has a rule for "solved"."""
+        task = TASKS.get(self.summary.task)
+        return task is not None and task.solvable
+
+    def metric_interval(self, values: Sequence[float]) -> Estimate:
+        """The mean of the metric over runs, with an interval that holds only possible values."""
+        task = TASKS.get(self.summary.task)
+        interval = mean_interval(values)
+        return interval if task is None else interval.within(task.metric.least, task.metric.most)
 
 
 def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
@@ -57,7 +108,7 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
             faults.append(str(error))
             continue
         runs.append(run)
-        same = seen.setdefault(json.dumps(run.config, sort_keys=True), path)
+        same = seen.setdefault(json.dumps(run.settings, sort_keys=True), path)
         if same != path:
             faults.append(f"{path}: is the same run as {same} (config and seed agree); give it once")
     if faults:
@@ -66,11 +117,11 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
 
 
 def _read_run(path: Path) -> FinishedRun:
-    """One run directory, whose files may have been written by hand."""
+    """Read one run directory, whose files may have been edited."""
     run = RunDir(path)
     go_on = f"go on with: seqtrain train {path} --resume, or leave it out"
     try:
-        config = unresolved(config_from(run.config_data(), str(run.config), task_is_built=False))
+        config = resolved(config_from(run.config_data(), str(run.config), task_is_built=False))
         if not run.summary.exists():
             raise CheckpointError(f"{path}: was killed, or is being trained; {go_on}")
         summary = run.load_summary()
@@ -78,22 +129,21 @@ def _read_run(path: Path) -> FinishedRun:
             raise UnreadableError(run.summary, fault)
         metrics = _comparable(run) if summary.status in DONE else []
     except (ConfigError, UnreadableError) as error:
-        told = "; ".join(str(error).splitlines())
         raise CheckpointError(
-            f"{path}: holds no finished run that can be compared ({told}); mend the file, or leave the run out "
-            "(seqtrain train makes one)"
+            f"{path}: holds no finished run that can be compared ({'; '.join(str(error).splitlines())}); mend the "
+            "file, or leave the run out (seqtrain train makes one)"
         ) from None
     if summary.status not in DONE:
         raise CheckpointError(f"{path}: is {summary.status}, not finished; {go_on}")
-    return FinishedRun(path, config.model_dump(mode="json"), summary.as_json(), metrics)
+    return FinishedRun(path, config, summary, metrics)
 
 
-def _comparable(run: RunDir) -> list[dict[str, Any]]:
-    """The records of a run, whose figures can be averaged."""
-    records = [record.as_json() for record in run.read_metrics()]
+def _comparable(run: RunDir) -> list[MetricsRecord]:
+    """The records of a run, if their figures can be averaged."""
+    records = run.read_metrics()
     for record in records:
-        if any(isinstance(figure, float) and abs(figure) > LARGEST for figure in record.values()):
-            raise UnreadableError(run.metrics, f"has a figure beyond {LARGEST:g} at step {record['step']}")
+        if any(isinstance(value, float) and abs(value) > LARGEST for value in record.as_json().values()):
+            raise UnreadableError(run.metrics, f"has a figure beyond {LARGEST:g} at step {record.step}")
     return records
 
 
@@ -108,7 +158,7 @@ def check_seeds(groups: Sequence[Group]) -> None:
     for group in groups:
         seen: dict[int, Path] = {}
         for run in group.runs:
-            first = seen.setdefault(run.summary["seed"], run.path)
+            first = seen.setdefault(run.summary.seed, run.path)
             if first != run.path:
                 faults.append(f"{run.path}: has the cell and the seed of {first}; give one of them")
     if faults:
@@ -122,146 +172,61 @@ def varied_setting(runs: Sequence[FinishedRun]) -> str | None:
     ------
     CheckpointError : they are not of one task, or differ in several of its settings.
     """
-    variants = {run.summary["variant"]: run for run in runs}
+    variants = {run.summary.variant: run for run in runs}
     if len(variants) == 1:
         return None
-    settings = [flat({"task": run.config["task"]}) for run in variants.values()]
-    differ = [key for key in settings[0] if any(other.get(key) != settings[0][key] for other in settings)]
-    if len(differ) != 1 or differ == ["task.path"] or len({run.summary["task"] for run in runs}) > 1:
-        told = "; ".join(f"{run.path} is {variant}" for variant, run in variants.items())
-        raise CheckpointError(f"these runs are not of one task and cannot be compared: {told}")
+    settings = [run.choices for run in variants.values()]
+    keys = [key for key in settings[0] if key.startswith("task.")]
+    differ = [key for key in keys if any(other.get(key) != settings[0][key] for other in settings)]
+    if len(differ) != 1 or differ == ["task.path"] or len({run.summary.task for run in runs}) > 1:
+        each = "; ".join(f"{run.path} is {variant}" for variant, run in variants.items())
+        raise CheckpointError(f"these runs are not of one task and cannot be compared: {each}")
     return differ[0]
 
 
 def group_runs(runs: Sequence[FinishedRun], varied: str | None = None) -> list[Group]:
-    """Runs that differ in their seed alone, in the order in which they come, by the value of what is varied."""
+    """Runs that differ in their seed alone, in the order in which they come, by the value of the varied setting."""
     points: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        points.setdefault(json.dumps(_value(run, varied)), []).append(run)
+        points.setdefault(json.dumps(None if varied is None else run.settings[varied]), []).append(run)
     if all(isinstance(json.loads(value), int | float) for value in points):
         points = dict(sorted(points.items(), key=lambda point: float(json.loads(point[0]))))
     return [Group(cell, json.loads(value), members) for value, all_ in points.items() for cell, members in _rows(all_)]
 
 
-def _value(run: FinishedRun, varied: str | None) -> Any:
-    return None if varied is None else flat(run.config)[varied]
-
-
-def _rows(runs: Sequence[FinishedRun]) -> Iterable[tuple[str, list[FinishedRun]]]:
-    groups: dict[str, list[FinishedRun]] = {}
+def _rows(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[FinishedRun]]]:
+    """The runs at one value, by the label of their row."""
+    identities: list[Mapping[str, Any]] = []
+    members: list[list[FinishedRun]] = []
     for run in runs:
-        groups.setdefault(json.dumps(_identity(run)), []).append(run)
-    identities = {key: _identity(members[0]) for key, members in groups.items()}
-    return [(_label(key, identities), members) for key, members in groups.items()]
+        identity: Mapping[str, Any] = {key: value for key, value in run.settings.items() if key not in PER_RUN}
+        if identity not in identities:
+            identities.append(identity)
+            members.append([])
+        members[identities.index(identity)].append(run)
+    for row in members:
+        yield _label(row[0], [other[0] for other in members]), row
 
 
-def _identity(run: FinishedRun) -> dict[str, Any]:
-    return {key: value for key, value in flat(run.config).items() if key not in PER_RUN}
+def _label(run: FinishedRun, runs: Sequence[FinishedRun]) -> str:
+    """The cell's name, and the settings in which the runs with the same cell differ."""
+    cell = run.config.model.cell.name
+    differ = differences([run, *(other for other in runs if other.config.model.cell.name == cell)])
+    keys = [key for key in differ if key not in PER_RUN]
+    ends = [key.rpartition(".")[2] for key in keys]
+    names = [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]
+    return " ".join([cell, *(f"{name}={run.settings[key]}" for key, name in zip(keys, names, strict=True))])
 
 
-def _label(key: str, identities: dict[str, dict[str, Any]]) -> str:
-    """The cell's name, and the settings in which groups of the same cell differ."""
-    own = identities[key]
-    alike = [other for other in identities.values() if other["model.cell.name"] == own["model.cell.name"]]
-    varied = [name for name in own if any(other.get(name) != own[name] for other in alike)]
-    return " ".join([own["model.cell.name"], *(f"{_last(name, varied)}={own[name]}" for name in varied)])
+def differences(runs: Sequence[FinishedRun]) -> list[str]:
+    """The settings of the first run in which the others differ, without those that follow from other settings."""
+    first, *others = runs
+    return [key for key, value in first.choices.items() if any(run.choices.get(key) != value for run in others)]
 
 
-def _last(name: str, among: list[str]) -> str:
-    """The last word of a setting's name, if it is the only one that ends so."""
-    end = name.rsplit(".", 1)[-1]
-    return end if sum(other.rsplit(".", 1)[-1] == end for other in among) == 1 else name
-
-
-def flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted keys."""
-    found: dict[str, Any] = {}
+def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in section.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
-
-
-def row_of(group: Group) -> dict[str, Any]:
-    """What is said of one cell.
-
-    A run that was not solved counts in the median of the steps to solve as one that takes for ever: `null` if half of
-    the runs or more are not solved. In `mean_within_budget` it counts as all the steps that it had. A run that diverged
-    before its first evaluation has no value, and then there is no mean either: that of the others would be better than
-    the cell is.
-    """
-    runs, first = group.runs, group.runs[0].summary
-    name, baseline = first["metric"]["name"], first["baseline"].get(first["metric"]["name"])
-    values = [run.summary["test"][name] for run in runs if run.summary["test"]]
-    known = [value for value in values if value is not None]
-    mean = metric_interval(known if len(known) == len(runs) else [], first["task"])
-    steps = [run.summary["solved_at_step"] for run in runs]
-    solved = [step for step in steps if step is not None]
-    median = statistics.median([float("inf") if step is None else step for step in steps])
-    throughput = next(key for key in first if key.endswith("_per_s"))
-    rates = [run.summary[throughput] for run in runs if run.summary[throughput]]
-    return {
-        "cell": group.cell,
-        "at": group.at,
-        "variant": first["variant"],
-        "hidden_size": first["hidden_size"],
-        "parameters": first["parameters"],
-        "runs": len(runs),
-        "seeds": [run.summary["seed"] for run in runs],
-        "diverged": sum(run.summary["status"] == "diverged" for run in runs),
-        "metric": {
-            "mean": mean.mean,
-            "sd": statistics.stdev(known) if len(known) == len(runs) > 1 else None,
-            "low": mean.low,
-            "high": mean.high,
-            "values": values,
-        },
-        "test": _means(run.summary["test"] for run in runs),
-        "valid": _means({name: run.summary.get("best", {}).get("value")} for run in runs),
-        "baseline": first["baseline"],
-        "of_baseline": mean.mean / baseline if mean.mean is not None and baseline else None,
-        "solvable": is_solvable(first["task"]),
-        "solved": len(solved),
-        "solved_share": share_interval(len(solved), len(runs))._asdict(),
-        "median_steps_to_solve": median if median < float("inf") else None,
-        "steps_to_solve": {
-            "values": steps,
-            "mean_within_budget": statistics.fmean(steps_within_budget(run) for run in runs),
-            "budget": max(budget_of(run) for run in runs),
-        },
-        throughput: statistics.median(rates) if rates else None,
-        "elapsed_s": statistics.median(run.summary.get("elapsed_s") or 0.0 for run in runs),
-    }
-
-
-def metric_interval(values: Sequence[float], task: str) -> Estimate:
-    """The mean of a task's metric over runs, with an interval that holds only what the metric can be."""
-    found = mean_interval(values)
-    return found.within(TASKS[task].metric.least, TASKS[task].metric.most) if task in TASKS else found
-
-
-def _means(figures: Iterable[dict[str, Any] | None]) -> dict[str, float | None]:
-    """The mean of each figure over the runs; None if one lacks it."""
-    given = [found or {} for found in figures]
-    names = dict.fromkeys(name for found in given for name in found)
-    return {name: _mean([one.get(name) for one in given]) for name in names}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if len(known) == len(values) else None
-
-
-def is_solvable(task: str) -> bool:
-    """Whether there is a rule for "solved"."""
-    return task in TASKS and TASKS[task].solvable
-
-
-def budget_of(run: FinishedRun) -> int:
-    """The steps that a run was given."""
-    return int(run.summary.get("planned_steps") or run.summary["steps"])
-
-
-def steps_within_budget(run: FinishedRun) -> int:
-    """The steps until a run was solved, or all that it was given."""
-    solved = run.summary["solved_at_step"]
-    return budget_of(run) if solved is None else int(solved)
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

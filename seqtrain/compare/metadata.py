@@ -1,134 +1,60 @@
-"""What a folder says of how its runs were made, as that is not in the runs themselves."""
+"""What a folder says of how its runs were made, which the runs themselves do not say."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from seqtrain.compare.load_runs import FinishedRun
+from seqtrain.compare.load_runs import FinishedRun, Group
+from seqtrain.compare.records import QUESTION, RESULTS, Question
 from seqtrain.system import strict_json
 from seqtrain.system.errors import CheckpointError
-from seqtrain.system.files import UnreadableError, write_whole
-
-Point = str | int | float | bool | None
-"""A value of what is varied."""
+from seqtrain.system.files import UnreadableError, read_whole, write_whole
+from seqtrain.system.progress import say
 
 
-QUESTION = "question.json"
-"""What is to be asked of runs that are started by hand, until there are results."""
+def note_question(out: Path, question: Question) -> None:
+    """Keep the question for runs that are started by hand, until they are gathered."""
+    write_whole(out / QUESTION, (strict_json.dumps(question.as_json(), indent=2) + "\n").encode())
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
-class _Run(_Part):
-    row: str
-    at: Point
-    run: str
-
-
-class _Cell(_Part):
-    cell: str
-    at: Point
-    off: float | None = None
-
-
-class _Tried(_Part):
-    valid: float | None
-    solved: int
-    runs: int
-
-
-class _Tuned(_Part):
-    cell: str
-    at: Point
-    chosen: dict[str, Any]
-    at_the_edge: list[str]
-    points: list[_Tried]
-
-
-class _Interval(_Part):
-    mean: float | None
-    low: float | None
-    high: float | None
-
-
-class _Length(_Part):
-    cell: str
-    at: Point
-    setting: str
-    length: int
-    trained: bool
-    metric: _Interval
-    solved: int
-    runs: int
-
-
-class _Results(_Part):
-    """The fields of a result that are taken over from it."""
-
-    reference: str
-    level: float
-    varied: str | None = None
-    match: str | None = None
-    timed: bool = False
-    command: str | None = None
-    tuning: list[_Tuned] = []
-    lengths: list[_Length] = []
-    cells: list[_Cell]
-    runs: list[_Run]
-
-
-def note_question(out: Path, question: dict[str, Any]) -> None:
-    """Keep for a later gathering what the fields of `_Results` say."""
-    write_whole(out / QUESTION, (strict_json.dumps(question, indent=2) + "\n").encode())
-
-
-def earlier_results(out: Path, runs: Sequence[FinishedRun], *, folder: bool) -> dict[str, Any]:
-    """The question or the results in a folder if they are of the same runs; else nothing.
+def earlier_question(out: Path, runs: Sequence[FinishedRun], *, is_folder: bool) -> Question | None:
+    """The question or the results in a folder if they are about the same runs; else None.
 
     Parameters
     ----------
-    folder : whether the runs are all that the folder holds, rather than named: then they may be more, and of a question
-        that has no results yet, fewer.
+    is_folder : whether the runs are all that the folder holds, rather than named: then there may be more of them, and
+        fewer than a question names that has no results yet.
 
     Raises
     ------
     CheckpointError : there is a file that no comparison has written, and it would be overwritten.
     """
-    asked = out / QUESTION
-    path = asked if asked.exists() else out / "results.json"
+    path = out / QUESTION if (out / QUESTION).exists() else out / RESULTS
     if not path.exists():
-        return {}
+        return None
     try:
-        found = strict_json.read(path)
-        _check(_Results.model_validate(found), path)
-        known = {Path(run["run"]).resolve() for run in found["runs"]}
-    except ValidationError as error:
-        first = ".".join(map(str, error.errors()[0]["loc"]))
-        why: str = f"{path}: is none that seqtrain compare wrote (see {first})"
-    except (ValueError, RuntimeError):  # a name that no file has, or links in a circle
-        why = f"{path}: names runs that cannot be"
+        question = Question.from_text(read_whole(path, strict_json.LARGEST))
+        if fault := question.fault():
+            raise UnreadableError(path, fault)
+        named = {Path(run.run).resolve() for run in question.runs}
     except UnreadableError as error:
         why = str(error)
+    except (ValueError, RuntimeError) as error:  # also a name that no file can have, or links in a circle
+        why = f"{path}: was not written by seqtrain compare ({error})"
     else:
         there = {run.path.resolve() for run in runs}
-        same = known == there or (folder and (known < there or (path == asked and known & there)))
-        return found if same else {}
+        same = named == there or (is_folder and (named < there or (path.name == QUESTION and bool(named & there))))
+        return question if same else None
     raise CheckpointError(f"{why}; it would be overwritten: move it away, or choose another folder with --out")
 
 
-def _check(found: _Results, path: Path) -> None:
-    """Raise an UnreadableError if parts of the results do not fit each other."""
-    rows = [json.dumps([row.cell, row.at]) for row in found.cells]
-    settings = [(entry.chosen, entry.at_the_edge, entry.points) for entry in found.tuning]
-    if len(set(rows)) < len(rows) or {json.dumps([run.row, run.at]) for run in found.runs} != set(rows):
-        raise UnreadableError(path, "its cells are not those of its runs")
-    if found.reference not in (row.cell for row in found.cells):
-        raise UnreadableError(path, "its reference is none of its cells")
-    for chosen, edge, points in settings:
-        if any(chosen.keys() - (point.model_extra or {}).keys() for point in points) or set(edge) - chosen.keys():
-            raise UnreadableError(path, "its tuning names settings that were not tried")
+def group_as_before(runs: Sequence[FinishedRun], question: Question, *, quiet: bool) -> list[Group]:
+    """The groups of an earlier question about the same runs, as far as these exist."""
+    by_path = {run.path.resolve(): run for run in runs}
+    members: dict[tuple[str, object], list[FinishedRun]] = {}
+    for key in question.runs:
+        if (run := by_path.pop(Path(key.run).resolve(), None)) is not None:
+            members.setdefault((key.row, key.at), []).append(run)
+    if by_path:
+        others = ", ".join(str(run.path) for run in by_path.values())
+        say(f"left out, as this comparison did not ask for them: {others}; name runs to compare them", quiet=quiet)
+    return [Group(row.cell, row.at, own) for row in question.cells if (own := members.get((row.cell, row.at)))]

@@ -6,13 +6,15 @@ import io
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from seqtrain.compare.load_runs import Group, flat
+from seqtrain.compare.aggregate import summarise
+from seqtrain.compare.length_generalization import evaluate_lengths
+from seqtrain.compare.load_runs import Group
+from seqtrain.compare.plots import draw
+from seqtrain.compare.records import QUESTION, RESULTS, Question, Results
 from seqtrain.system import strict_json
-from seqtrain.system.errors import short
 from seqtrain.system.files import write_whole
 from seqtrain.system.progress import figure
 
@@ -21,39 +23,57 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write_results(result: dict[str, Any], groups: Sequence[Group], out: Path) -> dict[str, str]:
-    """Write all of them into `out`; returns their paths by name."""
+def report(
+    groups: Sequence[Group],
+    question: Question,
+    eval_lengths: Sequence[int],
+    out: Path,
+    *,
+    gathered: bool = False,
+    quiet: bool = False,
+) -> Results:
+    """The results of a comparison; also evaluates at other lengths, draws the plots and writes the files.
+
+    Parameters
+    ----------
+    gathered : whether the runs existed before the question; see `summarise`.
+    """
+    results = summarise(groups, question, gathered=gathered)
+    if eval_lengths:
+        results = results.model_copy(update={"lengths": evaluate_lengths(groups, eval_lengths, quiet=quiet)})
+    results = results.model_copy(update={"pictures": draw(groups, results.cells, question.varied, out)})
+    results = write_results(results, groups, out)
+    (out / QUESTION).unlink(missing_ok=True)
+    return results
+
+
+def write_results(results: Results, groups: Sequence[Group], out: Path) -> Results:
+    """Write all of them into `out`; returns the results with their paths."""
     contents = {
-        "results.csv": csv_of(result),
-        "results.md": rendered("results.md.jinja", result, groups),
-        "report.html": rendered("report.html.jinja", result, groups),
+        "results.csv": csv_of(results),
+        "results.md": rendered("results.md.jinja", results, groups),
+        "report.html": rendered("report.html.jinja", results, groups),
     }
-    paths = {name: str(out / name) for name in ("results.json", *contents)}
+    results = results.model_copy(update={"files": {name: str(out / name) for name in (RESULTS, *contents)}})
     for name, content in contents.items():
         write_whole(out / name, content.encode())
-    write_whole(out / "results.json", (strict_json.dumps(result | {"files": paths}, indent=2) + "\n").encode())
-    return paths
+    write_whole(out / RESULTS, (strict_json.dumps(results.as_json(), indent=2) + "\n").encode())
+    return results
 
 
-def csv_of(result: dict[str, Any]) -> str:
+def csv_of(results: Results) -> str:
     """One line a run, with its figures on the test set."""
-    names = list(dict.fromkeys(name for run in result["runs"] for name in run["test"] or {}))
+    names = list(dict.fromkeys(name for run in results.runs for name in run.test or {}))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, "best_valid", *(f"test_{name}" for name in names)])
-    for run in result["runs"]:
-        test = run["test"] or {}
-        writer.writerow(
-            [
-                *(run["row"] if name == "cell" else run.get(name) for name in COLUMNS),
-                run.get("best", {}).get("value"),
-                *(test.get(name) for name in names),
-            ]
-        )
+    for run in results.runs:
+        columns = (run.row if name == "cell" else getattr(run, name) for name in COLUMNS)
+        writer.writerow([*columns, run.best.value, *((run.test or {}).get(name) for name in names)])
     return text.getvalue()
 
 
-def rendered(template: str, result: dict[str, Any], groups: Sequence[Group]) -> str:
+def rendered(template: str, results: Results, groups: Sequence[Group]) -> str:
     """One of the templates, filled in; HTML is escaped."""
     environment = Environment(
         loader=PackageLoader("seqtrain.compare", "templates"),
@@ -63,32 +83,20 @@ def rendered(template: str, result: dict[str, Any], groups: Sequence[Group]) -> 
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"figure": figure, "embedded": _embedded, "cut": short, "yaml": strict_json.dumps}
+    environment.filters |= {"figure": figure, "embedded": _embedded, "yaml": strict_json.dumps}
+    settings = [run.settings for group in groups for run in group.runs]
+    shared = {key: value for key, value in settings[0].items() if all(other.get(key) == value for other in settings)}
+    own = [{key: value for key, value in group.runs[0].settings.items() if key not in shared} for group in groups]
     return environment.get_template(template).render(
-        result=result,
-        name=result["metric"]["name"],
-        better="higher" if result["metric"]["higher_is_better"] else "lower",
-        shared=shared_settings(groups),
-        own=own_settings(groups),
+        result=results,
+        name=results.metric.name,
+        better="higher" if results.metric.higher_is_better else "lower",
+        shared=shared,
+        own=[{key: value for key, value in row.items() if key != "seed"} for row in own],
         machine=platform.platform(),
     )
 
 
 def _embedded(path: str) -> str:
-    """A picture as a data address."""
+    """A plot as a data address."""
     return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()
-
-
-def shared_settings(groups: Sequence[Group]) -> dict[str, Any]:
-    """Settings that all runs have in common."""
-    configs = [flat(run.config) for group in groups for run in group.runs]
-    return {key: value for key, value in configs[0].items() if all(other.get(key) == value for other in configs)}
-
-
-def own_settings(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """For each group the settings that not all have in common, but for the seed."""
-    shared = shared_settings(groups)
-    return [
-        {key: value for key, value in flat(group.runs[0].config).items() if key not in shared and key != "seed"}
-        for group in groups
-    ]

@@ -1,64 +1,64 @@
-"""What a few runs can tell: means with intervals, paired differences, an exact test; the formulas are scipy's."""
+"""What a few runs can show: means with intervals, paired differences, an exact test. The formulas are scipy's."""
 
 import math
 import statistics
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Self
 
 import numpy as np
 from scipy import stats
 
+from seqtrain.runs.records import Record
+
 EXACT_UP_TO = 16
-"""Pairs whose sign patterns are all tried; of more pairs as many patterns are drawn."""
+"""The largest number of pairs for which the test tries all patterns of signs; for more pairs it draws as many."""
 
 
-class Estimate(NamedTuple):
-    """A mean and how far it may be off.
+class Estimate(Record):
+    """A mean with an interval.
 
-    low, high : of the interval; None where one value, or none, tells nothing about the spread.
+    low, high : the ends of the interval; None for fewer than two values, which show nothing about the spread.
     """
 
     mean: float | None
     low: float | None
     high: float | None
 
-    def within(self, least: float | None, most: float | None) -> "Estimate":
-        """The same, its interval cut where no value can lie: it holds the true mean as often as before."""
+    def within(self, least: float | None, most: float | None) -> Self:
+        """The same, with the interval cut to the possible values: it holds the true mean as often as before."""
         if self.low is None or self.high is None:
             return self
         low = self.low if least is None else max(self.low, least)
-        return self._replace(low=low, high=self.high if most is None else min(self.high, most))
+        high = self.high if most is None else min(self.high, most)
+        return self.model_copy(update={"low": low, "high": high})
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """The mean with Student's t interval."""
-    if not values:
-        return Estimate(None, None, None)
-    mean = statistics.fmean(values)
+    """The mean with Student's t interval; None for a mean that is not finite."""
+    if not values or not math.isfinite(mean := statistics.fmean(values)):
+        return Estimate(mean=None, low=None, high=None)
     if len(values) < 2:
-        return Estimate(mean, None, None)
+        return Estimate(mean=mean, low=None, high=None)
     error = statistics.stdev(values) / math.sqrt(len(values))
-    if error == 0:
-        return Estimate(mean, mean, mean)
-    low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=error)
-    return Estimate(mean, float(low), float(high))
+    limits = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=error) if error else (mean, mean)
+    return Estimate(mean=mean, low=float(limits[0]), high=float(limits[1]))
 
 
 def share_interval(successes: int, trials: int, confidence: float = 0.95) -> Estimate:
     """A share with Wilson's interval."""
-    found = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-    return Estimate(successes / trials, float(found.low), float(found.high))
+    interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    return Estimate(mean=successes / trials, low=float(interval.low), high=float(interval.high))
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
-    """Two-sided p of paired differences, under the hypothesis that each could as well have had the other sign.
+    """Two-sided p of paired differences, under the hypothesis that each could as well have the other sign.
 
-    All 2^n patterns of signs are tried up to `EXACT_UP_TO` pairs, so the test is exact whatever the distribution of the
-    values, as long as it is symmetric, and its least p is `least_p(n)`.
+    The test tries all 2^n patterns of signs up to `EXACT_UP_TO` pairs. It is then exact for any symmetric distribution
+    of the differences, and its smallest p is `least_p(n)`.
     """
     if len(differences) < 2 or not any(differences):
         return 1.0
-    found = stats.permutation_test(
+    test = stats.permutation_test(
         (np.asarray(differences, dtype=float),),
         np.mean,
         permutation_type="samples",
@@ -66,7 +66,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
         vectorized=True,
         rng=0,
     )
-    return min(1.0, float(found.pvalue))
+    return min(1.0, float(test.pvalue))
 
 
 def least_p(pairs: int) -> float:
@@ -75,13 +75,14 @@ def least_p(pairs: int) -> float:
 
 
 def pairs_needed(level: float, tests: int) -> int | None:
-    """The fewest pairs with which one of so many tests can reach a level after Holm's correction; None for none."""
+    """The fewest pairs with which one of so many tests can reach a level after Holm's correction; None if none can."""
     return next((pairs for pairs in range(1, EXACT_UP_TO + 2) if least_p(pairs) * tests <= level), None)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """The p values corrected for being many (Holm 1979): among all of them, one falls below a level by chance with
-    at most that probability.
+    """The p values corrected for the number of tests (Holm 1979).
+
+    If no hypothesis is false, the probability that any corrected value falls below a level is at most that level.
     """
     corrected, largest = [1.0] * len(ps), 0.0
     for rank, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
@@ -91,6 +92,6 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def effect_size(differences: Sequence[float]) -> float | None:
-    """Mean of paired differences in units of their own standard deviation (Cohen's d_z); None if they do not vary."""
+    """Mean of paired differences over their standard deviation (Cohen's d_z); None if they do not vary."""
     spread = statistics.stdev(differences) if len(differences) > 1 else 0.0
     return statistics.fmean(differences) / spread if spread else None

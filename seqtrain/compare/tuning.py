@@ -2,111 +2,106 @@
 
 import statistics
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
-from seqtrain.compare.load_runs import FinishedRun, read_runs, steps_within_budget
-from seqtrain.compare.plan import Contender, PlannedRun, Request, Setting, changed, grid_points, named, plan_runs
-
-FIRST_SEED = 1_000_000
-"""Seeds for tuning lie so far above the config's own that they are never among those reported."""
-
-FOLDER = "tuning"
-"""Where these runs go, inside the comparison's directory."""
+from seqtrain.compare.load_runs import FinishedRun, read_runs
+from seqtrain.compare.options import FIRST_TUNING_SEED
+from seqtrain.compare.plan import Contender, PlannedRun, changed, plan_runs
+from seqtrain.compare.records import TUNING, Point, Tuning, TuningPoint, label
+from seqtrain.compare.request import Setting, TrainingRequest
 
 
 class Candidate(NamedTuple):
     """A contender with one point of the grid, and the runs that try it."""
 
     contender: Contender
-    point: dict[str, Any]
+    point: dict[str, Point]
     runs: list[PlannedRun]
 
 
-def plan_tuning(request: Request, contenders: Sequence[Contender]) -> list[Candidate]:
+def plan_tuning(request: TrainingRequest, contenders: Sequence[Contender]) -> list[Candidate]:
     """Every contender with every point of the grid.
 
     Raises
     ------
     ConfigError : a point of the grid does not fit the config.
     """
-    first = request.config.seed + FIRST_SEED
+    first = request.config.seed + FIRST_TUNING_SEED
     seeds = range(first, first + request.tuning_seeds)
-    found = []
+    candidates = []
     for contender in contenders:
-        for point in grid_points(request.grid):
-            settings = [Setting(key, (value,)) for key, value in point.items()]
-            config = changed(contender.config, *(setting.at(setting.values[0]) for setting in settings))
-            tag = "-".join(setting.short(setting.values[0]) for setting in settings)
+        for values in product(*(setting.values for setting in request.grid)):
+            pairs = list(zip(request.grid, values, strict=True))
+            config = changed(contender.config, *(setting.override(value) for setting, value in pairs))
+            tag = "-".join(setting.short(value) for setting, value in pairs)
             tuned = contender._replace(config=config)
-            found.append(Candidate(tuned, point, plan_runs(request, tuned, seeds, request.out / FOLDER, tag)))
-    return found
+            runs = plan_runs(request, tuned, seeds, request.out / TUNING, tag)
+            candidates.append(Candidate(tuned, {setting.key: value for setting, value in pairs}, runs))
+    return candidates
 
 
-def choose(candidates: Sequence[Candidate], grid: Sequence[Setting]) -> tuple[list[Contender], list[dict[str, Any]]]:
+def choose(candidates: Sequence[Candidate], grid: Sequence[Setting]) -> tuple[list[Contender], list[Tuning]]:
     """The best candidate of each cell at each value, and a record of how all did.
 
-    The best is that with the most solved runs, then the fewest steps to solve within the budget, then the best mean of
-    the best validation values. A run without such a value, one that diverged, counts as worse than any that has one.
+    The best has the most solved runs, then the fewest steps to solve within the budget, then the best mean of the best
+    validation values. A run without such a value, one that diverged, counts as worse than any that has one.
     """
-    chosen, record = [], []
+    chosen, records = [], []
     for cell, at in dict.fromkeys((candidate.contender.cell, candidate.contender.at) for candidate in candidates):
-        tried = [one for one in candidates if (one.contender.cell, one.contender.at) == (cell, at)]
-        scores = [_score(read_runs([run.out for run in one.runs])) for one in tried]
-        best = max(range(len(tried)), key=lambda place: scores[place].rank)
-        chosen.append(tried[best].contender)
-        record.append(
-            {
-                "cell": cell,
-                "at": at,
-                "chosen": tried[best].point,
-                "at_the_edge": _edges(tried[best].point, grid),
-                "points": [
-                    one.point | {"solved": score.solved, "runs": score.runs, "valid": score.valid}
-                    for one, score in zip(tried, scores, strict=True)
-                ],
-            }
-        )
-    return chosen, record
+        tried = [tried for tried in candidates if (tried.contender.cell, tried.contender.at) == (cell, at)]
+        runs = [read_runs([run.out for run in candidate.runs]) for candidate in tried]
+        best = tried[max(range(len(tried)), key=lambda place: rank(runs[place]))]
+        chosen.append(best.contender)
+        points = [
+            TuningPoint(
+                **dict[str, Any](candidate.point),
+                valid=_mean_of_best(members),
+                solved=sum(run.is_solved for run in members),
+                runs=len(members),
+            )
+            for candidate, members in zip(tried, runs, strict=True)
+        ]
+        edges = at_the_edge(best.point, grid)
+        records.append(Tuning(cell=cell, at=at, chosen=best.point, at_the_edge=edges, points=points))
+    return chosen, records
 
 
-class _Score(NamedTuple):
-    rank: tuple[float, ...]
-    solved: int
-    runs: int
-    valid: float | None
+def rank(runs: Sequence[FinishedRun]) -> tuple[float, ...]:
+    """How well the runs of a candidate did on validation; the larger, the better."""
+    solved = sum(run.is_solved for run in runs)
+    steps = statistics.fmean(run.steps_within_budget for run in runs) if solved else 0.0
+    known = sum(run.summary.best.value is not None for run in runs)
+    mean = _mean_of_best(runs)
+    quality = float("-inf") if mean is None else mean if runs[0].summary.metric.higher_is_better else -mean
+    return solved, -steps, known, quality
 
 
-def _score(runs: Sequence[FinishedRun]) -> _Score:
-    values = [run.summary["best"]["value"] for run in runs]
-    known = [value for value in values if value is not None]
-    solved = sum(run.summary["solved_at_step"] is not None for run in runs)
-    steps = statistics.fmean(steps_within_budget(run) for run in runs) if solved else 0.0
-    mean = statistics.fmean(known) if known else None
-    higher = runs[0].summary["metric"]["higher_is_better"]
-    quality = float("-inf") if mean is None else (mean if higher else -mean)
-    return _Score((solved, -steps, len(known), quality), solved, len(runs), mean)
+def _mean_of_best(runs: Sequence[FinishedRun]) -> float | None:
+    """The mean of the best validation values; None if no run has one."""
+    values = [value for run in runs if (value := run.summary.best.value) is not None]
+    return statistics.fmean(values) if values else None
 
 
-def _edges(point: dict[str, Any], grid: Sequence[Setting]) -> list[str]:
-    """Settings whose chosen value is the smallest or largest number tried: the best may lie beyond."""
-    found = []
+def at_the_edge(point: dict[str, Point], grid: Sequence[Setting]) -> list[str]:
+    """Settings whose chosen value is the smallest or largest number that was tried: a better one may lie beyond."""
+    edges = []
     for key, values in grid:
         numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
         if len(numbers) == len(values) and point[key] in (min(numbers), max(numbers)):
-            found.append(key)
-    return found
+            edges.append(key)
+    return edges
 
 
-def remarks_on(record: Sequence[dict[str, Any]]) -> list[str]:
-    """What a person should do about choices at the edge of the grid."""
+def remarks_on(records: Sequence[Tuning]) -> list[str]:
+    """What a user should do about choices at the edge of the grid."""
     return [
-        f"{named(entry['cell'], entry['at'])}: the best {key} tried is "
-        f"{entry['chosen'][key]}, at the edge of the grid; widen it"
-        for entry in record
-        for key in entry["at_the_edge"]
+        f"{label(entry.cell, entry.at)}: the best {key} tried is {entry.chosen[key]}, at the edge of the grid; widen it"
+        for entry in records
+        for key in entry.at_the_edge
     ]
 
 
 def runs_of(candidates: Sequence[Candidate]) -> list[PlannedRun]:
-    """All their runs, and where they go."""
+    """All their runs."""
     return [run for candidate in candidates for run in candidate.runs]

@@ -1,15 +1,27 @@
 """The grammar of `--assert`."""
 
 import pytest
+from samples import result, run
 
-from seqtrain.compare.assertions import check, read_conditions
+from seqtrain.compare.assertions import parse_conditions
+from seqtrain.compare.records import Row
 from seqtrain.system.errors import ConfigError
 
+(PLAIN,) = result(("lstm", [run(0)]))["cells"]
 ROWS = [
-    {"cell": "lstm", "at": None, "solved": 3, "test": {"mse": 0.5}, "metric": {"mean": 0.5, "low": 0.4}, "off": None},
-    {"cell": "gru reset=before", "at": None, "solved": 2, "test": {"mse": 0.25}, "metric": {"mean": 0.25, "low": 0.2}},
-    {"cell": "my_cells:MyCell", "at": 50, "solved": 1, "test": {"mse": 1e-3}, "metric": {"mean": 1e-3, "low": 0.0}},
+    Row.model_validate(PLAIN | fields)
+    for fields in (
+        {"cell": "lstm", "solved": 3, "test": {"mse": 0.5}, "metric": PLAIN["metric"] | {"mean": 0.5, "low": 0.4}},
+        {"cell": "gru reset=before", "solved": 2, "test": {"mse": 0.25}},
+        {"cell": "my_cells:MyCell", "at": 50, "solved": 1, "test": {"mse": 1e-3}},
+    )
 ]
+
+
+def parsed(text):
+    faults = []
+    conditions = parse_conditions([text], faults)
+    return conditions, faults
 
 
 @pytest.mark.parametrize(
@@ -35,30 +47,36 @@ ROWS = [
     ],
 )
 def test_conditions(text, holds):
-    assert check(text, ROWS).holds is holds
-    read_conditions([text])
+    (condition,), faults = parsed(text)
+    assert (condition.check(ROWS).holds, faults) == (holds, [])
+    assert condition.unknown_cell([row.label for row in ROWS]) is None
 
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("", "ends where a number or a figure is needed"),
-        ("lstm.solved", "ends where a comparison is needed"),
-        ("lstm.solved >", "ends where a number"),
-        ("lstm.solved > 1 > 0", "has '>' after its end"),
-        ("lstm.solved + 1", "ends where a comparison"),
-        ("lstm.solved = 1", "cannot be read from '= 1' on"),
-        ("__import__('os')", "cannot be read"),
-        ("(lstm.solved > 1", "has a bracket that is not closed"),
-        ("lstm > 1", "cannot be read"),
-        ("*3 > 1", "has '*' where a number"),
-        ("-" * 1000 + "1 > 0", "more than 50 brackets and signs"),
+        ("", "cannot be read"),
+        ("lstm.solved", "is not one comparison of two terms"),
+        ("lstm.solved >", "cannot be read"),
+        ("lstm.solved > 1 > 0", "is not one comparison"),
+        ("lstm.solved + 1", "is not one comparison"),
+        ("lstm.solved = 1", "cannot be read"),
+        ("__import__('os').name > 1", "where a cell is needed"),
+        ("open('x') > 1", "where a number or a figure is needed"),
+        ("lstm.solved in [1]", "is not one comparison"),
+        ("True > 0", "has 'True' where a number"),
+        ("lstm.solved ** 2 > 1", "where a number or a figure is needed"),
+        ("(lstm.solved > 1", "cannot be read"),
+        ("lstm > 1", "has 'lstm' where a number or a figure is needed"),
+        ("*3 > 1", "cannot be read"),
+        ("-" * 1000 + "1 > 0", "is too long"),
+        ("(" * 1000 + "1" + ")" * 1000 + " > 0", "cannot be read"),
     ],
 )
 def test_what_is_no_condition(text, wanted):
-    with pytest.raises(ConfigError) as refused:
-        read_conditions([text])
-    assert wanted in str(refused.value)
+    conditions, (fault,) = parsed(text)
+    assert (conditions, fault.startswith(f"--assert {text}: ")) == ((), True)
+    assert wanted in fault
 
 
 @pytest.mark.parametrize(
@@ -66,18 +84,28 @@ def test_what_is_no_condition(text, wanted):
     [
         ("lsmt.solved > 1", "did you mean 'lstm'?"),
         ("lstm.sloved > 1", "did you mean 'solved'?"),
-        ("lstm.test > 1", "is no number; choose one of mse"),
+        ("lstm.test > 1", "is not a number; choose one of mse"),
         ("lstm.test.mse.mean > 1", "goes too deep"),
-        ("lstm.cell > 1", "is no number"),
+        ("lstm.cell > 1", "is not a number"),
     ],
 )
 def test_figures_that_are_not_there(text, wanted):
     with pytest.raises(ConfigError) as refused:
-        check(text, ROWS)
+        parsed(text)[0][0].check(ROWS)
     assert wanted in str(refused.value)
 
 
 def test_all_faults_at_once():
-    with pytest.raises(ConfigError) as refused:
-        read_conditions(["a.b <", "c.d <= 1", "e.f"])
-    assert len(refused.value.faults) == 2
+    faults = []
+    assert len(parse_conditions(["a.b <", "c.d <= 1", "e.f"], faults)) == 1
+    assert len(faults) == 2
+
+
+def test_a_cell_that_is_not_compared_is_found_before_there_are_figures():
+    ((condition,), _) = parsed("lsmt.solved > 1")
+    assert "did you mean 'lstm'?" in condition.unknown_cell(["lstm", "gru"])
+
+
+def test_a_users_cell_needs_no_quotes():
+    ((condition,), _) = parsed("my_cells:MyCell.test.mse <= 2 * 'my_cells:MyCell at 50'.test.mse")
+    assert condition.cells == ["my_cells:MyCell", "my_cells:MyCell at 50"]

@@ -17,18 +17,22 @@ from seqtrain.compare.statistics import (
 )
 
 
+def numbers(estimate):
+    return (estimate.mean, estimate.low, estimate.high)
+
+
 def test_mean_interval_of_a_textbook():
     """Student's t with 4 degrees of freedom: 2.776 standard errors."""
     found = mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
     off = 2.776445 * (2.5**0.5 / 5**0.5)
-    assert found == pytest.approx((3.0, 3 - off, 3 + off), rel=1e-6)
+    assert numbers(found) == pytest.approx((3.0, 3 - off, 3 + off), rel=1e-6)
 
 
 @pytest.mark.parametrize(
     ("values", "wanted"), [([], (None, None, None)), ([2.0], (2.0, None, None)), ([2.0, 2.0], (2.0, 2.0, 2.0))]
 )
 def test_mean_interval_of_too_little(values, wanted):
-    assert mean_interval(values) == wanted
+    assert numbers(mean_interval(values)) == wanted
 
 
 def test_intervals_cover_as_often_as_they_say():
@@ -40,17 +44,17 @@ def test_intervals_cover_as_often_as_they_say():
 def test_an_interval_is_cut_where_no_value_can_lie():
     found = mean_interval([0.5, 1.0])
     assert found.low < 0 < 1 < found.high
-    assert found.within(0.0, 1.0) == (0.75, 0.0, 1.0)
-    assert found.within(0.0, None) == (0.75, 0.0, found.high)
+    assert numbers(found.within(0.0, 1.0)) == (0.75, 0.0, 1.0)
+    assert numbers(found.within(0.0, None)) == (0.75, 0.0, found.high)
     assert found.within(None, None) == found.within(-9, 9) == found
-    assert mean_interval([2.0]).within(0.0, 1.0) == (2.0, None, None)
+    assert numbers(mean_interval([2.0]).within(0.0, 1.0)) == (2.0, None, None)
 
 
 def test_share_interval_of_a_textbook():
     """Wilson 1927: z^2 / (n + z^2) at the ends."""
     z2 = 1.959964**2
-    assert share_interval(0, 5) == pytest.approx((0, 0, z2 / (5 + z2)), abs=1e-6)
-    assert share_interval(5, 5) == pytest.approx((1, 5 / (5 + z2), 1), abs=1e-6)
+    assert numbers(share_interval(0, 5)) == pytest.approx((0, 0, z2 / (5 + z2)), abs=1e-6)
+    assert numbers(share_interval(5, 5)) == pytest.approx((1, 5 / (5 + z2), 1), abs=1e-6)
 
 
 def brute_force(differences):
@@ -123,4 +127,4 @@ def test_pairs_needed_for_many_comparisons():
 def test_an_interval_of_another_confidence():
     """Half of Student's t with 4 degrees of freedom lies within 0.7407."""
     off = 0.740697 * (2.5**0.5 / 5**0.5)
-    assert mean_interval([1.0, 2.0, 3.0, 4.0, 5.0], 0.5) == pytest.approx((3.0, 3 - off, 3 + off), rel=1e-5)
+    assert numbers(mean_interval([1.0, 2.0, 3.0, 4.0, 5.0], 0.5)) == pytest.approx((3.0, 3 - off, 3 + off), rel=1e-5)

@@ -1,28 +1,20 @@
 """What is claimed of cells, from runs made up for it."""
 
-from pathlib import Path
+import dataclasses
 
 import pytest
+from samples import result, run
 
-from seqtrain.compare.aggregate import Question, summarise
-from seqtrain.compare.load_runs import FinishedRun, Group
+from seqtrain.compare.aggregate import summarise
+from seqtrain.compare.load_runs import Group
+from seqtrain.compare.records import Question
+from seqtrain.compare.significance import longest_solved
 from seqtrain.compare.statistics import mean_interval
 
 
-def run(seed, value=1.0, step=None, *, stop=True, task="adding", budget=1000, status="finished", higher=False):
-    summary = {
-        "task": task, "variant": "v", "metric": {"name": "m", "higher_is_better": higher}, "baseline": {"m": 0.5},
-        "hidden_size": 1, "parameters": 1, "status": status, "test": None if value is None else {"m": value},
-        "best": {"step": 1, "value": value}, "solved_at_step": step, "sequences_per_s": 1.0, "seed": seed,
-        "planned_steps": budget, "steps": step or budget, "elapsed_s": 1.0,
-    }  # fmt: skip
-    train = {"stop_when_solved": stop, "batch_size": 4, "eval_every": 50, "steps": budget}
-    config = {"model": {"cell": {"name": "x"}}, "train": train}
-    return FinishedRun(Path("x"), config, summary, [])
-
-
-def result(*groups, **question):
-    return summarise([Group(cell, None, runs) for cell, runs in groups], Question(reference="a", **question))
+def with_summary(one, **fields):
+    """The same run with other values in its summary."""
+    return dataclasses.replace(one, summary=one.summary.model_copy(update=fields))
 
 
 def versus(own, reference, **options):
@@ -148,7 +140,7 @@ def test_a_budget_in_seconds_is_judged_by_the_share_of_it():
 
 def test_other_budgets_at_other_values_are_no_other_budgets():
     groups = [Group(cell, at, [run(0, step=5, budget=at)]) for at in (100, 200) for cell in "ab"]
-    assert summarise(groups, Question(reference="a", varied="task.length"))["outcome"] == "steps to solve"
+    assert summarise(groups, Question(reference="a", varied="task.length")).outcome == "steps to solve"
 
 
 def test_the_metric_decides_where_runs_do_not_stop_or_nothing_can_be_solved():
@@ -163,7 +155,7 @@ def test_each_value_has_its_own_reference_and_all_are_corrected_together():
         for at in (10, 20)
         for cell, scale in (("a", 1), ("b", 2))
     ]
-    rows = summarise(groups, Question(reference="a", varied="task.length"))["cells"]
+    rows = summarise(groups, Question(reference="a", varied="task.length")).as_json()["cells"]
     assert [row["versus"] and row["versus"]["difference"]["mean"] for row in rows] == [None, 10, None, 20]
     assert [row["versus"]["tests"] for row in rows if row["versus"]] == [2, 2]
     assert [row["versus"]["sentence"].split(":")[0][-5:] for row in rows if row["versus"]] == ["at 10", "at 20"]
@@ -203,7 +195,7 @@ def test_figures_of_a_row():
     (row,) = result(("a", runs))["cells"]
     assert row["steps_to_solve"]["mean_within_budget"] == pytest.approx((100 + 1000 + 1000) / 3)
     assert (row["solved"], row["runs"], row["diverged"], row["sequences_per_s"]) == (1, 3, 1, 1.0)
-    times = [one._replace(summary=one.summary | {"elapsed_s": s}) for one, s in zip(runs, (1.0, 2.0, 9.0), strict=True)]
+    times = [with_summary(one, elapsed_s=s) for one, s in zip(runs, (1.0, 2.0, 9.0), strict=True)]
     assert result(("a", times))["cells"][0]["elapsed_s"] == 2.0
     longer = [*runs, run(3, budget=2000)]
     assert result(("a", longer))["cells"][0]["steps_to_solve"]["budget"] == 2000
@@ -213,7 +205,7 @@ def test_figures_of_a_row():
 
 def test_runs_that_exist_are_not_given_options_that_make_runs():
     first = run(0, step=5)
-    small, large = [first], [first._replace(summary=run(0, step=6).summary | {"parameters": 2})]
+    small, large = [first], [run(0, step=6, parameters=2)]
     for question, wanted in (
         ({"match": "hidden"}, ("--seeds 6 can", "2.0 times the parameters of a; --match params makes them equal")),
         ({"gathered": True}, ("6 of each can", "of a; --match params, when a config is compared, makes them equal")),
@@ -258,7 +250,7 @@ def test_a_missing_value_is_held_against_those_of_its_own_point():
         Group(cell, at, [run(0, value=value, stop=False), run(1, value=at, stop=False)])
         for at, cell, value in ((10, "a", 8.0), (10, "b", None), (99, "a", 8.0), (99, "b", 8.0))
     ]
-    rows = summarise(groups, Question(reference="a", varied="task.length"))["cells"]
+    rows = summarise(groups, Question(reference="a", varied="task.length")).as_json()["cells"]
     assert rows[1]["versus"]["difference"]["mean"] == pytest.approx((10 + (10 - 8) - 8) / 2)
 
 
@@ -273,8 +265,7 @@ def test_cells_that_trained_for_other_times_than_they_were_to_are_named():
     """1,000 steps of 4 sequences at 100 a second take 40 s."""
 
     def at_speed(speed):
-        one = run(0, budget=1000)
-        return [one._replace(summary=one.summary | {"sequences_per_s": speed})]
+        return [run(0, budget=1000, sequences_per_s=speed)]
 
     for speed, told in ((85.0, False), (50.0, True)):
         notes = " ".join(result(("a", at_speed(100.0)), ("b", at_speed(speed)), timed=True)["notes"])
@@ -283,9 +274,7 @@ def test_cells_that_trained_for_other_times_than_they_were_to_are_named():
 
 def test_that_runs_were_still_improving_is_said():
     def ended(*best):
-        made = [run(seed, budget=100) for seed in range(len(best))]
-        return [one._replace(summary=one.summary | {"best": {"step": at, "value": 1.0}})
-                for one, at in zip(made, best, strict=True)]  # fmt: skip
+        return [run(seed, budget=100, best={"step": at, "value": 1.0}) for seed, at in enumerate(best)]
 
     assert (
         "3 of 4 runs were still improving when they ended; train longer"
@@ -306,16 +295,24 @@ def test_pairs_are_by_seed():
     assert (found["pairs"], found["difference"]["mean"], found["worse_in"]) == (2, 1.0, 2)
 
 
-@pytest.mark.parametrize(("key", "told"), [("optimizer.lr", False), ("train.batch_size", True)])
-def test_a_tuned_setting_that_changes_the_data_is_named(key, told):
-    section, name = key.split(".")
-    groups = []
-    for value in (1, 2):
-        config = run(0).config | {section: run(0).config.get(section, {}) | {name: value}}
-        groups.append((f"c{value}", [FinishedRun(Path(f"{value}"), config, run(0).summary, [])]))
-    tuning = [{"cell": "c1", "at": None, "chosen": {key: 1}, "at_the_edge": []}]
-    notes = summarise([Group(cell, None, runs) for cell, runs in groups], Question("c1", tuning=tuning))["notes"]
-    assert (f"but also in {key}" in " ".join(notes)) == told
+@pytest.mark.parametrize(("key", "named"), [("optimizer.lr", False), ("train.batch_size", True)])
+def test_a_tuned_setting_that_changes_the_data_is_named(key, named):
+    rows = [(f"c{value}", [run(0, settings=(f"{key}={value}",))]) for value in (1, 2)]
+    tuning = [{"cell": "c1", "at": None, "chosen": {key: 1}, "at_the_edge": [], "points": []}]
+    notes = " ".join(result(*rows, reference="c1", tuning=tuning)["notes"])
+    assert (f"but also in {key}" in notes) == named
+
+
+def test_vary_counts_how_far_cells_get():
+    def group(at, *solved):
+        return Group("rnn", at, [run(seed, step=5 if one else None) for seed, one in enumerate(solved)])
+
+    assert longest_solved([group(100, 0), group(50, 1)]) == {"rnn": 50}
+    assert longest_solved([group("a", 1)]) is None
+    assert longest_solved([group(True, 1)]) is None
+    further = [group(10, 1, 1, 0), group(20, 1, 1, 1), group(40, 1, 0, 0), group(80, 1, 1, 1)]
+    assert longest_solved(further) == {"rnn": 20}
+    assert longest_solved([group(10, 1, 0), group(20, 1, 1)]) == {"rnn": None}
 
 
 def test_the_reference_is_compared_with_nothing():

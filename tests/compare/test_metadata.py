@@ -1,0 +1,73 @@
+"""What a folder remembers of its comparison."""
+
+import shlex
+from pathlib import Path
+
+from samples import QUICK
+
+
+def test_a_comparison_that_is_still_tuned_is_not_gathered(seqtrain):
+    grid = ("--grid", "optimizer.lr=1e-3,1e-2", "--tuning-seeds", 1)
+    line = seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1, *grid, "--out", "o", "--dry-run")
+    seqtrain(*shlex.split(line.out.splitlines()[0])[1:])
+    refused = seqtrain("compare", "o")
+    assert (refused.code, refused.out) == (2, "")
+    assert "o: is a comparison without a run to compare yet" in refused.err
+
+
+def test_a_condition_on_a_finished_comparison_changes_nothing_in_its_report(seqtrain):
+    seqtrain(
+        "compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 1, "--eval-lengths", "30", "--out", "o",
+        "--grid", "optimizer.lr=1e-3,1e-2",
+    )  # fmt: skip
+    before = {name: Path("o", name).read_text() for name in ("results.md", "results.csv")}
+    assert "| 30 |" in before["results.md"]
+    assert seqtrain("compare", "o", "--assert", "rnn.runs == 1").code == 0
+    assert {name: Path("o", name).read_text() for name in before} == before
+
+
+def test_runs_that_are_started_by_hand_are_gathered_as_they_were_asked_for(seqtrain):
+    """The same result as without --dry-run, but for times and where it lies, also while some runs are missing."""
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 2, "--reference", "rnn")
+    command += ("--match", "params", "--level", "0.2", "--eval-lengths", "30")
+    wanted = seqtrain(*command, "--out", "at-once", "--json").json
+    lines = seqtrain(*command, "--out", "by-hand", "--dry-run").out.splitlines()
+    assert len(lines) == 4
+    for line in lines[:3]:
+        seqtrain(*shlex.split(line)[1:])
+    early = seqtrain("compare", "by-hand", "--out", "early", "--json")
+    assert early.json["reference"] == "gru"  # the first: in another folder nothing is known
+    early = seqtrain("compare", "by-hand", "--json")
+    assert early.json["notes"][0] == "runs of this comparison that are not there yet: 1"
+    assert (early.json["reference"], len(early.json["runs"])) == ("rnn", 3)
+    seqtrain(*command, "--out", "by-hand", "--dry-run")
+    seqtrain(*shlex.split(lines[3])[1:])
+    found = seqtrain("compare", "by-hand", "--json").json
+    same = ("reference", "match", "level", "varied", "timed", "tuning", "verdicts", "lengths", "notes")
+    assert {key: found[key] for key in same} == {key: wanted[key] for key in same}
+    assert [row["off"] for row in found["cells"]] == [row["off"] for row in wanted["cells"]]
+    assert not Path("by-hand/question.json").exists()
+
+
+def test_a_folder_means_the_last_comparison_in_it(seqtrain):
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--match", "params", "--out", "o")
+    seqtrain(*command, "--seeds", 2)
+    seqtrain(*command, "--seeds", 1, "--reference", "gru")
+    found = seqtrain("compare", "o", "--json")
+    assert [row["runs"] for row in found.json["cells"]] == [1, 1]
+    assert (found.json["match"], found.json["reference"]) == ("params", "gru")
+    assert (
+        "left out, as this comparison did not ask for them: o/quickstart-gru-seed1, o/quickstart-rnn-seed1" in found.err
+    )
+    named = seqtrain("compare", *sorted(map(str, Path("o").glob("*seed*"))), "--out", "named", "--json").json
+    assert [row["runs"] for row in named["cells"]] == [2, 2]
+
+
+def test_a_comparison_is_gathered_under_its_own_names(seqtrain):
+    """Alone, `gru reset=before` would be called gru, and the reference be missing."""
+    cells = "{name: gru, reset: before}, rnn"
+    made = seqtrain("compare", "quickstart", *QUICK, "--cells", cells, "--seeds", 1, "--match", "params", "--json").json
+    again = seqtrain("compare", "runs/compare-quickstart", "--json").json
+    for key in ("cells", "verdicts", "reference", "match", "notes"):
+        assert again[key] == made[key]
+    assert len(made["verdicts"]) == 1

@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqtrain.system.settings import Affects
-from seqtrain.tasks.base import Batch, Spec, Split
+from seqtrain.tasks.base import Spec, Split
+from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Tally
 from seqtrain.tasks.next_symbols import NextSymbols
 
@@ -17,21 +19,21 @@ ALPHABET = "BTPSXVE"
 B, T, P, S, X, V, E = range(len(ALPHABET))
 
 ARCS = ((T, 1), (P, 2), (S, 1), (X, 3), (T, 2), (V, 4), (X, 2), (S, 5), (P, 3), (V, 5))
-"""From node n of the grammar lead arcs 2n and 2n + 1: a symbol, and the node behind it."""
+"""Arcs 2n and 2n + 1 start at node n of the grammar: a symbol, and the node where the arc ends."""
 
 END = 5
-"""The node with no choice left: E comes next."""
+"""The last node: E comes next."""
 
 BLOCK = 16
 """Steps that are drawn at once."""
 
 SHARES = {"valid": 2, "test": 3}
-"""Which quarter of all strings a fixed set is drawn from; training has the other two."""
+"""The quarter of all strings from which a fixed set is drawn; training has the other two."""
 
 
 @dataclass(kw_only=True, eq=False)
-class EmbeddedReber(NextSymbols):
-    """Name the symbols that may come next in strings whose last symbol but one repeats the second.
+class EmbeddedReber(NextSymbols, SizedTask):
+    """Name the symbols that may come next in strings whose second-to-last symbol repeats the second.
 
         B T (B P V V E) T E               the Reber grammar inside, between B and E, from node 0 to 5
         B T (B T S S X S E) T E
@@ -39,15 +41,15 @@ class EmbeddedReber(NextSymbols):
           |                   |             arcs  T>1   S>1   T>2   X>2   P>3
           +--------- = -------+                   P>2   X>3   V>4   S>5   V>5
 
-    Both arcs of a node are equally likely, and so are T and P around the inner string. The last E is never an input
+    Both arcs of a node are equally likely, and so are T and P around the inner string. The last E is not an input
     (Cleeremans, Servan-Schreiber & McClelland 1989; Hochreiter & Schmidhuber 1997, experiment 1).
 
-    Training strings are drawn anew for every batch. A hash with the seed puts half of all strings into training and a
-    quarter each into the validation and the test set, which hold different strings only.
+    Every training batch is new. A hash with the seed puts half of all strings into training and a quarter each into the
+    validation and the test set. A fixed set has no string twice.
 
     `accuracy`: strings where, at every step, each symbol that may come has a larger output than each that may not.
     Loss: binary cross-entropy, summed over the symbols, averaged over the steps. Baseline: the best guess from the
-    current symbol; it gets no string right, as the second symbol calls for B and its repetition for E. Solved: every
+    current symbol; it gets no string right, since B follows the second symbol and E its repetition. Solved: every
     string of the validation set right.
     """
 
@@ -61,15 +63,10 @@ class EmbeddedReber(NextSymbols):
     """Different strings in the fixed test set."""
 
     def __post_init__(self) -> None:
-        """Name the definition and lay out the sequences."""
+        """Draw the factor of the hash."""
         super().__post_init__()
-        self.definition = f"embedded_reber/v{self.generator_version}"
         factor = torch.randint(2**62, (), generator=self.generator("hash"))
         self._factor = 2 * factor + 1
-
-    def fixed_sizes(self) -> dict[Split, int]:
-        """As the settings say."""
-        return {"valid": self.valid_size, "test": self.test_size}
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T, B]` and sets `[T, B, 7]` of strings that belong to training."""
@@ -77,24 +74,24 @@ class EmbeddedReber(NextSymbols):
         while len(paths.outer) < batch_size:
             drawn = _walk(2 * batch_size + 16, generator)
             paths = paths.and_then(drawn.columns(self._share(drawn) < min(SHARES.values())))
-        return _written(paths.columns(slice(batch_size)))
+        return _as_batch(paths.columns(slice(batch_size)))
 
     def sample_fixed(self, split: Split) -> Batch:
-        """Different strings that belong to the split, those first drawn."""
-        generator, wanted = self.generator(split), self.sizes[split]
+        """The first strings drawn that belong to the split and are different."""
+        generator, size = self.generator(split), self.sizes[split]
         paths = _Paths.none()
-        while len(paths.outer) < wanted:
-            drawn = _walk(4 * wanted + 16, generator)
+        while len(paths.outer) < size:
+            drawn = _walk(4 * size + 16, generator)
             paths = paths.and_then(drawn.columns(self._share(drawn) == SHARES[split]))
             paths = paths.columns(_first_of_each(self._hash(paths)))
-        return _written(paths.columns(slice(wanted)))
+        return _as_batch(paths.columns(slice(size)))
 
     def _share(self, paths: "_Paths") -> Tensor:
-        """`[B]`, which quarter of all strings each belongs to: 0 to 3."""
+        """`[B]`, the quarter of all strings that each belongs to: 0 to 3."""
         return (self._hash(paths) >> 61) & 3
 
     def _hash(self, paths: "_Paths") -> Tensor:
-        """`[B]`, a polynomial in a factor of the seed, modulo 2^64; the nodes behind END count as zero."""
+        """`[B]`, a polynomial in a random factor, modulo 2^64; arcs after END count as zero."""
         digits = torch.cat([paths.outer[None], (paths.arcs + 1) * (paths.arcs < len(ARCS))])
         powers = self._factor.expand(len(digits)).cumprod(0)
         return (digits * powers[:, None]).sum(0)
@@ -104,7 +101,7 @@ class EmbeddedReber(NextSymbols):
         return Tally().add("accuracy", self.right(outputs, batch).all(0).sum(), batch.size)
 
     def read_sets(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """`[T, B]`, where the symbols that may come have the largest outputs."""
+        """`[T, B]`, the steps where the symbols that may come have the largest outputs."""
         possible = batch.targets > 0
         least = outputs.masked_fill(~possible, torch.inf).amin(-1)
         return least > outputs.masked_fill(possible, -torch.inf).amax(-1)
@@ -115,7 +112,7 @@ class EmbeddedReber(NextSymbols):
 
 
 class _Paths(NamedTuple):
-    """Strings as ways through the grammar: T or P around them `[B]`, and arcs `[M, B]`, those behind END no choice."""
+    """Paths through the grammar: the outer T or P `[B]`, and arcs `[M, B]`, of which those after END mean nothing."""
 
     outer: Tensor
     arcs: Tensor
@@ -140,7 +137,7 @@ _SETS = F.one_hot(_SYMBOLS, len(ALPHABET)).view(END + 1, 2, -1).amax(1).float() 
 
 
 def _walk(batch_size: int, generator: torch.Generator) -> _Paths:
-    """Draw ways until all have come to END."""
+    """Draw paths until all have reached END."""
     outer = torch.randint(T, P + 1, (batch_size,), generator=generator)
     node, arcs = torch.zeros_like(outer), []
     while bool((node < END).any()):
@@ -151,15 +148,15 @@ def _walk(batch_size: int, generator: torch.Generator) -> _Paths:
 
 
 def _first_of_each(values: Tensor) -> Tensor:
-    """`[N]` to the places of the first of all equal values, in order."""
+    """`[N]` to the places of all values that are different from those before, in order."""
     order = values.sort(stable=True).indices
     new = torch.ones_like(order, dtype=torch.bool)
     new[1:] = values[order].diff() != 0
     return order[new].sort().values
 
 
-def _written(paths: _Paths) -> Batch:
-    """Strings as a batch, without the last E: B t B, the inner symbols, E t."""
+def _as_batch(paths: _Paths) -> Batch:
+    """The strings without the last E: B t B, the inner symbols, E t."""
     nodes = F.pad(_NODES[paths.arcs], (0, 0, 1, 0))  # [M+1, B], before each arc
     inner = (nodes < END).sum(0, keepdim=True)
     steps = torch.arange(len(paths.arcs) + 5)[:, None]

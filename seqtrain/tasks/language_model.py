@@ -13,7 +13,8 @@ from torch import Tensor
 from seqtrain.system.errors import DataError
 from seqtrain.system.settings import Affects, Size
 from seqtrain.system.shipped import text_path
-from seqtrain.tasks.base import Batch, Prediction, Spec, Split, Task
+from seqtrain.tasks.base import Prediction, Spec, Split, Task
+from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.text import (
     SPLITS,

@@ -12,7 +12,8 @@ from seqtrain.config import load_config
 from seqtrain.config.validators import check_together
 from seqtrain.system.settings import section_of
 from seqtrain.tasks import TASKS, GeneratedTask
-from seqtrain.tasks.base import Batch, SizedTask
+from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.generated import SizedTask
 
 CASES = [
     ("adding", {"length": 30, "variant": "halves"}),

@@ -42,7 +42,7 @@ class Spec(NamedTuple):
     symbols: bool
     output_size: int
     every_step: bool
-    words: bool = False
+    words: bool
 
 
 class Task(ABC):
@@ -90,7 +90,15 @@ class Task(ABC):
     eval_batch_size: ClassVar[int] = 250
     """Sequences, or columns of a text, that are evaluated side by side unless the config sets another number."""
 
-    spec: Spec
+    every_step: ClassVar[bool]
+    """The task asks for a prediction at every step rather than after the last one."""
+
+    input_size: int
+    """Real numbers in a step, or symbols in the alphabet."""
+
+    output_size: int
+    """Numbers in a prediction."""
+
     vocabulary: list[str]
     """The word of each symbol, if symbols stand for words; saved in the checkpoint."""
 
@@ -99,6 +107,11 @@ class Task(ABC):
 
     definition: str
     """Names the task, the settings that decide its data, and the version of the generator."""
+
+    @property
+    def spec(self) -> Spec:
+        """Inputs and outputs of a model for the task."""
+        return Spec(self.input_size, self.symbolic, self.output_size, self.every_step, self.words)
 
     @classmethod
     def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:  # noqa: ARG003

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.settings import Affects, Size
-from seqtrain.tasks.base import Spec, Split
+from seqtrain.tasks.base import Split
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Tally
@@ -49,9 +49,8 @@ class Brackets(NextSymbols, SizedTask):
     """Most brackets open at once in the fixed sets; more than in training."""
 
     def __post_init__(self) -> None:
-        """Set the spec."""
         super().__post_init__()
-        self.spec = Spec(input_size=2 * self.kinds, symbols=True, output_size=self.kinds, every_step=True)
+        self.input_size, self.output_size = 2 * self.kinds, self.kinds
 
     @classmethod
     def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 
 from seqtrain.system.settings import Affects, Size
-from seqtrain.tasks.base import Spec, Split
+from seqtrain.tasks.base import Split
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.classification import Classification
 
@@ -29,7 +29,8 @@ class CopyMemory(Classification):
     """
 
     name = "copy_memory"
-    spec = Spec(input_size=LETTERS + 2, symbols=True, output_size=LETTERS + 1, every_step=True)
+    every_step = True
+    input_size, output_size = LETTERS + 2, LETTERS + 1
 
     length: Annotated[Size, Affects.DATA] = 100
     """Steps between the letters and their recall; a sequence has 20 more."""

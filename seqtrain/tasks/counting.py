@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.settings import Affects
-from seqtrain.tasks.base import Spec, Split
+from seqtrain.tasks.base import Split
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.metrics import Metric, Tally
 from seqtrain.tasks.next_symbols import NextSymbols
@@ -58,10 +58,10 @@ class Counting(NextSymbols):
     """Largest n in the validation and test set, which hold every n."""
 
     def __post_init__(self) -> None:
-        """Set the spec, and the probabilities of n."""
+        """Compute the probabilities of n."""
         super().__post_init__()
         self.letters = len(self.language)
-        self.spec = Spec(input_size=self.letters + 1, symbols=True, output_size=self.letters + 1, every_step=True)
+        self.input_size = self.output_size = self.letters + 1
         self._weights = _beta_binomial(self.train_limit, *BETA[self.length_distribution])
 
     @classmethod

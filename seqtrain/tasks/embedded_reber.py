@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqtrain.system.settings import Affects
-from seqtrain.tasks.base import Spec, Split
+from seqtrain.tasks.base import Split
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Tally
@@ -55,7 +55,7 @@ class EmbeddedReber(NextSymbols, SizedTask):
 
     name = "embedded_reber"
     reach = None
-    spec = Spec(input_size=len(ALPHABET), symbols=True, output_size=len(ALPHABET), every_step=True)
+    input_size = output_size = len(ALPHABET)
 
     valid_size: Annotated[int, Field(ge=1, le=2000), Affects.EVALUATION] = 256
     """Different strings in the fixed validation set."""

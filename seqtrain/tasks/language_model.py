@@ -13,7 +13,7 @@ from torch import Tensor
 from seqtrain.system.errors import DataError
 from seqtrain.system.settings import Affects, Size
 from seqtrain.system.shipped import text_path
-from seqtrain.tasks.base import Prediction, Spec, Split, Task
+from seqtrain.tasks.base import Prediction, Split, Task
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.text import (
@@ -61,6 +61,7 @@ class LanguageModel(Task):
     given = ("seed", "known", "quiet")
     words = True
     ranked = True
+    every_step = True
     next_token = True
     has_epochs = True
     solvable = False
@@ -110,8 +111,7 @@ class LanguageModel(Task):
             raise DataError(f"{path}: task.min_count {self.min_count} leaves no token but <unk>; lower it")
         for split in SPLITS if known is None else ():
             self._check_length(split)
-        size = len(counted)
-        self.spec = Spec(input_size=size, symbols=True, output_size=size, every_step=True, words=True)
+        self.input_size = self.output_size = len(counted)
         self._fingerprints = {split: self._digest(tokens) for split, tokens in self.tokens.items()}
         digest = hashlib.sha256("".join(self._fingerprints.values()).encode()).hexdigest()[:12]
         self.definition = f"language_model/{self.unit}/{path.name}/{digest}/v{self.generator_version}"

@@ -7,7 +7,6 @@ import torch
 from pydantic import Field
 
 from seqtrain.system.settings import Affects, Size
-from seqtrain.tasks.base import Spec
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.classification import Classification
 
@@ -36,6 +35,7 @@ class LongLag(Classification):
 
     name = "long_lag"
     reach = "lag"
+    every_step = False
 
     lag: Annotated[Size, Affects.DATA] = 100
     """q: distractors in a sequence at least."""
@@ -43,9 +43,8 @@ class LongLag(Classification):
     """p: different distractors."""
 
     def __post_init__(self) -> None:
-        """Set the spec."""
         super().__post_init__()
-        self.spec = Spec(FIRST_DISTRACTOR + self.distractors, symbols=True, output_size=ANSWERS, every_step=False)
+        self.input_size, self.output_size = FIRST_DISTRACTOR + self.distractors, ANSWERS
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T, B]` up to e, and the next symbol, 0 or 1 for x or y, `[B]`."""

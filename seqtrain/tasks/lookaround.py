@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from seqtrain.system.settings import Affects, Symbols
-from seqtrain.tasks.base import Spec, Split
+from seqtrain.tasks.base import Split
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.classification import Classification
 
@@ -29,6 +29,7 @@ class Lookaround(Classification):
     """
 
     name = "lookaround"
+    every_step = True
 
     length: Annotated[int, Field(ge=3, le=1_000_000), Affects.DATA] = 40
     """Steps in a sequence."""
@@ -38,9 +39,8 @@ class Lookaround(Classification):
     """Size of the alphabet."""
 
     def __post_init__(self) -> None:
-        """Set the spec."""
         super().__post_init__()
-        self.spec = Spec(input_size=self.symbols, symbols=True, output_size=2, every_step=True)
+        self.input_size, self.output_size = self.symbols, 2
 
     @classmethod
     def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:

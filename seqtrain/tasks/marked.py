@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.system.settings import Affects, Length
-from seqtrain.tasks.base import Prediction, Spec
+from seqtrain.tasks.base import Prediction
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Metric, Tally
@@ -25,7 +25,8 @@ class MarkedNumbers(SizedTask):
 
     metric = Metric("mse", higher_is_better=False)
     symbolic = False
-    spec = Spec(input_size=2, symbols=False, output_size=1, every_step=False)
+    every_step = False
+    input_size, output_size = 2, 1
     tolerance = 0.0
 
     length: Annotated[Length, Affects.DATA] = 100

@@ -31,6 +31,7 @@ class NextSymbols(GeneratedTask):
 
     metric = ACCURACY
     next_token = True
+    every_step = True
 
     @classmethod
     def why_forward_only(cls) -> str:
@@ -67,8 +68,8 @@ class NextSymbols(GeneratedTask):
 
     def guess(self, batches: list[Batch]) -> Tensor:
         """`[I, V]`, for each current symbol the log-odds of every next symbol in these batches."""
-        steps = torch.zeros(self.spec.input_size, dtype=torch.float64)
-        counts = steps.new_zeros(self.spec.input_size, self.spec.output_size)
+        steps = torch.zeros(self.input_size, dtype=torch.float64)
+        counts = steps.new_zeros(self.input_size, self.output_size)
         for batch in batches:
             scored = _scored(batch)
             current = batch.inputs[scored]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import torch
 
 from seqtrain.system.settings import Affects, Length
-from seqtrain.tasks.base import Prediction, Spec, Split
+from seqtrain.tasks.base import Prediction, Split
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.classification import Classification
 from seqtrain.tasks.metrics import Tally
@@ -35,7 +35,8 @@ class Parity(Classification):
 
     name = "parity"
     reach = "eval_length"
-    spec = Spec(input_size=2, symbols=True, output_size=2, every_step=True)
+    every_step = True
+    input_size = output_size = 2
 
     length: Length = 50
     """Steps in a training sequence."""

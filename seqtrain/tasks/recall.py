@@ -8,7 +8,6 @@ import torch
 from pydantic import Field
 
 from seqtrain.system.settings import Affects, Size, Symbols
-from seqtrain.tasks.base import Spec
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.classification import Classification
 
@@ -31,6 +30,7 @@ class Recall(Classification):
 
     name = "recall"
     reach = "delay"
+    every_step = False
 
     pairs: Annotated[Size, Affects.DATA] = 3
     """Keys with a value in a sequence."""
@@ -42,9 +42,8 @@ class Recall(Classification):
     """Distractors between the last pair and the query."""
 
     def __post_init__(self) -> None:
-        """Set the spec."""
         super().__post_init__()
-        self.spec = Spec(self.keys + self.values + DISTRACTORS, symbols=True, output_size=self.values, every_step=False)
+        self.input_size, self.output_size = self.keys + self.values + DISTRACTORS, self.values
 
     @classmethod
     def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:

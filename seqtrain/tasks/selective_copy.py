@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import torch
 
 from seqtrain.system.settings import Affects, Size, Symbols
-from seqtrain.tasks.base import Spec, Split
+from seqtrain.tasks.base import Split
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.classification import Classification
 
@@ -29,6 +29,7 @@ class SelectiveCopy(Classification):
     """
 
     name = "selective_copy"
+    every_step = True
 
     length: Annotated[Size, Affects.DATA] = 100
     """Steps over which the letters are scattered; a sequence has one more, and one for each letter."""
@@ -38,9 +39,8 @@ class SelectiveCopy(Classification):
     """Different letters."""
 
     def __post_init__(self) -> None:
-        """Set the spec."""
         super().__post_init__()
-        self.spec = Spec(input_size=self.alphabet + 2, symbols=True, output_size=self.alphabet + 1, every_step=True)
+        self.input_size, self.output_size = self.alphabet + 2, self.alphabet + 1
 
     @classmethod
     def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,6 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.settings import Affects
-from seqtrain.tasks.base import Spec
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.classification import Classification
 
@@ -32,6 +31,8 @@ class TemporalOrder(Classification):
     """
 
     name = "temporal_order"
+    every_step = False
+    input_size = 8
 
     length: Annotated[int, Field(ge=10, le=1_000_000), Affects.DATA] = 100
     """Least steps in a sequence; the most are a tenth more."""
@@ -39,10 +40,10 @@ class TemporalOrder(Classification):
     """Marks whose order is asked."""
 
     def __post_init__(self) -> None:
-        """Set the spec, and the steps where the marks may be."""
+        """Set the steps where the marks may be."""
         super().__post_init__()
         self.windows = [(round(low * self.length), round(high * self.length)) for low, high in WINDOWS[self.symbols]]
-        self.spec = Spec(input_size=8, symbols=True, output_size=2**self.symbols, every_step=False)
+        self.output_size = 2**self.symbols
         self.definition = f"temporal_order/symbols={self.symbols}/length={self.length}/v{self.generator_version}"
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:

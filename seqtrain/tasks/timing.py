@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, Tag
 
 from seqtrain.system.settings import ONE_OR_EACH, Affects
-from seqtrain.tasks.base import Prediction, Spec, Split
+from seqtrain.tasks.base import Prediction, Split
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.generated import GeneratedTask
 from seqtrain.tasks.metrics import Metric, Tally
@@ -44,7 +44,8 @@ class Timing(GeneratedTask):
     symbolic = False
     reach = "spikes"
     metric = Metric("spikes", higher_is_better=True)
-    spec = Spec(input_size=1, symbols=False, output_size=2, every_step=True)
+    every_step = True
+    input_size, output_size = 1, 2
 
     interval: Annotated[Intervals, Affects.DATA] = 10
     """Steps from one spike to the next; a list is a rhythm, repeated."""

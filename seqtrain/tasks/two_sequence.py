@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import torch
 
 from seqtrain.system.settings import Affects, Length, Size
-from seqtrain.tasks.base import Prediction, Spec, Split
+from seqtrain.tasks.base import Prediction, Split
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.classification import Classification
 from seqtrain.tasks.metrics import Tally
@@ -48,6 +48,8 @@ class TwoSequence(Classification):
 
     name = "two_sequence"
     symbolic = False
+    every_step = False
+    input_size = 1
 
     variant: Annotated[Literal["noisy_signal", "noisy_targets"], Affects.DATA] = "noisy_signal"
     """Where there is noise besides the later numbers: experiment 3b or 3c of Hochreiter & Schmidhuber 1997."""
@@ -57,10 +59,9 @@ class TwoSequence(Classification):
     """The first steps, which show the class."""
 
     def __post_init__(self) -> None:
-        """Set the spec."""
         super().__post_init__()
         self.classifies = self.variant == "noisy_signal"
-        self.spec = Spec(input_size=1, symbols=False, output_size=2 if self.classifies else 1, every_step=False)
+        self.output_size = 2 if self.classifies else 1
 
     @classmethod
     def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:

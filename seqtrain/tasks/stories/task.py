@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from seqtrain.system.settings import Affects
-from seqtrain.tasks.base import Prediction, Spec, Split
+from seqtrain.tasks.base import Prediction, Split
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
@@ -43,6 +43,7 @@ class Stories(SizedTask):
     name = "stories"
     reach = "distance"
     metric = Metric("recall", higher_is_better=True, most=1.0)
+    every_step = True
     next_token = True
     words = True
 
@@ -50,11 +51,9 @@ class Stories(SizedTask):
     """Words from the fact to the word that follows from it."""
 
     def __post_init__(self) -> None:
-        """Set the vocabulary and the spec."""
         super().__post_init__()
         self.vocabulary = vocabulary()
-        size = len(self.vocabulary)
-        self.spec = Spec(input_size=size, symbols=True, output_size=size, every_step=True, words=True)
+        self.input_size = self.output_size = len(self.vocabulary)
         self._writer = Writer(self.vocabulary)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:

@@ -79,10 +79,7 @@ class Model(Dropout):
                 "direction: bidirectional",
             )
         if isinstance(self.hidden_size, list) and self.depth not in (None, len(self.hidden_size)):
-            yield (
-                ("depth",),
-                f"is {self.depth}, but hidden_size lists {len(self.hidden_size)} layers; remove it",
-            )
+            yield (("depth",), f"is {self.depth}, but hidden_size lists {len(self.hidden_size)} layers; remove it")
         yield from self._faults_of_dropout()
         yield from self._faults_of_softmax()
         yield from self._faults_of_cell()

@@ -3,7 +3,8 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, dataclass_transform
 
 from torch import Tensor
 
@@ -45,10 +46,12 @@ class Spec(NamedTuple):
     words: bool
 
 
+@dataclass_transform(kw_only_default=True, eq_default=False)
 class Task(ABC):
     """A task that is ready to give batches. Its settings and the seed decide everything about it.
 
-    A task is a dataclass; its annotated attributes are its settings, `task.NAME` in a config, except those in `given`.
+    Every subclass becomes a dataclass; its annotated attributes are its settings, `task.NAME` in a config, except those
+    in `given`.
     Batches are made on the CPU and moved by the caller: the same seed gives the same data on every device.
     """
 
@@ -107,6 +110,10 @@ class Task(ABC):
 
     definition: str
     """Names the task, the settings that decide its data, and the version of the generator."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(kw_only=True, eq=False)(cls)
 
     @property
     def spec(self) -> Spec:

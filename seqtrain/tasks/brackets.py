@@ -1,7 +1,6 @@
 """Nested brackets of several kinds."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -16,7 +15,6 @@ from seqtrain.tasks.metrics import Tally
 from seqtrain.tasks.next_symbols import NextSymbols
 
 
-@dataclass(kw_only=True, eq=False)
 class Brackets(NextSymbols, SizedTask):
     """At every step, name the bracket that may close: the one that was opened last, or none.
 

@@ -1,7 +1,6 @@
 """What tasks with right and wrong answers share."""
 
 import math
-from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -11,7 +10,6 @@ from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import ACCURACY, Tally
 
 
-@dataclass(kw_only=True, eq=False)
 class Classification(SizedTask):
     """A task that asks for classes, `[T, B]` or `[B]`.
 

@@ -1,7 +1,6 @@
 """The copy memory problem."""
 
 import math
-from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -15,7 +14,6 @@ LETTERS, COPIED = 8, 10
 BLANK, DELIMITER = LETTERS, LETTERS + 1
 
 
-@dataclass(kw_only=True, eq=False)
 class CopyMemory(Classification):
     """Ten letters, a long blank, then a delimiter that asks for the ten letters again.
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
 from typing import Annotated, Any, Literal
 
@@ -22,7 +21,6 @@ BETA = {"uniform": (1.0, 1.0), "u_shaped": (0.25, 0.25), "short": (1.0, 5.0), "l
 """The two parameters of the beta-binomial distribution of n - 1."""
 
 
-@dataclass(kw_only=True, eq=False)
 class Counting(NextSymbols):
     """Name the symbols that may come next in a^n b^n or a^n b^n c^n, which requires counting the a's.
 

@@ -1,6 +1,5 @@
 """The embedded Reber grammar."""
 
-from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import torch
@@ -31,7 +30,6 @@ SHARES = {"valid": 2, "test": 3}
 """The quarter of all strings from which a fixed set is drawn; training has the other two."""
 
 
-@dataclass(kw_only=True, eq=False)
 class EmbeddedReber(NextSymbols, SizedTask):
     """Name the symbols that may come next in strings whose second-to-last symbol repeats the second.
 

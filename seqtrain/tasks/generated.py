@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Annotated
 
 import torch
@@ -17,7 +17,6 @@ SPECIMEN_STEPS = 1 << 14
 """Steps in all sequences that are drawn to find a long one."""
 
 
-@dataclass(kw_only=True, eq=False)
 class GeneratedTask(Task):
     """A task whose sequences are drawn, whole batches at a time, from generators named by (seed, split, step).
 
@@ -106,7 +105,6 @@ class GeneratedTask(Task):
         return means["accuracy"] >= 0.99
 
 
-@dataclass(kw_only=True, eq=False)
 class SizedTask(GeneratedTask):
     """A generated task whose fixed sets may have any size."""
 

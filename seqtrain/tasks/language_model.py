@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import InitVar, replace
 from typing import Annotated, Any
 
 import torch
@@ -38,7 +38,6 @@ MOST_SCORES = 1 << 24
 """Limits of a window in evaluation, where its size changes the time only: steps, and scores (64 MiB)."""
 
 
-@dataclass(kw_only=True, eq=False)
 class LanguageModel(Task):
     """Predict the next word or character of a text.
 

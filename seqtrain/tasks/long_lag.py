@@ -1,6 +1,5 @@
 """The long time lag problem."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -16,7 +15,6 @@ STOP = 1 / 10
 """Probability that a sequence ends instead of continuing with one more distractor."""
 
 
-@dataclass(kw_only=True, eq=False)
 class LongLag(Classification):
     """After many distractors of many kinds, name the second symbol again.
 

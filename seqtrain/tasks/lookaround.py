@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -14,7 +13,6 @@ from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.classification import Classification
 
 
-@dataclass(kw_only=True, eq=False)
 class Lookaround(Classification):
     """At every step, say whether the symbol k steps before equals the symbol k steps after.
 

@@ -1,7 +1,6 @@
 """What the adding and the multiplication problem share: numbers of which two are marked."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -16,7 +15,6 @@ from seqtrain.tasks.metrics import Metric, Tally
 Variant = Literal["halves", "anywhere", "hochreiter"]
 
 
-@dataclass(kw_only=True, eq=False)
 class MarkedNumbers(SizedTask):
     """Two of many numbers are marked; a subclass defines the answer and the baseline.
 

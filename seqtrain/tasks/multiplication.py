@@ -1,7 +1,5 @@
 """The multiplication problem."""
 
-from dataclasses import dataclass
-
 import torch
 
 from seqtrain.tasks.base import Split
@@ -9,7 +7,6 @@ from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.marked import MarkedNumbers, as_batch
 
 
-@dataclass(kw_only=True, eq=False)
 class Multiplication(MarkedNumbers):
     """Two of many numbers are marked; after the last step, say their product.
 

@@ -1,7 +1,6 @@
 """What the tasks on formal languages share: at every step, name all symbols that may come next."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,7 +15,6 @@ EPSILON = 1e-12
 """The best guess has probabilities of at least this and at most 1 - this, so that its loss is finite."""
 
 
-@dataclass(kw_only=True, eq=False)
 class NextSymbols(GeneratedTask):
     """A task whose target at every step is the SET of symbols that may come next.
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -17,7 +16,6 @@ STRETCH = 4
 """How many times longer the evaluated sequences are by default."""
 
 
-@dataclass(kw_only=True, eq=False)
 class Parity(Classification):
     """At every step, say whether the number of ones so far is odd.
 

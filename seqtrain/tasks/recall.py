@@ -1,7 +1,6 @@
 """Associative recall."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -14,7 +13,6 @@ from seqtrain.tasks.classification import Classification
 DISTRACTORS = 4
 
 
-@dataclass(kw_only=True, eq=False)
 class Recall(Classification):
     """Keys with their values, then distractors, then one of the keys again: name its value.
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -13,7 +12,6 @@ from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.classification import Classification
 
 
-@dataclass(kw_only=True, eq=False)
 class SelectiveCopy(Classification):
     """Letters are scattered among blanks, then a delimiter asks for them in their order.
 

@@ -1,6 +1,5 @@
 """The temporal order problem."""
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -16,7 +15,6 @@ WINDOWS = {2: ((0.10, 0.20), (0.50, 0.60)), 3: ((0.10, 0.20), (0.33, 0.43), (0.6
 """The steps where each mark may be, as fractions of T, by the number of marks."""
 
 
-@dataclass(kw_only=True, eq=False)
 class TemporalOrder(Classification):
     """Marks X and Y are far apart among distractors; after the last step, name their order.
 

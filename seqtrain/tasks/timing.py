@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -21,7 +20,6 @@ Intervals = Annotated[
 ]
 
 
-@dataclass(kw_only=True, eq=False)
 class Timing(GeneratedTask):
     """Spike at learnt intervals, again and again; the input is always zero.
 

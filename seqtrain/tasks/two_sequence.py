@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -24,7 +23,6 @@ TOLERANCE, MEAN_DIFFERENCE = 0.1, 0.015
 """With `noisy_targets`: the largest error of a right answer, and the mean error that solves the task."""
 
 
-@dataclass(kw_only=True, eq=False)
 class TwoSequence(Classification):
     """The first few of many noisy numbers show one of two classes; after the last, name the class.
 

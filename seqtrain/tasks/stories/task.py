@@ -1,7 +1,6 @@
 """Predict the words of stories; some of them follow from a fact many words before."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -24,7 +23,6 @@ BUCKETS = (10, 25, 50, 100, 200)
 MIN_DISTANCE = 10
 
 
-@dataclass(kw_only=True, eq=False)
 class Stories(SizedTask):
     """Predict the next word of a story; some words require a memory.
 

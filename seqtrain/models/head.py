@@ -86,14 +86,10 @@ class AdaptiveHead(nn.Module):
         rows: Tensor = self.clusters.log_prob(features.flatten(0, -2))
         return rows.view(*features.shape[:-1], -1)
 
-    def cross_entropy(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Sum in nats over `[N, H]` and `[N]`; clusters without a target are not computed."""
-        log_probabilities: Tensor = self.clusters(features, targets).output
-        return -log_probabilities.sum()
-
 
 def cross_entropy(head: nn.Module, features: Tensor, targets: Tensor) -> Tensor:
-    """Sum in nats over `[N, H]` and `[N]`."""
+    """Sum in nats over features `[N, H]` and targets `[N]`; clusters without a target are not computed."""
     if isinstance(head, AdaptiveHead):
-        return head.cross_entropy(features, targets)
+        log_probabilities: Tensor = head.clusters(features, targets).output
+        return -log_probabilities.sum()
     return F.cross_entropy(head(features), targets, reduction="sum")

@@ -231,7 +231,7 @@ TOGETHER = [
     ("model.cell=gru model.zoneout_memory=0.1", "cell 'gru' remembers in its output alone; use zoneout_hidden"),
     (
         "model.init_range=0.1 model.cell.forget_bias=3",
-        "forget_bias is 3.0, but init_range 0.1 starts",
+        "forget_bias is 3.0, but init_range 0.1 sets",
     ),
     ("model.init_range=0.1 model.cell.recurrent_init=uniform", "recurrent_init is 'uniform', but init_range 0.1"),
     ("task=language_model task.path=shipped:stories task.vary_window=true task.window=9", "it must be at least 10"),

@@ -93,19 +93,7 @@ class SequenceModel(nn.Module):
         state: StackState | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, StackState]:
-        """Predict.
-
-        Parameters
-        ----------
-        inputs : `[T, B, I]` real numbers or `[T, B]` symbols.
-        lengths, state : as in `Stack.forward`.
-        generator : draws the dropout masks; needed in training if there is dropout.
-
-        Returns
-        -------
-        outputs : `[T, B, O]` if `every_step`, else `[B, O]`.
-        state : the start of the next window.
-        """
+        """Outputs `[T, B, O]` if `every_step`, else `[B, O]`, and the state; see `predict`."""
         prediction, state = self.predict(inputs, lengths, state, generator)
         return prediction.outputs, state
 
@@ -116,7 +104,19 @@ class SequenceModel(nn.Module):
         state: StackState | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Prediction, StackState]:
-        """The same as `forward`, with scores that are computed later."""
+        """Predict; the scores are computed when they are first used.
+
+        Parameters
+        ----------
+        inputs : `[T, B, I]` real numbers or `[T, B]` symbols.
+        lengths, state : as in `Stack.forward`.
+        generator : draws the dropout masks; needed in training if there is dropout.
+
+        Returns
+        -------
+        prediction : at every step or after the last one.
+        state : the start of the next window.
+        """
         dropout = self.dropout if self.training else Dropout()
         if isinstance(self.encoder, nn.Embedding):
             x = embed(inputs, self.encoder.weight, dropout.embedding_dropout, generator)

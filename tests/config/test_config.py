@@ -261,7 +261,7 @@ TOGETHER = [
     ("task=two_sequence model.embedding_size=8", "the inputs of task 'two_sequence' are numbers"),
     (
         "task=counting task.limit=39",
-        "task.limit is 39; with train_limit 20 it must be at least 40, because solved means up to twice the n of training",
+        "task.limit is 39; with train_limit 20 it must be at least 40, because solved means up to twice",
     ),
     (
         "task=brackets task.train_length=4",

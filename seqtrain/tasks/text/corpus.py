@@ -158,35 +158,27 @@ _WHERE_TO_FIND = {
 
 def faults_of_text(name: str, fractions: Sequence[float] | None) -> Iterator[tuple[str, str]]:
     """Faults of the settings `path` and `fractions`, given the files that exist: the setting, and a message."""
+    path = text_path(name)
     try:
-        path = text_path(name)
-        path.exists()
-    except (OSError, RuntimeError) as error:  # a name that is too long, or the home folder of no user
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        exists, is_folder = path.exists(), path.is_dir()
+    except OSError as error:  # a name that is too long
         shown = name if len(name) <= 40 else name[:37] + "..."
-        yield "path", f"is {shown!r}, which cannot be looked for ({reason}); give another path"
+        yield "path", f"is {shown!r}, which cannot be looked for ({error.strerror}); give another path"
         return
-    if name.startswith(PREFIX) and not path.exists():
+    if name.startswith(PREFIX) and not exists:
         yield "path", f"is {name!r}, but the text that comes with seqtrain is {PREFIX}stories"
         return
-    if path.is_dir():
+    if not exists:
+        files = "give a text file, or a folder with train.txt, valid.txt and test.txt"
+        yield "path", f"is {name!r}, but there is no {path.absolute()}; {files}{_WHERE_TO_FIND.get(path.name, '')}"
+    elif is_folder:
         missing = [file.name for file in (split_file(path, split) for split in SPLITS) if not file.exists()]
         if missing:
             yield "path", f"is the folder {name}, which lacks {', '.join(missing)}; add what is missing"
-    elif not path.exists():
-        yield (
-            "path",
-            f"is {name!r}, but there is no {path.absolute()}; give a text file, or a folder with train.txt, valid.txt "
-            f"and test.txt{_WHERE_TO_FIND.get(path.name, '')}",
-        )
-    if fractions is None:
-        return
-    if path.is_dir():
-        yield (
-            "fractions",
-            f"cut a single file, but task.path {name} is a folder with its own train, valid and test; remove fractions",
-        )
-    if abs(sum(fractions) - 1) > 1e-6:
+    if fractions is not None and is_folder:
+        own = f"task.path {name} is a folder with its own train, valid and test"
+        yield "fractions", f"cut a single file, but {own}; remove fractions"
+    if fractions is not None and abs(sum(fractions) - 1) > 1e-6:
         yield "fractions", f"add up to {sum(fractions):g}; they must add up to 1"
 
 

@@ -1,6 +1,6 @@
 """The embedded Reber grammar."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -68,29 +68,30 @@ class EmbeddedReber(NextSymbols, SizedTask):
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T, B]` and sets `[T, B, 7]` of strings that belong to training."""
-        paths = _Paths.none()
-        while len(paths.outer) < batch_size:
+        paths = _NO_PATHS
+        while paths.shape[1] < batch_size:
             drawn = _walk(2 * batch_size + 16, generator)
-            paths = paths.and_then(drawn.columns(self._share(drawn) < min(SHARES.values())))
-        return _as_batch(paths.columns(slice(batch_size)))
+            paths = _joined(paths, drawn[:, self._share(drawn) < min(SHARES.values())])
+        return _as_batch(paths[:, :batch_size])
 
     def sample_fixed(self, split: Split) -> Batch:
         """The first strings drawn that belong to the split and are different."""
         generator, size = self.generator(split), self.sizes[split]
-        paths = _Paths.none()
-        while len(paths.outer) < size:
+        paths = _NO_PATHS
+        while paths.shape[1] < size:
             drawn = _walk(4 * size + 16, generator)
-            paths = paths.and_then(drawn.columns(self._share(drawn) == SHARES[split]))
-            paths = paths.columns(_first_of_each(self._hash(paths)))
-        return _as_batch(paths.columns(slice(size)))
+            paths = _joined(paths, drawn[:, self._share(drawn) == SHARES[split]])
+            paths = paths[:, _first_of_each(self._hash(paths))]
+        return _as_batch(paths[:, :size])
 
-    def _share(self, paths: "_Paths") -> Tensor:
+    def _share(self, paths: Tensor) -> Tensor:
         """`[B]`, the quarter of all strings that each belongs to: 0 to 3."""
         return (self._hash(paths) >> 61) & 3
 
-    def _hash(self, paths: "_Paths") -> Tensor:
+    def _hash(self, paths: Tensor) -> Tensor:
         """`[B]`, a polynomial in a random factor, modulo 2^64; arcs after END count as zero."""
-        digits = torch.cat([paths.outer[None], (paths.arcs + 1) * (paths.arcs < len(ARCS))])
+        outer, arcs = paths[:1], paths[1:]
+        digits = torch.cat([outer, (arcs + 1) * (arcs < len(ARCS))])
         powers = self._factor.expand(len(digits)).cumprod(0)
         return (digits * powers[:, None]).sum(0)
 
@@ -109,40 +110,29 @@ class EmbeddedReber(NextSymbols, SizedTask):
         return means["accuracy"] == 1.0
 
 
-class _Paths(NamedTuple):
-    """Paths through the grammar: the outer T or P `[B]`, and arcs `[M, B]`, of which those after END mean nothing."""
-
-    outer: Tensor
-    arcs: Tensor
-
-    @classmethod
-    def none(cls) -> "_Paths":
-        empty = torch.zeros(0, dtype=torch.long)
-        return cls(empty, empty[None])
-
-    def columns(self, chosen: Tensor | slice) -> "_Paths":
-        return _Paths(self.outer[chosen], self.arcs[:, chosen])
-
-    def and_then(self, other: "_Paths") -> "_Paths":
-        M = max(len(self.arcs), len(other.arcs))
-        arcs = [F.pad(paths.arcs, (0, 0, 0, M - len(paths.arcs)), value=len(ARCS)) for paths in (self, other)]
-        return _Paths(torch.cat([self.outer, other.outer]), torch.cat(arcs, 1))
-
+_NO_PATHS = torch.zeros(1, 0, dtype=torch.long)
+"""Paths through the grammar are `[1 + M, B]`: the outer T or P, then arcs, of which those after END mean nothing."""
 
 _SYMBOLS = torch.tensor([*(symbol for symbol, _ in ARCS), E, E])
 _NODES = torch.tensor([*(node for _, node in ARCS), END, END])
 _SETS = F.one_hot(_SYMBOLS, len(ALPHABET)).view(END + 1, 2, -1).amax(1).float()  # [node, symbol]
 
 
-def _walk(batch_size: int, generator: torch.Generator) -> _Paths:
+def _walk(batch_size: int, generator: torch.Generator) -> Tensor:
     """Draw paths until all have reached END."""
     outer = torch.randint(T, P + 1, (batch_size,), generator=generator)
-    node, arcs = torch.zeros_like(outer), []
+    node, rows = torch.zeros_like(outer), [outer]
     while bool((node < END).any()):
         for choice in torch.randint(2, (BLOCK, batch_size), generator=generator).unbind():
-            arcs.append(choice.add_(node, alpha=2))
+            rows.append(choice.add_(node, alpha=2))
             node = _NODES.take(choice)
-    return _Paths(outer, torch.stack(arcs))
+    return torch.stack(rows)
+
+
+def _joined(*parts: Tensor) -> Tensor:
+    """Paths next to each other, extended to the same length."""
+    M = max(map(len, parts))
+    return torch.cat([F.pad(paths, (0, 0, 0, M - len(paths)), value=len(ARCS)) for paths in parts], 1)
 
 
 def _first_of_each(values: Tensor) -> Tensor:
@@ -153,22 +143,23 @@ def _first_of_each(values: Tensor) -> Tensor:
     return order[new].sort().values
 
 
-def _as_batch(paths: _Paths) -> Batch:
+def _as_batch(paths: Tensor) -> Batch:
     """The strings without the last E: B t B, the inner symbols, E t."""
-    nodes = F.pad(_NODES[paths.arcs], (0, 0, 1, 0))  # [M+1, B], before each arc
+    outer, arcs = paths[0], paths[1:]
+    nodes = F.pad(_NODES[arcs], (0, 0, 1, 0))  # [M+1, B], before each arc
     inner = (nodes < END).sum(0, keepdim=True)
-    steps = torch.arange(len(paths.arcs) + 5)[:, None]
-    inputs = steps.new_zeros(len(steps), len(paths.outer))
+    steps = torch.arange(len(arcs) + 5)[:, None]
+    inputs = steps.new_zeros(len(steps), len(outer))
     targets = torch.zeros(*inputs.shape, len(ALPHABET))
-    inputs[1] = paths.outer
-    inputs[3:-2] = _SYMBOLS[paths.arcs]
+    inputs[1] = outer
+    inputs[3:-2] = _SYMBOLS[arcs]
     inputs.scatter_(0, inner + 3, E)
-    inputs.scatter_(0, inner + 4, paths.outer[None])
+    inputs.scatter_(0, inner + 4, outer[None])
     targets[0] = _SETS[0]
     targets[1, :, B] = 1
     targets[2:-2] = _SETS[nodes]
-    columns = torch.arange(len(paths.outer))
-    targets[inner[0] + 3, columns] = F.one_hot(paths.outer, len(ALPHABET)).float()
+    columns = torch.arange(len(outer))
+    targets[inner[0] + 3, columns] = F.one_hot(outer, len(ALPHABET)).float()
     targets[inner[0] + 4, columns] = _SETS[END]
     inside = steps < inner + 5
     longest = int(inner.max()) + 5

@@ -379,6 +379,23 @@ def test_fixed_sets_do_not_depend_on_the_batch_size(name, options):
         assert len(set(texts)) == len(texts)
 
 
+DEFINITIONS = [
+    ("adding", {"variant": "hochreiter"}, "adding/hochreiter/length=100/v1"),
+    ("temporal_order", {"symbols": 3}, "temporal_order/symbols=3/length=100/v1"),
+    ("parity", {"length": 30}, "parity/length=30/eval_length=120/v1"),
+    ("two_sequence", {}, "two_sequence/noisy_signal/length=100/signal=3/v1"),
+    ("embedded_reber", {"valid_size": 9}, "embedded_reber/v1"),
+    ("counting", {}, "counting/language=ab/train_limit=20/length_distribution=uniform/limit=200/v1"),
+    ("timing", {"interval": [3, 5]}, "timing/interval=3,5/train_spikes=10/spikes=1000/v1"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "definition"), DEFINITIONS)
+def test_the_definition_names_the_settings_that_decide_the_data(name, options, definition):
+    """Runs and checkpoints keep it, so it must not change."""
+    assert make(name, options).definition == definition
+
+
 @drawn_cases
 def test_different_sets_have_different_fingerprints(name, options):
     task = make(name, options, valid_size=30, test_size=30)

@@ -1,4 +1,4 @@
-"""What is dropped in training, and how."""
+"""Settings and masks of dropout."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from seqtrain.system.settings import Fraction, Section
 
 
 class Dropout(Section):
-    """Probabilities to drop something in training; what stays is scaled up, so that the mean stays (inverted dropout).
+    """Probabilities of dropout in training; what is kept is scaled up to preserve the mean (inverted dropout).
 
     symbols --embedding_dropout--> vectors --input_dropout--> [ layer 1 ] --dropout--> ... [ layer L ]
     --output_dropout--> head
@@ -17,29 +17,29 @@ class Dropout(Section):
     dropout: Fraction = 0.0
     """Probability to drop a feature between layers, in training."""
     input_dropout: Fraction = 0.0
-    """Probability to drop a feature of what the first layer reads."""
+    """Probability to drop a feature of the input of the first layer."""
     output_dropout: Fraction = 0.0
-    """Probability to drop a feature of what the last layer gives."""
+    """Probability to drop a feature of the output of the last layer."""
     locked_dropout: bool = False
-    """Drop a feature at all steps of a window or at none (variational dropout; Gal & Ghahramani 2016)."""
+    """Use the same mask of features at all steps of a window (variational dropout; Gal & Ghahramani 2016)."""
     embedding_dropout: Fraction = 0.0
-    """Probability to drop a symbol wherever it stands in a window (Gal & Ghahramani 2016)."""
+    """Probability to drop a symbol everywhere in a window (Gal & Ghahramani 2016)."""
     weight_drop: Fraction = 0.0
     """Probability to drop an entry of each w_h, the same at all steps of a window (Merity et al. 2018)."""
     zoneout_hidden: Fraction = 0.0
-    """Probability that a number of a cell's output keeps its old value for a step (Krueger et al. 2017); the plain loop
-    runs it."""
+    """Probability that a unit of a cell's output keeps its previous value at a step (Krueger et al. 2017); requires the
+    plain loop."""
     zoneout_memory: Fraction = 0.0
-    """Likewise for everything else that the cell remembers in real numbers."""
+    """The same probability for all other real numbers in the state of the cell."""
 
     @property
     def zones(self) -> bool:
-        """Whether there is zoneout, which acts in evaluation too."""
+        """Whether there is zoneout, which also acts in evaluation."""
         return bool(self.zoneout_hidden or self.zoneout_memory)
 
     @property
     def draws(self) -> bool:
-        """Whether anything is dropped, which needs a generator."""
+        """Whether anything is random, so that a generator is needed."""
         return any(getattr(self, name) for name in Dropout.model_fields)
 
     def features(self, x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
@@ -48,15 +48,15 @@ class Dropout(Section):
 
 
 def drop(x: Tensor, probability: float, generator: torch.Generator | None = None, *, locked: bool = False) -> Tensor:
-    """Inverted dropout with masks from our own generator, so that a run can be repeated and resumed exactly.
+    """Inverted dropout with masks from a given generator, so that a run can be repeated and resumed exactly.
 
-    locked : one mask for everything along the first axis.
+    locked : one mask for all entries along the first axis.
     """
     if probability == 0:
         return x
     keep = 1 - probability
-    like = x[:1] if locked else x
-    return x * (torch.empty_like(like).bernoulli_(keep, generator=generator) / keep)
+    mask = torch.empty_like(x[:1] if locked else x).bernoulli_(keep, generator=generator)
+    return x * (mask / keep)
 
 
 def embed(symbols: Tensor, weight: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:

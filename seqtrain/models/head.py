@@ -1,4 +1,4 @@
-"""From features to scores: the plain head is `nn.Linear`; here are the two that large vocabularies want."""
+"""Heads for large vocabularies, from features to scores; the plain head is `nn.Linear`."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -13,17 +13,17 @@ from seqtrain.system.settings import Named, Size, by_name
 
 
 class TiedHead(nn.Module):
-    """Scores by the embedding itself: `E P h + b` (Inan et al. 2017; Press & Wolf 2017).
+    """Scores with the weights E of the embedding: `E P h + b` (Inan et al. 2017; Press & Wolf 2017).
 
     Parameters
     ----------
-    embedding : `[V, E]`, whose weight is used and stays its own.
+    embedding : `[V, E]`, which remains the owner of its weight.
     input_size : H; if it is not E, a learnt projection P `[E, H]` comes first.
     """
 
     def __init__(self, embedding: nn.Embedding, input_size: int) -> None:
         super().__init__()
-        self._embedding = (embedding,)  # in a tuple: a parameter has one owner and one place in a checkpoint
+        self._embedding = (embedding,)  # in a tuple, so that the weight is in a checkpoint once
         size = embedding.embedding_dim
         self.projection = nn.Identity() if input_size == size else nn.Linear(input_size, size, bias=False)
         self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
@@ -41,39 +41,38 @@ class FullSoftmax(Named):
 
 
 class AdaptiveSoftmax(Named):
-    """Rare words in clusters that are computed only when they are needed (Grave et al. 2017)."""
+    """Scores in clusters, of which those of rare words are computed only if necessary (Grave et al. 2017)."""
 
     name: Literal["adaptive"] = "adaptive"
     cutoffs: Annotated[list[Size], Field(min_length=1)] | None = None
-    """Ranks at which the clusters of rarer words begin, rising; null for 1/16 and 1/4 of the vocabulary."""
+    """First ranks of the clusters of rarer words, ascending; null for 1/16 and 1/4 of the vocabulary."""
     shrink: Annotated[float, Field(ge=1, le=1000)] = 4.0
-    """How many times fewer features each next cluster gets."""
+    """Each cluster has this many times fewer features than the previous one."""
 
     def faults(self) -> Iterator[tuple[str, str]]:
-        """Cutoffs out of order."""
+        """Cutoffs that are not ascending."""
         if any(a >= b for a, b in pairwise(self.cutoffs or [])):
             yield "cutoffs", f"are {self.cutoffs}; each must be larger than the one before"
 
     def cutoffs_for(self, vocabulary: int) -> list[int]:
-        """Where the clusters of a vocabulary of so many words begin."""
+        """The first ranks of the clusters of rarer words, for a size of the vocabulary."""
         return self.cutoffs or sorted({max(1, vocabulary // 16), max(1, vocabulary // 4)})
 
 
 SOFTMAXES = by_name(FullSoftmax, AdaptiveSoftmax)
-"""The ways to score a vocabulary, by name."""
+"""The sections of `model.softmax`, by name."""
 
 
 class AdaptiveHead(nn.Module):
-    """Log-probabilities in clusters: few parameters and little work for rare symbols (Grave et al. 2017).
+    """Log-probabilities in clusters, with few parameters and little work for rare symbols (Grave et al. 2017).
 
-    The symbols must be in the order of their frequency, the most frequent first.
+    The symbols must be sorted by frequency, the most frequent first.
 
     Parameters
     ----------
     input_size, output_size : H and V.
-    cutoffs : where each cluster of rarer symbols begins; from the first on, a cluster is looked into only when it is
-        needed.
-    shrink : how many times smaller the features of each next cluster are.
+    cutoffs : the first symbol of each cluster of rarer symbols.
+    shrink : each cluster has this many times fewer features than the previous one.
     """
 
     def __init__(self, input_size: int, output_size: int, cutoffs: Sequence[int], shrink: float) -> None:
@@ -87,14 +86,10 @@ class AdaptiveHead(nn.Module):
         rows: Tensor = self.clusters.log_prob(features.flatten(0, -2))
         return rows.view(*features.shape[:-1], -1)
 
-    def cross_entropy(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Sum in nats over `[N, H]` and `[N]`, without the clusters that no target is in."""
-        log_probabilities: Tensor = self.clusters(features, targets).output
-        return -log_probabilities.sum()
-
 
 def cross_entropy(head: nn.Module, features: Tensor, targets: Tensor) -> Tensor:
-    """Sum in nats over `[N, H]` and `[N]`."""
+    """Sum in nats over features `[N, H]` and targets `[N]`; clusters without a target are not computed."""
     if isinstance(head, AdaptiveHead):
-        return head.cross_entropy(features, targets)
+        log_probabilities: Tensor = head.clusters(features, targets).output
+        return -log_probabilities.sum()
     return F.cross_entropy(head(features), targets, reduction="sum")

@@ -1,4 +1,4 @@
-"""The whole model: encoder, stack, head."""
+"""The model: encoder, stack, head."""
 
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from seqtrain.models.stack import Stack, StackState
 
 
 class OneHot(nn.Module):
-    """Symbols `[T, B]` to one-hot vectors `[T, B, V]`; no parameters."""
+    """Symbols `[T, B]` to one-hot vectors `[T, B, V]`, without parameters."""
 
     def __init__(self, symbols: int) -> None:
         super().__init__()
@@ -25,12 +25,12 @@ class OneHot(nn.Module):
 
 
 class Prediction:
-    """What a model says about a batch; the scores are computed when they are first asked for.
+    """The predictions of a model for a batch; the scores are computed when they are first used.
 
     Attributes
     ----------
-    features : `[T, B, H]` or `[B, H]`, what the head sees.
-    activations : `[T, B, H]` outputs of the last layer, before the dropout behind it.
+    features : `[T, B, H]` or `[B, H]`, the input of the head.
+    activations : `[T, B, H]` outputs of the last layer, before output dropout.
     """
 
     def __init__(self, head: nn.Module, features: Tensor, activations: Tensor) -> None:
@@ -44,12 +44,12 @@ class Prediction:
         return self.score(self.features)
 
     def score(self, features: Tensor) -> Tensor:
-        """What the head makes of other features: `[..., H]` to `[..., O]`."""
+        """The head's scores for any features: `[..., H]` to `[..., O]`."""
         outputs: Tensor = self._head(features)
         return outputs
 
     def cross_entropy(self, targets: Tensor, scored: Tensor | None = None) -> tuple[Tensor, int]:
-        """Sum in nats over the targets `[T, B]` or `[B]` that `scored` marks, and how many they are."""
+        """Sum in nats over the targets `[T, B]` or `[B]` that `scored` selects, and their number."""
         if scored is None:
             features, targets = self.features.flatten(0, -2), targets.flatten()
         else:
@@ -58,16 +58,16 @@ class Prediction:
 
 
 class SequenceModel(nn.Module):
-    """Sequences in, one prediction a sequence or one a step out.
+    """Gives one prediction for each sequence, or one for each step.
 
     Parameters
     ----------
-    encoder : turns the task's inputs into vectors: identity for reals `[T, B, I]`, one-hot or an embedding for
+    encoder : from the inputs of a task to vectors: identity for real numbers `[T, B, I]`, one-hot or an embedding for
         symbols `[T, B]`.
     stack : the recurrent layers.
     head : from features to O numbers (values, class scores, or log-probabilities).
-    every_step : predict at every step rather than after the last.
-    dropout : before and behind the stack; the stack has its own.
+    every_step : predict at every step rather than after the last one.
+    dropout : before and after the stack; the stack has its own.
     """
 
     def __init__(
@@ -93,19 +93,7 @@ class SequenceModel(nn.Module):
         state: StackState | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, StackState]:
-        """Predict.
-
-        Parameters
-        ----------
-        inputs : `[T, B, I]` reals or `[T, B]` symbols.
-        lengths, state : as in `Stack.forward`.
-        generator : draws the dropout masks; needed in training if anything is dropped.
-
-        Returns
-        -------
-        outputs : `[T, B, O]` if `every_step`, else `[B, O]`.
-        state : where a following window continues.
-        """
+        """Outputs `[T, B, O]` if `every_step`, else `[B, O]`, and the state; see `predict`."""
         prediction, state = self.predict(inputs, lengths, state, generator)
         return prediction.outputs, state
 
@@ -116,7 +104,19 @@ class SequenceModel(nn.Module):
         state: StackState | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Prediction, StackState]:
-        """`forward` without having computed the scores yet."""
+        """Predict; the scores are computed when they are first used.
+
+        Parameters
+        ----------
+        inputs : `[T, B, I]` real numbers or `[T, B]` symbols.
+        lengths, state : as in `Stack.forward`.
+        generator : draws the dropout masks; needed in training if there is dropout.
+
+        Returns
+        -------
+        prediction : at every step or after the last one.
+        state : the start of the next window.
+        """
         dropout = self.dropout if self.training else Dropout()
         if isinstance(self.encoder, nn.Embedding):
             x = embed(inputs, self.encoder.weight, dropout.embedding_dropout, generator)

@@ -1,4 +1,4 @@
-"""Settings of the network."""
+"""The settings of the network."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -13,16 +13,16 @@ from seqtrain.system.settings import ONE_OR_EACH, Affects, Named, OneOf, Positiv
 
 
 class UserCell(Named):
-    """A cell of the user's own; keys beside `name` and `folder` go to its constructor."""
+    """A cell of the user's own; all other keys go to its constructor."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue]
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-    """`module:Class`; the module is looked for in the current folder, beside the config, and on Python's path."""
+    """`module:Class`; the module is searched in the current folder, beside the config, and on Python's path."""
     folder: Annotated[str | None, Affects.MACHINE] = None
-    """Where the module lies; null for what the search found, which is then noted here. It is not followed when a
-    checkpoint names it."""
+    """Folder of the module; null for the result of the search, which is then written here. The folder in a checkpoint
+    is ignored."""
 
     def options(self) -> dict[str, Any]:
         """The arguments of its constructor."""
@@ -43,34 +43,35 @@ class Model(Dropout):
     """The network."""
 
     cell: Annotated[Named, OneOf(CELL_SECTIONS, others=UserCell)]
-    """The recurrent cell: rnn, lstm, peephole, coupled, gru, odyssey, or `module:Class` for one of your own; with
-    options, {name: ..., option: ...}."""
+    """The recurrent cell: rnn, lstm, peephole, coupled, gru, odyssey, or `module:Class` for your own; with options,
+    {name: ..., option: ...}."""
     hidden_size: Annotated[Widths, Affects.SIZE] = 128
-    """Units of each layer and direction; a list gives each layer its own, from the lowest up."""
+    """Units in each layer and direction; a list has the units of each layer, from the lowest up."""
     depth: Annotated[Annotated[int, Field(ge=1, le=1000)] | None, Affects.SIZE] = None
-    """Layers on top of each other; null for as many as hidden_size lists, or 1."""
+    """Number of layers; null for as many as hidden_size lists, or 1."""
     direction: Annotated[Direction, Affects.SIZE] = "forward"
-    """Which way the cells read the sequence."""
+    """Direction in which the cells read the sequence."""
     merge: Annotated[Merge | None, Affects.SIZE] = None
-    """How the two directions become one; null for concat."""
+    """How the outputs of two directions are merged; null for concat."""
     embedding_size: Annotated[Width | None, Affects.SIZE] = None
     """Size of learnt vectors for symbols; null for the first hidden_size with text, one-hot with other symbols."""
     tied: Annotated[bool, Affects.SIZE] = False
-    """Score words by their embedding, through a projection if the last layer has another size."""
+    """Score words with the weights of the embedding, after a projection if the last layer has another size."""
     softmax: Annotated[Named, OneOf(SOFTMAXES)] = FullSoftmax()
-    """How words are scored: full, or adaptive for large vocabularies."""
+    """Scores of words: full, or adaptive for large vocabularies."""
     init_range: Positive | None = None
-    """Start all weights and biases uniform within this of zero; null for what the cells say. A learnt initial state
-    starts from zero all the same."""
+    """All weights and biases start uniform within this distance of zero; null for the initialisation of the cell. A
+    learnt initial state always starts from zero."""
     embedding_range: Positive | None = None
-    """Likewise the embedding and the head's weights, the head's bias at zero; null for init_range, or PyTorch's way."""
+    """The same for the embedding and the weights of the head, whose bias starts at zero; null for init_range, or else
+    the initialisation of PyTorch."""
 
     def hidden_sizes(self) -> list[int]:
         """Units of each layer."""
         return self.hidden_size if isinstance(self.hidden_size, list) else [self.hidden_size] * (self.depth or 1)
 
     def faults(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Settings that are each allowed, but have no effect or cannot work together: the place, and a message."""
+        """Settings that have no effect or do not work together: the place of a setting, and a message about it."""
         if self.merge is not None and self.direction != "bidirectional":
             yield (
                 ("merge",),
@@ -78,10 +79,7 @@ class Model(Dropout):
                 "direction: bidirectional",
             )
         if isinstance(self.hidden_size, list) and self.depth not in (None, len(self.hidden_size)):
-            yield (
-                ("depth",),
-                f"is {self.depth}, but hidden_size lists {len(self.hidden_size)} layers; remove it",
-            )
+            yield (("depth",), f"is {self.depth}, but hidden_size lists {len(self.hidden_size)} layers; remove it")
         yield from self._faults_of_dropout()
         yield from self._faults_of_softmax()
         yield from self._faults_of_cell()
@@ -90,8 +88,8 @@ class Model(Dropout):
         if self.dropout > 0 and len(self.hidden_sizes()) == 1:
             yield (
                 ("dropout",),
-                f"is {self.dropout:g}, but dropout acts between layers and depth 1 has no between; use depth: 2 or "
-                "more, or dropout: 0 (input_dropout and output_dropout act around them)",
+                f"is {self.dropout:g}, but dropout acts between layers and depth 1 has one layer; use depth: 2 or "
+                "more, or dropout: 0 (input_dropout and output_dropout act before and after the layers)",
             )
         cell = CELLS.get(self.cell.name)
         if self.zoneout_memory and cell is not None and not cell.remembers_apart():
@@ -110,7 +108,7 @@ class Model(Dropout):
         if self.tied and self.softmax.name == "adaptive":
             yield (
                 ("softmax",),
-                "is 'adaptive', whose clusters have weights of their own, and tied asks for those of the embedding; "
+                "is 'adaptive', whose clusters have their own weights, but tied means the weights of the embedding; "
                 "use 'full', or tied: false",
             )
         for name, message in self.softmax.faults():
@@ -119,13 +117,13 @@ class Model(Dropout):
     def _faults_of_cell(self) -> Iterator[tuple[tuple[str, ...], str]]:
         cell, defaults = CELLS.get(self.cell.name), type(self.cell).model_fields
         if cell is None:
-            return  # a user's own: its code is not imported to read a config
+            return  # of the user: reading a config does not import its code
         for name in cell.initialisation if self.init_range is not None else ():
             value = getattr(self.cell, name)
             if value not in (None, defaults[name].default):
                 yield (
                     ("cell", name),
-                    f"is {value!r}, but init_range {self.init_range:g} starts all weights and biases anew; give one",
+                    f"is {value!r}, but init_range {self.init_range:g} sets all weights and biases; give one of them",
                 )
         for name, message in cell.faults(self.cell):
             yield ("cell", name), message

@@ -1,4 +1,4 @@
-"""Depth and direction: cells side by side and on top of each other."""
+"""Depth and direction: layers of cells that run forward, backward, or both ways."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,14 +16,14 @@ from seqtrain.recurrence import Loop, Unroll, unroll_reference
 Direction = Literal["forward", "backward", "bidirectional"]
 Merge = Literal["concat", "sum"]
 MERGE: Merge = "concat"
-"""How two directions become one unless the config says otherwise."""
+"""The default merge of two directions."""
 
 StackState = list[list[Any]]
 """For each layer, the state of its forward cell, of its backward cell, or of both in this order."""
 
 
 class Stack(nn.Module):
-    """L layers of one cell, each running forward, backward or both ways.
+    """L layers of one kind of cell, each running forward, backward or both ways.
 
         x --> [ layer 1 ] -- dropout --> [ layer 2 ] -- dropout --> ... [ layer L ] --> outputs
                forward  \\
@@ -35,13 +35,13 @@ class Stack(nn.Module):
     make_cell : builds one cell from an input size and a hidden size.
     input_size : I of the first layer.
     hidden_sizes : H of each layer and direction; L numbers, at least 1.
-    direction : which way time runs.
-    merge : how the two directions of a layer become one, if there are two; None for `MERGE`.
-    dropout : `dropout` between layers (not after the last), `weight_drop`, and zoneout; the rest is the model's.
+    direction : in which the cells read the sequence.
+    merge : of the two directions of a layer, if there are two; None for `MERGE`.
+    dropout : the stack uses `dropout` (between layers, not after the last), `weight_drop` and zoneout.
 
     Attributes
     ----------
-    loop : runs the cells over time; the plain loop unless set otherwise.
+    loop : runs the cells over time; by default the plain loop.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class Stack(nn.Module):
         ----------
         x : `[T, B, I]`.
         lengths : `[B]` or None, as in `unroll`.
-        state : where each cell starts; None for the cells' own initial states.
-        generator : draws the dropout masks; needed in training if dropout is on.
+        state : the start of each cell; None for the initial states of the cells.
+        generator : draws the dropout masks; needed in training if there is dropout.
 
         Returns
         -------
@@ -93,10 +93,10 @@ class Stack(nn.Module):
 
         Raises
         ------
-        ValueError : the inputs have another size.
+        ValueError : the inputs have the wrong size.
         """
         if x.shape[-1] != self.input_size:
-            raise ValueError(f"the inputs have {x.shape[-1]} numbers a step; this model was made for {self.input_size}")
+            raise ValueError(f"the inputs have {x.shape[-1]} numbers in each step; this model needs {self.input_size}")
         dropout = self.dropout if self.training else Dropout()
         states: StackState = []
         outputs = final = x

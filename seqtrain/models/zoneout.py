@@ -1,4 +1,4 @@
-"""Zoneout: some of a cell's state stays as it was."""
+"""Zoneout: a random part of a cell's state keeps its previous value."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from seqtrain.cells import Cell
 
 
 class Zoneout(Cell):
-    """Another cell, of whose state each number keeps its old value with some probability (Krueger et al. 2017).
+    """A cell around another one; each number in its state keeps its old value with a probability (Krueger et al. 2017).
 
-        training    s_t = m * s_{t-1} + (1 - m) * step(x_t, s_{t-1}),   m ~ Bernoulli(probability), anew at each step
-        evaluation  with the probability itself for m
+        training    s_t = m * s_{t-1} + (1 - m) * step(x_t, s_{t-1}),   m ~ Bernoulli(probability) at each step
+        evaluation  the same with m = probability
 
     Parameters
     ----------
-    cell : which does the rest, and whose parameters these are.
-    hidden, memory : the probabilities for the output and for everything else in the state that is a real number and
-        that the cell does not call transient.
+    cell : the other cell, which has all parameters.
+    hidden, memory : the probabilities for the output, and for all other real numbers in the state except the fields
+        that the cell declares transient.
     generator : draws the masks.
-    training : whether to draw.
+    training : whether to draw masks.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class Zoneout(Cell):
         self.training = training
 
     def project(self, x: Tensor) -> Any:
-        """That of the cell."""
+        """As the cell does."""
         return self.cell.project(x)
 
     def initial_state(self, batch_size: int) -> Any:
-        """That of the cell."""
+        """As the cell does."""
         return self.cell.initial_state(batch_size)
 
     def step(self, x_gates: Tensor, state: Any) -> Any:
-        """One step of the cell, partly undone."""
+        """One step of the cell, after which a part of the state gets its previous value."""
         new = self.cell.step(x_gates, state)
         rates = [self.hidden, *(0.0 if field in self.cell.transient else self.memory for field in new._fields[1:])]
         return type(new)(*(self._mixed(*parts) for parts in zip(new, state, rates, strict=True)))

@@ -1,4 +1,4 @@
-"""How much memory there is."""
+"""The memory that is available."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import torch
 
 
 def available(device: torch.device) -> int | None:
-    """Bytes that this process may still take on a device; None if the system does not say."""
+    """Bytes that this process can still allocate on a device; None if they are unknown."""
     if device.type == "cuda":
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + reserved
@@ -16,18 +16,18 @@ def available(device: torch.device) -> int | None:
 
 
 def _of_machine(meminfo: Path = Path("/proc/meminfo")) -> Iterator[int]:
-    """What is free or can be made free, and what can be moved to the disk."""
+    """Bytes that are free or can be freed, and free swap space."""
     if text := _read(meminfo):
-        found = {name: int(size) * 1024 for name, size in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)}
-        if "MemAvailable" in found:
-            yield found["MemAvailable"] + found.get("SwapFree", 0)
+        sizes = {name: int(size) * 1024 for name, size in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)}
+        if "MemAvailable" in sizes:
+            yield sizes["MemAvailable"] + sizes.get("SwapFree", 0)
 
 
 def _of_limits() -> Iterator[int]:
-    """What `ulimit -v` and `ulimit -d` leave."""
+    """Bytes below the limits of `ulimit -v` and `ulimit -d`."""
     try:
         import resource
-    except ImportError:  # no such limits on this system
+    except ImportError:  # the system has no such limits
         return
     pages = _read(Path("/proc/self/statm")).split()  # size, resident, shared, text, lib, data
     for limit, used in ((resource.RLIMIT_AS, pages[:1]), (resource.RLIMIT_DATA, pages[5:6])):
@@ -37,7 +37,7 @@ def _of_limits() -> Iterator[int]:
 
 
 def _of_groups(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
-    """What the control groups leave that the process is in, of version 1 or 2; pages of files do not count as taken."""
+    """Bytes below the limits of the process's control groups, version 1 or 2; cached files do not count as used."""
     for line in _read(groups).splitlines():
         _, controllers, name = line.split(":", 2)
         first = "memory" in controllers.split(",")

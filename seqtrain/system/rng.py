@@ -1,8 +1,7 @@
-"""Every random number comes from here: a generator for each purpose, named by what it is for.
+"""Random numbers: a generator for each purpose, which depends on its key alone.
 
-Nothing is drawn from a stream that remembers how much was drawn before. The batch of step 700 is
-`generator(seed, "train", 700)`, whether the run came there in one go, was resumed at 699, or only wants to look
-at that batch.
+No generator is shared between steps. The batch of step 700 is drawn from `generator(seed, "train", 700)`, whether the
+run reached this step at once, was resumed at step 699, or needs only this batch.
 """
 
 import hashlib
@@ -13,21 +12,21 @@ import torch
 
 
 def derived_seed(*key: str | int) -> int:
-    """A 63-bit seed that is the same for the same key everywhere, and unrelated between keys."""
+    """A 63-bit seed, equal for equal keys on every machine and independent for different keys."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(*key: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator for one purpose, e.g. `generator(seed, "train", step)`."""
+    """A generator for one purpose, such as `generator(seed, "train", step)`."""
     return torch.Generator(device).manual_seed(derived_seed(*key))
 
 
 @contextmanager
 def lent_global_generator(*key: str | int) -> Iterator[None]:
-    """Seed torch's global generator for the body, then give it back as it was.
+    """Seed torch's global generator inside the context, and restore its state afterwards.
 
-    Only for code that cannot be handed a generator: the constructors of torch's modules and of users' cells.
+    Only for code that takes no generator: the constructors of torch's modules and of users' cells.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(*key))

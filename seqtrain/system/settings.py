@@ -1,15 +1,15 @@
-"""How a setting is declared: once, in the class that it sets.
+"""Declare each setting once, in the class that uses it.
 
     class GRUCell(MemoryCell):
         reset: Literal["after", "before"] = "after"
         \"\"\"Apply the reset gate after the recurrent product (PyTorch, cuDNN) or before it (Cho et al. 2014).\"\"\"
 
-The annotation gives the type and the bounds (`Annotated[int, Field(ge=1)]`), the value gives the default, the string
-below gives the description. An `Affects` in the annotation says what the setting affects; without one it affects the
-weights. Validation, listings, the page of settings, `eval`, `--resume` and `compare` all read this one declaration.
+The annotation has the type and the bounds (`Annotated[int, Field(ge=1)]`), the value is the default, and the string
+below is the description. An `Affects` in the annotation says what the setting affects; without one it affects the
+weights. Validation, listings, the page of settings, `eval`, `--resume` and `compare` all read this declaration.
 
-Sections of a config are pydantic models (`Section`). Cells and tasks are classes with a constructor, and so are the
-cells of users: `section_of` makes the section of such a class from the signature of its constructor.
+Sections of a config are pydantic models (`Section`). Built-in cells, tasks and users' cells are classes with a
+constructor: `section_of` makes the section of such a class from the signature of its constructor.
 """
 
 import ast
@@ -43,19 +43,19 @@ class Affects(StrEnum):
     SIZE = "size"
     """The number of weights."""
     WEIGHTS = "weights"
-    """What the trained weights are: `eval` and `--resume` refuse another value."""
+    """The trained weights: `eval` and `--resume` refuse another value."""
     DATA = "data"
-    """The sequences, in training and in evaluation: `eval` takes another value, to test weights on other sequences."""
+    """The sequences in training and evaluation: `eval` accepts another value, to test weights on other sequences."""
     EVALUATION = "evaluation"
-    """How trained weights are evaluated, and on what: `eval` takes another value."""
+    """The evaluation of trained weights and its data: `eval` accepts another value."""
     BUDGET = "budget"
-    """How long a run trains: `--resume` takes another value."""
+    """The length of a training run: `--resume` accepts another value."""
     SPEED = "speed"
-    """The code or the device that computes the same: `eval` and `--resume` take another value."""
+    """The speed of the same computation: `eval` and `--resume` accept another value."""
     MACHINE = "machine"
-    """Nothing but what one machine needs: also runs that are compared may differ in it."""
+    """Only the needs of one machine: runs may differ in it and still be compared."""
     NOTHING = "nothing"
-    """Only what is written while training: runs that are compared may differ in it."""
+    """Only what training writes: runs may differ in it and still be compared."""
 
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -65,11 +65,11 @@ Positive = Annotated[float, Field(gt=0)]
 Symbols = Annotated[int, Field(ge=2, le=10_000)]
 Length = Annotated[int, Field(ge=2, le=1_000_000)]
 ONE_OR_EACH = Discriminator(lambda value: "each" if isinstance(value, list) else "one")
-"""Chooses between a number and a list of numbers, so that only faults of what was given are reported."""
+"""Chooses between a number and a list of numbers, so that faults are reported for the given form only."""
 
 
 class Section(BaseModel):
-    """Base of all sections of a config: frozen, unknown keys refused, no silent conversion of types."""
+    """Base of all sections of a config: frozen, without unknown keys, and without silent conversion of types."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -82,7 +82,7 @@ class Section(BaseModel):
 
 
 class Named(Section):
-    """A section that is chosen by its name; `{name: gru}` may be written as `gru`."""
+    """A section that is selected by its name; `{name: gru}` may be written as `gru`."""
 
     name: str
 
@@ -91,21 +91,21 @@ class Named(Section):
         return self.model_dump(exclude={"name"})
 
     def faults(self) -> Iterator[tuple[str, str]]:
-        """What is wrong with settings that are each allowed: the name of a setting, and a message about it."""
+        """Settings that are valid one by one but not together: the name of a setting, and a message about it."""
         yield from ()
 
     def filled_in(self) -> Mapping[str, Any]:
-        """The values of settings that are null because they follow from others."""
+        """Values for settings that are null because they follow from others."""
         return {}
 
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Its settings are those of the class that the name chooses."""
+            """A setting of the class with that name."""
 
 
 class Declared(Named):
-    """The section of a class whose constructor declares the settings; the class knows their rules.
+    """The section of a class whose constructor declares the settings.
 
     owner : the class, with the class methods `faults(settings)` and `filled_in(settings)`.
     """
@@ -113,27 +113,27 @@ class Declared(Named):
     owner: ClassVar[Any]
 
     def faults(self) -> Iterator[tuple[str, str]]:
-        """Those that the class finds."""
+        """As the class does."""
         yield from self.owner.faults(self)
 
     def filled_in(self) -> Mapping[str, Any]:
-        """Those that the class fills in."""
+        """As the class does."""
         filled: Mapping[str, Any] = self.owner.filled_in(self)
         return filled
 
 
 def name_of(section: Any) -> str | None:
-    """The name in a section, given as raw data or as a model; None if it has none."""
+    """The name in a section, which is raw data or a model; None if there is no name."""
     name = section.get("name") if isinstance(section, dict) else getattr(section, "name", None)
     return name if isinstance(name, str) else None
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """Makes pydantic choose among sections by their name: `cell: Annotated[Named, OneOf(sections)]`.
+    """Lets pydantic select a section by its name: `cell: Annotated[Named, OneOf(sections)]`.
 
     sections : by name.
-    others : the section for a name with a colon, such as `my_cells:MyCell`; None if there are no such names.
+    others : the section for names with a colon, such as `my_cells:MyCell`; None if such names are not allowed.
     """
 
     sections: Mapping[str, type[Section]]
@@ -161,7 +161,7 @@ def section_of(cls: type, name: str, given: Collection[str]) -> type[Declared]:
 
     Parameters
     ----------
-    given : arguments that are no settings, because the program gives them.
+    given : arguments that the program provides, which are not settings.
     """
     descriptions = dict(_descriptions(cls))
     fields: dict[str, Any] = {"name": (Literal[name], ...)}
@@ -185,11 +185,11 @@ def summary_of(cls: type) -> str:
 def _parameters(cls: type, given: Collection[str]) -> Iterator[inspect.Parameter]:
     """The parameters of a constructor that can be settings, with their annotations resolved.
 
-    A default that YAML cannot write down, such as a function, belongs to a parameter that is no setting.
+    A parameter whose default cannot be written in YAML, such as a function, is not a setting.
     """
     try:
         hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
-    except (NameError, TypeError):  # a name that only a type checker sees
+    except (NameError, TypeError):  # a name that exists for type checkers only
         hints = {}
     for parameter in inspect.signature(cls).parameters.values():
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
@@ -208,20 +208,20 @@ def _is_plain(default: Any) -> bool:
 
 
 def _annotation(annotation: Any) -> Any:
-    """The annotation itself, or that of any JSON value where pydantic cannot validate it."""
+    """The annotation itself, or `JsonValue` if pydantic cannot validate it."""
     try:
         TypeAdapter(annotation)
-    except Exception:  # whatever pydantic raises for a type that it does not know
+    except Exception:  # pydantic raises various errors for unknown types
         return JsonValue
     return annotation
 
 
 def _descriptions(cls: type) -> Iterator[tuple[str, str]]:
-    """The strings below the annotated names of a class body, those of its bases first."""
+    """The strings below the annotated names in a class body, those of its bases first."""
     for base in reversed(cls.__mro__):
         try:
             (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        except (OSError, TypeError, SyntaxError, ValueError):  # no source: a built-in class, or a class without a file
+        except (OSError, TypeError, SyntaxError, ValueError):  # a class without source, such as a built-in one
             continue
         for first, second in pairwise(getattr(tree, "body", ())):
             match first, second:

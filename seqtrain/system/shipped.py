@@ -1,12 +1,12 @@
-"""Where the configs and the text that come with seqtrain lie.
+"""The folders of the configs and the text that come with seqtrain.
 
-In a checkout they are the top-level folders `configs/` and `data/`; an installation puts both inside the package.
+In a checkout they are `configs/` and `data/` at the top; an installation has both inside the package.
 """
 
 from pathlib import Path
 
 PREFIX = "shipped:"
-"""A text path that starts so names a folder of `data/`, e.g. `shipped:stories`."""
+"""Prefix of a text path in `data/`, such as `shipped:stories`."""
 
 
 def folder(name: str) -> Path:
@@ -27,5 +27,5 @@ def text_path(path: str) -> Path:
         return folder("data") / path.removeprefix(PREFIX)
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # `~name` of nobody here
+    except RuntimeError:  # `~name` where there is no user of that name
         return Path(path)

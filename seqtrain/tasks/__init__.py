@@ -1,11 +1,13 @@
 """The tasks. `TASKS` is the registry: each class by its name in a config."""
 
 from seqtrain.tasks.adding import Adding
-from seqtrain.tasks.base import Batch, GeneratedTask, Spec, Split, Task
+from seqtrain.tasks.base import Spec, Split, Task
+from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.brackets import Brackets
 from seqtrain.tasks.copy_memory import CopyMemory
 from seqtrain.tasks.counting import Counting
 from seqtrain.tasks.embedded_reber import EmbeddedReber
+from seqtrain.tasks.generated import GeneratedTask
 from seqtrain.tasks.language_model import LanguageModel
 from seqtrain.tasks.long_lag import LongLag
 from seqtrain.tasks.lookaround import Lookaround

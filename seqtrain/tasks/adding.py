@@ -1,14 +1,12 @@
 """The adding problem."""
 
-from dataclasses import dataclass
-
 import torch
 
-from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.base import Split
+from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.marked import MarkedNumbers, as_batch
 
 
-@dataclass(kw_only=True, eq=False)
 class Adding(MarkedNumbers):
     """Two of many numbers are marked; after the last step, say their sum.
 
@@ -24,14 +22,14 @@ class Adding(MarkedNumbers):
         (Hochreiter & Schmidhuber 1997, experiment 4).
 
     Loss: mean squared error, also the metric `mse`; `accuracy` is the share of sequences with an error below 0.08
-    (0.04 in `hochreiter`, whose target is scaled: the two agree). Baseline: the mean as a constant guess. Solved: an
-    accuracy of at least 0.99 on the validation set.
+    (0.04 in `hochreiter`: the same error, since its target is scaled). Baseline: the mean as a constant guess. Solved:
+    an accuracy of at least 0.99 on the validation set.
     """
 
     name = "adding"
 
     def __post_init__(self) -> None:
-        """Name the definition and lay out the sequences."""
+        """Set the tolerance."""
         super().__post_init__()
         self.tolerance = 0.04 if self.variant == "hochreiter" else 0.08
 
@@ -46,7 +44,7 @@ class Adding(MarkedNumbers):
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
         """Variance of the target: the error of the best constant guess."""
         if self.variant == "hochreiter":
-            square = 1 / 3  # of a value U[-1, 1]; the marks on step 0 count as zero
+            square = 1 / 3  # of a value U[-1, 1]; marks on step 0 count as zero
             variance = sum(square * (1 - hidden) for hidden in self.hidden_marks()) / 16
         else:
             variance = 2 / 12  # of a value U[0, 1], twice

@@ -1,107 +1,41 @@
-"""What a task is: batches, a loss, metrics, a computed baseline and a rule for "solved"."""
+"""What a task is: batches, a loss, metrics, a computed baseline, and a rule for "solved"."""
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from copy import copy
-from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, dataclass_transform
 
-import torch
 from torch import Tensor
 
-from seqtrain.system.rng import generator
-from seqtrain.system.settings import Affects, Size
+from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.metrics import Metric, Tally
 
 Split = Literal["train", "valid", "test"]
-"""A part of a task's data that can be evaluated; `train` only where training passes through one finite text."""
+"""A part of a task's data that can be evaluated; `train` only if the task trains on one finite text."""
 
 HELD_OUT: tuple[Split, ...] = ("valid", "test")
 """The splits that every task has."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Sequences, padded to one length, and what to predict about them.
-
-    inputs : `[T, B, I]` reals, or `[T, B]` symbols.
-    targets : `[T, B]` symbols, `[T, B, V]` sets of symbols (1 for what is in a set, else 0), `[B]` classes, or
-        `[B, O]` reals.
-    lengths : `[B]`; None if every sequence fills T.
-    scored : `[T, B]` bool, the steps that count in the loss; None for all.
-    marks : `[T, B]` whole numbers that a task gives its own meaning to; None if it needs none.
-    fresh : False if the sequences continue those of the batch before, so that the state is carried over.
-    lr_factor : what the learning rate of a training step on it is multiplied by.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    lengths: Tensor | None = None
-    scored: Tensor | None = None
-    marks: Tensor | None = None
-    fresh: bool = True
-    lr_factor: float = 1.0
-
-    @property
-    def size(self) -> int:
-        """B."""
-        return self.inputs.shape[1]
-
-    @property
-    def bytes(self) -> int:
-        """Of all that is in it."""
-        return sum(part.nbytes for f in fields(self) if isinstance(part := getattr(self, f.name), Tensor))
-
-    def rows(self, start: int, stop: int) -> Self:
-        """The sequences `start` to `stop`, cut to the longest of them."""
-        lengths = None if self.lengths is None else self.lengths[start:stop]
-        T = self.inputs.shape[0] if lengths is None else int(lengths.max())
-
-        def cut(part: Tensor | None) -> Tensor | None:
-            return None if part is None else part[:T, start:stop]
-
-        by_step = self.targets.shape[:2] == self.inputs.shape[:2]
-        targets = self.targets[:T, start:stop] if by_step else self.targets[start:stop]
-        return replace(
-            self,
-            inputs=self.inputs[:T, start:stop],
-            targets=targets,
-            lengths=lengths,
-            scored=cut(self.scored),
-            marks=cut(self.marks),
-        )
-
-    def to(self, device: torch.device) -> Self:
-        """The same batch on another device."""
-        moved: dict[str, Any] = {
-            f.name: part.to(device) for f in fields(self) if isinstance(part := getattr(self, f.name), Tensor)
-        }
-        return replace(self, **moved)
-
-
-MANY_STEPS = 1 << 14
-"""Of all sequences that are drawn to see how long they become."""
-
-
 class Prediction(Protocol):
-    """What a task may ask of a model's answer to a batch."""
+    """What a task may ask about a model's predictions for a batch."""
 
     @property
     def outputs(self) -> Tensor:
         """`[T, B, O]` or `[B, O]`, values or class scores."""
 
     def cross_entropy(self, targets: Tensor, scored: Tensor | None = None) -> tuple[Tensor, int]:
-        """Sum in nats over the targets `[T, B]` or `[B]` that `scored` marks, and how many they are."""
+        """Sum in nats over the targets `[T, B]` or `[B]` that `scored` selects, and their number."""
 
 
 class Spec(NamedTuple):
-    """What a model for a task takes and gives; weights trained on one spec serve any task of the same spec.
+    """Inputs and outputs of a model for a task; trained weights fit any task with the same spec.
 
-    input_size : numbers a step, or symbols in the alphabet.
-    symbols : the inputs are symbols rather than reals.
+    input_size : real numbers in a step, or symbols in the alphabet.
+    symbols : the inputs are symbols rather than real numbers.
     output_size : O, numbers in a prediction.
-    every_step : a prediction at every step rather than after the last.
+    every_step : a prediction at every step rather than after the last one.
     words : the symbols are words or characters of a text: the task has a `vocabulary`, and a model embeds them.
     """
 
@@ -109,22 +43,24 @@ class Spec(NamedTuple):
     symbols: bool
     output_size: int
     every_step: bool
-    words: bool = False
+    words: bool
 
 
+@dataclass_transform(kw_only_default=True, eq_default=False)
 class Task(ABC):
-    """A task, ready to give batches. All of it follows from its settings and the seed.
+    """A task that is ready to give batches. Its settings and the seed decide everything about it.
 
-    A task is a dataclass; its annotated attributes are its settings, `task.NAME` in a config, except those in `given`.
-    Batches are made on the CPU and moved by whoever uses them: the same seed gives the same data on every device.
+    Every subclass becomes a dataclass; its annotated attributes are its settings, `task.NAME` in a config, except those
+    in `given`.
+    Batches are made on the CPU and moved by the caller: the same seed gives the same data on every device.
     """
 
     name: ClassVar[str]
     generator_version: ClassVar[int] = 1
-    """Raised whenever the same settings would give other data than before."""
+    """Increased whenever the same settings would give different data than before."""
 
     given: ClassVar[tuple[str, ...]] = ("seed",)
-    """Arguments of the constructor that the run gives; all others are settings."""
+    """Arguments of the constructor that the run provides; all others are settings."""
 
     metric: ClassVar[Metric]
     work_unit: ClassVar[Literal["sequences", "tokens"]] = "sequences"
@@ -137,85 +73,102 @@ class Task(ABC):
     """The symbols are words or characters of a text: the task has a `vocabulary`, and a model embeds them."""
 
     ranked: ClassVar[bool] = False
-    """The vocabulary is in the order of frequency."""
+    """The vocabulary is sorted by frequency."""
 
     next_token: ClassVar[bool] = False
     """The target is the next input, or what may come next: a model that reads backward would see it."""
 
     carries_state: ClassVar[bool] = False
-    """A training batch may continue the sequences of the one before."""
+    """A training batch may continue the sequences of the previous one."""
 
     has_epochs: ClassVar[bool] = False
-    """Training passes through one finite text again and again, which is its split `train`."""
+    """Training passes through one finite text again and again; this text is the split `train`."""
 
     reach: ClassVar[str | None] = "length"
-    """The setting of the evaluated sequences that says how far back one must look; None if there is none."""
+    """The setting that says how far back a model must look in evaluation; None if there is none."""
 
     solvable: ClassVar[bool] = True
     """There is a rule for "solved"."""
 
     eval_batch_size: ClassVar[int] = 250
-    """Sequences, or columns of a text, that are evaluated side by side unless the config says otherwise."""
+    """Sequences, or columns of a text, that are evaluated side by side unless the config sets another number."""
 
-    spec: Spec
+    every_step: ClassVar[bool]
+    """The task asks for a prediction at every step rather than after the last one."""
+
+    input_size: int
+    """Real numbers in a step, or symbols in the alphabet."""
+
+    output_size: int
+    """Numbers in a prediction."""
+
     vocabulary: list[str]
-    """What each symbol stands for, where symbols stand for words; kept in the checkpoint."""
+    """The word of each symbol, if symbols stand for words; saved in the checkpoint."""
 
     counts: list[int] | None
-    """How often each stands in the training text, if there is one; kept likewise."""
+    """How often each word occurs in the training text, if there is one; saved in the checkpoint."""
 
     definition: str
-    """Names the definition, its settings, and the version of the generator."""
+    """Names the task, the settings that decide its data, and the version of the generator."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(kw_only=True, eq=False)(cls)
+
+    @property
+    def spec(self) -> Spec:
+        """Inputs and outputs of a model for the task."""
+        return Spec(self.input_size, self.symbolic, self.output_size, self.every_step, self.words)
 
     @classmethod
     def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:  # noqa: ARG003
-        """What is wrong with settings that are each allowed: the name of a setting, and a message about it."""
+        """Settings that are valid one by one but not together: the name of a setting, and a message about it."""
         yield from ()
 
     @classmethod
     def filled_in(cls, settings: Any) -> Mapping[str, Any]:  # noqa: ARG003
-        """The values of settings that are null because they follow from others."""
+        """Values for settings that are null because they follow from others."""
         return {}
 
     @classmethod
     def why_forward_only(cls) -> str | None:
-        """What goes wrong where a model reads backward; None if it may read backward."""
+        """Why a model must not read backward; None if it may."""
         if not cls.next_token:
             return None
         return f"would show the model {'the word' if cls.words else 'what'} it must predict"
 
     @abstractmethod
     def train_batch(self, step: int, batch_size: int) -> Batch:
-        """The training batch of one step; the same step always gives the same batch."""
+        """The training batch of a step; the same step always gives the same batch."""
 
     def epoch_at(self, step: int, batch_size: int) -> int:  # noqa: ARG002
-        """Passes through the training text that are done before a step; 0 where there are none."""
+        """Passes through the training text that are finished before a step; 0 if the task has no epochs."""
         return 0
 
     def steps_in(self, epochs: int, batch_size: int) -> int:  # noqa: ARG002
-        """Training steps in so many passes through the training text.
+        """Training steps in a number of passes through the training text.
 
         Raises
         ------
         TypeError : the task has no epochs.
         """
-        raise TypeError(f"task {self.name} draws its sequences anew and has no epochs")
+        raise TypeError(f"task {self.name} draws new sequences for every step and has no epochs")
 
     @abstractmethod
     def specimen(self, split: Split, batch_size: int) -> Batch:
-        """One sequence as they are in a batch of so many, from which to tell how much memory a batch will take."""
+        """One sequence as long as those in a batch of that size, to estimate the memory of a batch."""
 
     def evaluated_together(self, batch_size: int | None) -> int:
-        """Sequences, or columns of a text, that are evaluated side by side if the config asks for so many."""
+        """Sequences, or columns of a text, that are evaluated side by side, given the number in the config."""
         return batch_size or self.eval_batch_size
 
     def fixed_bytes(self) -> int:
-        """Bytes of the fixed sets, once they are drawn."""
+        """Bytes of the validation and test set in memory."""
         return 0
 
     @abstractmethod
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
-        """A split, in order."""
+        """All batches of a split, in order."""
 
     @abstractmethod
     def count_eval_batches(self, split: Split, batch_size: int) -> int:
@@ -227,144 +180,51 @@ class Task(ABC):
 
     @abstractmethod
     def measure(self, prediction: Prediction, batch: Batch) -> Tally:
-        """Sums of the metrics beside the loss."""
+        """Sums of all metrics except the loss."""
 
     def solved(self, means: dict[str, float]) -> bool:  # noqa: ARG002
-        """Whether these validation figures solve the task; a task without such a rule is never solved."""
+        """Whether these validation figures solve the task; always False for a task without a rule."""
         return False
 
     def summarise(self, means: dict[str, float]) -> dict[str, float]:
-        """The divided sums, with whatever follows from them (a perplexity from a loss)."""
+        """The means of all sums, with figures that follow from them (such as a perplexity from a loss)."""
         return means
 
-    def facts(self, split: Split) -> dict[str, Any]:  # noqa: ARG002
+    def facts(self, split: Split) -> dict[str, str | float]:  # noqa: ARG002
         """What a reader of the figures on a split should know about its data."""
         return {}
 
     def remarks(self) -> list[str]:
-        """What a person should know before training on it."""
+        """What a person should know before training on the task."""
         return []
 
     def conversions(self, split: Split, loss: float) -> dict[str, float]:  # noqa: ARG002
-        """What the loss on a split says in other units than the task's own."""
+        """The loss on a split in other units."""
         return {}
 
     def loss(self, prediction: Prediction, batch: Batch) -> tuple[Tensor, int]:
-        """The loss as a sum over the scored predictions, and how many they are.
+        """The loss as a sum over the scored predictions, and their number.
 
-        Cross-entropy in nats, over `[T, B]` or `[B]`; a task on reals brings its own.
+        Cross-entropy in nats over `[T, B]` or `[B]`; tasks with real targets define their own loss.
         """
         return prediction.cross_entropy(batch.targets, batch.scored)
 
     def work(self, batch: Batch) -> int:
-        """How many sequences or tokens (see `work_unit`) a batch holds, for the throughput."""
+        """The sequences or tokens (see `work_unit`) in a batch, for the throughput."""
         if self.work_unit == "sequences":
             return batch.size
         T, B = batch.inputs.shape[:2]
         return T * B if batch.scored is None else int(batch.scored.sum())
 
     def fingerprints(self) -> dict[str, str]:
-        """SHA-256 of everything in the fixed sets: two equal ones prove the same test set."""
+        """SHA-256 of each fixed set: equal fingerprints prove equal sets."""
         return {split: self.fingerprint(split) for split in HELD_OUT}
 
     def fingerprint(self, split: Split) -> str:
-        """SHA-256 of everything in a split."""
+        """SHA-256 of the definition and of all tensors in a split."""
         digest = hashlib.sha256(self.definition.encode())
         for batch in self.eval_batches(split, 500):
-            for part in (batch.inputs, batch.targets, batch.lengths, batch.scored, batch.marks):
-                if part is not None:
-                    digest.update(str((part.dtype, tuple(part.shape))).encode())
-                    digest.update(part.contiguous().cpu().numpy().tobytes())
+            for tensor in batch.tensors().values():
+                digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
+                digest.update(tensor.contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()
-
-
-@dataclass(kw_only=True, eq=False)
-class GeneratedTask(Task):
-    """A task whose sequences are drawn, whole batches at a time, from generators named by (seed, split, step).
-
-    seed : of the run; fixes the training stream, the validation set and the test set.
-    """
-
-    seed: int
-
-    def __post_init__(self) -> None:
-        """Prepare the fixed sets, which are drawn when they are first needed."""
-        self.counts = None
-        self.sizes: dict[Split, int] = self.fixed_sizes()
-        self._fixed: dict[Split, Batch] = {}
-
-    @abstractmethod
-    def fixed_sizes(self) -> dict[Split, int]:
-        """Sequences in the validation and in the test set."""
-
-    @abstractmethod
-    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """Draw a batch; no loop over its sequences."""
-
-    def sample_fixed(self, split: Split) -> Batch:
-        """The whole of a fixed set: drawn as the training batches are, unless a task says otherwise."""
-        return self.sample(self.sizes[split], self.generator(split))
-
-    def generator(self, *key: str | int) -> torch.Generator:
-        """The generator for one purpose of this task."""
-        return generator(self.seed, self.name, *key)
-
-    def train_batch(self, step: int, batch_size: int) -> Batch:
-        """The training batch of one step, drawn anew from its own generator."""
-        return self.sample(batch_size, self.generator("train", step))
-
-    def specimen(self, split: Split, batch_size: int) -> Batch:  # noqa: ARG002
-        """One drawn alone; if they differ in length, the longest of many, since a batch is padded to its longest."""
-        one = self._draw(split, 1)
-        if one.lengths is None:
-            return one
-        many = self._draw(split, max(1, MANY_STEPS // len(one.inputs)))
-        assert many.lengths is not None
-        longest = int(many.lengths.argmax())
-        return many.rows(longest, longest + 1)
-
-    def _draw(self, split: Split, size: int) -> Batch:
-        if split == "train":
-            return self.sample(size, self.generator("specimen"))
-        part = copy(self)
-        part.sizes = {split: min(size, whole) for split, whole in self.sizes.items()}
-        return part.sample_fixed(split)
-
-    def evaluated_together(self, batch_size: int | None) -> int:
-        """No more than there are."""
-        return min(super().evaluated_together(batch_size), max(self.sizes.values()))
-
-    def fixed_bytes(self) -> int:
-        """Those of a specimen for each sequence."""
-        return sum(size * self.specimen(split, size).bytes for split, size in self.sizes.items())
-
-    def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
-        """The fixed set, drawn once; how it is cut into batches does not change what is in it."""
-        if split not in self._fixed:
-            self._fixed[split] = self.sample_fixed(split)
-        whole = self._fixed[split]
-        for start in range(0, whole.size, batch_size):
-            yield whole.rows(start, min(start + batch_size, whole.size))
-
-    def count_eval_batches(self, split: Split, batch_size: int) -> int:
-        """How many batches `eval_batches` gives."""
-        return -(-self.sizes[split] // batch_size)
-
-
-@dataclass(kw_only=True, eq=False)
-class SizedTask(GeneratedTask):
-    """A generated task whose fixed sets may have any size."""
-
-    valid_size: Annotated[Size, Affects.EVALUATION] = 2000
-    """Sequences in the fixed validation set."""
-    test_size: Annotated[Size, Affects.EVALUATION] = 2000
-    """Sequences in the fixed test set."""
-
-    def fixed_sizes(self) -> dict[Split, int]:
-        """As the settings say."""
-        return {"valid": self.valid_size, "test": self.test_size}
-
-
-def count_correct(outputs: Tensor, targets: Tensor) -> Tensor:
-    """How many targets have the largest output: `[..., O]` against `[...]`."""
-    return (outputs.argmax(-1) == targets).sum()

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.settings import Affects
-from seqtrain.tasks.base import Batch, Spec, Split
+from seqtrain.tasks.base import Split
+from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.metrics import Metric, Tally
 from seqtrain.tasks.next_symbols import NextSymbols
 
@@ -21,26 +21,25 @@ BETA = {"uniform": (1.0, 1.0), "u_shaped": (0.25, 0.25), "short": (1.0, 5.0), "l
 """The two parameters of the beta-binomial distribution of n - 1."""
 
 
-@dataclass(kw_only=True, eq=False)
 class Counting(NextSymbols):
-    """Name the symbols that may come next in a^n b^n or a^n b^n c^n: only who has counted the a's knows.
+    """Name the symbols that may come next in a^n b^n or a^n b^n c^n, which requires counting the a's.
 
         input     .     a     a     a    b    b    b           n = 3
         target   {a}  {a,b} {a,b} {a,b} {b}  {b}  {.}          a mark stands before and after the string
 
     In training n is drawn from 1 to `train_limit`. The languages have one string for each n, so the validation and the
-    test set are the same: every n from 1 to `limit`, which is at least twice as far (Gers & Schmidhuber 2001).
+    test set are the same: every n from 1 to `limit`, which is at least twice `train_limit` (Gers & Schmidhuber 2001).
 
     Length distributions
     --------------------
-    uniform : every n as likely.
-    u_shaped, short, long : the least and the largest n are the likelier ones, or the least, or the largest (as in
+    uniform : all n are equally likely.
+    u_shaped, short, long : the smallest and the largest n are more likely, or the smallest, or the largest (as in
         Suzgun, Gehrmann, Belinkov & Shieber 2019): n - 1 is beta-binomial with 1/4 and 1/4, 1 and 5, 5 and 1.
 
-    A string is accepted if at every step just those symbols that may come have a probability above one half.
-    `first_failure`: the first n whose string is not accepted; `limit` + 1 if there is none.
+    A string is accepted if at every step exactly the symbols that may come have a probability above one half.
+    `first_failure`: the smallest n whose string is not accepted; `limit` + 1 if there is none.
     Loss: binary cross-entropy, summed over the symbols, averaged over the steps. Baseline: the best guess from the
-    current symbol. Solved: every n to twice `train_limit` accepted.
+    current symbol. Solved: every n up to twice `train_limit` accepted.
     """
 
     name = "counting"
@@ -52,29 +51,25 @@ class Counting(NextSymbols):
     train_limit: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Largest n in training."""
     length_distribution: LengthDistribution = "uniform"
-    """Which n are the more frequent in training; it decides how far a model generalises."""
+    """Which n are more frequent in training; it decides how far a model generalises."""
     limit: Annotated[int, Field(ge=2, le=10_000), Affects.EVALUATION] = 200
     """Largest n in the validation and test set, which hold every n."""
 
     def __post_init__(self) -> None:
-        """Name the definition and lay out the sequences."""
+        """Compute the probabilities of n."""
         super().__post_init__()
         self.letters = len(self.language)
-        self.spec = Spec(input_size=self.letters + 1, symbols=True, output_size=self.letters + 1, every_step=True)
-        self.definition = (
-            f"counting/language={self.language}/train_limit={self.train_limit}"
-            f"/length_distribution={self.length_distribution}/limit={self.limit}/v{self.generator_version}"
-        )
+        self.input_size = self.output_size = self.letters + 1
         self._weights = _beta_binomial(self.train_limit, *BETA[self.length_distribution])
 
     @classmethod
     def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
-        """A limit below the rule for solved."""
+        """A limit that is too small for the rule of "solved"."""
         if settings.limit < 2 * settings.train_limit:
             yield (
                 "limit",
                 f"is {settings.limit}; with train_limit {settings.train_limit} it must be at least "
-                f"{2 * settings.train_limit}, as solved means to twice the n of training",
+                f"{2 * settings.train_limit}, because solved means up to twice the n of training",
             )
 
     def fixed_sizes(self) -> dict[Split, int]:
@@ -91,13 +86,13 @@ class Counting(NextSymbols):
             yield self._strings(torch.arange(first, min(first + batch_size, self.limit + 1)))
 
     def specimen(self, split: Split, batch_size: int) -> Batch:
-        """Of the fixed sets the string in the middle."""
-        return (
-            super().specimen(split, batch_size) if split == "train" else self._strings(torch.tensor([self.limit // 2]))
-        )
+        """Of the fixed sets, the string of median length."""
+        if split == "train":
+            return super().specimen(split, batch_size)
+        return self._strings(torch.tensor([self.limit // 2]))
 
     def _strings(self, n: Tensor) -> Batch:
-        """The strings of these n `[B]`."""
+        """The strings for n `[B]`."""
         step = torch.arange(self.letters * int(n.max()) + 1)[:, None]  # [T, 1]
         inside = step <= self.letters * n
         end = self.letters
@@ -112,33 +107,33 @@ class Counting(NextSymbols):
         assert batch.lengths is not None
         accepted = self.right(outputs, batch).all(0)
         tally = Tally()
-        for length, fine in zip(batch.lengths.tolist(), accepted.tolist(), strict=True):
-            tally.add(f"n={length // self.letters}", fine, 1)
+        for length, is_accepted in zip(batch.lengths.tolist(), accepted.tolist(), strict=True):
+            tally.add(f"n={length // self.letters}", is_accepted, 1)
         return tally
 
     def summarise(self, means: dict[str, float]) -> dict[str, float]:
-        """With `first_failure` in place of the figures of each n."""
+        """The means with `first_failure` in place of the figures of each n."""
         accepted = {int(name[2:]): mean for name, mean in means.items() if name.startswith("n=")}
         failed = [n for n, mean in accepted.items() if mean < 1]
         others = {name: mean for name, mean in means.items() if not name.startswith("n=")}
         return others | {"first_failure": float(min(failed, default=self.limit + 1))}
 
     def baseline(self, split: Split) -> dict[str, float]:
-        """The least loss, and the first n that calls for another set after a symbol than some smaller n."""
+        """The smallest loss, and the first n that needs a different set after a symbol than some smaller n."""
         return super().baseline(split) | {"first_failure": float(next(n for n in count(1) if not self._agree(n)))}
 
     def _agree(self, n: int) -> bool:
-        """Whether one set for each symbol would accept every string up to n."""
+        """Whether one set for each current symbol would accept every string up to n."""
         batch = self._strings(torch.arange(1, n + 1))
         return bool(self.right(self.guess([batch])[batch.inputs], batch).all())
 
     def solved(self, means: dict[str, float]) -> bool:
-        """Every n to twice the largest of training accepted."""
+        """Every n up to twice the largest of training accepted."""
         return means["first_failure"] > 2 * self.train_limit
 
 
 def _beta_binomial(size: int, alpha: float, beta: float) -> Tensor:
-    """Probabilities of 0 to `size` - 1."""
+    """Probabilities of 0 to `size` - 1 `[size]`."""
 
     def log_beta(a: float, b: float) -> float:
         return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)

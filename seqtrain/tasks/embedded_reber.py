@@ -1,7 +1,6 @@
 """The embedded Reber grammar."""
 
-from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -9,7 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqtrain.system.settings import Affects
-from seqtrain.tasks.base import Batch, Spec, Split
+from seqtrain.tasks.base import Split
+from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Tally
 from seqtrain.tasks.next_symbols import NextSymbols
 
@@ -17,21 +18,20 @@ ALPHABET = "BTPSXVE"
 B, T, P, S, X, V, E = range(len(ALPHABET))
 
 ARCS = ((T, 1), (P, 2), (S, 1), (X, 3), (T, 2), (V, 4), (X, 2), (S, 5), (P, 3), (V, 5))
-"""From node n of the grammar lead arcs 2n and 2n + 1: a symbol, and the node behind it."""
+"""Arcs 2n and 2n + 1 start at node n of the grammar: a symbol, and the node where the arc ends."""
 
 END = 5
-"""The node with no choice left: E comes next."""
+"""The last node: E comes next."""
 
 BLOCK = 16
 """Steps that are drawn at once."""
 
 SHARES = {"valid": 2, "test": 3}
-"""Which quarter of all strings a fixed set is drawn from; training has the other two."""
+"""The quarter of all strings from which a fixed set is drawn; training has the other two."""
 
 
-@dataclass(kw_only=True, eq=False)
-class EmbeddedReber(NextSymbols):
-    """Name the symbols that may come next in strings whose last symbol but one repeats the second.
+class EmbeddedReber(NextSymbols, SizedTask):
+    """Name the symbols that may come next in strings whose second-to-last symbol repeats the second.
 
         B T (B P V V E) T E               the Reber grammar inside, between B and E, from node 0 to 5
         B T (B T S S X S E) T E
@@ -39,21 +39,21 @@ class EmbeddedReber(NextSymbols):
           |                   |             arcs  T>1   S>1   T>2   X>2   P>3
           +--------- = -------+                   P>2   X>3   V>4   S>5   V>5
 
-    Both arcs of a node are equally likely, and so are T and P around the inner string. The last E is never an input
+    Both arcs of a node are equally likely, and so are T and P around the inner string. The last E is not an input
     (Cleeremans, Servan-Schreiber & McClelland 1989; Hochreiter & Schmidhuber 1997, experiment 1).
 
-    Training strings are drawn anew for every batch. A hash with the seed puts half of all strings into training and a
-    quarter each into the validation and the test set, which hold different strings only.
+    Every training batch is new. A hash with the seed puts half of all strings into training and a quarter each into the
+    validation and the test set. A fixed set has no string twice.
 
     `accuracy`: strings where, at every step, each symbol that may come has a larger output than each that may not.
     Loss: binary cross-entropy, summed over the symbols, averaged over the steps. Baseline: the best guess from the
-    current symbol; it gets no string right, as the second symbol calls for B and its repetition for E. Solved: every
+    current symbol; it gets no string right, since B follows the second symbol and E its repetition. Solved: every
     string of the validation set right.
     """
 
     name = "embedded_reber"
     reach = None
-    spec = Spec(input_size=len(ALPHABET), symbols=True, output_size=len(ALPHABET), every_step=True)
+    input_size = output_size = len(ALPHABET)
 
     valid_size: Annotated[int, Field(ge=1, le=2000), Affects.EVALUATION] = 256
     """Different strings in the fixed validation set."""
@@ -61,41 +61,37 @@ class EmbeddedReber(NextSymbols):
     """Different strings in the fixed test set."""
 
     def __post_init__(self) -> None:
-        """Name the definition and lay out the sequences."""
+        """Draw the factor of the hash."""
         super().__post_init__()
-        self.definition = f"embedded_reber/v{self.generator_version}"
         factor = torch.randint(2**62, (), generator=self.generator("hash"))
         self._factor = 2 * factor + 1
 
-    def fixed_sizes(self) -> dict[Split, int]:
-        """As the settings say."""
-        return {"valid": self.valid_size, "test": self.test_size}
-
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T, B]` and sets `[T, B, 7]` of strings that belong to training."""
-        paths = _Paths.none()
-        while len(paths.outer) < batch_size:
+        paths = _NO_PATHS
+        while paths.shape[1] < batch_size:
             drawn = _walk(2 * batch_size + 16, generator)
-            paths = paths.and_then(drawn.columns(self._share(drawn) < min(SHARES.values())))
-        return _written(paths.columns(slice(batch_size)))
+            paths = _joined(paths, drawn[:, self._share(drawn) < min(SHARES.values())])
+        return _as_batch(paths[:, :batch_size])
 
     def sample_fixed(self, split: Split) -> Batch:
-        """Different strings that belong to the split, those first drawn."""
-        generator, wanted = self.generator(split), self.sizes[split]
-        paths = _Paths.none()
-        while len(paths.outer) < wanted:
-            drawn = _walk(4 * wanted + 16, generator)
-            paths = paths.and_then(drawn.columns(self._share(drawn) == SHARES[split]))
-            paths = paths.columns(_first_of_each(self._hash(paths)))
-        return _written(paths.columns(slice(wanted)))
+        """The first strings drawn that belong to the split and are different."""
+        generator, size = self.generator(split), self.sizes[split]
+        paths = _NO_PATHS
+        while paths.shape[1] < size:
+            drawn = _walk(4 * size + 16, generator)
+            paths = _joined(paths, drawn[:, self._share(drawn) == SHARES[split]])
+            paths = paths[:, _first_of_each(self._hash(paths))]
+        return _as_batch(paths[:, :size])
 
-    def _share(self, paths: "_Paths") -> Tensor:
-        """`[B]`, which quarter of all strings each belongs to: 0 to 3."""
+    def _share(self, paths: Tensor) -> Tensor:
+        """`[B]`, the quarter of all strings that each belongs to: 0 to 3."""
         return (self._hash(paths) >> 61) & 3
 
-    def _hash(self, paths: "_Paths") -> Tensor:
-        """`[B]`, a polynomial in a factor of the seed, modulo 2^64; the nodes behind END count as zero."""
-        digits = torch.cat([paths.outer[None], (paths.arcs + 1) * (paths.arcs < len(ARCS))])
+    def _hash(self, paths: Tensor) -> Tensor:
+        """`[B]`, a polynomial in a random factor, modulo 2^64; arcs after END count as zero."""
+        outer, arcs = paths[:1], paths[1:]
+        digits = torch.cat([outer, (arcs + 1) * (arcs < len(ARCS))])
         powers = self._factor.expand(len(digits)).cumprod(0)
         return (digits * powers[:, None]).sum(0)
 
@@ -104,7 +100,7 @@ class EmbeddedReber(NextSymbols):
         return Tally().add("accuracy", self.right(outputs, batch).all(0).sum(), batch.size)
 
     def read_sets(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """`[T, B]`, where the symbols that may come have the largest outputs."""
+        """`[T, B]`, the steps where the symbols that may come have the largest outputs."""
         possible = batch.targets > 0
         least = outputs.masked_fill(~possible, torch.inf).amin(-1)
         return least > outputs.masked_fill(possible, -torch.inf).amax(-1)
@@ -114,66 +110,56 @@ class EmbeddedReber(NextSymbols):
         return means["accuracy"] == 1.0
 
 
-class _Paths(NamedTuple):
-    """Strings as ways through the grammar: T or P around them `[B]`, and arcs `[M, B]`, those behind END no choice."""
-
-    outer: Tensor
-    arcs: Tensor
-
-    @classmethod
-    def none(cls) -> "_Paths":
-        empty = torch.zeros(0, dtype=torch.long)
-        return cls(empty, empty[None])
-
-    def columns(self, chosen: Tensor | slice) -> "_Paths":
-        return _Paths(self.outer[chosen], self.arcs[:, chosen])
-
-    def and_then(self, other: "_Paths") -> "_Paths":
-        M = max(len(self.arcs), len(other.arcs))
-        arcs = [F.pad(paths.arcs, (0, 0, 0, M - len(paths.arcs)), value=len(ARCS)) for paths in (self, other)]
-        return _Paths(torch.cat([self.outer, other.outer]), torch.cat(arcs, 1))
-
+_NO_PATHS = torch.zeros(1, 0, dtype=torch.long)
+"""Paths through the grammar are `[1 + M, B]`: the outer T or P, then arcs, of which those after END mean nothing."""
 
 _SYMBOLS = torch.tensor([*(symbol for symbol, _ in ARCS), E, E])
 _NODES = torch.tensor([*(node for _, node in ARCS), END, END])
 _SETS = F.one_hot(_SYMBOLS, len(ALPHABET)).view(END + 1, 2, -1).amax(1).float()  # [node, symbol]
 
 
-def _walk(batch_size: int, generator: torch.Generator) -> _Paths:
-    """Draw ways until all have come to END."""
+def _walk(batch_size: int, generator: torch.Generator) -> Tensor:
+    """Draw paths until all have reached END."""
     outer = torch.randint(T, P + 1, (batch_size,), generator=generator)
-    node, arcs = torch.zeros_like(outer), []
+    node, rows = torch.zeros_like(outer), [outer]
     while bool((node < END).any()):
         for choice in torch.randint(2, (BLOCK, batch_size), generator=generator).unbind():
-            arcs.append(choice.add_(node, alpha=2))
+            rows.append(choice.add_(node, alpha=2))
             node = _NODES.take(choice)
-    return _Paths(outer, torch.stack(arcs))
+    return torch.stack(rows)
+
+
+def _joined(*parts: Tensor) -> Tensor:
+    """Paths next to each other, extended to the same length."""
+    M = max(map(len, parts))
+    return torch.cat([F.pad(paths, (0, 0, 0, M - len(paths)), value=len(ARCS)) for paths in parts], 1)
 
 
 def _first_of_each(values: Tensor) -> Tensor:
-    """`[N]` to the places of the first of all equal values, in order."""
+    """`[N]` to the places of all values that are different from those before, in order."""
     order = values.sort(stable=True).indices
     new = torch.ones_like(order, dtype=torch.bool)
     new[1:] = values[order].diff() != 0
     return order[new].sort().values
 
 
-def _written(paths: _Paths) -> Batch:
-    """Strings as a batch, without the last E: B t B, the inner symbols, E t."""
-    nodes = F.pad(_NODES[paths.arcs], (0, 0, 1, 0))  # [M+1, B], before each arc
+def _as_batch(paths: Tensor) -> Batch:
+    """The strings without the last E: B t B, the inner symbols, E t."""
+    outer, arcs = paths[0], paths[1:]
+    nodes = F.pad(_NODES[arcs], (0, 0, 1, 0))  # [M+1, B], before each arc
     inner = (nodes < END).sum(0, keepdim=True)
-    steps = torch.arange(len(paths.arcs) + 5)[:, None]
-    inputs = steps.new_zeros(len(steps), len(paths.outer))
+    steps = torch.arange(len(arcs) + 5)[:, None]
+    inputs = steps.new_zeros(len(steps), len(outer))
     targets = torch.zeros(*inputs.shape, len(ALPHABET))
-    inputs[1] = paths.outer
-    inputs[3:-2] = _SYMBOLS[paths.arcs]
+    inputs[1] = outer
+    inputs[3:-2] = _SYMBOLS[arcs]
     inputs.scatter_(0, inner + 3, E)
-    inputs.scatter_(0, inner + 4, paths.outer[None])
+    inputs.scatter_(0, inner + 4, outer[None])
     targets[0] = _SETS[0]
     targets[1, :, B] = 1
     targets[2:-2] = _SETS[nodes]
-    columns = torch.arange(len(paths.outer))
-    targets[inner[0] + 3, columns] = F.one_hot(paths.outer, len(ALPHABET)).float()
+    columns = torch.arange(len(outer))
+    targets[inner[0] + 3, columns] = F.one_hot(outer, len(ALPHABET)).float()
     targets[inner[0] + 4, columns] = _SETS[END]
     inside = steps < inner + 5
     longest = int(inner.max()) + 5

@@ -1,9 +1,9 @@
-"""Next-token prediction over the user's text."""
+"""Next-token prediction over a text of the user."""
 
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import InitVar, replace
 from typing import Annotated, Any
 
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor
 from seqtrain.system.errors import DataError
 from seqtrain.system.settings import Affects, Size
 from seqtrain.system.shipped import text_path
-from seqtrain.tasks.base import Batch, Prediction, Spec, Split, Task
+from seqtrain.tasks.base import Prediction, Split, Task
+from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.text import (
     SPLITS,
@@ -34,22 +35,22 @@ Fractions = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_lengt
 
 LONGEST_WINDOW = 1024
 MOST_SCORES = 1 << 24
-"""In evaluation, where a longer window changes nothing but the time it takes: 64 MiB of scores."""
+"""Limits of a window in evaluation, where its size changes the time only: steps, and scores (64 MiB)."""
 
 
-@dataclass(kw_only=True, eq=False)
 class LanguageModel(Task):
     """Predict the next word or character of a text.
 
         ... the | cat  sat  on   the | mat  <eos>         windows of `window` tokens; the state is carried from
-            cat | sat  on   the  mat | <eos> ...          window to window, the gradient is cut there
+            cat | sat  on   the  mat | <eos> ...          window to window, the gradient is not
 
-    The text is read in `batch_size` contiguous columns; each window is one training step, each pass through the
-    text starts from a fresh state. In evaluation every token but the first of a split counts exactly once.
+    The text is read in `batch_size` contiguous columns; each window is one training step, and each pass through the
+    text starts from a fresh state. In evaluation every token except the first one of a split counts exactly once.
 
-    Loss: cross-entropy in nats a token. Metrics: `perplexity`, `bits_per_token`; of words also `bits_per_character`,
-    with a character for the one space or line end behind each word; of characters also `word_perplexity`, with every
-    line end taken for a word. Baseline: the word frequencies of the training text (add-one smoothed). Never "solved".
+    Loss: cross-entropy in nats per token. Metrics: `perplexity`, `bits_per_token`; with words also
+    `bits_per_character`, which counts one space or line end after each word; with characters also `word_perplexity`,
+    which counts every line end as a word. Baseline: the word frequencies of the training text (add-one smoothed).
+    There is no rule for "solved".
     """
 
     name = "language_model"
@@ -59,6 +60,7 @@ class LanguageModel(Task):
     given = ("seed", "known", "quiet")
     words = True
     ranked = True
+    every_step = True
     next_token = True
     has_epochs = True
     solvable = False
@@ -72,11 +74,11 @@ class LanguageModel(Task):
     window: Annotated[Size, Affects.EVALUATION] = 35
     """Steps of truncated back-propagation through time."""
     vary_window: bool = False
-    """Draw each training window's size around window, and scale the learning rate with it (Merity et al. 2018)."""
+    """Draw the size of each training window around window, and scale the learning rate with it (Merity et al. 2018)."""
     min_count: Size = 1
-    """Tokens seen less often in training become <unk>."""
+    """Tokens that are rarer in training become <unk>."""
     max_size: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
-    """Largest vocabulary, <unk> counted in; null for no limit."""
+    """Largest size of the vocabulary, including <unk>; null for no limit."""
     fractions: Annotated[Fractions | None, Affects.DATA] = None
     """Shares of train, valid and test in a single file; null for 0.9, 0.05, 0.05. [0, 0, 1] evaluates all of it."""
 
@@ -89,15 +91,15 @@ class LanguageModel(Task):
 
         Parameters
         ----------
-        known : the vocabulary of a trained model; None to count one. With it, a text serves that has nothing to train
-            on.
+        known : the vocabulary of a trained model; None to count one. With it, the training and validation part of the
+            text may be empty.
 
         Raises
         ------
         DataError : a file is missing, empty, binary, not UTF-8, or too short.
         """
         path, fractions = text_path(str(self.path)), self.fractions or FRACTIONS
-        self.eval_window: int | None = None  # for as many steps as memory allows
+        self.eval_window: int | None = None  # None: as many steps as memory allows
         corpus = read_corpus(path, self.unit, fractions, quiet=self.quiet)
         self.sources = sources(path, fractions)
         counted = known or Vocabulary.count(corpus.train.counts(), min_count=self.min_count, max_size=self.max_size)
@@ -108,8 +110,7 @@ class LanguageModel(Task):
             raise DataError(f"{path}: task.min_count {self.min_count} leaves no token but <unk>; lower it")
         for split in SPLITS if known is None else ():
             self._check_length(split)
-        size = len(counted)
-        self.spec = Spec(input_size=size, symbols=True, output_size=size, every_step=True, words=True)
+        self.input_size = self.output_size = len(counted)
         self._fingerprints = {split: self._digest(tokens) for split, tokens in self.tokens.items()}
         digest = hashlib.sha256("".join(self._fingerprints.values()).encode()).hexdigest()[:12]
         self.definition = f"language_model/{self.unit}/{path.name}/{digest}/v{self.generator_version}"
@@ -117,7 +118,7 @@ class LanguageModel(Task):
 
     @classmethod
     def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
-        """A text that is not there, and settings that do not fit it."""
+        """A missing text, and settings that do not fit the text."""
         yield from faults_of_text(settings.path, settings.fractions)
         if settings.vary_window and settings.window < 10:
             yield (
@@ -132,7 +133,7 @@ class LanguageModel(Task):
         return {"fractions": list(FRACTIONS)} if single else {}
 
     def train_batch(self, step: int, batch_size: int) -> Batch:
-        """The window of one step; after the last window of the text comes the first again."""
+        """The window of a step; after the last window of the text, the first one follows again."""
         columns, windows = self._layout(batch_size)
         window = windows.at(step)
         batch = self._batch(columns.window(window.start, window.size), fresh=window.start == 0)
@@ -144,11 +145,11 @@ class LanguageModel(Task):
         return first.rows(0, 1)
 
     def epoch_at(self, step: int, batch_size: int) -> int:
-        """Passes through the training text that are done before a step."""
+        """Passes through the training text that are finished before a step."""
         return self._layout(batch_size)[1].at(step).epoch
 
     def steps_in(self, epochs: int, batch_size: int) -> int:
-        """Windows in so many passes."""
+        """Windows in a number of passes."""
         return self._layout(batch_size)[1].steps(epochs)
 
     def _layout(self, batch_size: int) -> tuple[Columns, Windows]:
@@ -159,7 +160,7 @@ class LanguageModel(Task):
         return self._layouts[batch_size]
 
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
-        """All windows of a split, the state carried through; the last columns may be shorter."""
+        """All windows of a split, which carry the state; the last columns may be shorter."""
         self._check_length(split)
         columns, window = make_columns(self.tokens[split], batch_size), self._eval_window(batch_size)
         for start in columns.starts(window):
@@ -182,20 +183,22 @@ class LanguageModel(Task):
             digest.update(block.numpy().data)
         return digest.hexdigest()
 
-    def facts(self, split: Split) -> dict[str, Any]:
-        """Where the split comes from, how many predictions it asks for, and how much of it is `<unk>`."""
-        tokens, number = self.tokens[split], self.vocabulary.index(UNK)
-        unknown = sum(int((targets == number).sum()) for targets in tokens.blocks(1))
+    def facts(self, split: Split) -> dict[str, str | float]:
+        """The source of the split, its predictions, and the share of `<unk>` among them."""
         return {
             "text": self.sources[split],
-            "tokens": len(tokens) - 1,
+            "tokens": len(self.tokens[split]) - 1,
             "vocabulary_size": len(self.vocabulary),
-            "unk_share": unknown / (len(tokens) - 1),
+            "unk_share": self._unk_share(split),
         }
 
+    def _unk_share(self, split: Split) -> float:
+        tokens, number = self.tokens[split], self.vocabulary.index(UNK)
+        return sum(int((targets == number).sum()) for targets in tokens.blocks(1)) / (len(tokens) - 1)
+
     def remarks(self) -> list[str]:
-        """That `<unk>` has to be predicted, but never stands in the training text."""
-        share = self.facts("valid")["unk_share"]
+        """A remark if the validation text has `<unk>` and the training text has not."""
+        share = self._unk_share("valid")
         if self.counts is None or self.counts[self.vocabulary.index(UNK)] or not share:
             return []
         return [
@@ -205,7 +208,7 @@ class LanguageModel(Task):
         ]
 
     def conversions(self, split: Split, loss: float) -> dict[str, float]:
-        """The loss by another unit: words in bits per character, characters in perplexity per word."""
+        """The loss in other units: bits per character for words, perplexity per word for characters."""
         part, nats = self._parts[split], loss * (len(self.tokens[split]) - 1)
         if self.unit == "word":
             return {"bits_per_character": nats / math.log(2) / part.characters(1)}
@@ -213,10 +216,10 @@ class LanguageModel(Task):
 
     def _check_length(self, split: str) -> None:
         """Raise a DataError if there is nothing to predict."""
-        found = len(self.tokens[split])
-        if found < 2:
+        count = len(self.tokens[split])
+        if count < 2:
             raise DataError(
-                f"{self.sources[split]}: too short, {split} has {found} token{'' if found == 1 else 's'}; at least "
+                f"{self.sources[split]}: too short, {split} has {count} token{'' if count == 1 else 's'}; at least "
                 "2 are needed; give a longer text"
             )
 
@@ -228,16 +231,16 @@ class LanguageModel(Task):
         return Batch(inputs, targets, lengths, scored, fresh=fresh)
 
     def measure(self, prediction: Prediction, batch: Batch) -> Tally:  # noqa: ARG002
-        """Nothing beside the loss."""
+        """Nothing: all metrics follow from the loss."""
         return Tally()
 
     def summarise(self, means: dict[str, float]) -> dict[str, float]:
-        """Perplexity and bits from nats."""
+        """The loss, the perplexity and the bits per token."""
         nats = means["loss"]
         return means | {"perplexity": perplexity(nats), "bits_per_token": nats / math.log(2)}
 
     def baseline(self, split: Split) -> dict[str, float]:
-        """What the token frequencies of the text that the model was trained on give."""
+        """The token frequencies of the text that the model was trained on."""
         counts, tokens = torch.tensor(self.counts), self.tokens[split]
         nats = sum(unigram_nats(counts, targets) for targets in tokens.blocks(1))
         return self.summarise({"loss": nats / (len(tokens) - 1)})

@@ -1,42 +1,39 @@
 """The long time lag problem."""
 
-import math
-from dataclasses import dataclass
 from typing import Annotated
 
 import torch
 from pydantic import Field
 
 from seqtrain.system.settings import Affects, Size
-from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split, count_correct
-from seqtrain.tasks.metrics import Metric, Tally
+from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.classification import Classification
 
 ANSWERS = 2  # x, y
 X, BEGIN, END, FIRST_DISTRACTOR = 0, 2, 3, 4  # x y | b | e | a1 a2 ... ap
 STOP = 1 / 10
-"""Probability that a sequence ends rather than going on with one more distractor."""
+"""Probability that a sequence ends instead of continuing with one more distractor."""
 
 
-@dataclass(kw_only=True, eq=False)
-class LongLag(SizedTask):
-    """The second symbol comes again at the end; between them lie distractors, many and of many kinds.
+class LongLag(Classification):
+    """After many distractors of many kinds, name the second symbol again.
 
         b  y  a7 a2 a2 a9 ... a4  e   -->   y
               q distractors or more
 
-    A sequence is b, then x or y, then q (`lag`) distractors, each one of p (`distractors`) kinds; after that, e comes
-    with a probability of 1/10 at each step, and another distractor otherwise. So what is behind the q distractors, e
-    included, is 10 steps long in the mean. What follows e is asked for, and it is the second symbol again
-    (Hochreiter & Schmidhuber 1997, experiment 2c; their mean length of q + 14 is one too many by their own sum). They
-    found that a longer lag hardly makes it harder if p grows with q, but that fewer kinds do, as each is then seen
-    more often.
+    A sequence is b, then x or y, then q (`lag`) distractors, each of one of p (`distractors`) kinds; after that, each
+    step is e with a probability of 1/10, and another distractor otherwise. So the part after the q distractors,
+    including e, has 10 steps on average. The target is the symbol after e, which is the second symbol again
+    (Hochreiter & Schmidhuber 1997, experiment 2c; by their own sum, their mean length of q + 14 is one too many). They
+    found that a longer lag is hardly more difficult if p grows with q, but that fewer kinds are more difficult, because
+    each is then seen more often.
 
     Loss: cross-entropy after e. Baseline: a guess among two, ln 2. Solved: at least 99 % right.
     """
 
     name = "long_lag"
     reach = "lag"
-    metric = Metric("accuracy", higher_is_better=True, most=1.0)
+    every_step = False
 
     lag: Annotated[Size, Affects.DATA] = 100
     """q: distractors in a sequence at least."""
@@ -44,13 +41,11 @@ class LongLag(SizedTask):
     """p: different distractors."""
 
     def __post_init__(self) -> None:
-        """Name the definition and lay out the sequences."""
         super().__post_init__()
-        self.spec = Spec(FIRST_DISTRACTOR + self.distractors, symbols=True, output_size=ANSWERS, every_step=False)
-        self.definition = f"long_lag/lag={self.lag}/distractors={self.distractors}/v{self.generator_version}"
+        self.input_size, self.output_size = FIRST_DISTRACTOR + self.distractors, ANSWERS
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """Symbols `[T, B]` up to e, and the symbol that follows, 0 or 1 for x or y, `[B]`."""
+        """Symbols `[T, B]` up to e, and the next symbol, 0 or 1 for x or y, `[B]`."""
         answers = torch.randint(ANSWERS, (batch_size,), generator=generator)
         tail = torch.empty(batch_size, dtype=torch.float64).geometric_(STOP, generator=generator).long()
         lengths = 2 + self.lag + tail
@@ -61,15 +56,3 @@ class LongLag(SizedTask):
         inputs.scatter_(0, lengths[None] - 1, END)
         inside = torch.arange(len(inputs))[:, None] < lengths
         return Batch(inputs * inside, answers, lengths)
-
-    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
-        """Sequences whose last symbol is named right (`accuracy`)."""
-        return Tally().add("accuracy", count_correct(prediction.outputs, batch.targets), batch.size)
-
-    def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
-        """A guess between equally likely symbols."""
-        return {"loss": math.log(ANSWERS), "accuracy": 1 / ANSWERS}
-
-    def solved(self, means: dict[str, float]) -> bool:
-        """At least 99 % right."""
-        return means["accuracy"] >= 0.99

@@ -1,48 +1,44 @@
-"""The task that needs the past and the future at once."""
+"""A task that needs the past and the future at once."""
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 
 from seqtrain.system.settings import Affects, Symbols
-from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split, count_correct
-from seqtrain.tasks.metrics import Metric, Tally
+from seqtrain.tasks.base import Split
+from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.classification import Classification
 
 
-@dataclass(kw_only=True, eq=False)
-class Lookaround(SizedTask):
+class Lookaround(Classification):
     """At every step, say whether the symbol k steps before equals the symbol k steps after.
 
         input    b  a  a  b  b  a  a  b            k = 2
         target   .  .  1  0  0  0  .  .            x[t-k] == x[t+k]; the first and last k steps do not count
 
-    Symbols are independent and uniform, so a model that sees one side only can do no better than the prior. One
-    bidirectional layer is not enough either: its two halves reach the output as a sum, and no sum of two bits is
-    their equality; give it `depth: 2`.
+    Symbols are independent and uniform, so a model that sees one side only cannot do better than the prior. One
+    bidirectional layer is not enough either: the output is a sum of its two halves, and no sum of two bits is
+    their equality; use `depth: 2`.
 
     Loss: cross-entropy at the steps that count. Baseline: entropy of the prior. Solved: at least 99 % right.
     """
 
     name = "lookaround"
-    metric = Metric("accuracy", higher_is_better=True, most=1.0)
+    every_step = True
 
     length: Annotated[int, Field(ge=3, le=1_000_000), Affects.DATA] = 40
     """Steps in a sequence."""
     offset: Annotated[int, Field(ge=1, le=1_000_000), Affects.DATA] = 3
-    """How far back and ahead the two compared symbols lie."""
+    """Steps to each of the two symbols that are compared."""
     symbols: Annotated[Symbols, Affects.DATA] = 2
     """Size of the alphabet."""
 
     def __post_init__(self) -> None:
-        """Name the definition and lay out the sequences."""
         super().__post_init__()
-        self.spec = Spec(input_size=self.symbols, symbols=True, output_size=2, every_step=True)
-        settings = f"length={self.length}/offset={self.offset}/symbols={self.symbols}"
-        self.definition = f"lookaround/{settings}/v{self.generator_version}"
+        self.input_size, self.output_size = self.symbols, 2
 
     @classmethod
     def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
@@ -63,17 +59,7 @@ class Lookaround(SizedTask):
         scored[k : T - k] = True
         return Batch(x, targets, scored=scored)
 
-    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
-        """Steps answered right (`accuracy`)."""
-        assert batch.scored is not None
-        right = count_correct(prediction.outputs[batch.scored], batch.targets[batch.scored])
-        return Tally().add("accuracy", right, batch.scored.sum())
-
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
         """The prior: two symbols are equal with probability 1/symbols."""
         p = 1 / self.symbols
         return {"loss": -p * math.log(p) - (1 - p) * math.log(1 - p), "accuracy": max(p, 1 - p)}
-
-    def solved(self, means: dict[str, float]) -> bool:
-        """At least 99 % right."""
-        return means["accuracy"] >= 0.99

@@ -1,4 +1,4 @@
-"""Averages kept as sums with their counts, merged, and divided once at the end."""
+"""Metrics, and means that are kept as sums with their counts and divided once at the end."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 class Metric(NamedTuple):
-    """The figure by which a task judges a model.
+    """The figure that decides which of two models is better at a task.
 
-    least, most : of all values that it can have; None where there is no end.
+    least, most : the smallest and the largest possible value; None if there is none.
     """
 
     name: str
@@ -19,21 +19,25 @@ class Metric(NamedTuple):
     most: float | None = None
 
     def better(self, new: float, old: float | None) -> bool:
-        """Whether `new` is finite and beats `old` (None: nothing to beat yet)."""
+        """Whether `new` is finite and better than `old` (None: there is no value yet)."""
         if not math.isfinite(new):
             return False
         return old is None or (new > old if self.higher_is_better else new < old)
 
 
+ACCURACY = Metric("accuracy", higher_is_better=True, most=1.0)
+"""A share of right answers."""
+
+
 @dataclass
 class Tally:
-    """Named sums and counts, in double precision."""
+    """Sums and counts by name, in double precision."""
 
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, name: str, total: Tensor | float, count: Tensor | int) -> Self:
-        """Add a sum over `count` things under `name`."""
+        """Add a sum of `count` values under a name."""
         self.sums[name] = self.sums.get(name, 0.0) + float(total)
         self.counts[name] = self.counts.get(name, 0) + int(count)
         return self
@@ -45,14 +49,14 @@ class Tally:
         return self
 
     def means(self) -> dict[str, float]:
-        """Each sum divided by its count; a name that counted nothing is NaN."""
+        """Each sum divided by its count; NaN if the count is 0."""
         return {
             name: total / self.counts[name] if self.counts[name] else float("nan") for name, total in self.sums.items()
         }
 
 
 def perplexity(nats: float) -> float:
-    """exp of a mean cross-entropy; infinite past the range of a float."""
+    """exp of a mean cross-entropy; infinite if it exceeds the range of a float."""
     return math.exp(nats) if nats < 700 else math.inf
 
 

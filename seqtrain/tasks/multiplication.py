@@ -1,21 +1,19 @@
 """The multiplication problem."""
 
-from dataclasses import dataclass
-
 import torch
 
-from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.base import Split
+from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.marked import MarkedNumbers, as_batch
 
 
-@dataclass(kw_only=True, eq=False)
 class Multiplication(MarkedNumbers):
     """Two of many numbers are marked; after the last step, say their product.
 
         value   .31  .80  .12  .57  .44  .09          target
         marker   0    1    0    0    1    0    -->    .80 * .44
 
-    Hochreiter & Schmidhuber 1997, experiment 5. Unlike a sum, a product cannot be gathered by adding to one cell.
+    Hochreiter & Schmidhuber 1997, experiment 5. Adding to one memory cell gives a sum, but not a product.
 
     Variants
     --------
@@ -27,7 +25,7 @@ class Multiplication(MarkedNumbers):
         mark counts as a factor of one; length uniform in [T, 1.1 T]. The published task.
 
     Loss: mean squared error, also the metric `mse`; `accuracy` is the share of sequences with an error below 0.04.
-    Baseline: the mean as a constant guess, 7/144 where both marks show. Solved: an accuracy of at least 0.99 on the
+    Baseline: the mean as a constant guess, 7/144 if both marks are visible. Solved: an accuracy of at least 0.99 on the
     validation set.
     """
 

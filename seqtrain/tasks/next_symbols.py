@@ -1,34 +1,35 @@
 """What the tasks on formal languages share: at every step, name all symbols that may come next."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqtrain.tasks.base import Batch, GeneratedTask, Prediction, Split
-from seqtrain.tasks.metrics import Metric, Tally
+from seqtrain.tasks.base import Prediction, Split
+from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.generated import GeneratedTask
+from seqtrain.tasks.metrics import ACCURACY, Tally
 
-SURE = 1e-12
-"""How near to 0 and 1 the probabilities of the best guess go; the loss stays finite and is off by no more."""
+EPSILON = 1e-12
+"""The best guess has probabilities of at least this and at most 1 - this, so that its loss is finite."""
 
 
-@dataclass(kw_only=True, eq=False)
 class NextSymbols(GeneratedTask):
     """A task whose target at every step is the SET of symbols that may come next.
 
         input      B      T     B     P      V     V
         target   {T,P}   {B}  {T,P} {T,V}  {P,V}  {E}      as [T, B, V], 1 for a symbol in the set, else 0
 
-    The output for a symbol is the log-odds of its being in the set.
+    The output for a symbol is the log-odds that it is in the set.
 
     Loss: binary cross-entropy, summed over the symbols, averaged over the steps. Baseline: the best guess from the
-    current symbol alone, fitted to the very set it is judged by.
+    current symbol alone, fitted to the same set on which it is evaluated.
     """
 
-    metric = Metric("accuracy", higher_is_better=True, most=1.0)
+    metric = ACCURACY
     next_token = True
+    every_step = True
 
     @classmethod
     def why_forward_only(cls) -> str:
@@ -37,26 +38,26 @@ class NextSymbols(GeneratedTask):
 
     @abstractmethod
     def score(self, outputs: Tensor, batch: Batch) -> Tally:
-        """Sums of the metrics beside the loss, of outputs `[T, B, V]`."""
+        """Sums of all metrics except the loss, for outputs `[T, B, V]`."""
 
     def right(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """`[T, B]`, the steps whose set has just the symbols of a probability above one half; true on padding."""
+        """`[T, B]`, the steps whose set is predicted right; True on padding."""
         return self.read_sets(outputs, batch) | ~_scored(batch)
 
     def read_sets(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """`[T, B]`, where the outputs tell the set of the target."""
+        """`[T, B]`, the steps where exactly the symbols of the target have a probability above one half."""
         return ((outputs > 0) == (batch.targets > 0)).all(-1)
 
     def loss(self, prediction: Prediction, batch: Batch) -> tuple[Tensor, int]:
-        """Binary cross-entropy in nats over all symbols of the scored steps, and how many steps they are."""
+        """Binary cross-entropy in nats over all symbols of the scored steps, and the number of these steps."""
         return _loss(prediction.outputs, batch)
 
     def measure(self, prediction: Prediction, batch: Batch) -> Tally:
-        """Sums of the metrics beside the loss."""
+        """Sums of all metrics except the loss."""
         return self.score(prediction.outputs, batch)
 
     def baseline(self, split: Split) -> dict[str, float]:
-        """For each symbol, how often each may come next, taken as its probability."""
+        """After each current symbol, the frequency of every next symbol as its probability."""
         guess, tally = self.guess(list(self.eval_batches(split, 500))), Tally()
         for batch in self.eval_batches(split, 500):
             outputs = guess[batch.inputs]
@@ -64,15 +65,15 @@ class NextSymbols(GeneratedTask):
         return self.summarise(tally.means())
 
     def guess(self, batches: list[Batch]) -> Tensor:
-        """`[I, V]`, for each current symbol the log-odds of every next one, as they are in these batches."""
-        seen = torch.zeros(self.spec.input_size, dtype=torch.float64)
-        counts = seen.new_zeros(self.spec.input_size, self.spec.output_size)
+        """`[I, V]`, for each current symbol the log-odds of every next symbol in these batches."""
+        steps = torch.zeros(self.input_size, dtype=torch.float64)
+        counts = steps.new_zeros(self.input_size, self.output_size)
         for batch in batches:
-            inside = _scored(batch)
-            current = batch.inputs[inside]
-            seen += current.bincount(minlength=len(seen))
-            counts.index_add_(0, current, batch.targets[inside].double())
-        return (counts / seen[:, None].clamp(min=1)).logit(SURE)
+            scored = _scored(batch)
+            current = batch.inputs[scored]
+            steps += current.bincount(minlength=len(steps))
+            counts.index_add_(0, current, batch.targets[scored].double())
+        return (counts / steps[:, None].clamp(min=1)).logit(EPSILON)
 
 
 def _scored(batch: Batch) -> Tensor:
@@ -81,10 +82,7 @@ def _scored(batch: Batch) -> Tensor:
 
 
 def _loss(outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    weight = None if batch.scored is None else batch.scored[..., None].to(outputs.dtype)
+    steps = batch.inputs.numel() if batch.scored is None else int(batch.scored.sum())
     targets = batch.targets.to(outputs.dtype)
-    if batch.scored is None:
-        steps = batch.inputs.numel()
-        return F.binary_cross_entropy_with_logits(outputs, targets, reduction="sum"), steps
-    weight = batch.scored[..., None].to(outputs.dtype)
-    total = F.binary_cross_entropy_with_logits(outputs, targets, weight, reduction="sum")
-    return total, int(batch.scored.sum())
+    return F.binary_cross_entropy_with_logits(outputs, targets, weight, reduction="sum"), steps

@@ -2,38 +2,39 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
 
 from seqtrain.system.settings import Affects, Length
-from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split
-from seqtrain.tasks.metrics import Metric, Tally
+from seqtrain.tasks.base import Prediction, Split
+from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.classification import Classification
+from seqtrain.tasks.metrics import Tally
 
 STRETCH = 4
+"""How many times longer the evaluated sequences are by default."""
 
 
-@dataclass(kw_only=True, eq=False)
-class Parity(SizedTask):
-    """At every step, say whether the ones so far are odd in number.
+class Parity(Classification):
+    """At every step, say whether the number of ones so far is odd.
 
         input    0  1  1  0  1  0  0  1
         target   0  1  0  0  1  1  1  0
 
-    Bits are independent and fair. One slip makes all that follows wrong, so a model must track its state for as long
-    as the sequence lasts. Training sequences have `length` steps; those of the validation and test sets have
-    `eval_length`, by default four times as many: a model that fits the trained length alone does not solve it.
+    Bits are independent and fair. One error makes all later answers wrong, so a model must track its state through the
+    whole sequence. Training sequences have `length` steps; those of the validation and test sets have `eval_length`,
+    by default four times as many: a model that fits the trained length alone does not solve it.
 
     Loss: cross-entropy at every step. Metrics: `accuracy` over all steps, `accuracy_at_end` at the last one alone.
-    Baseline: the first bit is its own parity; from then on the bit alone tells nothing, ln 2. Solved: both accuracies
+    Baseline: the first bit is its own parity; after it, the current bit tells nothing, ln 2. Solved: both accuracies
     are at least 0.99.
     """
 
     name = "parity"
     reach = "eval_length"
-    metric = Metric("accuracy", higher_is_better=True, most=1.0)
-    spec = Spec(input_size=2, symbols=True, output_size=2, every_step=True)
+    every_step = True
+    input_size = output_size = 2
 
     length: Length = 50
     """Steps in a training sequence."""
@@ -41,14 +42,13 @@ class Parity(SizedTask):
     """Steps in a sequence of the validation and test sets; null for four times length."""
 
     def __post_init__(self) -> None:
-        """Name the definition and lay out the sequences."""
+        """Set the length of the evaluated sequences."""
+        self.evaluated = self.eval_length = self.eval_length or STRETCH * self.length
         super().__post_init__()
-        self.evaluated = STRETCH * self.length if self.eval_length is None else self.eval_length
-        self.definition = f"parity/length={self.length}/eval_length={self.evaluated}/v{self.generator_version}"
 
     @classmethod
     def filled_in(cls, settings: Any) -> Mapping[str, Any]:
-        """The length for evaluation."""
+        """The length of the evaluated sequences."""
         return {"eval_length": STRETCH * settings.length} if settings.eval_length is None else {}
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
@@ -56,20 +56,16 @@ class Parity(SizedTask):
         return _draw(self.length, batch_size, generator)
 
     def sample_fixed(self, split: Split) -> Batch:
-        """Likewise, of the length for evaluation."""
+        """The same with the length for evaluation."""
         return _draw(self.evaluated, self.sizes[split], self.generator(split))
 
     def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Steps (`accuracy`) and last steps (`accuracy_at_end`) answered right."""
-        right = prediction.outputs.argmax(-1) == batch.targets
-        return (
-            Tally()
-            .add("accuracy", right.sum(), right.numel())
-            .add("accuracy_at_end", right[-1].sum(), right[-1].numel())
-        )
+        right = prediction.outputs[-1].argmax(-1) == batch.targets[-1]
+        return super().measure(prediction, batch).add("accuracy_at_end", right.sum(), right.numel())
 
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
-        """The first step for sure, then a guess among two."""
+        """A certain answer at the first step, then a guess among two."""
         guessed = (self.evaluated - 1) / self.evaluated
         return {"loss": guessed * math.log(2), "accuracy": 1 - guessed / 2, "accuracy_at_end": 1 / 2}
 

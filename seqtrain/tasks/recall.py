@@ -1,37 +1,34 @@
 """Associative recall."""
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 
 from seqtrain.system.settings import Affects, Size, Symbols
-from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split, count_correct
-from seqtrain.tasks.metrics import Metric, Tally
+from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.classification import Classification
 
 DISTRACTORS = 4
 
 
-@dataclass(kw_only=True, eq=False)
-class Recall(SizedTask):
-    """Keys with their values, then distractors, then one of the keys again: say its value.
+class Recall(Classification):
+    """Keys with their values, then distractors, then one of the keys again: name its value.
 
         k3 v7  k1 v2  k8 v2  .  :  .  ;  '  k1   -->   v2        3 pairs, a delay of 5
 
-    A sequence is `pairs` keys, no two of them equal, each followed by its value; then `delay` distractors of four
-    kinds; then the query, one of those keys. Keys, values, distractors and the query are uniform and independent, and
-    each kind has symbols of its own. So a model must bind what it stores: to hold the values alone does not help.
-    There is no canonical definition, and this one is ours.
+    A sequence is `pairs` different keys, each followed by its value; then `delay` distractors of four kinds; then the
+    query, one of those keys. Keys, values, distractors and the query are uniform and independent, and each kind has
+    its own symbols. So a model must bind keys to values: the values alone do not help. There is no canonical
+    definition; this one is our own.
 
     Loss: cross-entropy after the query. Baseline: a guess among the values, ln(values). Solved: at least 99 % right.
     """
 
     name = "recall"
     reach = "delay"
-    metric = Metric("accuracy", higher_is_better=True, most=1.0)
+    every_step = False
 
     pairs: Annotated[Size, Affects.DATA] = 3
     """Keys with a value in a sequence."""
@@ -43,11 +40,8 @@ class Recall(SizedTask):
     """Distractors between the last pair and the query."""
 
     def __post_init__(self) -> None:
-        """Name the definition and lay out the sequences."""
         super().__post_init__()
-        self.spec = Spec(self.keys + self.values + DISTRACTORS, symbols=True, output_size=self.values, every_step=False)
-        settings = f"pairs={self.pairs}/keys={self.keys}/values={self.values}/delay={self.delay}"
-        self.definition = f"recall/{settings}/v{self.generator_version}"
+        self.input_size, self.output_size = self.keys + self.values + DISTRACTORS, self.values
 
     @classmethod
     def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
@@ -65,19 +59,7 @@ class Recall(SizedTask):
         keys = torch.rand(self.keys, B, generator=generator).topk(p, dim=0).indices  # p different ones
         values = torch.randint(self.values, (p, B), generator=generator)
         distractors = torch.randint(DISTRACTORS, (self.delay, B), generator=generator)
-        asked = torch.randint(p, (1, B), generator=generator)
+        query = torch.randint(p, (1, B), generator=generator)  # the pair that is asked for
         pairs = torch.stack([keys, self.keys + values], 1).flatten(0, 1)  # [2p, B], a key and a value in turn
-        inputs = torch.cat([pairs, self.keys + self.values + distractors, keys.gather(0, asked)])
-        return Batch(inputs, values.gather(0, asked)[0])
-
-    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
-        """Queries that are answered right (`accuracy`)."""
-        return Tally().add("accuracy", count_correct(prediction.outputs, batch.targets), batch.size)
-
-    def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
-        """A guess among equally likely values: the query alone says nothing about its own."""
-        return {"loss": math.log(self.values), "accuracy": 1 / self.values}
-
-    def solved(self, means: dict[str, float]) -> bool:
-        """At least 99 % right."""
-        return means["accuracy"] >= 0.99
+        inputs = torch.cat([pairs, self.keys + self.values + distractors, keys.gather(0, query)])
+        return Batch(inputs, values.gather(0, query)[0])

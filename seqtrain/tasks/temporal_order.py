@@ -1,7 +1,5 @@
 """The temporal order problem."""
 
-import math
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -9,30 +7,30 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.settings import Affects
-from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split, count_correct
-from seqtrain.tasks.metrics import Metric, Tally
+from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.classification import Classification
 
 START, TRIGGER, FIRST_DISTRACTOR, X = 0, 1, 2, 6  # E B | a b c d | X Y
 WINDOWS = {2: ((0.10, 0.20), (0.50, 0.60)), 3: ((0.10, 0.20), (0.33, 0.43), (0.66, 0.76))}
-"""Where each mark may fall, as fractions of T, by the number of marks."""
+"""The steps where each mark may be, as fractions of T, by the number of marks."""
 
 
-@dataclass(kw_only=True, eq=False)
-class TemporalOrder(SizedTask):
-    """Marks X and Y stand far apart among distractors; after the last step, name their order.
+class TemporalOrder(Classification):
+    """Marks X and Y are far apart among distractors; after the last step, name their order.
 
         E  b  a  X  d  c  c  ...  b  Y  a  ...  d  B    -->   class "XY"
 
     The sequence starts with E and ends with the trigger B; its length is uniform in [T, 1.1 T]. For T = 100, 2
-    marks fall in steps 10-20 and 50-60 (4 classes), 3 marks in 10-20, 33-43 and 66-76 (8 classes); other T in
+    marks are in steps 10-20 and 50-60 (4 classes), 3 marks in 10-20, 33-43 and 66-76 (8 classes); for other T in
     proportion (Hochreiter & Schmidhuber 1997, experiments 6a and 6b). Variants are named by the number of
-    symbols: sources use "3-bit" for both.
+    symbols, because sources use "3-bit" for both.
 
     Loss: cross-entropy after the last step. Baseline: ln 4 or ln 8. Solved: at least 99 % right.
     """
 
     name = "temporal_order"
-    metric = Metric("accuracy", higher_is_better=True, most=1.0)
+    every_step = False
+    input_size = 8
 
     length: Annotated[int, Field(ge=10, le=1_000_000), Affects.DATA] = 100
     """Least steps in a sequence; the most are a tenth more."""
@@ -40,15 +38,14 @@ class TemporalOrder(SizedTask):
     """Marks whose order is asked."""
 
     def __post_init__(self) -> None:
-        """Name the definition and lay out the sequences."""
+        """Set the steps where the marks may be."""
         super().__post_init__()
-        self.classes = 2**self.symbols
         self.windows = [(round(low * self.length), round(high * self.length)) for low, high in WINDOWS[self.symbols]]
-        self.spec = Spec(input_size=8, symbols=True, output_size=self.classes, every_step=False)
+        self.output_size = 2**self.symbols
         self.definition = f"temporal_order/symbols={self.symbols}/length={self.length}/v{self.generator_version}"
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """Symbols `[T, B]`, classes `[B]`: the marks read as binary digits, X = 0 and Y = 1, first mark first."""
+        """Symbols `[T, B]`, classes `[B]`: the marks as binary digits, X = 0 and Y = 1, the first mark first."""
 
         def integers(low: int, high: int, *shape: int) -> Tensor:
             return torch.randint(low, high, shape, generator=generator)
@@ -65,15 +62,3 @@ class TemporalOrder(SizedTask):
         inputs.scatter_(0, lengths[None] - 1, TRIGGER)
         inside = torch.arange(longest)[:, None] < lengths
         return Batch(inputs * inside, targets, lengths)
-
-    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
-        """Sequences whose order is named right (`accuracy`)."""
-        return Tally().add("accuracy", count_correct(prediction.outputs, batch.targets), batch.size)
-
-    def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
-        """A guess among equally likely classes."""
-        return {"loss": math.log(self.classes), "accuracy": 1 / self.classes}
-
-    def solved(self, means: dict[str, float]) -> bool:
-        """At least 99 % right."""
-        return means["accuracy"] >= 0.99

@@ -2,70 +2,68 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
 
 from seqtrain.system.settings import Affects, Length, Size
-from seqtrain.tasks.base import Batch, Prediction, SizedTask, Spec, Split, count_correct
-from seqtrain.tasks.metrics import Metric, Tally
+from seqtrain.tasks.base import Prediction, Split
+from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.classification import Classification
+from seqtrain.tasks.metrics import Tally
 
 VARIANCE = 0.2
-"""Of the noise on the inputs."""
+"""Variance of the noise on the inputs."""
 
 TARGETS = (0.2, 0.8)
 TARGET_VARIANCE = 0.1
-"""With `noisy_targets`: the mean target of each class, and the variance around it."""
+"""With `noisy_targets`: the mean target of each class, and the variance of the noise on it."""
 
-ACCURATE, MEAN_DIFFERENCE = 0.1, 0.015
-"""Likewise: how near to the mean target an answer counts as right, and how near all must be in the mean."""
+TOLERANCE, MEAN_DIFFERENCE = 0.1, 0.015
+"""With `noisy_targets`: the largest error of a right answer, and the mean error that solves the task."""
 
 
-@dataclass(kw_only=True, eq=False)
-class TwoSequence(SizedTask):
-    """The first few of many noisy numbers show one of two classes; after the last, say which.
+class TwoSequence(Classification):
+    """The first few of many noisy numbers show one of two classes; after the last, name the class.
 
         1.2  .7  .9 | -.3  .5  .1 -.6 ...  .2    -->   class 1        signal 3
         -.8 -.9 -1. |  .4 -.1 -.5  .2 ... -.7    -->   class 2
 
     The first `signal` numbers are 1 for class 1 and -1 for class 2, all later ones noise with mean 0 and variance 0.2;
-    the length is uniform in [T, 1.1 T] (Hochreiter & Schmidhuber 1997, experiment 3). Their 3a, with neither of the
-    following, is left out: guessing weights solves it.
+    the length is uniform in [T, 1.1 T] (Hochreiter & Schmidhuber 1997, experiment 3). Their 3a, which has no other
+    noise, is left out because random weights solve it.
 
     Variants
     --------
     noisy_signal : the same noise also on the first numbers (their 3b). Loss: cross-entropy. Baseline: ln 2. Solved: at
-        least 99 % right (`accuracy`); where a single number shows the class, the noise hides more than that, and it is
-        the best possible accuracy less 1 %.
-    noisy_targets : the target is 0.2 for class 1 and 0.8 for class 2, with noise of variance 0.1 on it, while the
-        signal is clean (their 3c). Loss: squared error. `mean_difference`: of answer and target without noise;
-        `accuracy`: answers nearer than 0.1. Baseline: the error of a constant 0.5. Solved: a mean difference below
-        0.015.
+        least 99 % right (`accuracy`); if the noise makes this impossible, as with a signal of one number, the best
+        possible accuracy less 1 %.
+    noisy_targets : the target is 0.2 for class 1 and 0.8 for class 2, with noise of variance 0.1 on it, and the
+        signal has no noise (their 3c). Loss: squared error. `mean_difference`: mean absolute difference of the answer
+        and the target without noise; `accuracy`: answers that differ by less than 0.1. Baseline: the error of a
+        constant 0.5. Solved: a mean difference below 0.015.
     """
 
     name = "two_sequence"
     symbolic = False
-    metric = Metric("accuracy", higher_is_better=True, most=1.0)
+    every_step = False
+    input_size = 1
 
     variant: Annotated[Literal["noisy_signal", "noisy_targets"], Affects.DATA] = "noisy_signal"
-    """Where there is noise beside the later numbers: experiment 3b or 3c of Hochreiter & Schmidhuber 1997."""
+    """Where there is noise besides the later numbers: experiment 3b or 3c of Hochreiter & Schmidhuber 1997."""
     length: Annotated[Length, Affects.DATA] = 100
     """Least steps in a sequence; the most are a tenth more."""
     signal: Annotated[Size, Affects.DATA] = 3
     """The first steps, which show the class."""
 
     def __post_init__(self) -> None:
-        """Name the definition and lay out the sequences."""
         super().__post_init__()
         self.classifies = self.variant == "noisy_signal"
-        self.spec = Spec(input_size=1, symbols=False, output_size=2 if self.classifies else 1, every_step=False)
-        settings = f"length={self.length}/signal={self.signal}"
-        self.definition = f"two_sequence/{self.variant}/{settings}/v{self.generator_version}"
+        self.output_size = 2 if self.classifies else 1
 
     @classmethod
     def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
-        """A signal without noise behind it."""
+        """A signal without noise after it."""
         if settings.signal >= settings.length:
             yield (
                 "signal",
@@ -94,26 +92,23 @@ class TwoSequence(SizedTask):
         return (prediction.outputs - batch.targets[:, :1]).square().sum(), batch.size
 
     def measure(self, prediction: Prediction, batch: Batch) -> Tally:
-        """Sequences classified right (`accuracy`), and the distance to the noise-free targets (`mean_difference`)."""
+        """Right answers (`accuracy`), and the difference to the targets without noise (`mean_difference`)."""
         if self.classifies:
-            return Tally().add("accuracy", count_correct(prediction.outputs, batch.targets), batch.size)
+            return super().measure(prediction, batch)
         difference = (prediction.outputs - batch.targets[:, 1:]).double().abs()
-        return (
-            Tally()
-            .add("mean_difference", difference.sum(), batch.size)
-            .add("accuracy", (difference < ACCURATE).sum(), batch.size)
-        )
+        tally = Tally().add("mean_difference", difference.sum(), batch.size)
+        return tally.add("accuracy", (difference < TOLERANCE).sum(), batch.size)
 
-    def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
-        """The last number is noise: a guess of either class; or their mean, and for the accuracy always one of them."""
+    def baseline(self, split: Split) -> dict[str, float]:
+        """A guess of either class; or the mean of both targets, and for the accuracy always one of them."""
         if self.classifies:
-            return {"loss": math.log(2), "accuracy": 1 / 2}
+            return super().baseline(split)
         spread = (TARGETS[1] - TARGETS[0]) / 2
         return {"loss": TARGET_VARIANCE + spread**2, "mean_difference": spread, "accuracy": 1 / 2}
 
     def solved(self, means: dict[str, float]) -> bool:
-        """See the variants."""
+        """As the variants say."""
         if not self.classifies:
             return means["mean_difference"] < MEAN_DIFFERENCE
-        hidden = math.erfc(math.sqrt(self.signal / VARIANCE / 2)) / 2  # the sum of the signal has the wrong sign
+        hidden = math.erfc(math.sqrt(self.signal / VARIANCE / 2)) / 2  # P(the sum of the signal has the wrong sign)
         return means["accuracy"] >= (0.99 if hidden < 0.01 else 0.99 - hidden)

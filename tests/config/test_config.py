@@ -157,8 +157,8 @@ def test_every_fault_at_once_with_file_line_and_cure(write):
         "c.yaml:11: train.steps is 1.5; it must be a whole number",
         "train.batch_size=0: train.batch_size is 0; it must be at least 1",
         "epochs=3: epochs is not a setting of a config; did you mean train.epochs?",
-        "c.yaml:8: model.dropout is 0.5, but dropout acts between layers and depth 1 has no between; use depth: 2 or "
-        "more, or dropout: 0 (input_dropout and output_dropout act around them)",
+        "c.yaml:8: model.dropout is 0.5, but dropout acts between layers and depth 1 has one layer; use depth: 2 or "
+        "more, or dropout: 0 (input_dropout and output_dropout act before and after the layers)",
     ]
 
 
@@ -204,7 +204,7 @@ TOGETHER = [
         "use 'forward'",
     ),
     ("model.merge=sum", "there is nothing to merge with direction 'forward'"),
-    ("model.dropout=0.1", "depth 1 has no between"),
+    ("model.dropout=0.1", "depth 1 has one layer"),
     ("model.embedding_size=8", "the inputs of task 'adding' are numbers"),
     ("model.embedding_dropout=0.1", "the inputs of task 'adding' are numbers"),
     ("task=copy_memory model.embedding_dropout=0.1", "symbols enter one-hot; set embedding_size, or remove it"),
@@ -212,7 +212,7 @@ TOGETHER = [
     ("task=stories model.softmax=adaptive", "model.softmax is 'adaptive', but the classes of task 'stories' are few"),
     (
         "task=language_model task.path=shipped:stories model.softmax=adaptive model.tied=true",
-        "model.softmax is 'adaptive', whose clusters have weights of their own",
+        "model.softmax is 'adaptive', whose clusters have their own weights",
     ),
     (
         "task=language_model task.path=shipped:stories model.softmax.name=adaptive model.softmax.cutoffs=[5,5]",
@@ -231,7 +231,7 @@ TOGETHER = [
     ("model.cell=gru model.zoneout_memory=0.1", "cell 'gru' remembers in its output alone; use zoneout_hidden"),
     (
         "model.init_range=0.1 model.cell.forget_bias=3",
-        "forget_bias is 3.0, but init_range 0.1 starts",
+        "forget_bias is 3.0, but init_range 0.1 sets",
     ),
     ("model.init_range=0.1 model.cell.recurrent_init=uniform", "recurrent_init is 'uniform', but init_range 0.1"),
     ("task=language_model task.path=shipped:stories task.vary_window=true task.window=9", "it must be at least 10"),
@@ -261,7 +261,7 @@ TOGETHER = [
     ("task=two_sequence model.embedding_size=8", "the inputs of task 'two_sequence' are numbers"),
     (
         "task=counting task.limit=39",
-        "task.limit is 39; with train_limit 20 it must be at least 40, as solved means to twice the n of training",
+        "task.limit is 39; with train_limit 20 it must be at least 40, because solved means up to twice",
     ),
     (
         "task=brackets task.train_length=4",

@@ -35,7 +35,7 @@ def make_stack(cell="lstm", depth=1, **options):
     return Stack(CELLS[cell], I, [H] * depth, **({"direction": "forward"} | options))
 
 
-def test_a_stack_feeds_each_layer_the_one_below():
+def test_each_layer_reads_the_layer_below():
     stack, x = make_stack(depth=3), torch.randn(T, B, I)
     wanted = x
     for (cell,) in stack.cells():
@@ -93,7 +93,7 @@ def test_packed_sequences_of_torch_agree_with_lengths():
 
 
 @pytest.mark.parametrize("every_step", [True, False])
-def test_heads(every_step):
+def test_the_head_reads_every_step_or_the_last_one(every_step):
     model = SequenceModel(nn.Identity(), make_stack(), nn.Linear(H, 5), every_step=every_step)
     x, lengths = torch.randn(T, B, I), torch.tensor([6, 4, 1])
     outputs, _ = model(x, lengths)
@@ -105,7 +105,7 @@ def test_heads(every_step):
         assert torch.equal(wanted, state.hidden)
 
 
-def test_one_hot():
+def test_one_hot_vectors():
     assert OneHot(3)(torch.tensor([[2, 0]])).tolist() == [[[0, 0, 1], [1, 0, 0]]]
 
 
@@ -121,8 +121,8 @@ def test_dropout_acts_between_layers_in_training_only():
     assert torch.equal(stack(x)[0], unroll_reference(upper, unroll_reference(lower, x)[0])[0])
 
 
-def test_every_kind_of_dropout_acts_where_it_says():
-    """Against a restatement that draws the same masks in the same order: symbols, input, w_h, between, w_h, output."""
+def test_all_kinds_of_dropout_act_in_their_places():
+    """Compared with a computation that draws the same masks in order: symbols, input, w_h, between, w_h, output."""
     dropout = Dropout(
         embedding_dropout=0.3, input_dropout=0.4, dropout=0.5, output_dropout=0.2, weight_drop=0.6, locked_dropout=True
     )
@@ -146,7 +146,7 @@ def test_every_kind_of_dropout_acts_where_it_says():
     assert torch.equal(model(symbols)[0], model.head(whole))
 
 
-def test_dropped_weights_get_no_gradient_and_the_others_a_scaled_one():
+def test_dropped_weights_have_no_gradient_and_the_others_a_scaled_one():
     stack, x = make_stack(dropout=Dropout(weight_drop=0.5)), torch.randn(T, B, I)
     cell = stack.cells()[0][0]
     stack(x, generator=generator("m"))[0].sum().backward()
@@ -163,14 +163,14 @@ def test_dropped_weights_get_no_gradient_and_the_others_a_scaled_one():
 @pytest.mark.parametrize("cell", ["lstm", "coupled", "gru", "rnn"])
 def test_the_engine_drops_weights_as_the_plain_loop_does(cell):
     stack = make_stack(cell, depth=2, dropout=Dropout(weight_drop=0.5, dropout=0.2, locked_dropout=True)).float()
-    x, found = torch.randn(T, B, I).float(), []
+    x, results = torch.randn(T, B, I).float(), []
     for engine in ("reference", "fused"):
         stack.loop = choose_loop(engine, stack.cells()[0][0])
         stack.zero_grad()
         outputs, _, _ = stack(x, generator=generator("m"))
         outputs.square().sum().backward()
-        found.append([outputs.detach(), *(parameter.grad.clone() for parameter in stack.parameters())])
-    for plain, fused in zip(*found, strict=True):
+        results.append([outputs.detach(), *(parameter.grad.clone() for parameter in stack.parameters())])
+    for plain, fused in zip(*results, strict=True):
         torch.testing.assert_close(fused, plain)
 
 
@@ -192,11 +192,11 @@ def test_locked_dropout_is_the_same_at_all_steps():
     assert masked[0].unique().tolist() == [0.0, 2.0]
     free = Dropout().features(x, 0.5, generator("m"))
     assert not torch.equal(free, free[:1].expand(50, 4, 6))
-    rows = dropout.features(torch.ones(50, 6), 0.5, generator("m"))  # [B, F]: nothing to lock
+    rows = dropout.features(torch.ones(50, 6), 0.5, generator("m"))  # [B, F]: there are no steps
     assert not torch.equal(rows, rows[:1].expand(50, 6))
 
 
-def test_a_dropped_symbol_is_dropped_wherever_it_stands():
+def test_a_dropped_symbol_is_dropped_everywhere():
     symbols = torch.randint(5, (40, 6))
     vectors = embed(symbols, torch.ones(5, 3), 0.5, generator("m"))
     for symbol in range(5):
@@ -206,7 +206,7 @@ def test_a_dropped_symbol_is_dropped_wherever_it_stands():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_zoneout_keeps_part_of_the_old_state(training):
-    """Against a restatement; the output of a step is what the state then holds."""
+    """Compared with the equations; the output of a step is the new state."""
     stack, x = make_stack(dropout=Dropout(zoneout_hidden=0.3, zoneout_memory=0.6)), torch.randn(T, B, I)
     stack.train(training)
     draw, (cell,) = generator("m"), stack.cells()[0]
@@ -220,13 +220,13 @@ def test_zoneout_keeps_part_of_the_old_state(training):
             stay_h, stay_c = 0.3, 0.6
         h, c = stay_h * h + (1 - stay_h) * new.hidden, stay_c * c + (1 - stay_c) * new.cell
         outputs.append(h)
-    found, final, ((state,),) = stack(x, generator=generator("m"))
-    torch.testing.assert_close(found, torch.stack(outputs))
+    actual, final, ((state,),) = stack(x, generator=generator("m"))
+    torch.testing.assert_close(actual, torch.stack(outputs))
     torch.testing.assert_close(final, h)
     torch.testing.assert_close(state.cell, c)
 
 
-def test_zoneout_with_lengths_and_backward_leaves_padding_alone():
+def test_backward_zoneout_does_not_depend_on_padding():
     stack, x = make_stack(direction="backward", dropout=Dropout(zoneout_hidden=0.5)), torch.randn(T, B, I)
     stack.eval()
     lengths = torch.tensor([6, 4, 1])
@@ -237,7 +237,7 @@ def test_zoneout_with_lengths_and_backward_leaves_padding_alone():
     assert not outputs[4:, 1].any()
 
 
-def test_layers_of_different_sizes():
+def test_layers_can_have_different_sizes():
     stack = Stack(CELLS["gru"], I, [5, 7, 3], direction="bidirectional")
     assert [cell.hidden_size for layer in stack.cells() for cell in layer] == [5, 5, 7, 7, 3, 3]
     assert [cell.input_size for layer in stack.cells() for cell in layer] == [I, I, 10, 10, 14, 14]
@@ -260,7 +260,7 @@ def test_a_tied_head_scores_by_the_embedding(size):
     assert not twin.head(features)[..., :].sub(twin.head.bias).any()
 
 
-def test_an_adaptive_head_is_a_distribution_and_its_loss_is_its_negative_logarithm():
+def test_an_adaptive_head_gives_a_distribution_and_its_negative_log_likelihood():
     head = AdaptiveHead(8, 20, [4, 10], 2.0)
     features, targets = torch.randn(T, B, 8), torch.randint(20, (T, B))
     scores = head(features)
@@ -276,7 +276,7 @@ def test_an_adaptive_head_is_a_distribution_and_its_loss_is_its_negative_logarit
     assert count_parameters(head) == 8 * (4 + 2) + 6 + (8 * 4 + 4 * 6) + (8 * 2 + 2 * 10)
 
 
-def test_dropout_keeps_the_mean_and_drops_the_share():
+def test_dropout_preserves_the_mean_and_drops_with_its_probability():
     dropped = drop(torch.ones(100_000), 0.3, generator("x"))
     assert set(dropped.unique().tolist()) == {0.0, 1 / 0.7}
     assert abs(float((dropped == 0).double().mean()) - 0.3) < 0.01
@@ -295,6 +295,6 @@ def test_a_detached_state_is_the_same_without_its_gradient(cell):
 @pytest.mark.parametrize(
     ("cell", "per_unit"), [("rnn", 1), ("lstm", 4), ("peephole", 4), ("coupled", 3), ("gru", 3), ("odyssey", 4)]
 )
-def test_parameter_count(cell, per_unit):
+def test_the_number_of_parameters(cell, per_unit):
     extra = {"peephole": 3 * H, "gru": H, "odyssey": 3 * H}.get(cell, 0)
     assert count_parameters(make_stack(cell)) == per_unit * H * (I + H + 1) + extra

@@ -1,4 +1,4 @@
-"""Next-token prediction: every token once, the state carried, the baseline from counts."""
+"""Language model: every token counts once, the state is carried, the baseline follows from counts."""
 
 import math
 from collections import Counter
@@ -17,7 +17,7 @@ def make(path, **options):
 
 
 def read_back(task, batches):
-    """The columns as lists of (token, next token), glued from windows."""
+    """The pairs (token, next token) of all columns, put together from windows."""
     columns = {}
     for batch in batches:
         for column in range(batch.size):
@@ -45,7 +45,7 @@ def test_evaluation_counts_every_token_once(text_folder, columns, split):
     assert task.count_eval_batches(split, columns) == len(batches)
 
 
-def test_windows_of_an_evaluation_are_long_and_change_nothing(text_folder, monkeypatch):
+def test_the_size_of_windows_changes_nothing_in_evaluation(text_folder, monkeypatch):
     task = make(text_folder, window=4)
     whole = read_back(task, task.eval_batches("test", 1))
     assert len(list(task.eval_batches("test", 1))) == 1
@@ -57,8 +57,8 @@ def test_windows_of_an_evaluation_are_long_and_change_nothing(text_folder, monke
     assert read_back(task, task.eval_batches("test", 1)) == whole
 
 
-def test_the_same_loss_by_other_units(tmp_path):
-    """A made-up loss of 2 nats a token, turned by counting with a pencil: the first token is no target."""
+def test_the_loss_in_other_units(tmp_path):
+    """A loss of 2 nats per token, converted by counting by hand; the first token is not a target."""
     (tmp_path / "a.txt").write_text("the cat\n\nsat on x\n")
     everything = {"fractions": (0.0, 0.0, 1.0), "known": Vocabulary(["<unk>", "cat"], [1, 1])}
     words = make(tmp_path / "a.txt", **everything)
@@ -91,7 +91,7 @@ def test_training_reads_the_text_in_columns_and_starts_again(text_folder):
     assert torch.equal(again.inputs, batches[0].inputs)
 
 
-def test_characters(tmp_path):
+def test_the_vocabulary_of_characters(tmp_path):
     (tmp_path / "a.txt").write_text("ab\r\nba\n" * 50)
     task = make(tmp_path / "a.txt", unit="character", fractions=(0.6, 0.2, 0.2))
     assert sorted(task.vocabulary) == ["\n", "<unk>", "a", "b"]
@@ -99,7 +99,7 @@ def test_characters(tmp_path):
     assert len(task.tokens["valid"]) == len(task.tokens["test"]) == 60
 
 
-def test_unseen_words_become_unk_and_the_checkpoints_vocabulary_wins(text_folder):
+def test_unknown_words_become_unk_in_a_counted_and_in_a_given_vocabulary(text_folder):
     (text_folder / "test.txt").write_text("the zebra saw 1 trees\n")
     task = make(text_folder)
     words = [task.vocabulary[token] for token in numbers_of(task, "test")]
@@ -145,14 +145,14 @@ def test_padding_is_not_scored(text_folder):
     assert before[1] == task.work(batch) == len(task.tokens["valid"]) - 1
 
 
-def test_too_short(tmp_path):
+def test_a_text_that_is_too_short(tmp_path):
     (tmp_path / "a.txt").write_text("only four words here\n")
     with pytest.raises(DataError, match=r"a\.txt, the middle 5 %: too short, valid has 1 token; at least 2 are needed"):
         make(tmp_path / "a.txt")
 
 
 @pytest.mark.parametrize("name", ["ptb.{}.txt", "wiki.{}.tokens", "wiki.{}.raw"])
-def test_published_names_of_the_parts(text_folder, name):
+def test_published_names_of_the_files(text_folder, name):
     wanted = make(text_folder).fingerprints()
     for split in ("train", "valid", "test"):
         (text_folder / f"{split}.txt").rename(text_folder / name.format(split))
@@ -161,7 +161,7 @@ def test_published_names_of_the_parts(text_folder, name):
     assert task.facts("test")["text"].endswith(name.format("test"))
 
 
-def test_a_remark_on_unknown_words_that_no_training_shows(tmp_path):
+def test_a_remark_if_the_training_text_has_no_unk(tmp_path):
     (tmp_path / "a.txt").write_text("a b\n" * 80 + "a c\n" * 10 + "a b\n" * 10)
     cut = {"fractions": (0.8, 0.1, 0.1)}
     (remark,) = make(tmp_path / "a.txt", **cut).remarks()

@@ -1,4 +1,4 @@
-"""The tasks whose targets are sets of symbols: what is particular to each, and their baselines."""
+"""The tasks whose targets are sets of symbols: their baselines, metrics and strings."""
 
 import math
 from collections import Counter, defaultdict
@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from batches import columns, make
 from conftest import answer
-from test_generated_tasks import columns, make
 
 from seqtrain.tasks import Task
 
@@ -27,7 +27,7 @@ def strings(task, split):
     return [pair for batch in task.eval_batches(split, 100) for pair in columns(batch)]
 
 
-def judged(task, outputs, batch):
+def figures(task, outputs, batch):
     return task.summarise({"loss": 0.0} | task.measure(answer(outputs), batch).means())
 
 
@@ -36,7 +36,7 @@ def judged(task, outputs, batch):
 
 @cases
 def test_baseline_is_the_best_guess_from_the_current_symbol(name, options):
-    """The frequencies of the sets behind each symbol, counted and scored one step at a time."""
+    """The frequencies of next symbols after each symbol, counted and scored one step at a time."""
     task = make(name, options)
     followers, steps = defaultdict(Counter), Counter()
     for inputs, targets in strings(task, "test"):
@@ -61,8 +61,8 @@ def test_no_guess_from_the_current_symbol_gets_a_reber_string_right():
 
 
 @pytest.mark.parametrize("language", ["ab", "abc"])
-def test_without_a_memory_counting_ends_at_two(language):
-    """All ways to put one set behind each symbol: the best accepts n = 1 and fails at 2."""
+def test_without_a_memory_counting_fails_at_two(language):
+    """Of all models with one set for each current symbol, the best accepts n = 1 and fails at 2."""
     task = make("counting", {"language": language, "train_limit": 5, "limit": 10})
     batch = next(task.eval_batches("test", 10))
     V = len(language) + 1
@@ -70,42 +70,42 @@ def test_without_a_memory_counting_ends_at_two(language):
     best = 0
     for a in sets:
         if not torch.equal(a > 0, torch.tensor([True, True] + [False] * (V - 2))):
-            continue  # what the first a calls for
+            continue  # the set after the first a
         for b in sets:
             for c in sets if language == "abc" else sets[:1]:
                 after = {0: a, 1: b, V - 1: torch.tensor([1.0] + [-1.0] * (V - 1))} | ({2: c} if V == 4 else {})
                 table = torch.stack([after[symbol] for symbol in range(V)])
-                best = max(best, judged(task, table[batch.inputs], batch)["first_failure"])
+                best = max(best, figures(task, table[batch.inputs], batch)["first_failure"])
     assert task.baseline("test")["first_failure"] == best == 2
 
 
-# --- what is right ---------------------------------------------------------------------------------
+# --- metrics ---------------------------------------------------------------------------------
 
 
-def test_a_reber_string_is_right_if_the_possible_symbols_are_the_most_active():
-    """Only the order counts; one impossible symbol as active as a possible one, at one step, and it is wrong."""
+def test_a_reber_string_is_right_if_possible_symbols_have_the_largest_outputs():
+    """Only the order counts; a tie of an impossible and a possible symbol at one step makes the string wrong."""
     task = make("embedded_reber", {})
     batch = task.train_batch(0, 8)
     outputs = batch.targets - 3.0  # all below zero
-    assert judged(task, outputs, batch)["accuracy"] == 1
+    assert figures(task, outputs, batch)["accuracy"] == 1
     possible, impossible = batch.targets[4, 5].argmax(), batch.targets[4, 5].argmin()
     outputs[4, 5, impossible] = outputs[4, 5, possible]
-    assert judged(task, outputs, batch)["accuracy"] == 7 / 8
+    assert figures(task, outputs, batch)["accuracy"] == 7 / 8
 
 
 @pytest.mark.parametrize(("right", "solved"), [(1.0, True), (0.995, False)])
-def test_embedded_reber_is_solved_by_every_string(right, solved):
+def test_embedded_reber_is_solved_if_every_string_is_right(right, solved):
     assert make("embedded_reber", {}).solved({"accuracy": right}) is solved
 
 
-def test_first_failure_is_the_least_n_that_is_wrong_at_any_step():
+def test_first_failure_is_the_smallest_n_with_a_wrong_step():
     task = make("counting", {"train_limit": 5, "limit": 20})
     (batch,) = task.eval_batches("valid", 20)
     right = batch.targets - 0.5
-    assert judged(task, right, batch)["first_failure"] == 21
+    assert figures(task, right, batch)["first_failure"] == 21
     for n, step in ((17, 34), (14, 3), (9, 18), (11, 0)):  # n, and which of its steps is wrong
         right[step, n - 1] *= -1
-    assert judged(task, right, batch)["first_failure"] == 9
+    assert figures(task, right, batch)["first_failure"] == 9
     pieces = task.measure(answer(right), batch)
     again = None
     for start in range(0, 20, 7):
@@ -121,7 +121,7 @@ def test_counting_is_solved_at_twice_the_trained_n(first_failure, solved):
     assert task.solved({"first_failure": first_failure}) is solved
 
 
-def test_work_in_tokens_is_steps_and_not_symbols_of_sets(monkeypatch):
+def test_work_in_tokens_counts_steps(monkeypatch):
     monkeypatch.setattr(Task, "work_unit", "tokens")
     task = make("brackets", {"train_length": 20})
     assert task.work(task.train_batch(0, 8)) == 160
@@ -130,7 +130,7 @@ def test_work_in_tokens_is_steps_and_not_symbols_of_sets(monkeypatch):
     assert task.work(batch) == batch.lengths.sum()
 
 
-# --- what is drawn ---------------------------------------------------------------------------------
+# --- strings ---------------------------------------------------------------------------------
 
 
 def test_reber_strings_of_training_validation_and_test_are_disjoint():
@@ -143,8 +143,8 @@ def test_reber_strings_of_training_validation_and_test_are_disjoint():
     assert not train & (valid | test)
 
 
-def test_reber_shares_have_strings_of_all_frequencies():
-    """Over seeds, half of the commonest strings are in training, and each arc of a node is taken as often."""
+def test_training_strings_of_reber_have_all_frequencies():
+    """For half of the seeds, the most frequent string is in training; both arcs of a node are equally frequent."""
     shortest = ["BTPSXVE".index(symbol) for symbol in "BTBTXSET"]
     seen, arcs = [], Counter()
     for seed in range(60):
@@ -173,14 +173,14 @@ def test_counting_evaluates_every_n_once():
         ("long", [1 / 56, 5 / 56, 15 / 56, 5 / 8]),
     ],
 )
-def test_counting_draws_n_as_it_says(distribution, expected):
+def test_counting_draws_n_from_the_distribution(distribution, expected):
     """The beta-binomial probabilities of four n by hand: products of rising factorials."""
     task = make("counting", {"train_limit": 4, "limit": 8, "length_distribution": distribution})
     ns = torch.tensor([inputs.count(0) for inputs, _ in columns(task.train_batch(0, 20_000))])
     assert (torch.bincount(ns, minlength=5)[1:] / 20_000).tolist() == pytest.approx(expected, abs=0.015)
 
 
-def test_brackets_go_to_their_depths_and_no_deeper():
+def test_brackets_reach_their_depths_and_not_more():
     task = make("brackets", {"train_depth": 4, "depth": 7})
 
     def depths(inputs):
@@ -197,22 +197,22 @@ def test_brackets_go_to_their_depths_and_no_deeper():
     assert sum(way > 0 for way in ways) / len(ways) == pytest.approx(0.5, abs=0.05)
 
 
-def test_brackets_count_what_is_closed_behind_the_trained_length():
-    """The commonest answer there, counted one step at a time; what is right before, or after an opening, is nothing."""
+def test_accuracy_of_brackets_counts_closing_ones_after_the_trained_length():
+    """The baseline is the most frequent answer there, counted one step at a time; all other steps do not count."""
     task = make("brackets", {"train_length": 20, "train_depth": 3, "length": 40, "depth": 5, "test_size": 300})
     answers = defaultdict(Counter)
     for inputs, targets in strings(task, "test"):
         for symbol, row in list(zip(inputs, targets, strict=True))[20:]:
             if symbol >= 2:
                 answers[symbol][tuple(row)] += 1
-    often = sum(max(counter.values()) for counter in answers.values())
+    most_frequent = sum(max(counter.values()) for counter in answers.values())
     total = sum(counter.total() for counter in answers.values())
-    assert task.baseline("test")["accuracy"] == pytest.approx(often / total)
+    assert task.baseline("test")["accuracy"] == pytest.approx(most_frequent / total)
     batch = next(task.eval_batches("test", 300))
     outputs = batch.targets - 0.5
     outputs[:20] *= -1
     outputs[batch.inputs < 2] *= -1
-    assert judged(task, outputs, batch)["accuracy"] == 1
+    assert figures(task, outputs, batch)["accuracy"] == 1
     outputs[20:] *= -1
-    assert judged(task, outputs, batch)["accuracy"] == 0
+    assert figures(task, outputs, batch)["accuracy"] == 0
     assert task.measure(answer(outputs), batch).counts["accuracy"] == total

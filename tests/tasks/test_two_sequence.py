@@ -1,11 +1,11 @@
-"""The two-sequence problem: where its noise is, and what solves its two variants."""
+"""The two-sequence problem: its noise, and the rules of its two variants."""
 
 import math
 
 import pytest
 import torch
+from batches import make
 from conftest import answer
-from test_generated_tasks import make
 
 VARIANTS = ("noisy_signal", "noisy_targets")
 
@@ -41,7 +41,7 @@ def test_noise_on_the_targets():
         assert float(noise.var()) == pytest.approx(0.1, abs=0.01)
 
 
-def test_noisy_targets_are_learnt_from_and_the_means_judged_by():
+def test_the_loss_uses_noisy_targets_and_the_metrics_use_their_means():
     task = make("two_sequence", {"variant": "noisy_targets"})
     batch = task.train_batch(0, 500)
     noisy, mean = batch.targets.split(1, 1)
@@ -65,7 +65,7 @@ def test_noisy_signals_are_solved_by_the_accuracy(signal, accuracy, solved):
 
 
 def test_a_single_noisy_number_hides_more_than_one_percent():
-    """The sign of that number is the best guess; the rule asks for no more than it can give, less 1 %."""
+    """The sign of that number is the best guess; the rule requires its accuracy less 1 %."""
     task = make("two_sequence", {"signal": 1})
     x, classes = (
         torch.cat([b.inputs[0] for b in [task.train_batch(s, 20_000) for s in range(10)]]),

@@ -1,4 +1,4 @@
-"""Stories whose marked words follow from a fact told many words before."""
+"""Stories with marked words that follow from a fact many words before."""
 
 from seqtrain.tasks.stories.task import Stories
 

@@ -1,4 +1,4 @@
-"""Stories written out as a corpus: `python -m seqtrain.tasks.stories.corpus FOLDER`, the same bytes every time."""
+"""Write stories as a corpus: `python -m seqtrain.tasks.stories.corpus FOLDER` gives the same bytes every time."""
 
 import argparse
 from pathlib import Path
@@ -21,5 +21,5 @@ def write_corpus(folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Write the corpus of stories as text.")
-    parser.add_argument("folder", type=Path, help="where train.txt, valid.txt and test.txt go")
+    parser.add_argument("folder", type=Path, help="for train.txt, valid.txt and test.txt")
     write_corpus(parser.parse_args().folder)

@@ -1,15 +1,16 @@
 """The words and sentences that stories are made of.
 
-A story is an opening that states a fact, filler sentences that say nothing about it, and a closing in which one
-marked word follows from the fact alone. `{}` stands for the fact in an opening and for the marked word in a
-closing; `{kind}` stands for any word of `WORDS[kind]`.
+A story is an opening that states a fact, filler sentences that say nothing about it, and a closing with one marked
+word that only the fact decides. `{}` stands for the fact in an opening and for the marked word in a closing; `{kind}`
+stands for any word of `WORDS[kind]`.
 """
 
+from itertools import chain
 from typing import NamedTuple
 
 
 class StoryKind(NamedTuple):
-    """One kind of fact: `pairs` are (word of the fact, word that follows from it)."""
+    """One kind of fact: `pairs` are (word of the fact, marked word)."""
 
     opening: str
     closing: str
@@ -63,19 +64,13 @@ FILLERS: tuple[str, ...] = (
     "the {adjective} {nouns} {saw} the {adjective} {noun} .",
     "near the {noun} the {adjective} {nouns} {did} .",
 )
-"""Of 4 to 8 words, so that any number of words from 4 on can be filled exactly."""
+"""Sentences of 4 to 8 words, so that they can fill any number of words that is at least 4."""
 
 
 def vocabulary() -> list[str]:
-    """Every word of every story, in a fixed order; a word's place is its token."""
-    words: dict[str, None] = {}
+    """Every word of every story, in a fixed order; the place of a word is its token."""
+    words: list[str] = []
     for kind in KINDS.values():
-        for sentence in (kind.opening, kind.closing):
-            words.update(dict.fromkeys(word for word in sentence.split() if word != "{}"))
-        for pair in kind.pairs:
-            words.update(dict.fromkeys(pair))
-    for options in WORDS.values():
-        words.update(dict.fromkeys(options))
-    for sentence in FILLERS:
-        words.update(dict.fromkeys(word for word in sentence.split() if not word.startswith("{")))
-    return list(words)
+        words += [*kind.opening.split(), *kind.closing.split(), *chain(*kind.pairs)]
+    words += [*chain(*WORDS.values()), *" ".join(FILLERS).split()]
+    return list(dict.fromkeys(word for word in words if not word.startswith("{")))

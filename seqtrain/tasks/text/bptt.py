@@ -1,4 +1,4 @@
-"""How columns of a text are cut into windows, pass after pass."""
+"""The windows of truncated back-propagation through time, in all passes through a text."""
 
 from bisect import bisect_right
 from typing import NamedTuple
@@ -9,11 +9,13 @@ from seqtrain.system.rng import generator
 
 SHORTEST = 5
 SPREAD = 5.0
+"""Standard deviation of the size of a window."""
 HALVED = 0.05
+"""Probability of a window of about half the size."""
 
 
 class Window(NamedTuple):
-    """One window: in which pass it stands (from 0), its first step, and its size (the last of a pass is cut short)."""
+    """A window: its pass (from 0), its first step, and its size (the last window of a pass may exceed the columns)."""
 
     epoch: int
     start: int
@@ -21,25 +23,25 @@ class Window(NamedTuple):
 
 
 class Windows:
-    """The windows of all passes through columns of one length; any step is found without those before it.
+    """The windows of all passes through columns of a length; the window of any step can be computed on its own.
 
     Parameters
     ----------
     length : of the columns.
     size : of a window.
-    seed : None for windows all of that size; else each is drawn anew, normal with a standard deviation of 5 around
-        `size`, or around half of it once in 20, and never less than 5 (Merity et al. 2018, section 5).
+    seed : None if all windows have that size; else each size is random, normal with a standard deviation of 5 around
+        `size`, or around half of it with a probability of 1/20, and at least 5 (Merity et al. 2018, section 5).
     """
 
     def __init__(self, length: int, size: int, seed: int | None = None) -> None:
         self.length = length
         self.size = size
         self.seed = seed
-        self._first_steps = [0]  # of each pass drawn so far, and of the one after
+        self._first_steps = [0]  # of each pass drawn so far, and of the next one
         self._drawn: list[list[tuple[int, int]]] = []
 
     def at(self, step: int) -> Window:
-        """The window of one training step."""
+        """The window of a training step."""
         if self.seed is None:
             epoch, index = divmod(step, self.steps(1))
             return Window(epoch, index * self.size, self.size)
@@ -49,7 +51,7 @@ class Windows:
         return Window(epoch, *self._drawn[epoch][step - self._first_steps[epoch]])
 
     def steps(self, epochs: int) -> int:
-        """How many windows so many passes have."""
+        """How many windows a number of passes has."""
         if self.seed is None:
             return epochs * -(-self.length // self.size)
         while len(self._drawn) < epochs:

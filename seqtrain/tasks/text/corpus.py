@@ -1,9 +1,9 @@
-"""The training, validation and test part of a text."""
+"""Split a text into a training, a validation and a test part."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from seqtrain.tasks.text.tokenizer import EOS, Unit
 from seqtrain.tasks.text.vocabulary import Vocabulary
 
 SPLITS = ("train", "valid", "test")
+_Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -33,34 +34,34 @@ class Part:
         return self.stop - self.start
 
     def characters(self, start: int = 0) -> int:
-        """Characters of its words from `start` on, with one for what is behind each, and of its empty lines."""
+        """Characters of its words from token `start` on, with one for the space or line end after each word."""
         types, ids = self.text.types, self.text.ids
         sizes = np.array([0 if token == EOS else len(token) + 1 for token in types])
         line_end = np.array([token == EOS for token in types])
-        found = 0
-        after_line_end = start == 0 or bool(line_end[ids[self.start + start - 1 : self.start + start]].all())
-        for block in ids.blocks(self.start + start, self.stop):
-            ends = line_end[block]
-            empty = ends & np.concatenate(([after_line_end], ends[:-1]))
-            found += int(sizes[block].sum()) + int(empty.sum())
-            after_line_end = bool(ends[-1])
-        return found
+        after_end = start == 0 or bool(line_end[ids[self.start + start - 1 : self.start + start]].all())
+        count = 0
+        for block, ends, after in self._with_previous(line_end, start, first=after_end):
+            count += int(sizes[block].sum()) + int((ends & after).sum())  # an empty line has its line end only
+        return count
 
     def words(self, start: int = 0) -> int:
-        """Words among its characters from `start` on, and line ends: a word counts where it begins."""
-        types = self.text.types
-        space = np.array([character.isspace() for character in types])
-        line_end = np.array([character == "\n" for character in types])
-        found, after_space = 0, True
+        """Words and line ends in a part whose tokens are characters, from `start` on; a word counts where it begins."""
+        space = np.array([character.isspace() for character in self.text.types])
+        line_end = np.array([character == "\n" for character in self.text.types])
+        count = 0
+        for block, spaces, after in self._with_previous(space, start, first=True):
+            count += int((~spaces & after).sum()) + int(line_end[block].sum())
+        return count
+
+    def _with_previous(self, flags: NDArray[np.bool_], start: int, *, first: bool) -> Iterator[tuple[_Array, ...]]:
+        """Blocks of ids, the flag of each id, and the flag of the id before it (`first` before the first one)."""
         for block in self.text.ids.blocks(self.start + start, self.stop):
-            spaces = space[block]
-            begins = ~spaces & np.concatenate(([after_space], spaces[:-1]))
-            found += int(begins.sum()) + int(line_end[block].sum())
-            after_space = bool(spaces[-1])
-        return found
+            current = flags[block]
+            yield block, current, np.concatenate(([first], current[:-1]))
+            first = bool(current[-1])
 
     def counts(self) -> dict[str, int]:
-        """How often each token stands in it."""
+        """How often each token occurs."""
         types = self.text.types
         counts = np.zeros(len(types), np.int64)
         for block in self.text.ids.blocks(self.start, self.stop):
@@ -69,12 +70,12 @@ class Part:
 
 
 class Tokens:
-    """A part of a text as the numbers of a vocabulary, which are looked up when they are read.
+    """A part of a text as numbers of a vocabulary, which are looked up at each reading.
 
     Parameters
     ----------
     part : of the text.
-    table : the number of each of the text's types.
+    table : the number of each type of the text.
     """
 
     def __init__(self, part: Part, table: NDArray[np.int64]) -> None:
@@ -85,19 +86,19 @@ class Tokens:
         return self._stop - self._start
 
     def at(self, places: NDArray[np.int64]) -> Tensor:
-        """The numbers at these places, in the shape of `places`; 0 past the end."""
-        found = self._table[self._ids[self._start + np.minimum(places, len(self) - 1)]]
-        found[places >= len(self)] = 0
-        return torch.from_numpy(found)
+        """The numbers at these places, in the shape of `places`; 0 after the end."""
+        numbers = self._table[self._ids[self._start + np.minimum(places, len(self) - 1)]]
+        numbers[places >= len(self)] = 0
+        return torch.from_numpy(numbers)
 
     def blocks(self, start: int = 0) -> Iterator[Tensor]:
-        """All numbers from `start` on, some at a time."""
+        """All numbers from `start` on, in blocks."""
         for block in self._ids.blocks(self._start + start, self._stop):
             yield torch.from_numpy(self._table[block])
 
 
 class Corpus(NamedTuple):
-    """The three parts, of one text or of three."""
+    """The three parts of one text, or three texts."""
 
     train: Part
     valid: Part
@@ -116,14 +117,13 @@ def read_corpus(path: Path, unit: Unit, fractions: Sequence[float], *, quiet: bo
     Parameters
     ----------
     path : the folder (see `split_file` for the names in it) or the file; UTF-8, with any line ends.
-    unit : `word` splits at white space and ends every line, also an empty one, with `<eos>`; `character` keeps
-        every character.
-    fractions : how much of a single file is for training, validation and test, from its beginning.
-    quiet : no progress and no remarks on stderr while a large text is read.
+    unit : what a token is, see `tokenise`.
+    fractions : shares of a single file for training, validation and test, in this order.
+    quiet : print no progress and no remarks while a large text is read.
 
     Raises
     ------
-    DataError : naming every file that is missing, unreadable, not text, or empty.
+    DataError : names every file that is missing, unreadable, not text, or empty.
     """
     if not path.is_dir():
         return _cut(read_text(path, unit, quiet=quiet), fractions)
@@ -140,7 +140,7 @@ def read_corpus(path: Path, unit: Unit, fractions: Sequence[float], *, quiet: bo
 
 
 def sources(path: Path, fractions: Sequence[float]) -> dict[str, str]:
-    """Where each split comes from, in words: a file, or a part of one."""
+    """The source of each split in words: a file, or a part of one."""
     if path.is_dir():
         return {split: str(split_file(path, split)) for split in SPLITS}
     parts = ("the first", "the middle", "the last")
@@ -153,40 +153,32 @@ _WHERE_TO_FIND = {
     "ptb": "; the Penn Treebank as language models use it is data/ptb.*.txt in simple-examples.tgz by T. Mikolov, "
     "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz",
 }
-"""Texts that shipped configs ask for and that may not be shipped."""
+"""Hints for texts that shipped configs need and whose licence forbids to ship them."""
 
 
 def faults_of_text(name: str, fractions: Sequence[float] | None) -> Iterator[tuple[str, str]]:
-    """What is wrong with the settings `path` and `fractions` beside each other and beside the files that there are."""
+    """Faults of the settings `path` and `fractions`, given the files that exist: the setting, and a message."""
+    path = text_path(name)
     try:
-        path = text_path(name)
-        path.exists()
-    except (OSError, RuntimeError) as error:  # a name that is too long, a home of nobody
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        exists, is_folder = path.exists(), path.is_dir()
+    except OSError as error:  # a name that is too long
         shown = name if len(name) <= 40 else name[:37] + "..."
-        yield "path", f"is {shown!r}, which cannot be looked for ({reason}); give another path"
+        yield "path", f"is {shown!r}, which cannot be looked for ({error.strerror}); give another path"
         return
-    if name.startswith(PREFIX) and not path.exists():
+    if name.startswith(PREFIX) and not exists:
         yield "path", f"is {name!r}, but the text that comes with seqtrain is {PREFIX}stories"
         return
-    if path.is_dir():
+    if not exists:
+        files = "give a text file, or a folder with train.txt, valid.txt and test.txt"
+        yield "path", f"is {name!r}, but there is no {path.absolute()}; {files}{_WHERE_TO_FIND.get(path.name, '')}"
+    elif is_folder:
         missing = [file.name for file in (split_file(path, split) for split in SPLITS) if not file.exists()]
         if missing:
             yield "path", f"is the folder {name}, which lacks {', '.join(missing)}; add what is missing"
-    elif not path.exists():
-        yield (
-            "path",
-            f"is {name!r}, but there is no {path.absolute()}; give a text file, or a folder with train.txt, valid.txt "
-            f"and test.txt{_WHERE_TO_FIND.get(path.name, '')}",
-        )
-    if fractions is None:
-        return
-    if path.is_dir():
-        yield (
-            "fractions",
-            f"cut a single file, but task.path {name} is a folder with its own train, valid and test; remove fractions",
-        )
-    if abs(sum(fractions) - 1) > 1e-6:
+    if fractions is not None and is_folder:
+        own = f"task.path {name} is a folder with its own train, valid and test"
+        yield "fractions", f"cut a single file, but {own}; remove fractions"
+    if fractions is not None and abs(sum(fractions) - 1) > 1e-6:
         yield "fractions", f"add up to {sum(fractions):g}; they must add up to 1"
 
 

@@ -1,10 +1,10 @@
-"""The tokens of a file: in memory if it is small, in a file that is kept and mapped if it is large.
+"""The tokens of a file: in memory if the file is small, in a cached and mapped file if it is large.
 
-A file of the cache is named by the SHA-256 of the text, the unit and the version of its format. In it:
+The name of a cache file is the SHA-256 of the text, the unit and the version of the format. Its content:
 
     ids      of the tokens, 32 bits each
-    types    the different tokens, UTF-8, a zero byte between two (no text holds one)
-    footer   how many ids, how many bytes of types, the CRC-32 of both
+    types    the different tokens, UTF-8, separated by zero bytes (which no text contains)
+    footer   the number of ids, the bytes of types, the CRC-32 of both
 """
 
 import hashlib
@@ -27,10 +27,10 @@ from seqtrain.tasks.text.token_ids import Ids, Text
 from seqtrain.tasks.text.tokenizer import BLOCK, Unit, binary, blocks_of, decode, size_of, tokenise
 
 LARGE = 16 << 20
-"""Bytes from which on the tokens of a text are kept in a file."""
+"""Bytes of the smallest text whose tokens are kept in a file."""
 
 VERSION = 1
-"""Of the format, and of what a token is."""
+"""Of the format, and of the rules of `tokenise`."""
 
 FOOTER = struct.Struct("<QQI")
 
@@ -41,7 +41,7 @@ def read_text(path: Path, unit: Unit, *, quiet: bool = False) -> Text:
     Parameters
     ----------
     unit : what a token is, see `tokenise`.
-    quiet : no progress and no remarks on stderr while a large text is read.
+    quiet : print no progress and no remarks while a large text is read.
 
     Raises
     ------
@@ -55,11 +55,11 @@ def read_text(path: Path, unit: Unit, *, quiet: bool = False) -> Text:
 
 
 def cache_folder() -> Path:
-    """Where the tokens of large texts are kept: `$SEQTRAIN_CACHE`, or `seqtrain` in the user's cache folder.
+    """The folder for the tokens of large texts: `$SEQTRAIN_CACHE`, or `seqtrain` in the user's cache folder.
 
     Raises
     ------
-    OSError : nothing says where, and there is no home folder.
+    OSError : neither is set, and there is no home folder.
     """
     own, users = os.environ.get("SEQTRAIN_CACHE"), os.environ.get("XDG_CACHE_HOME")
     try:
@@ -71,27 +71,27 @@ def cache_folder() -> Path:
 def _read_large(path: Path, unit: Unit, *, quiet: bool) -> Text:
     digest = hashlib.sha256()
     for number, block in enumerate(blocks_of(path, "looking up", quiet=quiet)):
-        if b"\0" in block:  # said now, rather than after a look at all of it
+        if b"\0" in block:  # refuse a binary file at once, before the rest of it is read
             raise binary(path, number * BLOCK + block.index(0))
         digest.update(block)
-    with suppress(OSError):  # not there yet, or damaged
-        return _load(_entry(digest.hexdigest(), unit))
+    with suppress(OSError), _entry(digest.hexdigest(), unit).open("rb") as file:  # missing, or damaged
+        return _map(file)
     try:
-        return _keep(path, unit, quiet=quiet)
+        return _cache(path, unit, quiet=quiet)
     except OSError as error:
         say(
-            f"the tokens of {path.name} cannot be kept for the next time ({_told(error)}); "
+            f"the tokens of {path.name} cannot be kept for the next time ({_reason(error)}); "
             "set SEQTRAIN_CACHE to a folder with room for them",
             quiet=quiet,
         )
     try:
-        with tempfile.TemporaryFile() as file:  # it has no name, and is gone when nobody maps it any more
+        with tempfile.TemporaryFile() as file:  # it has no name, and its space is free when the mapping ends
             _write(file, path, unit, quiet=quiet)
             return _map(file)
     except OSError as error:
         raise DataError(
-            f"{path}: its tokens cannot be written to {tempfile.gettempdir()} either ({_told(error)}); they take some "
-            f"{size_of(path) * (1 if unit == 'word' else 4) >> 20} MiB; set SEQTRAIN_CACHE to a folder with room"
+            f"{path}: its tokens cannot be written to {tempfile.gettempdir()} either ({_reason(error)}); they take "
+            f"about {size_of(path) * (1 if unit == 'word' else 4) >> 20} MiB; set SEQTRAIN_CACHE to a folder with room"
         ) from None
 
 
@@ -99,12 +99,12 @@ def _entry(digest: str, unit: Unit) -> Path:
     return cache_folder() / f"{digest}-{unit}-v{VERSION}.ids"
 
 
-def _told(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
 
 
-def _keep(path: Path, unit: Unit, *, quiet: bool) -> Text:
-    """Read a text into the cache. Its file gets its name when it is whole: nobody ever finds half of one.
+def _cache(path: Path, unit: Unit, *, quiet: bool) -> Text:
+    """Read a text into the cache. The file gets its name when it is complete, so that nobody can read a part of it.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def _keep(path: Path, unit: Unit, *, quiet: bool) -> Text:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
         try:
-            digest = _write(file, path, unit, quiet=quiet)  # of what was read: the file may just have changed
+            digest = _write(file, path, unit, quiet=quiet)  # of what was read: the text may have changed meanwhile
             text = _map(file)
             Path(file.name).replace(_entry(digest, unit))
         except BaseException:
@@ -124,7 +124,7 @@ def _keep(path: Path, unit: Unit, *, quiet: bool) -> Text:
 
 
 def _write(file: IO[bytes], path: Path, unit: Unit, *, quiet: bool) -> str:
-    """Read a text into a file of the cache's format; returns the SHA-256 of the text."""
+    """Write the tokens of a text to a file in the format of the cache; returns the SHA-256 of the text."""
     digest, checksum, count = hashlib.sha256(), 0, 0
 
     def hashed(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -140,19 +140,13 @@ def _write(file: IO[bytes], path: Path, unit: Unit, *, quiet: bool) -> str:
 
     types = tokenise(decode(path, hashed(blocks_of(path, "reading", quiet=quiet))), unit, write, path)
     encoded = "\0".join(types).encode()
-    file.write(encoded)
-    file.write(FOOTER.pack(count, len(encoded), zlib.crc32(encoded, checksum)))
+    file.write(encoded + FOOTER.pack(count, len(encoded), zlib.crc32(encoded, checksum)))
     file.flush()
     return digest.hexdigest()
 
 
-def _load(entry: Path) -> Text:
-    with entry.open("rb") as file:
-        return _map(file)
-
-
 def _map(file: IO[bytes]) -> Text:
-    """The text in a file of the cache's format, mapped.
+    """Map a file in the format of the cache.
 
     Raises
     ------
@@ -168,9 +162,9 @@ def _map(file: IO[bytes]) -> Text:
     encoded = file.read(length)
     mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     ids = Ids(np.frombuffer(mapping, "<i4", count), mapping)
-    found = 0
+    actual = 0
     for block in ids.blocks():
-        found = zlib.crc32(block.data, found)
-    if zlib.crc32(encoded, found) != checksum:
+        actual = zlib.crc32(block.data, actual)
+    if zlib.crc32(encoded, actual) != checksum:
         raise OSError("the file is damaged")
     return Text(ids, encoded.decode().split("\0"))

@@ -1,4 +1,4 @@
-"""The ids of a text's tokens: one number a token, in memory or in a mapped file."""
+"""The ids of the tokens in a text, in memory or in a mapped file."""
 
 import mmap
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 1 << 20
-"""Tokens that a pass through a whole text holds at a time."""
+"""Tokens in memory at a time while a whole text is read."""
 
 
 class Ids:
@@ -17,8 +17,9 @@ class Ids:
     Parameters
     ----------
     values : `[N]`.
-    mapping : the file behind `values`. Pages that were read stay with the process until they are handed back, which is
-        done before the next reading, so that its memory does not grow to the size of the file.
+    mapping : the file that holds `values`; None if memory holds them. Pages that were read count as memory of the
+        process until it releases them. This is done before each reading, so that its memory does not grow to the size
+        of the file.
     """
 
     def __init__(self, values: NDArray[np.int32], mapping: mmap.mmap | None = None) -> None:
@@ -29,21 +30,21 @@ class Ids:
 
     def __getitem__(self, places: slice | NDArray[np.int64]) -> NDArray[np.int32]:
         if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._mapping.madvise(mmap.MADV_DONTNEED)  # what is asked for again comes from the file again
+            self._mapping.madvise(mmap.MADV_DONTNEED)
         return self._values[places]
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.int32]]:
-        """The ids from `start` to `stop`, some at a time."""
+        """The ids from `start` to `stop`, in blocks."""
         stop = len(self) if stop is None else stop
         for begin in range(start, stop, BLOCK):
             yield self[begin : min(begin + BLOCK, stop)]
 
 
 class Text(NamedTuple):
-    """A text whose tokens are numbered.
+    """A text as numbered tokens.
 
     ids : of the tokens, in their order.
-    types : the different tokens; an id is the place of its token here.
+    types : the different tokens; an id is a place in this list.
     """
 
     ids: Ids

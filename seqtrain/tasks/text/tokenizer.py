@@ -1,10 +1,11 @@
-"""Text files read block by block: bytes to characters, characters to ids."""
+"""Read text files in blocks: bytes to characters, characters to ids of tokens."""
 
 import codecs
 import io
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
@@ -18,14 +19,14 @@ Unit = Literal["word", "character"]
 Write = Callable[[NDArray[np.int32]], object]
 EOS = "<eos>"
 BLOCK = 1 << 20
-"""Bytes read at a time: 1 MiB, which the progress bar counts."""
+"""Bytes read at a time; the progress bar counts in this unit, MiB."""
 
 LONGEST = 1 << 16
-"""Characters of a word: what is longer is no text of words, and would be searched for its end again and again."""
+"""Characters of the longest word; a longer one is no text of words, and would slow down the search for its end."""
 
 
 def size_of(path: Path) -> int:
-    """Bytes in a file; 0 if they cannot be known beforehand, as with a pipe, or if there is none."""
+    """Bytes in a file; 0 if the file is missing, or if its size is unknown, as that of a pipe."""
     try:
         return path.stat().st_size
     except OSError:
@@ -37,11 +38,11 @@ def blocks_of(path: Path, doing: str, *, quiet: bool) -> Iterator[bytes]:
 
     Parameters
     ----------
-    doing : what is being done, for the progress bar.
+    doing : what the progress bar says.
 
     Raises
     ------
-    DataError : it is missing or unreadable.
+    DataError : the file is missing or unreadable.
     """
     total = -(-size_of(path) // BLOCK)
     try:
@@ -60,17 +61,17 @@ def blocks_of(path: Path, doing: str, *, quiet: bool) -> Iterator[bytes]:
 
 
 def decode(path: Path, blocks: Iterable[bytes]) -> Iterator[str]:
-    r"""The characters of a file, given its bytes: without a byte order mark, all line ends as `\n`.
+    r"""The characters in the bytes of a file, without a byte order mark, and with `\n` for all line ends.
 
     Raises
     ------
-    DataError : it is not text, or empty.
+    DataError : the file is not text, or empty.
     """
-    # A byte order mark is left to us: the "utf-8-sig" decoder does not count it in positions, and drops half of one.
+    # Not the decoder "utf-8-sig": it leaves a byte order mark out of positions, and drops half of one without an error.
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")(), translate=True)
     remaining, position, lines = iter(blocks), 0, 0
     started, empty = False, True
-    for block in chain(remaining, [b""]):  # the last one asks for what the decoder still holds
+    for block in chain(remaining, [b""]):  # the last one gives the rest in the decoder
         if b"\0" in block:
             raise binary(path, position + block.index(0))
         position += len(block)
@@ -91,12 +92,12 @@ def decode(path: Path, blocks: Iterable[bytes]) -> Iterator[str]:
 def _not_utf8(
     path: Path, error: UnicodeDecodeError, position: int, lines: int, remaining: Iterable[bytes]
 ) -> DataError:
-    """What to say of bytes that are no characters: that the file is binary if a zero byte follows anywhere.
+    """The error for bytes that cannot be decoded: the file is binary if a zero byte follows anywhere.
 
     Parameters
     ----------
-    position : bytes read up to the end of what could not be decoded.
-    lines : line ends before the block that could not be decoded.
+    position : of the end of the block that cannot be decoded.
+    lines : line ends before this block.
     """
     start = position - len(error.object) + error.start
     line = lines + error.object.count(b"\n", 0, error.start) + 1
@@ -111,19 +112,19 @@ def _not_utf8(
 
 
 def binary(path: Path, position: int) -> DataError:
-    """What to say of a file with a zero byte at that position."""
+    """The error for a file with a zero byte at a position."""
     return DataError(f"{path}: is binary (a zero byte at position {position}); give a UTF-8 text file")
 
 
 def tokenise(texts: Iterable[str], unit: Unit, write: Write, source: object = "the text") -> list[str]:
-    """Number the tokens of a text that comes in pieces.
+    """Number the tokens of a text that is given in pieces.
 
     Parameters
     ----------
-    unit : `word` splits at white space and ends every line, also an empty one, with `<eos>`; `character` keeps
-        every character.
-    write : is given the ids, an array at a time.
-    source : where the text comes from, for messages.
+    unit : `word` splits at white space and ends every line, also an empty one, with `<eos>`; `character` makes a token
+        of every character.
+    write : called with the ids, an array at a time.
+    source : the place of the text, for messages.
 
     Returns
     -------
@@ -131,7 +132,7 @@ def tokenise(texts: Iterable[str], unit: Unit, write: Write, source: object = "t
 
     Raises
     ------
-    DataError : a word does not end.
+    DataError : a word is too long.
     """
     return _words(texts, write, source) if unit == "word" else _characters(texts, write)
 
@@ -143,16 +144,8 @@ def tokens_of(text: str, unit: Unit) -> list[str]:
     return [types[number] for number in ids]
 
 
-class _Numbers(dict[str, int]):
-    """Numbers for words, in the order in which they first appear."""
-
-    def __missing__(self, word: str) -> int:
-        number = self[word] = len(self)
-        return number
-
-
 def _words(texts: Iterable[str], write: Write, source: object) -> list[str]:
-    numbers = _Numbers()
+    numbers: defaultdict[str, int] = defaultdict(count().__next__)  # in the order of the first appearance
 
     def number(words: list[str]) -> None:
         write(np.fromiter(map(numbers.__getitem__, words), np.int32, len(words)))
@@ -162,7 +155,7 @@ def _words(texts: Iterable[str], write: Write, source: object) -> list[str]:
         marked = (rest + text).replace("\n", f" {EOS}\n")
         words = marked.split()
         last = marked[-1]
-        rest = "" if last.isspace() else words.pop()  # the next piece may go on with this word
+        rest = "" if last.isspace() else words.pop()  # the next piece may continue this word
         if len(rest) > LONGEST:
             raise DataError(f"{source}: a word is longer than {LONGEST:,} characters; use task.unit: character")
         number(words)
@@ -173,7 +166,7 @@ def _words(texts: Iterable[str], write: Write, source: object) -> list[str]:
 
 def _characters(texts: Iterable[str], write: Write) -> list[str]:
     types: list[str] = []
-    numbers = np.full(sys.maxunicode + 1, -1, np.int32)  # of each code point
+    numbers = np.full(sys.maxunicode + 1, -1, np.int32)  # for each code point
     for text in texts:
         codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
         ids = numbers[codes]

@@ -1,4 +1,4 @@
-"""Tokens and their numbers."""
+"""A vocabulary: the tokens that a model knows, and their numbers."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,16 +13,16 @@ UNK = "<unk>"
 
 
 class Vocabulary:
-    """A two-way table of tokens; whatever is not in it becomes `<unk>`.
+    """Tokens and their numbers; any other token becomes `<unk>`.
 
     Parameters
     ----------
-    tokens : all different; the place of each is its number. Must hold `<unk>`.
-    counts : how often each stands in the training text, `<unk>` for all that is left out.
+    tokens : all different, with `<unk>` among them; the place of a token is its number.
+    counts : how often each token occurs in the training text; for `<unk>`, the sum over all tokens that are left out.
 
     Raises
     ------
-    DataError : there is no `<unk>` among the tokens.
+    DataError : `<unk>` is missing.
     """
 
     def __init__(self, tokens: Sequence[str], counts: Sequence[int]) -> None:
@@ -38,9 +38,10 @@ class Vocabulary:
 
         Parameters
         ----------
-        tokens : of the text, or how often each stands in it.
-        min_count : tokens seen less often are left out.
-        max_size : keep the most frequent, so many with `<unk>` counted in; equally frequent ones by code point.
+        tokens : of the text, or how often each occurs in it.
+        min_count : rarer tokens are left out.
+        max_size : the largest size, including `<unk>`; the most frequent tokens are kept, sorted by code point if they
+            are equally frequent.
         """
         counts = Counter(tokens)
         total = counts.total()

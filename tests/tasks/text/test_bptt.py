@@ -1,4 +1,4 @@
-"""Windows of a text, pass after pass: every step once, found without those before, drawn as published."""
+"""Windows of a text: every step once in a pass, computed on their own, with sizes as published."""
 
 import pytest
 import torch
@@ -29,12 +29,12 @@ def test_sizes_are_drawn_as_published():
     assert not (sizes < 5).any()
     long = sizes[sizes > 52]
     assert len(long) / len(sizes) == pytest.approx(0.95, abs=0.01)
-    assert float(long.mean()) == pytest.approx(69.5, abs=0.2)  # whole numbers are cut down
+    assert float(long.mean()) == pytest.approx(69.5, abs=0.2)  # sizes are rounded down
     assert float(long.std()) == pytest.approx(5, abs=0.2)
     assert float(sizes[sizes < 52].mean()) == pytest.approx(34.5, abs=0.6)
 
 
-def test_the_seed_and_the_pass_decide():
+def test_sizes_depend_on_the_seed_and_the_pass():
     def sizes(seed, first):
         return [Windows(1000, 70, seed).at(step)[1:] for step in range(first, first + 8)]
 

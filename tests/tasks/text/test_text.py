@@ -1,4 +1,4 @@
-"""Cutting a text into splits, counting vocabularies, laying out columns."""
+"""Split a text, count a vocabulary, arrange columns."""
 
 from collections import Counter
 
@@ -37,7 +37,7 @@ def message(path, unit="word"):
     return str(caught.value)
 
 
-def test_every_fault_of_a_folder_at_once(tmp_path):
+def test_all_faults_of_a_folder_are_reported_at_once(tmp_path):
     (tmp_path / "train.txt").write_text("  \n\n")
     (tmp_path / "valid.txt").write_bytes(b"ab\0c")
     assert message(tmp_path).splitlines() == [
@@ -61,7 +61,7 @@ def test_fractions_cut_the_tokens(tmp_path, fractions):
     assert words_of(corpus.test) == words[second:]
 
 
-def test_vocabulary_by_count_and_size():
+def test_a_vocabulary_is_limited_by_count_and_size():
     tokens = ["b", "b", "b", "a", "a", "c", "c", "d", "<unk>"]
     assert Vocabulary.count(tokens, min_count=1, max_size=None).tokens == ["<unk>", "b", "a", "c", "d"]
     assert Vocabulary.count(tokens, min_count=2, max_size=None).tokens == ["<unk>", "b", "a", "c"]
@@ -73,7 +73,7 @@ def test_vocabulary_by_count_and_size():
 
 
 def numbered(size):
-    """A part of a longer text, whose tokens have the numbers 0, 1, 2 ... and other ids."""
+    """A part of a longer text; its tokens have the numbers 0, 1, 2 ... and other ids."""
     ids = np.arange(size + 9, dtype=np.int32)[::-1]
     return Tokens(Part(Text(Ids(ids), []), 5, size + 5), np.arange(size + 9)[::-1] - 5)
 
@@ -88,8 +88,8 @@ def test_windows_are_rows_of_the_columns_of_the_whole_text(size, count, window):
     assert columns.starts(window) == range(0, len(inputs), window)
     for start in columns.starts(window):
         expected = (inputs[start : start + window], targets[start : start + window])
-        *found, valid = columns.window(start, window)
-        for one, other in zip(found, expected, strict=True):
+        *actual, valid = columns.window(start, window)
+        for one, other in zip(actual, expected, strict=True):
             assert one.dtype == other.dtype
             assert torch.equal(one, other)
         assert torch.equal(valid, (lengths - start).clamp(0, len(expected[0])))
@@ -108,15 +108,15 @@ def test_columns_hold_every_pair_once_in_order(size, count, window):
     assert len({len(column) for column in pairs[:-1]}) <= 1
 
 
-HOSTILE = [
+REFUSED = [
     ("word", b"x" * 3_000_000, "text.txt: a word is longer than 65,536 characters; use task.unit: character"),
     ("word", "the cat sat\n".encode("utf-16") * 9, "text.txt: is binary (a zero byte at position 3)"),
     ("character", b"\n" * 5000, "text.txt: is empty"),
 ]
 
 
-@pytest.mark.parametrize(("unit", "content", "wanted"), HOSTILE, ids=["endless word", "utf-16", "newlines"])
-def test_hostile_texts(tmp_path, unit, content, wanted):
+@pytest.mark.parametrize(("unit", "content", "wanted"), REFUSED, ids=["endless word", "utf-16", "newlines"])
+def test_texts_that_are_refused(tmp_path, unit, content, wanted):
     (tmp_path / "text.txt").write_bytes(content)
     with pytest.raises(DataError) as caught:
         read_corpus(tmp_path / "text.txt", unit, (0.8, 0.1, 0.1))
@@ -132,7 +132,7 @@ def test_a_large_binary_file_is_refused_at_its_first_zero_byte(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("path", ["x" * 5000, "x/" * 3000])
-def test_names_that_cannot_be_looked_for(seqtrain, path):
+def test_paths_that_the_system_refuses(seqtrain, path):
     result = seqtrain("validate", "words", f"task.path={path}")
     assert result.code == 2
     assert "task.path is '" in result.err
@@ -140,6 +140,6 @@ def test_names_that_cannot_be_looked_for(seqtrain, path):
 
 
 @pytest.mark.parametrize("name", ["😀", "a b", "-x"])
-def test_odd_names_of_texts_are_read(seqtrain, tmp_path, name):
+def test_texts_with_unusual_names_are_read(seqtrain, tmp_path, name):
     (tmp_path / name).write_text("the cat sat\n" * 100)
     assert seqtrain("validate", "words", f"task.path={name}", "model.hidden_size=2", "--json").code == 0

@@ -1,4 +1,4 @@
-"""Large texts: the same tokens from a mapped file, kept for the next time, in a memory that does not grow."""
+"""Large texts: the same tokens from a cached and mapped file, in constant memory."""
 
 import hashlib
 import io
@@ -18,9 +18,7 @@ from whole_text import laid_out, whole
 
 from seqtrain.system.errors import DataError
 from seqtrain.tasks import TASKS
-from seqtrain.tasks.text import token_cache as store
-from seqtrain.tasks.text import token_ids as ids
-from seqtrain.tasks.text import tokenizer as reading
+from seqtrain.tasks.text import token_cache, token_ids, tokenizer
 from seqtrain.tasks.text.token_cache import read_text
 from seqtrain.tasks.text.token_ids import Ids
 
@@ -28,9 +26,9 @@ from seqtrain.tasks.text.token_ids import Ids
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """Every text is large, and read in many blocks."""
-    monkeypatch.setattr(store, "LARGE", 1)
-    monkeypatch.setattr(reading, "BLOCK", 50)
-    monkeypatch.setattr(ids, "BLOCK", 7)
+    monkeypatch.setattr(token_cache, "LARGE", 1)
+    monkeypatch.setattr(tokenizer, "BLOCK", 50)
+    monkeypatch.setattr(token_ids, "BLOCK", 7)
     folder = tmp_path / "cache" / "inner"
     monkeypatch.setenv("SEQTRAIN_CACHE", str(folder))
     return folder
@@ -52,14 +50,14 @@ def entries(folder):
 
 
 def read_times(monkeypatch):
-    """How often a text has been tokenised since."""
+    """A list that gets an entry whenever a text is tokenised."""
     calls = []
-    monkeypatch.setattr(store, "tokenise", lambda *arguments: calls.append(1) or reading.tokenise(*arguments))
+    monkeypatch.setattr(token_cache, "tokenise", lambda *arguments: calls.append(1) or tokenizer.tokenise(*arguments))
     return calls
 
 
 @pytest.mark.parametrize("unit", ["word", "character"])
-def test_read_once_and_mapped_from_then_on(cache, text, unit, monkeypatch):
+def test_a_text_is_tokenised_once_and_then_mapped(cache, text, unit, monkeypatch):
     calls = read_times(monkeypatch)
     expected = whole(text.read_bytes(), unit)
     for _ in range(3):
@@ -70,7 +68,7 @@ def test_read_once_and_mapped_from_then_on(cache, text, unit, monkeypatch):
     ]
 
 
-def test_other_content_another_name_and_another_unit(cache, text, monkeypatch):
+def test_the_cache_depends_on_content_and_unit_but_not_on_the_name(cache, text, monkeypatch):
     calls = read_times(monkeypatch)
     read_text(text, "word")
     read_text(text, "character")
@@ -96,7 +94,7 @@ def flipped_type(content):
 
 
 @pytest.mark.parametrize("damage", [shorter, flipped, flipped_type, lambda _: b"", lambda _: bytes(500)])
-def test_a_damaged_file_is_made_anew(cache, text, damage, monkeypatch):
+def test_a_damaged_cache_file_is_replaced(cache, text, damage, monkeypatch):
     read_text(text, "word")
     (entry,) = entries(cache)
     good = entry.read_bytes()
@@ -108,8 +106,7 @@ def test_a_damaged_file_is_made_anew(cache, text, damage, monkeypatch):
     assert entry.read_bytes() == good
 
 
-def test_a_mapped_text_outlives_its_file(cache, text):
-    """Nothing writes into a file of the cache: a new one takes its name."""
+def test_a_mapped_text_can_be_read_after_its_file_is_deleted(cache, text):
     first = read_text(text, "word")
     (entry,) = entries(cache)
     entry.unlink()
@@ -117,18 +114,18 @@ def test_a_mapped_text_outlives_its_file(cache, text):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_an_interrupted_reading_leaves_nothing(cache, text, error, monkeypatch):
+def test_an_interrupted_reading_leaves_no_file(cache, text, error, monkeypatch):
     def stop(texts, unit, write, source):
         write(np.arange(5, dtype=np.int32))
         raise error
 
-    monkeypatch.setattr(store, "tokenise", stop)
+    monkeypatch.setattr(token_cache, "tokenise", stop)
     with pytest.raises(error):
         read_text(text, "word")
     assert entries(cache) == []
 
 
-def test_a_fault_of_a_large_text_leaves_nothing(cache, text):
+def test_a_fault_in_a_large_text_leaves_no_file(cache, text):
     content = text.read_bytes()
     text.write_bytes(content + b"\xe9\n" + content)
     with pytest.raises(DataError, match=rf"a\.txt:121: is not UTF-8 \(byte 0xe9 at position {len(content)}\)"):
@@ -138,11 +135,11 @@ def test_a_fault_of_a_large_text_leaves_nothing(cache, text):
         read_text(text.with_name("b.txt"), "word")
 
 
-def test_without_a_cache_the_tokens_go_to_a_file_without_a_name(cache, text, tmp_path, monkeypatch, capsys):
+def test_without_a_cache_the_tokens_are_in_a_temporary_file(cache, text, tmp_path, monkeypatch, capsys):
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
     monkeypatch.setenv("SEQTRAIN_CACHE", str(blocked / "cache"))
-    monkeypatch.setattr(store.tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(token_cache.tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     assert tokens_of(read_text(text, "word", quiet=True)) == whole(text.read_bytes(), "word")
     assert capsys.readouterr().err == ""
@@ -152,38 +149,38 @@ def test_without_a_cache_the_tokens_go_to_a_file_without_a_name(cache, text, tmp
         "set SEQTRAIN_CACHE to a folder with room for them\n"
     )
     assert entries(tmp_path / "temporary") == []
-    monkeypatch.setattr(store.tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr(token_cache.tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(DataError, match=r"its tokens cannot be written to .*missing either .*set SEQTRAIN_CACHE"):
         read_text(text, "word", quiet=True)
 
 
-def test_a_full_disk_is_no_end(cache, text, monkeypatch, capsys):
-    real = store.tempfile.NamedTemporaryFile
+def test_a_full_disk_does_not_stop_the_reading(cache, text, monkeypatch, capsys):
+    real = token_cache.tempfile.NamedTemporaryFile
 
     def full(**options):
         file = real(**options)
         monkeypatch.setattr(file, "write", lambda part: os.write(os.open("/dev/full", os.O_WRONLY), part))
         return file
 
-    monkeypatch.setattr(store.tempfile, "NamedTemporaryFile", full)
+    monkeypatch.setattr(token_cache.tempfile, "NamedTemporaryFile", full)
     assert tokens_of(read_text(text, "word")) == whole(text.read_bytes(), "word")
     assert "(No space left on device)" in capsys.readouterr().err
     assert entries(cache) == []
 
 
-def test_where_the_cache_is(monkeypatch):
+def test_the_folder_of_the_cache(monkeypatch):
     for name in ("SEQTRAIN_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/home/me")
-    assert store.cache_folder() == Path("/home/me/.cache/seqtrain")
+    assert token_cache.cache_folder() == Path("/home/me/.cache/seqtrain")
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
-    assert store.cache_folder() == Path("/caches/seqtrain")
+    assert token_cache.cache_folder() == Path("/caches/seqtrain")
     monkeypatch.setenv("SEQTRAIN_CACHE", "/mine")
-    assert store.cache_folder() == Path("/mine")
+    assert token_cache.cache_folder() == Path("/mine")
 
 
-def test_small_texts_are_not_kept(cache, text, monkeypatch):
-    monkeypatch.setattr(store, "LARGE", text.stat().st_size + 1)
+def test_small_texts_are_not_cached(cache, text, monkeypatch):
+    monkeypatch.setattr(token_cache, "LARGE", text.stat().st_size + 1)
     assert tokens_of(read_text(text, "word")) == whole(text.read_bytes(), "word")
     assert not cache.exists()
 
@@ -205,8 +202,8 @@ def test_progress_is_shown_unless_quiet(cache, text, monkeypatch, capsys):
     assert lines[-1].startswith(f"reading a.txt: MiB {blocks}/{blocks}, about 0 s left")
 
 
-def test_runs_on_a_large_text(cache, seqtrain, monkeypatch):
-    """Training reads it, evaluation finds it in the cache; a small text gives the same weights; quiet is quiet."""
+def test_a_run_on_a_large_text(cache, seqtrain, monkeypatch):
+    """Training tokenises it, evaluation uses the cache; the weights are those of a small text; quiet prints nothing."""
     monkeypatch.setattr("seqtrain.system.progress.LINE_EVERY_S", 0.0)
     Path("a.txt").write_text("a cat saw a dog\n" * 100)
     small = ("train", "words", *SMALL, "task.path=a.txt")
@@ -215,17 +212,17 @@ def test_runs_on_a_large_text(cache, seqtrain, monkeypatch):
     calls = read_times(monkeypatch)
     assert seqtrain("eval", "run", "--json").json["loss"] == trained.json["test"]["loss"]
     assert calls == []
-    monkeypatch.setattr(store, "LARGE", 1 << 30)
+    monkeypatch.setattr(token_cache, "LARGE", 1 << 30)
     seqtrain(*small, "--out", "small")
     assert Path("small/best.safetensors").read_bytes() == Path("run/best.safetensors").read_bytes()
-    monkeypatch.setattr(store, "LARGE", 1)
+    monkeypatch.setattr(token_cache, "LARGE", 1)
     for entry in entries(cache):
         entry.unlink()
     assert seqtrain(*small, "--quiet", "--out", "quiet").err == ""
 
 
-def restated(content, unit, fractions, max_size):
-    """Vocabulary, numbers of the splits, and fingerprints, from a text read whole."""
+def expected_task(content, unit, fractions, max_size):
+    """Vocabulary, numbers of the splits, and fingerprints, from the text as a whole."""
     tokens = whole(content, unit)
     first, second = round(fractions[0] * len(tokens)), round((fractions[0] + fractions[1]) * len(tokens))
     parts = {"train": tokens[:first], "valid": tokens[first:second], "test": tokens[second:]}
@@ -243,11 +240,11 @@ def restated(content, unit, fractions, max_size):
 @pytest.mark.parametrize("large", [True, False])
 @pytest.mark.parametrize("unit", ["word", "character"])
 def test_the_task_is_the_same_from_memory_and_from_a_file(cache, text, unit, large, monkeypatch):
-    """Batches, fingerprints, facts and baseline against a restatement on the whole text."""
-    monkeypatch.setattr(store, "LARGE", 1 if large else 1 << 30)
+    """Batches, fingerprints, facts and baseline, compared with those from the text as a whole."""
+    monkeypatch.setattr(token_cache, "LARGE", 1 if large else 1 << 30)
     fractions = (0.6, 0.2, 0.2)
     task = TASKS["language_model"](path=text, unit=unit, window=4, max_size=8, fractions=fractions)
-    vocabulary, counts, numbers, prints = restated(text.read_bytes(), unit, fractions, 8)
+    vocabulary, counts, numbers, prints = expected_task(text.read_bytes(), unit, fractions, 8)
     assert cache.exists() == large
     assert task.vocabulary == vocabulary
     assert task.counts == [
@@ -287,7 +284,7 @@ def write_text(path, size):
 
 
 def peak_memory(path):
-    """Of Python and NumPy, while a task is built and used."""
+    """Bytes of Python and NumPy while a task is built and used."""
     tracemalloc.start()
     task = TASKS["language_model"](path=path, quiet=True)
     for step in range(200):
@@ -299,15 +296,15 @@ def peak_memory(path):
 
 
 def test_peak_memory_does_not_grow_with_the_text(cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "BLOCK", 1 << 16)
-    monkeypatch.setattr(ids, "BLOCK", 1 << 14)
+    monkeypatch.setattr(tokenizer, "BLOCK", 1 << 16)
+    monkeypatch.setattr(token_ids, "BLOCK", 1 << 14)
     for size in (1, 4):
         write_text(tmp_path / f"{size}.txt", size << 19)
     first, again, fourfold = (peak_memory(tmp_path / f"{size}.txt") for size in (1, 1, 4))
     assert again < first
     assert fourfold < 1.1 * first
-    monkeypatch.setattr(store, "LARGE", 1 << 30)
-    assert peak_memory(tmp_path / "4.txt") > 1.1 * first  # the yardstick can tell
+    monkeypatch.setattr(token_cache, "LARGE", 1 << 30)
+    assert peak_memory(tmp_path / "4.txt") > 1.1 * first  # the measurement can see a text in memory
 
 
 def resident_file_pages():
@@ -316,12 +313,12 @@ def resident_file_pages():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_the_pages_of_a_mapped_file_are_handed_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(ids, "BLOCK", 1 << 16)
+def test_the_pages_of_a_mapped_file_are_released(tmp_path, monkeypatch):
+    monkeypatch.setattr(token_ids, "BLOCK", 1 << 16)
     file = tmp_path / "ids"
     np.arange(8 << 20, dtype=np.int32).tofile(file)
     with file.open("rb") as opened:
-        mapping = store.mmap.mmap(opened.fileno(), 0, access=store.mmap.ACCESS_READ)
+        mapping = token_cache.mmap.mmap(opened.fileno(), 0, access=token_cache.mmap.ACCESS_READ)
     mapped = Ids(np.frombuffer(mapping, np.int32), mapping)
     before = resident_file_pages()
     peak = total = 0
@@ -333,10 +330,10 @@ def test_the_pages_of_a_mapped_file_are_handed_back(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("verb", ["train", "eval", "validate"])
-def test_quiet_says_nothing_while_a_large_text_is_read(seqtrain, text_folder, monkeypatch, verb):
+def test_quiet_prints_nothing_while_a_large_text_is_read(seqtrain, text_folder, monkeypatch, verb):
     from conftest import SMALL
 
-    monkeypatch.setattr(store, "LARGE", 0)
+    monkeypatch.setattr(token_cache, "LARGE", 0)
     monkeypatch.setattr("seqtrain.system.progress.LINE_EVERY_S", 0)
     monkeypatch.setenv("SEQTRAIN_CACHE", str(text_folder / "cache"))
     settings = ("words", f"task.path={text_folder}", *SMALL)

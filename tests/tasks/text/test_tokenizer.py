@@ -1,4 +1,4 @@
-"""Reading a file block by block gives what reading it whole gives, wherever the blocks end."""
+"""Reading a file in blocks gives the same as reading it as a whole, for all ends of blocks."""
 
 import pytest
 from hypothesis import assume, given, settings
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from whole_text import whole
 
 from seqtrain.system.errors import DataError
-from seqtrain.tasks.text import tokenizer as reading
+from seqtrain.tasks.text import tokenizer
 from seqtrain.tasks.text.tokenizer import blocks_of, decode, tokenise
 
 
@@ -29,7 +29,7 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
 
 @given(text=TEXTS, mark=st.booleans(), size=st.integers(1, 9), unit=st.sampled_from(["word", "character"]))
 @settings(max_examples=400, deadline=None)
-def test_blocks_give_what_the_whole_file_gives(tmp_path_factory, text, mark, size, unit):
+def test_blocks_give_the_tokens_of_the_whole_file(tmp_path_factory, text, mark, size, unit):
     content = ("\ufeff" * mark + text).encode()
     assume(content.decode("utf-8-sig").strip())
     path = tmp_path_factory.getbasetemp() / "a.txt"
@@ -44,7 +44,7 @@ def fault(path, blocks):
 
 
 def expected_fault(path, content):
-    """What is wrong with a file, read at once."""
+    """The message about a file, from its whole content."""
     if b"\0" in content:
         return f"{path}: is binary (a zero byte at position {content.index(0)}); give a UTF-8 text file"
     try:
@@ -79,7 +79,7 @@ BYTES = [
     size=st.integers(1, 9),
 )
 @settings(max_examples=400, deadline=None)
-def test_faults_are_found_where_they_are(tmp_path_factory, pieces, wrong, size):
+def test_faults_are_reported_with_their_place(tmp_path_factory, pieces, wrong, size):
     content = b"".join(pieces) + wrong
     path = tmp_path_factory.getbasetemp() / "a.txt"
     assert fault(path, cut(content, size)) == expected_fault(path, content)
@@ -87,22 +87,22 @@ def test_faults_are_found_where_they_are(tmp_path_factory, pieces, wrong, size):
 
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b" \n\r\n\t", b"\xef\xbb\xbf\n"])
 @pytest.mark.parametrize("size", [1, 100])
-def test_nothing_but_white_space_is_empty(tmp_path, content, size):
+def test_a_file_of_white_space_is_empty(tmp_path, content, size):
     path = tmp_path / "a.txt"
     assert fault(path, cut(content, size)) == expected_fault(path, content)
 
 
-def test_a_fault_far_into_a_file(tmp_path):
+def test_a_fault_after_many_blocks(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"fine\n" * 700_000 + b"caf\xe9\n" + b"fine\n" * 700_000)
     blocks = list(blocks_of(path, "reading", quiet=True))
-    assert [len(block) for block in blocks[:-1]] == [reading.BLOCK] * 6
+    assert [len(block) for block in blocks[:-1]] == [tokenizer.BLOCK] * 6
     assert fault(path, blocks) == (
         f"{path}:700001: is not UTF-8 (byte 0xe9 at position 3500003); convert it, e.g. iconv -f latin1 -t utf-8"
     )
 
 
-def test_words_and_line_ends():
+def test_words_and_line_ends_are_tokens():
     def words(text):
         return by_blocks(None, text.encode(), 100, "word")
 

@@ -1,10 +1,10 @@
-"""What reading and laying out in pieces must give, done with the text as a whole."""
+"""Oracles for reading and arranging a text in pieces: the same with the text as a whole."""
 
 import torch
 
 
 def whole(content, unit):
-    """The tokens of a file, read at once."""
+    """The tokens of a file."""
     text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     if unit == "character":
         return list(text)
@@ -13,7 +13,7 @@ def whole(content, unit):
 
 
 def laid_out(tokens, count):
-    """The whole text as columns `[L, B]` of inputs and of targets, padded with 0, and their lengths `[B]`."""
+    """Columns `[L, B]` of inputs and of targets, padded with 0, and their lengths `[B]`."""
     predictions = len(tokens) - 1
     length = -(-predictions // count)
     used = -(-predictions // length)

@@ -1,0 +1,118 @@
+"""Tasks whose sequences are drawn at random."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import fields
+from typing import Annotated
+
+import torch
+
+from seqtrain.system.rng import generator
+from seqtrain.system.settings import Affects, Size
+from seqtrain.tasks.base import Split, Task
+from seqtrain.tasks.batch import Batch
+
+SPECIMEN_STEPS = 1 << 14
+"""Steps in all sequences that are drawn to find a long one."""
+
+
+class GeneratedTask(Task):
+    """A task whose sequences are drawn, whole batches at a time, from generators named by (seed, split, step).
+
+    seed : of the run; decides the training batches, the validation set and the test set.
+    """
+
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Name the definition; the fixed sets are drawn when they are first used."""
+        self.counts = None
+        self.sizes: dict[Split, int] = self.fixed_sizes()
+        self._fixed: dict[Split, Batch] = {}
+        self.definition = self._define()
+
+    def _define(self) -> str:
+        """`name/variant/setting=value/.../v1`, with all settings except the sizes of the fixed sets."""
+        parts = [self.name]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "variant":
+                parts.insert(1, value)
+            elif field.name not in ("seed", "valid_size", "test_size"):
+                parts.append(f"{field.name}={','.join(map(str, value)) if isinstance(value, list) else value}")
+        return "/".join([*parts, f"v{self.generator_version}"])
+
+    @abstractmethod
+    def fixed_sizes(self) -> dict[Split, int]:
+        """Sequences in the validation and in the test set."""
+
+    @abstractmethod
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Draw a batch; without a loop over its sequences."""
+
+    def sample_fixed(self, split: Split) -> Batch:
+        """Draw a whole fixed set; in the same way as a training batch unless a task says otherwise."""
+        return self.sample(self.sizes[split], self.generator(split))
+
+    def generator(self, *key: str | int) -> torch.Generator:
+        """The generator for one purpose of this task."""
+        return generator(self.seed, self.name, *key)
+
+    def train_batch(self, step: int, batch_size: int) -> Batch:
+        """The training batch of a step, drawn from a generator of its own."""
+        return self.sample(batch_size, self.generator("train", step))
+
+    def specimen(self, split: Split, batch_size: int) -> Batch:  # noqa: ARG002
+        """One sequence; the longest of many if lengths differ, since a batch is padded to its longest sequence."""
+        one = self._draw(split, 1)
+        if one.lengths is None:
+            return one
+        many = self._draw(split, max(1, SPECIMEN_STEPS // len(one.inputs)))
+        assert many.lengths is not None
+        longest = int(many.lengths.argmax())
+        return many.rows(longest, longest + 1)
+
+    def _draw(self, split: Split, size: int) -> Batch:
+        if split == "train":
+            return self.sample(size, self.generator("specimen"))
+        part = copy(self)
+        part.sizes = {split: min(size, whole) for split, whole in self.sizes.items()}
+        return part.sample_fixed(split)
+
+    def evaluated_together(self, batch_size: int | None) -> int:
+        """At most the sequences in the larger fixed set."""
+        return min(super().evaluated_together(batch_size), max(self.sizes.values()))
+
+    def fixed_bytes(self) -> int:
+        """The bytes of a specimen for each sequence."""
+        return sum(size * self.specimen(split, size).bytes for split, size in self.sizes.items())
+
+    def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
+        """The fixed set, drawn once; the size of the batches does not change its content."""
+        if split not in self._fixed:
+            self._fixed[split] = self.sample_fixed(split)
+        whole = self._fixed[split]
+        for start in range(0, whole.size, batch_size):
+            yield whole.rows(start, min(start + batch_size, whole.size))
+
+    def count_eval_batches(self, split: Split, batch_size: int) -> int:
+        """How many batches `eval_batches` gives."""
+        return -(-self.sizes[split] // batch_size)
+
+    def solved(self, means: dict[str, float]) -> bool:
+        """At least 99 % right, unless a task has another rule."""
+        return means["accuracy"] >= 0.99
+
+
+class SizedTask(GeneratedTask):
+    """A generated task whose fixed sets may have any size."""
+
+    valid_size: Annotated[Size, Affects.EVALUATION] = 2000
+    """Sequences in the fixed validation set."""
+    test_size: Annotated[Size, Affects.EVALUATION] = 2000
+    """Sequences in the fixed test set."""
+
+    def fixed_sizes(self) -> dict[Split, int]:
+        """The two settings."""
+        return {"valid": self.valid_size, "test": self.test_size}

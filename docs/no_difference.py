@@ -8,8 +8,8 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from seqtrain.compare.load_runs import FinishedRun, Group, read_runs
-from seqtrain.compare.significance import judge
+from seqtrain.comparison.load_runs import FinishedRun, Group, read_runs
+from seqtrain.comparison.significance import judge
 
 SIZES = ((5, 0.1), (6, 0.05), (8, 0.05), (8, 0.1), (12, 0.05))
 """Seeds of each row, and the level."""

@@ -17,6 +17,7 @@ from seqtrain.system.errors import CheckpointError, ConfigError, DataError, Dive
 
 if TYPE_CHECKING:
     from seqtrain.cells import CELLS
+    from seqtrain.comparison import compare
     from seqtrain.inference.evaluate import evaluate
     from seqtrain.inference.load import load_model, load_text_model
     from seqtrain.recurrence import unroll
@@ -29,6 +30,7 @@ __all__ = [
     "DataError",
     "Diverged",
     "SeqtrainError",
+    "compare",
     "evaluate",
     "load_model",
     "load_text_model",
@@ -38,6 +40,7 @@ __all__ = [
 
 _MODULES = {
     "CELLS": "seqtrain.cells",
+    "compare": "seqtrain.comparison",
     "evaluate": "seqtrain.inference.evaluate",
     "load_model": "seqtrain.inference.load",
     "load_text_model": "seqtrain.inference.load",

@@ -95,7 +95,7 @@ def answer(outputs: torch.Tensor) -> Prediction:
 @pytest.fixture(scope="session")
 def trained_comparison(tmp_path_factory) -> Path:
     """A folder in which rnn and gru were compared with two seeds."""
-    from seqtrain.compare import compare, parse_request
+    from seqtrain.comparison import compare, parse_request
 
     folder, before = tmp_path_factory.mktemp("comparison"), Path.cwd()
     os.chdir(folder)

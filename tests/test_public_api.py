@@ -9,7 +9,7 @@ import torch
 from conftest import SMALL, SMALL_SETS
 
 import seqtrain as package
-from seqtrain import CELLS, CheckpointError, ConfigError, SeqtrainError, load_model, load_text_model, train
+from seqtrain import CELLS, CheckpointError, ConfigError, SeqtrainError, compare, load_model, load_text_model, train
 from seqtrain.config import load_config
 
 QUICK = (*SMALL, *SMALL_SETS)
@@ -101,3 +101,16 @@ def test_the_typed_program_runs(tmp_path):
     shown = subprocess.run([sys.executable, program], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert shown.stdout.startswith("--resume and --overwrite: ")
     assert shown.stderr == ""
+
+
+def test_compare_trains_or_gathers(tmp_path, capfd):
+    trained = compare("quickstart", QUICK, cells="rnn,gru", seeds=2, conditions=["gru.test.mse > 1e9"], out=tmp_path)
+    assert trained.exit_code == 4
+    assert [row.cell for row in trained.results.cells] == ["rnn", "gru"]
+    folders = [tmp_path / f"quickstart-{cell}-seed{seed}" for cell in ("rnn", "gru") for seed in (0, 1)]
+    gathered = compare(folders, out=tmp_path / "gathered")
+    assert gathered.exit_code == 0
+    assert [row.metric.values for row in gathered.results.cells] == [row.metric.values for row in trained.results.cells]
+    with pytest.raises(ConfigError, match="did you mean 'lstm'"):
+        compare("quickstart", cells="lstn")
+    assert capfd.readouterr().out == ""

@@ -8,7 +8,7 @@ from typing import assert_type
 
 from torch import Tensor, randn
 
-from seqtrain import CELLS, ConfigError, load_model, load_text_model, train, unroll
+from seqtrain import CELLS, ConfigError, compare, evaluate, load_model, load_text_model, train, unroll
 
 SMALL = ["model.hidden_size=4", "train.batch_size=4", "train.steps=2", "train.eval_every=1"]
 
@@ -17,6 +17,11 @@ assert_type(trained.path, Path)
 assert_type(trained.exit_code, int)
 assert_type(trained.summary.metric.name, str)
 assert_type(trained.summary.steps, int)
+assert_type(evaluate(trained.path, split="valid").figures, dict[str, float])
+compared = compare("quickstart", [*SMALL, "task.valid_size=8", "task.test_size=8"], cells="rnn,gru", seeds=1, out="two")
+assert compared.results is not None
+assert_type(compared.results.cells[0].cell, str)
+assert_type(compared.exit_code, int)
 outputs, _ = load_model(trained.path)(randn(5, 3, 2))
 assert outputs.shape == (3, 1)
 

@@ -66,7 +66,7 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Train every cell with every seed and compare; or compare runs that exist."""
-    from seqtrain import compare as comparison
+    from seqtrain import comparison
     from seqtrain.cli import compare_table as tables
     from seqtrain.cli import render
 
@@ -82,7 +82,7 @@ def compare(
         for line in lines:
             typer.echo(line)
         return
-    results, exit_code = comparison.compare(request, quiet=quiet)
+    results, exit_code = comparison.answer(request, quiet=quiet)
     if json:
         print_result({"status": "interrupted"} if results is None else results.as_json(), json, None)
     elif results is not None:

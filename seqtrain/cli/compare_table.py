@@ -7,8 +7,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from seqtrain.compare.records import Results, Row, Tuning, label
-from seqtrain.compare.statistics import Estimate
+from seqtrain.comparison.records import Results, Row, Tuning, label
+from seqtrain.comparison.statistics import Estimate
 from seqtrain.system.progress import figure
 
 

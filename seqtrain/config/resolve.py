@@ -9,6 +9,7 @@ from functools import reduce
 from typing import Any
 
 from seqtrain.config.schema import Config
+from seqtrain.models.stack import MERGE
 from seqtrain.system.settings import Section
 from seqtrain.tasks import TASKS
 
@@ -27,7 +28,7 @@ def resolved(config: Config) -> Config:
         of_train["max_skips"] = 10
     of_model: dict[str, Any] = {"depth": len(model.hidden_sizes())}
     if model.direction == "bidirectional":
-        of_model["merge"] = "concat"
+        of_model["merge"] = MERGE
     if task.words:
         of_model["embedding_size"] = model.hidden_sizes()[0]
     cell = model.cell if model.init_range is not None else _filled(model.cell, model.cell.filled_in())

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from seqtrain.config import Config, config_from
 from seqtrain.config.build import build_model, build_task, weights_of
+from seqtrain.config.describe import all_settings
+from seqtrain.config.diff import Change, differences
 from seqtrain.config.plugins import vouched, without_folder
 from seqtrain.config.resolve import unresolved
 from seqtrain.inference.text_model import TextModel
@@ -15,10 +17,11 @@ from seqtrain.models import SequenceModel
 from seqtrain.runs.checkpoint import Checkpoint, load_checkpoint
 from seqtrain.runs.directory import checkpoint_path
 from seqtrain.runs.fits import check_weights
-from seqtrain.runs.resume import check_fingerprints, differences
+from seqtrain.runs.resume import check_fingerprints
 from seqtrain.system.errors import CheckpointError, ConfigError, short
 from seqtrain.system.files import split_file
 from seqtrain.system.runtime import keep_freed_memory, prepare
+from seqtrain.system.settings import Affects
 from seqtrain.system.shipped import text_path
 from seqtrain.tasks import LanguageModel, Task
 
@@ -31,7 +34,7 @@ class Restored(NamedTuple):
     config: Config
     task: Task
     model: SequenceModel
-    changes: dict[str, tuple[Any, Any]]
+    changes: dict[str, Change]
 
 
 def load_model(run_or_checkpoint: str | Path) -> SequenceModel:
@@ -113,18 +116,14 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
 
 
 def _check_allowed(changes: Iterable[str], path: Path) -> None:
-    """Refuse other settings than those of the task and of the machine: they belong to the weights."""
-    free = ("train.eval_batch_size", "device", "threads", "engine", "model.cell.folder")
-    bound = ("name", "unit", "min_count", "max_size", "vary_window", "length_distribution")
-    trained = {f"task.{name}" for name in bound}
-    wrong = [
-        key for key in changes
-        if key in trained or key.startswith("task.train_") or not (key.startswith("task.") or key in free)
-    ]  # fmt: skip
-    if wrong:
+    """Refuse settings that belong to the training of the weights."""
+    kinds = (Affects.DATA, Affects.EVALUATION, Affects.SPEED, Affects.MACHINE)
+    free = [key for key, setting in all_settings().items() if setting.affects in kinds]
+    if wrong := [key for key in changes if key not in free]:
+        others = [key for key in free if not key.startswith("task.")]
         raise ConfigError(
             f"{', '.join(wrong)}: belongs to the weights in {path} and cannot be changed in eval; "
-            f"settings of the same task (task.*), {', '.join(free)} can"
+            f"settings of the data of the same task (task.*), {', '.join(others)} can"
         )
 
 

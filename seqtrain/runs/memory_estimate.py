@@ -23,9 +23,6 @@ from seqtrain.tasks import Batch, Spec, Task
 NUMBER = 4
 """Bytes of a float32."""
 
-STATE = {"adam": 2, "adamw": 2, "rmsprop": 1, "sgd": 0}
-"""Numbers that an optimizer keeps for each weight, without momentum."""
-
 PROCESS = 200 << 20
 """Bytes of Python and PyTorch in each process, without those that all processes share."""
 
@@ -81,8 +78,7 @@ def estimate(config: Config, task: Task, model: SequenceModel) -> Estimate:
 
 def _kept_by_weight(config: Config) -> int:
     """Numbers for each weight beside itself and its gradient: of the optimizer, and an average."""
-    optimizer = config.optimizer
-    return STATE[optimizer.name] + (getattr(optimizer, "momentum", 0) > 0) + (config.train.average_after is not None)
+    return config.optimizer.numbers_per_weight() + (config.train.average_after is not None)
 
 
 def _packed(model: SequenceModel) -> int:

@@ -8,23 +8,20 @@ from torch import Tensor
 
 from seqtrain.config import Config, config_from
 from seqtrain.config.build import kept_by_optimizer
+from seqtrain.config.describe import all_settings
+from seqtrain.config.diff import differences
 from seqtrain.config.resolve import resolved
 from seqtrain.models import SequenceModel
 from seqtrain.runs.checkpoint import Checkpoint, Header, load_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.fits import check_training, check_weights
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError, short
+from seqtrain.system.settings import Affects
 
-MAY_CHANGE = (
-    "train.steps",
-    "train.epochs",
-    "train.save_every",
-    "train.save_every_s",
-    "train.on_divergence",
-    "train.max_skips",
-    "threads",
-    "engine",
-    "model.cell.folder",
+MAY_CHANGE = tuple(
+    key
+    for key, setting in all_settings().items()
+    if setting.affects in (Affects.BUDGET, Affects.SPEED, Affects.MACHINE, Affects.NOTHING)
 )
 """Settings that may change when a run is resumed."""
 
@@ -100,16 +97,6 @@ def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> None:
 def _changes_unit(key: str, pair: tuple[Any, Any]) -> bool:
     """Whether a run measured in epochs becomes one measured in steps, or the reverse: other defaults depend on it."""
     return key == "train.epochs" and None in pair
-
-
-def differences(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """The settings in which two configs differ, by dotted key."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        changes: dict[str, tuple[Any, Any]] = {}
-        for key in dict.fromkeys((*old, *new)):
-            changes |= differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-        return changes
-    return {} if old == new else {path: (old, new)}
 
 
 def check_resumable(

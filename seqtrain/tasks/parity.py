@@ -36,7 +36,7 @@ class Parity(Classification):
     every_step = True
     input_size = output_size = 2
 
-    length: Length = 50
+    length: Annotated[Length, Affects.DATA] = 50
     """Steps in a training sequence."""
     eval_length: Annotated[Length | None, Affects.EVALUATION] = None
     """Steps in a sequence of the validation and test sets; null for four times length."""

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from seqtrain.models import SequenceModel, StackState
+from seqtrain.models import SequenceModel, Stack, StackState
 from seqtrain.training.averaging import averaged
 
 Whole = Annotated[int, Field(ge=0, le=2**40)]
@@ -111,7 +111,7 @@ class TrainState(Counters):
         self.optimizer.load_state_dict(
             {"state": _optimizer_state(tensors), "param_groups": [group | {"lr": record.lr}]}
         )
-        self.carried = _carried_state(tensors, self.model)
+        self.carried = carried_state(tensors, self.model.stack)
 
 
 def named_tensors(
@@ -135,10 +135,11 @@ def _optimizer_state(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tenso
     return state
 
 
-def _carried_state(tensors: Mapping[str, Tensor], model: SequenceModel) -> StackState | None:
+def carried_state(tensors: Mapping[str, Tensor], stack: Stack) -> StackState | None:
+    """The carried state from its tensors, which `named_tensors` named; None if there are none."""
     if not any(name.startswith("carried/") for name in tensors):
         return None
-    carried: StackState = [[cell.initial_state(1) for cell in layer] for layer in model.stack.cells()]
+    carried: StackState = [[cell.initial_state(1) for cell in layer] for layer in stack.cells()]
     for layer, cells in enumerate(carried):
         for place, state in enumerate(cells):
             named = {key: tensors[f"carried/{layer}/{place}/{key}"] for key in state._fields}

@@ -7,10 +7,11 @@ import torch
 
 from seqtrain.cells import CELLS, GatesState, OdysseyCell
 from seqtrain.cells.odyssey import Ablation
-from seqtrain.models import Dropout, Stack, count_parameters, detach_state, pack_state, unpack_state
+from seqtrain.models import Dropout, Stack, count_parameters, detach_state
 from seqtrain.models.dropout import drop
 from seqtrain.recurrence import choose_loop, unroll_reference
 from seqtrain.system.rng import generator
+from seqtrain.training.state import carried_state, named_tensors
 
 I, H, B, T = 3, 5, 4, 7
 
@@ -182,7 +183,7 @@ def test_each_matrix_between_gates_starts_like_a_recurrent_one():
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
-def test_halves_with_the_state_packed_between_are_the_whole(ablation):
+def test_two_halves_with_the_state_between_give_the_same_as_the_whole(ablation):
     """By the way that a checkpoint takes."""
     stack, x = (
         Stack(lambda *_: make(ablation, learn_initial_state=True), I, [H], direction="forward"),
@@ -190,9 +191,8 @@ def test_halves_with_the_state_packed_between_are_the_whole(ablation):
     )
     whole, _, ((end,),) = stack(x)
     first, _, middle = stack(x[:3])
-    packed = pack_state(detach_state(middle))
-    assert all(type(cell) is tuple for layer in packed for cell in layer)
-    second, _, ((last,),) = stack(x[3:], state=unpack_state(packed, stack, torch.device("cpu")))
+    tensors = named_tensors({}, detach_state(middle), {})
+    second, _, ((last,),) = stack(x[3:], state=carried_state(tensors, stack))
     torch.testing.assert_close(torch.cat([first, second]), whole)
     assert type(last) is type(end)
     torch.testing.assert_close(last, end)

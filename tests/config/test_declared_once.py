@@ -71,11 +71,16 @@ def test_no_class_repeats_a_default_of_its_base():
 
 def test_no_function_states_the_default_of_a_setting():
     defaults = {(s.name, repr(s.default)) for _, section in sections() for s in settings_of(section) if not s.required}
+    others = (
+        "seed",
+        "device",
+        "engine",
+    )  # a written text has a seed of its own, a generator a device, unroll an engine
     again = [
         f"{place} {name}={default}"
         for name, place, default in declarations()
-        if place.endswith("()") and (name, default) in defaults and default != "None" and name not in ("seed", "device")
-    ]  # a text that is written has a seed of its own, a generator a device
+        if place.endswith("()") and (name, default) in defaults and default != "None" and name not in others
+    ]
     assert again == []
 
 
@@ -87,6 +92,14 @@ def test_a_section_has_no_body_of_its_own(kind, classes):
         section = known[f"{'model.cell' if kind == 'cell' else 'task'}: {name}"]
         assert issubclass(section, Declared)
         assert section.owner is cls
+
+
+def test_tasks_with_the_same_setting_agree_on_whether_eval_may_change_it():
+    of_eval, kinds = (Affects.DATA, Affects.EVALUATION), defaultdict(set)
+    for title, section in sections():
+        for setting in settings_of(section):
+            kinds[title.partition(": ")[0], setting.name].add(setting.affects in of_eval)
+    assert [key for key, answers in kinds.items() if len(answers) > 1] == []
 
 
 def test_every_setting_says_what_it_affects():

@@ -1,0 +1,160 @@
+"""From groups of finished runs to the results: rows, verdicts and sentences."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from seqtrain.comparison.load_runs import Group
+from seqtrain.comparison.notes import notes_of
+from seqtrain.comparison.records import Figures, Question, Results, Row, RunResult, StepsToSolve, Values, Verdict
+from seqtrain.comparison.significance import judge, longest_solved, outcome_of
+from seqtrain.comparison.statistics import share_interval
+from seqtrain.system.runtime import versions
+
+VERDICTS = {
+    "better": "Better than {}",
+    "worse": "Worse than {}",
+    "not distinguishable": "Not distinguishable from {}",
+    "too few seeds": "Too few seeds to tell from {}",
+    "none solved": "No run solved the task, as none did of {},",
+    "undecided": "Undecided against {}, as too many pairs are equal,",
+}
+"""How the summary begins to speak of the cells with each verdict."""
+
+
+def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = False) -> Results:
+    """The part of the results for which no file is written and no model is evaluated.
+
+    Parameters
+    ----------
+    gathered : whether the runs existed before the question, so that no option can make others.
+    """
+    first = groups[0].summary
+    verdicts = judge(groups, question.reference, question.level, timed=question.timed)
+    rows = [
+        row_of(group, verdict, _left_over(group, groups, question))
+        for group, verdict in zip(groups, verdicts, strict=True)
+    ]
+    outcome = outcome_of(groups, timed=question.timed).name
+    solvable = groups[0].is_solvable
+    results = Results(
+        task=first.task,
+        metric=first.metric,
+        outcome=outcome,
+        reference=question.reference,
+        level=question.level,
+        varied=question.varied,
+        match=question.match,
+        timed=question.timed,
+        solvable=solvable,
+        baselines={row.variant: row.baseline for row in rows},
+        cells=rows,
+        verdicts=[row.versus.sentence for row in rows if row.versus is not None],
+        longest_solved=longest_solved(groups) if question.varied and solvable else None,
+        lengths=list(question.lengths),
+        tuning=list(question.tuning),
+        notes=notes_of(groups, rows, question, gathered=gathered),
+        runs=[
+            RunResult(row=group.cell, at=group.at, run=str(run.path), **run.summary.as_json())
+            for group in groups
+            for run in group.runs
+        ],
+        versions=versions(),
+        command=question.command,
+        question=_question(first.task, rows, question.varied),
+        summary=_summary(rows, question.reference, outcome),
+    )
+    if question.varied is not None:
+        return results
+    return results.model_copy(update={"variant": first.variant, "baseline": first.baseline})
+
+
+def row_of(group: Group, versus: Verdict | None = None, off: float | None = None) -> Row:
+    """The figures of one row.
+
+    A run that diverged before its first evaluation has no value, and then there is no mean either: the mean of the
+    other runs would be better than the cell is.
+    """
+    runs, first = group.runs, group.summary
+    baseline = first.baseline.get(first.metric.name)
+    values = [run.summary.test[first.metric.name] for run in runs if run.summary.test]
+    known = [value for value in values if value is not None]
+    complete = len(known) == len(runs)
+    interval = group.metric_interval(known if complete else [])
+    steps = [run.summary.solved_at_step for run in runs]
+    median = statistics.median([float("inf") if step is None else step for step in steps])
+    throughput = "tokens_per_s" if "tokens_per_s" in first.model_fields_set else "sequences_per_s"
+    rates = [rate for run in runs if (rate := run.summary.throughput)]
+    return Row(
+        cell=group.cell,
+        at=group.at,
+        off=off,
+        variant=first.variant,
+        hidden_size=first.hidden_size,
+        parameters=first.parameters,
+        runs=len(runs),
+        seeds=[run.summary.seed for run in runs],
+        diverged=group.diverged,
+        metric=Values(
+            mean=interval.mean,
+            low=interval.low,
+            high=interval.high,
+            values=values,
+            sd=statistics.stdev(known) if complete and len(runs) > 1 else None,
+        ),
+        test=_means(run.summary.test or {} for run in runs),
+        valid=_means({first.metric.name: run.summary.best.value} for run in runs),
+        baseline=first.baseline,
+        of_baseline=interval.mean / baseline if interval.mean is not None and baseline else None,
+        solvable=group.is_solvable,
+        solved=group.solved,
+        solved_share=share_interval(group.solved, len(runs)),
+        median_steps_to_solve=median if median < float("inf") else None,
+        steps_to_solve=StepsToSolve(
+            values=steps,
+            mean_within_budget=statistics.fmean(run.steps_within_budget for run in runs),
+            budget=max(run.summary.planned_steps for run in runs),
+        ),
+        elapsed_s=statistics.median(run.summary.elapsed_s for run in runs),
+        versus=versus,
+        **{throughput: statistics.median(rates) if rates else None},
+    )
+
+
+def _means(figures: Iterable[Mapping[str, float | None]]) -> Figures:
+    """The mean of each figure over the runs; None if a run lacks it."""
+    runs = list(figures)
+    names = dict.fromkeys(name for run in runs for name in run)
+    return {name: _mean([run.get(name) for run in runs]) for name in names}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if len(known) == len(values) else None
+
+
+def _left_over(group: Group, groups: Sequence[Group], question: Question) -> float | None:
+    """See `RowKey.off`."""
+    if question.match == "hidden":
+        sizes = [
+            other.summary.parameters for other in groups if (other.cell, other.at) == (question.reference, group.at)
+        ]
+        return group.summary.parameters / sizes[0] - 1 if sizes else None
+    return next((row.off for row in question.cells if (row.cell, row.at) == (group.cell, group.at)), None)
+
+
+def _question(task: str, rows: Sequence[Row], varied: str | None) -> str:
+    cells = list(dict.fromkeys(row.cell for row in rows))
+    names = " or ".join([", ".join(cells[:-1]), cells[-1]] if len(cells) > 1 else cells)
+    return f"Which is better on {task}{f' over {varied}' if varied else ''}: {names}?"
+
+
+def _summary(rows: Sequence[Row], reference: str, outcome: str) -> str:
+    """The answer in a few sentences."""
+    sentences = []
+    for verdict, words in VERDICTS.items():
+        labels = [row.label for row in rows if row.versus is not None and row.versus.verdict == verdict]
+        if labels:
+            sentences.append(f"{words.format(reference)} in {outcome}: {', '.join(labels)}.")
+    if rows[0].solvable:
+        sentences.append(f"Solved: {', '.join(f'{row.label} {row.solved} of {row.runs}' for row in rows)}.")
+    return " ".join(sentences)

@@ -1,0 +1,162 @@
+"""Compare cells on a config, or runs that exist. Importing this takes a while, as scipy is needed."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from seqtrain.comparison.length_generalization import check_lengths
+from seqtrain.comparison.load_runs import FinishedRun, Group, check_seeds, group_runs, read_runs, varied_setting
+from seqtrain.comparison.metadata import earlier_question, group_as_before
+from seqtrain.comparison.options import parse_request
+from seqtrain.comparison.records import LEVEL, Assertion, Question, Results
+from seqtrain.comparison.report import report
+from seqtrain.comparison.request import Request, TrainingRequest
+from seqtrain.comparison.runner import commands, train_and_compare
+from seqtrain.config.errors import choose
+from seqtrain.runs.directory import RunDir
+from seqtrain.system.errors import ConfigError
+from seqtrain.system.progress import say
+
+ASSERTION_FAILED = 4
+"""Exit code if a condition does not hold."""
+
+
+class Compared(NamedTuple):
+    """A comparison that has ended.
+
+    results : what its `results.json` says; None if a signal interrupted it.
+    exit_code : 0, 2 if a condition names a figure that does not exist, 4 if one does not hold, 130 or 143 if
+        interrupted.
+    """
+
+    results: Results | None
+    exit_code: int
+
+
+def compare(
+    config_or_runs: str | Path | Sequence[str | Path],
+    overrides: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    cells: str | None = None,
+    seeds: int | None = None,
+    reference: str | None = None,
+    match: str | None = None,
+    grid: Sequence[str] = (),
+    tuning_seeds: int | None = None,
+    vary: str | None = None,
+    budget: str | None = None,
+    eval_lengths: str | None = None,
+    level: float | None = None,
+    conditions: Sequence[str] = (),
+    jobs: int = 1,
+    quiet: bool = True,
+) -> Compared:
+    """Train cells on a config and compare them, or compare runs that exist.
+
+    Parameters
+    ----------
+    config_or_runs : a YAML file or the name of a shipped config; or run directories, or a folder of them.
+    overrides : settings to change in the config, each `KEY=VALUE`.
+    conditions : of `--assert`.
+    quiet : no progress and no remarks on stderr.
+
+    The other options are those of `seqtrain compare`, written in the same way: `cells="rnn,lstm"`.
+
+    Raises
+    ------
+    SeqtrainError : an option, the config, a directory or a run cannot be used.
+    """
+    targets = [config_or_runs] if isinstance(config_or_runs, str | Path) else config_or_runs
+    request = parse_request(
+        [*map(str, targets), *overrides], out=None if out is None else Path(out), cells=cells, seeds=seeds,
+        reference=reference, match=match, grid=grid, tuning_seeds=tuning_seeds, vary=vary, budget=budget,
+        eval_lengths=eval_lengths, level=level, conditions=conditions, jobs=jobs,
+    )  # fmt: skip
+    return answer(request, quiet=quiet)
+
+
+def answer(request: Request, *, quiet: bool = False) -> Compared:
+    """Train and compare what a request asks for, or compare the runs that it names.
+
+    Raises
+    ------
+    SeqtrainError : the request, its config, a directory or a run cannot be used.
+    """
+    if isinstance(request, TrainingRequest):
+        results, code = train_and_compare(request, quiet=quiet)
+    else:
+        results, code = gather(request, quiet=quiet), 0
+    return Compared(results, code) if results is None else _check_conditions(results, request, quiet=quiet)
+
+
+def dry_run(request: Request, *, quiet: bool = False) -> Iterator[str]:
+    """The commands that a comparison would run, one a run; see `runner.commands`."""
+    if not isinstance(request, TrainingRequest):
+        raise ConfigError("--dry-run says what would be trained; it goes with a config, not with run directories")
+    return commands(request, quiet=quiet)
+
+
+def _check_conditions(results: Results, request: Request, *, quiet: bool) -> Compared:
+    """Check the conditions, say whether they hold, and add that to the results.
+
+    A condition on a figure that does not exist is said too: results that took hours are not withheld for a slip.
+    """
+    assertions, faults = list[Assertion](), list[str]()
+    for condition in request.conditions:
+        try:
+            assertions.append(condition.check(results.cells))
+        except ConfigError as error:
+            faults += error.faults
+    for assertion in assertions:
+        say(assertion.sentence(), quiet=quiet and assertion.holds)
+    for fault in faults:
+        say(f"seqtrain: {fault}")
+    if assertions:
+        results = results.model_copy(update={"assertions": assertions})
+    if faults:
+        return Compared(results, ConfigError.exit_code)
+    return Compared(results, 0 if all(assertion.holds for assertion in assertions) else ASSERTION_FAILED)
+
+
+def gather(request: Request, *, quiet: bool = False) -> Results:
+    """Compare finished runs and write the results into `request.out`.
+
+    Raises
+    ------
+    CheckpointError : a path holds no finished run, or the runs are not of one task.
+    ConfigError : the reference is not a cell of the runs, or the task does not take a length.
+    """
+    runs = read_runs(request.runs)
+    earlier = earlier_question(request.out, runs, is_folder=request.is_folder)
+    question, groups = _question(runs, earlier, quiet=quiet)
+    check_seeds(groups)
+    labels = list(dict.fromkeys(group.cell for group in groups))
+    if request.reference is not None and request.reference not in labels:
+        raise ConfigError(
+            f"--reference {request.reference}: is no cell of these runs; {choose(request.reference, labels)}"
+        )
+    lengths = request.eval_lengths or tuple(question.eval_lengths)
+    check_lengths([group.runs[0].config for group in groups], lengths)
+    asks = request.reference is not None or lengths or request.level not in (None, earlier and earlier.level)
+    typed = [question.command, request.command if asks or earlier is None else None]
+    question = question.model_copy(
+        update={
+            "reference": request.reference or question.reference,
+            "level": request.level or question.level,
+            "command": "; ".join(filter(None, typed)) or None,
+        }
+    )
+    RunDir(request.out).create()
+    return report(groups, question, lengths, request.out, gathered=earlier is None, quiet=quiet)
+
+
+def _question(runs: Sequence[FinishedRun], earlier: Question | None, *, quiet: bool) -> tuple[Question, list[Group]]:
+    """The earlier question about the runs, or that of runs that were trained one by one; and their groups."""
+    if earlier is not None:
+        return earlier, group_as_before(runs, earlier, quiet=quiet)
+    varied = varied_setting(runs)
+    groups = group_runs(runs, varied)
+    labels = [group.cell for group in groups]
+    reference = "lstm" if "lstm" in labels else labels[0]
+    return Question(reference=reference, level=LEVEL, varied=varied), groups

@@ -1,0 +1,225 @@
+"""Train many runs: one after another in this process, or several at a time in processes of their own.
+
+`concurrent.futures` hands out the runs. Each of its threads has a process of its own and waits for the run that it gave
+to it. The process pool of the standard library would run the user's script again in each process, and could not say
+which run a process died of.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Collection, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext, suppress
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from seqtrain.comparison.plan import PlannedRun
+from seqtrain.runs.directory import RunDir
+from seqtrain.runs.trainer import train_run
+from seqtrain.system.errors import Diverged, SeqtrainError
+from seqtrain.system.progress import figure, say
+from seqtrain.system.signals import stop_requests
+
+POLL_S = 0.2
+
+ENDED = (0, Diverged.exit_code)
+"""Exit codes of runs that are not trained further."""
+
+
+class RunExecutor(Protocol):
+    """Where runs are trained: here in processes; another implementation may give them to a cluster."""
+
+    def submit(self, run: PlannedRun) -> Future[int]:
+        """Train a run, or go on with it, when there is room.
+
+        The result is the exit code of `seqtrain train`: 0, 3 if it diverged, 128 and the signal if it was interrupted.
+        The future raises a SeqtrainError if the run cannot be trained.
+        """
+
+    def stop(self, signal_number: int) -> None:
+        """Start no more runs; those under way save and stop."""
+
+
+def run_all(runs: Sequence[PlannedRun], jobs: int, *, quiet: bool) -> int:
+    """Train every run that is not done, `jobs` at a time; returns 0, or the exit code of the signal that interrupted.
+
+    A run that was interrupted before goes on; a run that diverges is done.
+
+    Raises
+    ------
+    SeqtrainError : a run could not be trained.
+    """
+    waiting = {}
+    for number, run in enumerate(runs, 1):
+        name = f"{number}/{len(runs)} {run.out.name}"
+        if run.is_done():
+            say(f"{name}: done already", quiet=quiet)
+        else:
+            waiting[name] = run
+    if jobs == 1:
+        return _one_by_one(waiting, quiet=quiet)
+    with LocalExecutor(jobs) as executor:
+        return _side_by_side(waiting, executor, quiet=quiet)
+
+
+def _one_by_one(runs: dict[str, PlannedRun], *, quiet: bool) -> int:
+    for name, run in runs.items():
+        outcome = train_run(run.config, run.out, resume=RunDir(run.out).holds_run(), quiet=quiet)
+        if outcome.exit_code not in ENDED:
+            say(f"{run.out}: {outcome.summary.status}; repeat the same command to go on with the comparison")
+            return outcome.exit_code
+        say(f"{name}: {_ending(run)}", quiet=quiet)
+    return 0
+
+
+def _side_by_side(runs: dict[str, PlannedRun], executor: RunExecutor, *, quiet: bool) -> int:
+    """Submit all runs and wait for them; a signal is passed on to the executor."""
+    on_terminal = not quiet and sys.stderr.isatty()
+    live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True) if on_terminal else None
+    started_at: dict[Future[int], float] = {}
+    with stop_requests() as request, live or nullcontext():
+        futures = {executor.submit(run): (name, run) for name, run in runs.items()}
+        pending, done, stopped = set(futures), 0, False
+        while pending:
+            if request.signal_number is not None and not stopped:
+                executor.stop(request.signal_number)
+                stopped = True
+            finished, pending = wait(pending, POLL_S, FIRST_COMPLETED)
+            pending = {future for future in pending if not future.cancelled()}  # `wait` never counts these as done
+            for future in finished:
+                if future.result() in ENDED:
+                    done += 1
+                    line = f"{futures[future][0]}: {_ending(futures[future][1])}"
+                    live.console.print(Text(line)) if live else say(line, quiet=quiet)
+            running = {future: futures[future][1] for future in pending if future.running()}
+            started_at |= {future: time.monotonic() for future in running if future not in started_at}
+            if live:
+                rows = [(run, time.monotonic() - started_at[future]) for future, run in running.items()]
+                live.update(progress_table(rows, done, len(runs)))
+    if stopped:
+        say("interrupted; repeat the same command to go on with the comparison")
+        return 128 + (request.signal_number or 0)
+    return 0
+
+
+def progress_table(running: Collection[tuple[PlannedRun, float]], done: int, total: int) -> Table:
+    """The runs under way at their last records, each with the seconds since it was started."""
+    table = Table(title=f"{done} of {total} runs done, {len(running)} running", title_justify="left", box=None)
+    for column in ("run", "step", "loss", "seconds"):
+        table.add_column(column, justify="left" if column == "run" else "right")
+    for run, seconds in running:
+        last = RunDir(run.out).last_record()
+        step, loss = (None, None) if last is None else (last.step, last.loss)
+        table.add_row(run.out.name, figure(step), figure(loss), f"{seconds:.0f}")
+    return table
+
+
+def _ending(run: PlannedRun) -> str:
+    summary = RunDir(run.out).read_summary()
+    if summary is None:
+        return "not finished"
+    if summary.status == "solved":
+        return f"solved at step {summary.solved_at_step}"
+    return f"{summary.status} after {summary.steps} steps"
+
+
+class LocalExecutor:
+    """Trains runs in processes on this machine; see `RunExecutor`. On exit, runs under way save and stop."""
+
+    def __init__(self, jobs: int) -> None:
+        self._threads_each = max(1, cores() // jobs)
+        self._pool = ThreadPoolExecutor(jobs)
+        self._own = threading.local()
+        self._workers: list[_Worker] = []
+        self._stopping = False
+
+    def submit(self, run: PlannedRun) -> Future[int]:
+        """See `RunExecutor`."""
+        config = run.config if run.config.threads else run.config.model_copy(update={"threads": self._threads_each})
+        return self._pool.submit(self._train, run._replace(config=config))
+
+    def stop(self, signal_number: int) -> None:
+        """See `RunExecutor`."""
+        self._stopping = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.process.send_signal(signal_number)
+
+    def _train(self, run: PlannedRun) -> int:
+        """Train a run in the process of this thread."""
+        if not hasattr(self._own, "worker"):
+            self._own.worker = _Worker(self._threads_each)
+            self._workers.append(self._own.worker)
+        worker: _Worker = self._own.worker
+        interrupted = 128 + signal.SIGTERM
+        if self._stopping:
+            return interrupted
+        code, message = worker.train(run)
+        if code in ENDED:
+            return code
+        if self._stopping and (code < 0 or code > 128):
+            return interrupted
+        if code == SeqtrainError.exit_code:
+            raise SeqtrainError(message)
+        last_words = f": {message}" if message else ""
+        error = SeqtrainError(f"{run.out}: its process ended with exit code {code}{last_words}")
+        error.exit_code = 1
+        raise error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.stop(signal.SIGTERM)
+        self._pool.shutdown()
+        for worker in self._workers:
+            worker.close()
+
+
+class _Worker:
+    """A process that runs `seqtrain.runs.worker`. It is in a session of its own, so that a Ctrl-C on the terminal
+    reaches it through the parent alone.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        command = [sys.executable, "-m", "seqtrain.runs.worker", str(os.getpid())]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True,
+            start_new_session=True,
+            env={"GOMP_SPINCOUNT": "1000"} | os.environ | {"OMP_NUM_THREADS": str(threads)},  # the first as in __main__
+        )  # fmt: skip
+
+    def train(self, run: PlannedRun) -> tuple[int, str]:
+        """Exit code and message of the run; if the process died, its own exit code and last words."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        order = json.dumps({"config": run.config.model_dump(), "out": str(run.out)})
+        with suppress(BrokenPipeError):  # the process has died; then there is no answer either
+            print(order, file=self.process.stdin, flush=True)
+        if answer := self.process.stdout.readline():
+            code, message = json.loads(answer)
+            return code, message
+        code = self.process.wait()
+        self._stderr.seek(0)
+        return code, self._stderr.read().decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """Wait for the process to end, and close its pipes."""
+        with suppress(BrokenPipeError), self._stderr, self.process:
+            pass
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

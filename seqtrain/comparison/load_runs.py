@@ -1,0 +1,225 @@
+"""Read finished runs from their directories, and put those of one row together."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqtrain.comparison.plan import DONE
+from seqtrain.comparison.records import Point
+from seqtrain.comparison.statistics import Estimate, mean_interval
+from seqtrain.config import Config, config_from
+from seqtrain.config.diff import flatten
+from seqtrain.config.resolve import resolved, unresolved
+from seqtrain.runs.directory import RunDir
+from seqtrain.runs.records import LARGEST, MetricsRecord, Summary
+from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
+from seqtrain.system.files import UnreadableError
+from seqtrain.tasks import TASKS
+
+PER_RUN = ("seed", "threads")
+"""Settings in which the runs of a row may differ."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run directory holds."""
+
+    path: Path
+    config: Config
+    summary: Summary
+    metrics: list[MetricsRecord]
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings of the config by dotted key."""
+        return flatten(self.config.model_dump(mode="json"))
+
+    @cached_property
+    def choices(self) -> Mapping[str, Any]:
+        """The settings by dotted key, with None for values that follow from other settings."""
+        return flatten(unresolved(self.config).model_dump(mode="json"))
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether an evaluation met the task's rule."""
+        return self.summary.solved_at_step is not None
+
+    @property
+    def steps_within_budget(self) -> int:
+        """The steps until the run was solved, or all that it was given."""
+        solved = self.summary.solved_at_step
+        return self.summary.planned_steps if solved is None else solved
+
+
+class Group(NamedTuple):
+    """The runs of one row: they differ in their seed alone.
+
+    cell : the label of the row: the cell, with the settings that tell it from others.
+    at : the value of the varied setting; None if nothing is varied.
+    """
+
+    cell: str
+    at: Point
+    runs: list[FinishedRun]
+
+    @property
+    def summary(self) -> Summary:
+        """That of the first run, for what all have in common."""
+        return self.runs[0].summary
+
+    @property
+    def solved(self) -> int:
+        """The number of solved runs."""
+        return sum(run.is_solved for run in self.runs)
+
+    @property
+    def diverged(self) -> int:
+        """The number of diverged runs."""
+        return sum(run.summary.status == "diverged" for run in self.runs)
+
+    @property
+    def is_solvable(self) -> bool:
+        """Whether the task has a rule for "solved"."""
+        task = TASKS.get(self.summary.task)
+        return task is not None and task.solvable
+
+    def metric_interval(self, values: Sequence[float]) -> Estimate:
+        """The mean of the metric over runs, with an interval that holds only possible values."""
+        task = TASKS.get(self.summary.task)
+        interval = mean_interval(values)
+        return interval if task is None else interval.within(task.metric.least, task.metric.most)
+
+
+def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
+    """Read run directories.
+
+    Raises
+    ------
+    CheckpointError : one holds no finished run, or one run is given twice.
+    """
+    runs, faults = [], []
+    seen: dict[str, Path] = {}
+    for path in {path.resolve(): path for path in paths}.values():
+        try:
+            run = _read_run(path)
+        except SeqtrainError as error:
+            faults.append(str(error))
+            continue
+        runs.append(run)
+        same = seen.setdefault(json.dumps(run.settings, sort_keys=True), path)
+        if same != path:
+            faults.append(f"{path}: is the same run as {same} (config and seed agree); give it once")
+    if faults:
+        raise CheckpointError("\n".join(faults))
+    return runs
+
+
+def _read_run(path: Path) -> FinishedRun:
+    """Read one run directory, whose files may have been edited."""
+    run = RunDir(path)
+    go_on = f"go on with: seqtrain train {path} --resume, or leave it out"
+    try:
+        config = resolved(config_from(run.config_data(), str(run.config), task_is_built=False))
+        if not run.summary.exists():
+            raise CheckpointError(f"{path}: was killed, or is being trained; {go_on}")
+        summary = run.load_summary()
+        if fault := summary.fault_beside(config):
+            raise UnreadableError(run.summary, fault)
+        metrics = _comparable(run) if summary.status in DONE else []
+    except (ConfigError, UnreadableError) as error:
+        raise CheckpointError(
+            f"{path}: holds no finished run that can be compared ({'; '.join(str(error).splitlines())}); mend the "
+            "file, or leave the run out (seqtrain train makes one)"
+        ) from None
+    if summary.status not in DONE:
+        raise CheckpointError(f"{path}: is {summary.status}, not finished; {go_on}")
+    return FinishedRun(path, config, summary, metrics)
+
+
+def _comparable(run: RunDir) -> list[MetricsRecord]:
+    """The records of a run, if their figures can be averaged."""
+    records = run.read_metrics()
+    for record in records:
+        if any(isinstance(value, float) and abs(value) > LARGEST for value in record.as_json().values()):
+            raise UnreadableError(run.metrics, f"has a figure beyond {LARGEST:g} at step {record.step}")
+    return records
+
+
+def check_seeds(groups: Sequence[Group]) -> None:
+    """Refuse to count one seed twice.
+
+    Raises
+    ------
+    CheckpointError : two runs of a group have the same seed.
+    """
+    faults = []
+    for group in groups:
+        seen: dict[int, Path] = {}
+        for run in group.runs:
+            first = seen.setdefault(run.summary.seed, run.path)
+            if first != run.path:
+                faults.append(f"{run.path}: has the cell and the seed of {first}; give one of them")
+    if faults:
+        raise CheckpointError("\n".join(faults))
+
+
+def varied_setting(runs: Sequence[FinishedRun]) -> str | None:
+    """The one setting of the task in which runs of different variants differ; None if they are of one variant.
+
+    Raises
+    ------
+    CheckpointError : they are not of one task, or differ in several of its settings.
+    """
+    variants = {run.summary.variant: run for run in runs}
+    if len(variants) == 1:
+        return None
+    settings = [run.choices for run in variants.values()]
+    keys = [key for key in settings[0] if key.startswith("task.")]
+    differ = [key for key in keys if any(other.get(key) != settings[0][key] for other in settings)]
+    if len(differ) != 1 or differ == ["task.path"] or len({run.summary.task for run in runs}) > 1:
+        each = "; ".join(f"{run.path} is {variant}" for variant, run in variants.items())
+        raise CheckpointError(f"these runs are not of one task and cannot be compared: {each}")
+    return differ[0]
+
+
+def group_runs(runs: Sequence[FinishedRun], varied: str | None = None) -> list[Group]:
+    """Runs that differ in their seed alone, in the order in which they come, by the value of the varied setting."""
+    points: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        points.setdefault(json.dumps(None if varied is None else run.settings[varied]), []).append(run)
+    if all(isinstance(json.loads(value), int | float) for value in points):
+        points = dict(sorted(points.items(), key=lambda point: float(json.loads(point[0]))))
+    return [Group(cell, json.loads(value), members) for value, all_ in points.items() for cell, members in _rows(all_)]
+
+
+def _rows(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[FinishedRun]]]:
+    """The runs at one value, by the label of their row."""
+    identities: list[Mapping[str, Any]] = []
+    members: list[list[FinishedRun]] = []
+    for run in runs:
+        identity: Mapping[str, Any] = {key: value for key, value in run.settings.items() if key not in PER_RUN}
+        if identity not in identities:
+            identities.append(identity)
+            members.append([])
+        members[identities.index(identity)].append(run)
+    for row in members:
+        yield _label(row[0], [other[0] for other in members]), row
+
+
+def _label(run: FinishedRun, runs: Sequence[FinishedRun]) -> str:
+    """The cell's name, and the settings in which the runs with the same cell differ."""
+    cell = run.config.model.cell.name
+    differ = different_settings([run, *(other for other in runs if other.config.model.cell.name == cell)])
+    keys = [key for key in differ if key not in PER_RUN]
+    ends = [key.rpartition(".")[2] for key in keys]
+    names = [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]
+    return " ".join([cell, *(f"{name}={run.settings[key]}" for key, name in zip(keys, names, strict=True))])
+
+
+def different_settings(runs: Sequence[FinishedRun]) -> list[str]:
+    """The settings of the first run in which the others differ, without those that follow from other settings."""
+    first, *others = runs
+    return [key for key, value in first.choices.items() if any(run.choices.get(key) != value for run in others)]

@@ -1,0 +1,190 @@
+"""Which runs a comparison needs: every cell with every seed, at every value of the varied setting, all else equal."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from seqtrain.comparison.records import Point
+from seqtrain.comparison.request import Cell, TrainingRequest, cell_label
+from seqtrain.config import Config, config_from, located
+from seqtrain.config.build import build_model, build_task
+from seqtrain.config.describe import affects_of
+from seqtrain.config.diff import differences
+from seqtrain.config.resolve import resolved
+from seqtrain.runs.directory import RunDir
+from seqtrain.runs.memory_estimate import Estimate, check_together, estimate
+from seqtrain.runs.resume import saved_config
+from seqtrain.runs.trainer import run_name
+from seqtrain.system.errors import CheckpointError, ConfigError
+from seqtrain.system.settings import Affects
+from seqtrain.tasks import Task
+
+DONE = ("solved", "finished", "diverged")
+"""Statuses of runs that are not trained further."""
+
+
+class Contender(NamedTuple):
+    """One cell at one value of the varied setting; its runs differ in their seed alone.
+
+    cell : the label of the cell.
+    at : the value; None if nothing is varied.
+    off : by which part it has more (or fewer) parameters, or a longer (or shorter) step, than it should match; None if
+        nothing is matched.
+    """
+
+    cell: str
+    at: Point
+    config: Config
+    off: float | None = None
+
+
+class PlannedRun(NamedTuple):
+    """One run of a comparison and its directory."""
+
+    config: Config
+    out: Path
+
+    def is_done(self) -> bool:
+        """Whether the run has been trained to its end."""
+        summary = RunDir(self.out).read_summary()
+        return summary is not None and summary.status in DONE
+
+
+def changed(config: Config, *overrides: str) -> Config:
+    """The same config with other values of some settings.
+
+    Raises
+    ------
+    ConfigError : a value does not fit.
+    """
+    return config_from(config.model_dump(exclude_unset=True), "the comparison", overrides)
+
+
+def plan_contenders(request: TrainingRequest) -> tuple[list[Contender], list[str]]:
+    """Every cell at every value, and remarks on options of the config's cell that another cell does not have.
+
+    Raises
+    ------
+    ConfigError : a cell does not exist, is given twice, or cannot be combined with the config.
+    """
+    faults: list[str] = []
+    remarks: list[str] = []
+    contenders: list[Contender] = []
+    for value in request.points:
+        overrides = [request.vary.override(value)] if request.vary else []
+        for cell in request.cells:
+            label = cell_label(cell)
+            section, left_out = _cell_section(request.config, cell)
+            if left_out:
+                remarks.append(f"{label} has no {', '.join(left_out)}; compared without")
+            data = request.config.model_dump(exclude_unset=True)
+            data["model"]["cell"] = section
+            try:
+                config = config_from(data, f"--cells {label}", overrides)
+                contenders.append(Contender(label, value, located(config, request.beside)))
+            except ConfigError as error:
+                faults += error.faults
+    faults += _alike(contenders)
+    if faults:
+        raise ConfigError(list(dict.fromkeys(faults)))
+    return contenders, list(dict.fromkeys(remarks))
+
+
+def _alike(contenders: Sequence[Contender]) -> list[str]:
+    """Faults of cells that are the same under two names."""
+    faults, seen = [], dict[str, str]()
+    for contender in contenders:
+        first = seen.setdefault(json.dumps(contender.config.model_dump(), sort_keys=True), contender.cell)
+        if first != contender.cell:
+            faults.append(f"--cells: {first} and {contender.cell} are the same cell; name one of them")
+    return faults
+
+
+def _cell_section(config: Config, cell: Cell) -> tuple[Cell, list[str]]:
+    """The section of a cell, and the options of the config's own cell that it does not have.
+
+    Options that the config gives its own cell hold for this one too, unless it sets them.
+    """
+    own = config.model.cell
+    if own.name == cell["name"]:
+        return own.model_dump() | dict(cell), []
+    if ":" in str(cell["name"]):
+        return cell, []
+    given = own.model_dump(exclude_unset=True, exclude={"name", "folder"})
+    alone = config.model_dump()
+    alone["model"]["cell"] = {"name": cell["name"]}
+    try:
+        known = config_from(alone, f"--cells {cell['name']}").model.cell.model_dump()
+    except ConfigError:
+        return cell, []
+    shared = {name: value for name, value in given.items() if name in known}
+    left_out = [name for name, value in given.items() if name not in known and value is not None]
+    return shared | dict(cell), left_out
+
+
+def plan_runs(
+    request: TrainingRequest, contender: Contender, seeds: Sequence[int], out: Path, tag: str = ""
+) -> list[PlannedRun]:
+    """The runs of one contender, each in a directory of its own in `out`.
+
+    Parameters
+    ----------
+    tag : a part of the names of the directories.
+    """
+    name = run_name(request.name, contender.config).rsplit("-seed", 1)[0]
+    options = contender.cell.partition(" ")[2]
+    parts = [name + (f".{options}" if options else "")]
+    if request.vary:
+        parts.append(request.vary.short(contender.at))
+    stem = re.sub(r"[^\w.=+-]+", "_", "-".join([*parts, *([tag] if tag else [])]))
+    return [
+        PlannedRun(contender.config.model_copy(update={"seed": seed}), out / f"{stem}-seed{seed}") for seed in seeds
+    ]
+
+
+def check_directories(runs: Sequence[PlannedRun]) -> None:
+    """Refuse to mix the runs of two comparisons.
+
+    Raises
+    ------
+    CheckpointError : a directory holds a run of another config.
+    """
+    counts = Counter(run.out for run in runs)
+    faults = [
+        f"{path}: two runs would go there; compare them one by one" for path, count in counts.items() if count > 1
+    ]
+    for run in runs:
+        saved = saved_config(RunDir(run.out))
+        other = differences(saved, resolved(run.config).model_dump()) if saved is not None else {}
+        other = {key: pair for key, pair in other.items() if affects_of(key) not in (Affects.MACHINE, Affects.NOTHING)}
+        changes = [f"{key} {old!r} (now {new!r})" for key, (old, new) in other.items()]
+        if changes:
+            faults.append(f"{run.out}: holds a run with {', '.join(changes)}; choose another directory with --out")
+        elif saved is None and RunDir(run.out).holds_run():
+            faults.append(f"{run.out}: holds a run without a readable config.yaml; choose another with --out")
+    if faults:
+        raise CheckpointError("\n".join(faults))
+
+
+def check_jobs(runs: Sequence[PlannedRun], jobs: int) -> None:
+    """Refuse more runs at a time than fit into memory if the largest of those to do are trained together.
+
+    Raises
+    ------
+    ConfigError : they do not fit; it names the number that fits.
+    """
+    waiting = [run.config.model_copy(update={"seed": 0}) for run in runs if not run.is_done()]
+    if min(jobs, len(waiting)) < 2:
+        return  # the memory for a single run is checked when it starts
+    tasks: dict[str, Task] = {}
+    estimates: dict[str, Estimate] = {}
+    keys = [(config.task.model_dump_json(), config.model_dump_json()) for config in waiting]
+    for config, (task, whole) in zip(waiting, keys, strict=True):
+        if task not in tasks:
+            tasks[task] = build_task(config, quiet=True)
+        if whole not in estimates:
+            estimates[whole] = estimate(config, tasks[task], build_model(config, tasks[task].spec))
+    check_together(waiting[0], [estimates[whole] for _, whole in keys], jobs)

@@ -1,0 +1,179 @@
+"""The plots of a comparison."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from seqtrain.comparison.load_runs import FinishedRun, Group
+from seqtrain.comparison.records import Row
+
+MOST_CURVES = 12
+"""The largest number of values of the varied setting whose learning curves are drawn."""
+
+
+def draw(groups: Sequence[Group], rows: Sequence[Row], varied: str | None, out: Path) -> dict[str, str]:
+    """Draw the plots that suit the comparison into `out`; returns their paths by name."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    plots: dict[str, Callable[[Path], None]] = {"curves": lambda path: _curves(groups, varied, path)}
+    if varied is None:
+        plots["metric"] = lambda path: _metric(groups, rows, path)
+    elif rows[0].solvable:
+        plots["success"] = lambda path: _success(rows, varied, path)
+    paths = {name: out / f"{name}.png" for name in plots}
+    for name, draw_one in plots.items():
+        draw_one(paths[name])
+    return {name: str(path) for name, path in paths.items()}
+
+
+def _save(figure: Any, path: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _curves(groups: Sequence[Group], varied: str | None, path: Path) -> None:
+    """Validation metric over training steps: a line a seed, the mean of each cell with its 95 % band, the baseline."""
+    from matplotlib import pyplot as plt
+
+    values = list(dict.fromkeys(group.at for group in groups))[:MOST_CURVES]
+    columns = min(3, len(values))
+    lines = -(-len(values) // columns)
+    figure, panels = plt.subplots(
+        lines, columns, figsize=(8 if columns == 1 else 5 * columns, 5 * lines), layout="constrained", squeeze=False
+    )
+    for panel in panels.flat[len(values) :]:
+        panel.axis("off")
+    for panel, value in zip(panels.flat, values, strict=False):
+        members = [group for group in groups if group.at == value]
+        _curves_at(panel, members)
+        variant = members[0].summary.variant
+        panel.set_title(variant if varied is None else f"{varied}={value}", parse_math=False)
+    _save(figure, path)
+
+
+def _curves_at(axes: Any, groups: Sequence[Group]) -> None:
+    first = groups[0].summary
+    name, baseline = first.metric.name, first.baseline.get(first.metric.name)
+    positive, bands = True, []
+    for number, group in enumerate(groups):
+        color = f"C{number % 10}"
+        curves = [_curve(run, name) for run in group.runs]
+        positive = positive and all(value > 0 for curve in curves for value in curve.values())
+        for run, curve in zip(group.runs, curves, strict=True):
+            axes.plot(list(curve), list(curve.values()), color=color, alpha=0.35, linewidth=1)
+            if run.summary.status == "diverged" and curve:
+                axes.plot(list(curve)[-1], list(curve.values())[-1], "x", color=color, markersize=9)
+        steps, mean, low, high = _band(curves, group)
+        solved = f" (solved {group.solved} of {len(group.runs)})" if group.is_solvable else ""
+        axes.plot(steps, mean, color=color, linewidth=2, label=_plain(group.cell + solved))
+        bands.append((steps, low, high, color))
+    if baseline is not None:
+        axes.axhline(baseline, color="black", linestyle="--", linewidth=1, label=f"baseline {baseline:.4g}")
+    if positive and not first.metric.higher_is_better:
+        axes.set_yscale("log")
+    limits = axes.get_ylim()
+    for steps, low, high, color in bands:
+        axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
+    axes.set_ylim(limits)  # of the curves: the interval of two or three runs may be many times as wide as their reach
+    axes.set_xlabel("training step")
+    axes.set_ylabel(f"validation {name}")
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def _curve(run: FinishedRun, name: str) -> dict[int, float]:
+    """The validation metric by step."""
+    return {
+        record.step: value
+        for record in run.metrics
+        if record.split == "valid" and (value := record.as_json().get(name)) is not None
+    }
+
+
+def _band(curves: Sequence[dict[int, float]], group: Group) -> tuple[list[int], list[float], list[float], list[float]]:
+    """The mean and its 95 % interval at every step that a run was evaluated at.
+
+    A run that stopped early, because it was solved, counts with its last value from then on.
+    """
+    steps = sorted({step for curve in curves for step in curve})
+    bands = [
+        group.metric_interval([curve[max(seen)] for curve in curves if (seen := [at for at in curve if at <= step])])
+        for step in steps
+    ]
+    mean = [band.mean for band in bands if band.mean is not None]
+    low = [band.mean if band.low is None else band.low for band in bands if band.mean is not None]
+    high = [band.mean if band.high is None else band.high for band in bands if band.mean is not None]
+    return steps, mean, low, high
+
+
+def _metric(groups: Sequence[Group], rows: Sequence[Row], path: Path) -> None:
+    """The test metric of each cell: a point a run, the mean with its 95 % interval, the baseline."""
+    from matplotlib import pyplot as plt
+
+    first = groups[0].summary
+    name, baseline = first.metric.name, first.baseline.get(first.metric.name)
+    figure, axes = plt.subplots(figsize=(8, 1.4 + 0.5 * len(rows)), layout="constrained")
+    all_values: list[float] = []
+    for place, row in enumerate(rows):
+        metric, values = row.metric, [value for value in row.metric.values if value is not None]
+        all_values += values
+        spots = [place + 0.12] * len(values)
+        axes.plot(values, spots, "o", color=f"C{place % 10}", alpha=0.4, markersize=5)
+        if metric.mean is not None:
+            axes.plot(metric.mean, place, "D", color=f"C{place % 10}", markersize=7)
+        if metric.low is not None:
+            axes.plot([metric.low, metric.high or metric.low], [place, place], color=f"C{place % 10}", linewidth=2)
+    if baseline is not None:
+        axes.axvline(baseline, color="black", linestyle="--", linewidth=1, label=f"baseline {baseline:.4g}")
+        axes.legend()
+    wide = all_values and min(all_values) > 0 and max(all_values) > 20 * min(all_values)
+    if wide and not first.metric.higher_is_better:
+        axes.set_xscale("log")
+    axes.set_yticks(range(len(rows)), [_plain(row.cell) for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    better = "higher" if first.metric.higher_is_better else "lower"
+    axes.set_xlabel(f"test {name} ({better} is better): each run, mean and 95 % interval")
+    axes.set_title(first.variant, parse_math=False)
+    axes.grid(alpha=0.3, axis="x")
+    _save(figure, path)
+
+
+def _success(rows: Sequence[Row], varied: str, path: Path) -> None:
+    """The share of solved runs over the varied setting, with Wilson's 95 % interval."""
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import NullLocator
+
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    values = list(dict.fromkeys(row.at for row in rows))
+    spots_of_numbers = [value for value in values if isinstance(value, int | float) and value > 0]
+    numbers = len(spots_of_numbers) == len(values)
+    cells = list(dict.fromkeys(row.cell for row in rows))
+    for number, cell in enumerate(cells):
+        own = [row for row in rows if row.cell == cell]
+        shift = 1 + 0.02 * (number - (len(cells) - 1) / 2) if numbers else 0.05 * number
+        spots = [float(row.at or 0) * shift if numbers else values.index(row.at) + shift for row in own]
+        shares = [(part.mean or 0.0, part.low or 0.0, part.high or 0.0) for part in (row.solved_share for row in own)]
+        share = [mean for mean, _, _ in shares]
+        off = [[mean - low for mean, low, _ in shares], [high - mean for mean, _, high in shares]]
+        axes.errorbar(spots, share, yerr=off, color=f"C{number % 10}", marker="o", capsize=3, label=_plain(cell))
+    if numbers:
+        axes.set_xscale("log")
+        axes.set_xticks(spots_of_numbers, [str(value) for value in values], minor=False)
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_xticks(range(len(values)), [_plain(str(value)) for value in values])
+    axes.set_ylim(-0.05, 1.05)
+    axes.set_xlabel(varied)
+    axes.set_ylabel(f"share of {rows[0].runs} runs solved, 95 % interval")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, path)
+
+
+def _plain(text: str) -> str:
+    """The text with its dollar signs escaped, which would begin a formula."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,266 @@
+"""The records of a comparison: `results.json` and `question.json`. Each is defined here and nowhere else.
+
+A field that does not apply to a comparison, such as `variant` where the variants differ, is unset and not written.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from seqtrain.comparison.statistics import Estimate
+from seqtrain.runs.records import Metric, Record, Summary
+
+QUESTION, RESULTS, MEASURED = "question.json", "results.json", "measured.json"
+CONFIGS, TUNING = "configs", "tuning"
+
+FILES = (
+    RESULTS, "results.csv", "results.md", "report.html", "curves.png", "metric.png", "success.png", MEASURED, QUESTION,
+    CONFIGS, TUNING,
+)  # fmt: skip
+"""What a comparison leaves in its folder beside the runs."""
+
+LEVEL = 0.05
+"""Significance level unless another is given."""
+
+Point = str | int | float | bool | None
+"""A value of a setting that is varied or tuned."""
+
+Figures = dict[str, float | None]
+
+VerdictName = Literal["better", "worse", "not distinguishable", "too few seeds", "none solved", "undecided"]
+
+
+def label(cell: str, at: Point) -> str:
+    """The name of a row in sentences and conditions."""
+    return cell if at is None else f"{cell} at {at}"
+
+
+class RowKey(Record):
+    """A row of the table: a cell, at one value of the varied setting.
+
+    at : the value; None if nothing is varied.
+    off : by which part the row has more (or fewer) parameters, or a longer (or shorter) step, than it should match;
+        with equal hidden sizes, parameters relative to the reference; None if unknown.
+    """
+
+    cell: str
+    at: Point
+    off: float | None = None
+
+
+class RunKey(Record):
+    """A run directory and the row that it belongs to."""
+
+    row: str
+    at: Point
+    run: str
+
+
+class RunResult(Summary, RunKey):
+    """A run: its summary, its row and its directory."""
+
+
+class Values(Estimate):
+    """The mean of a metric over runs, with the value of each run; in a row also their standard deviation."""
+
+    values: list[float | None]
+    sd: float | None = None
+
+
+class StepsToSolve(Record):
+    """Steps until each run was solved; in the mean an unsolved run counts with all steps of its budget."""
+
+    values: list[int | None]
+    mean_within_budget: float
+    budget: int
+
+
+class Verdict(Record):
+    """A row against the row of the reference at the same value, paired by seed.
+
+    solved, diverged : numbers of runs, of the row and of the reference.
+    better_in, worse_in : numbers of pairs.
+    effect_size : Cohen's d_z; None if the differences do not vary.
+    p, p_corrected : of the sign-flip test, without and with Holm's correction over all `tests`.
+    """
+
+    cell: str
+    at: Point
+    reference: str
+    outcome: str
+    lower_is_better: bool
+    pairs: int
+    solved: list[int]
+    diverged: list[int]
+    difference: Estimate
+    better_in: int
+    worse_in: int
+    effect_size: float | None
+    p: float
+    p_corrected: float
+    tests: int
+    level: float
+    verdict: VerdictName
+    sentence: str
+
+
+class Row(RowKey):
+    """The figures of one row.
+
+    metric, test, valid : over the runs, on the test set; `valid` at the best validation.
+    of_baseline : the mean of the metric over that of the baseline.
+    median_steps_to_solve : an unsolved run counts as infinite: None if half of the runs or more are unsolved.
+    sequences_per_s, tokens_per_s, elapsed_s : medians; only the speed in the task's unit is set.
+    versus : None for the reference itself.
+    """
+
+    variant: str
+    hidden_size: int | list[int]
+    parameters: int
+    runs: int
+    seeds: list[int]
+    diverged: int
+    metric: Values
+    test: Figures
+    valid: Figures
+    baseline: Figures
+    of_baseline: float | None
+    solvable: bool
+    solved: int
+    solved_share: Estimate
+    median_steps_to_solve: int | float | None
+    steps_to_solve: StepsToSolve
+    sequences_per_s: float | None = None
+    tokens_per_s: float | None = None
+    elapsed_s: float
+    versus: Verdict | None
+
+    @property
+    def label(self) -> str:
+        """The name of the row in sentences."""
+        return label(self.cell, self.at)
+
+
+class TuningPoint(Record):
+    """One point of the grid and how its runs did; the settings of the point are further fields.
+
+    valid : mean of the best validation metric.
+    """
+
+    __pydantic_extra__: dict[str, Point]
+
+    valid: float | None
+    solved: int
+    runs: int
+
+    @property
+    def settings(self) -> dict[str, Point]:
+        """The settings of the point by key."""
+        return self.__pydantic_extra__
+
+
+class Tuning(Record):
+    """What was tuned for a row; `at_the_edge` names settings whose chosen value is the smallest or largest tried."""
+
+    cell: str
+    at: Point
+    chosen: dict[str, Point]
+    at_the_edge: list[str]
+    points: list[TuningPoint]
+
+
+class LengthRow(Record):
+    """The runs of a row, evaluated at another length; or, if `trained`, at the length of their training."""
+
+    cell: str
+    at: Point
+    setting: str
+    length: int
+    trained: bool
+    metric: Values
+    solved: int
+    runs: int
+
+
+class Assertion(Record):
+    """Whether a condition holds, and the values of its two sides; None for a value that does not exist."""
+
+    text: str
+    holds: bool
+    left: float | None
+    right: float | None
+
+    def sentence(self) -> str:
+        """For people."""
+        values = " and ".join("nothing" if value is None else f"{value:.6g}" for value in (self.left, self.right))
+        return f"--assert {self.text}: {'holds' if self.holds else 'does not hold'} ({values})"
+
+
+class Question(Record):
+    """What is asked of which runs: `question.json`, and a part of `results.json`.
+
+    reference : the cell that the others are compared with.
+    level : the probability with which a verdict may be wrong by chance.
+    varied : the setting that has another value at each point; None for none.
+    match : what is equal over the cells; None if unknown.
+    timed : whether a budget in seconds decided the steps of every run.
+    eval_lengths : other lengths to evaluate the trained models at; only in `question.json`.
+    command : what the user typed.
+    """
+
+    reference: str
+    level: float = LEVEL
+    varied: str | None = None
+    match: str | None = None
+    timed: bool = False
+    command: str | None = None
+    tuning: list[Tuning] = []  # noqa: RUF012
+    eval_lengths: list[Annotated[int, Field(ge=1)]] = []  # noqa: RUF012
+    lengths: list[LengthRow] = []  # noqa: RUF012
+    cells: Sequence[RowKey] = ()
+    runs: Sequence[RunKey] = ()
+
+    def fault(self) -> str | None:
+        """Which parts do not fit each other; None if all do."""
+        rows = [(row.cell, repr(row.at)) for row in self.cells]
+        if len(set(rows)) < len(rows) or {(run.row, repr(run.at)) for run in self.runs} != set(rows):
+            return "its cells are not those of its runs"
+        if self.reference not in (row.cell for row in self.cells):
+            return "its reference is none of its cells"
+        for entry in self.tuning:
+            tried = all(entry.chosen.keys() <= point.settings.keys() for point in entry.points)
+            if not tried or not set(entry.at_the_edge) <= entry.chosen.keys():
+                return "its tuning names settings that were not tried"
+        return None
+
+
+class Results(Question):
+    """A comparison: `results.json`, and what `seqtrain compare --json` prints.
+
+    variant, baseline : of all rows; set only if nothing is varied.
+    outcome : what the verdicts are about.
+    longest_solved : by cell, the largest varied value up to which most runs were solved.
+    question, summary : sentences for people.
+    pictures, files : paths by name.
+    assertions : only printed, and only if there are conditions.
+    """
+
+    task: str
+    metric: Metric
+    outcome: str
+    solvable: bool
+    baselines: dict[str, Figures]
+    cells: Sequence[Row]
+    verdicts: list[str]
+    longest_solved: dict[str, Point] | None
+    notes: list[str]
+    runs: Sequence[RunResult]
+    versions: dict[str, str]
+    variant: str | None = None
+    baseline: Figures | None = None
+    question: str
+    summary: str
+    pictures: dict[str, str] = {}  # noqa: RUF012
+    files: dict[str, str] = {}  # noqa: RUF012
+    assertions: list[Assertion] = []  # noqa: RUF012

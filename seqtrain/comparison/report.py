@@ -1,0 +1,102 @@
+"""A comparison as files: results.json for scripts, results.csv for tables, results.md and report.html for people."""
+
+import base64
+import csv
+import io
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from seqtrain.comparison.aggregate import summarise
+from seqtrain.comparison.length_generalization import evaluate_lengths
+from seqtrain.comparison.load_runs import Group
+from seqtrain.comparison.plots import draw
+from seqtrain.comparison.records import QUESTION, RESULTS, Question, Results
+from seqtrain.system import strict_json
+from seqtrain.system.files import write_whole
+from seqtrain.system.progress import figure
+
+COLUMNS = (
+    "cell", "at", "seed", "status", "solved_at_step", "steps", "hidden_size", "parameters", "elapsed_s", "run",
+)  # fmt: skip
+
+
+def report(
+    groups: Sequence[Group],
+    question: Question,
+    eval_lengths: Sequence[int],
+    out: Path,
+    *,
+    gathered: bool = False,
+    quiet: bool = False,
+) -> Results:
+    """The results of a comparison; also evaluates at other lengths, draws the plots and writes the files.
+
+    Parameters
+    ----------
+    gathered : whether the runs existed before the question; see `summarise`.
+    """
+    results = summarise(groups, question, gathered=gathered)
+    if eval_lengths:
+        results = results.model_copy(update={"lengths": evaluate_lengths(groups, eval_lengths, quiet=quiet)})
+    results = results.model_copy(update={"pictures": draw(groups, results.cells, question.varied, out)})
+    results = write_results(results, groups, out)
+    (out / QUESTION).unlink(missing_ok=True)
+    return results
+
+
+def write_results(results: Results, groups: Sequence[Group], out: Path) -> Results:
+    """Write all of them into `out`; returns the results with their paths."""
+    contents = {
+        "results.csv": csv_of(results),
+        "results.md": rendered("results.md.jinja", results, groups),
+        "report.html": rendered("report.html.jinja", results, groups),
+    }
+    results = results.model_copy(update={"files": {name: str(out / name) for name in (RESULTS, *contents)}})
+    for name, content in contents.items():
+        write_whole(out / name, content.encode())
+    write_whole(out / RESULTS, (strict_json.dumps(results.as_json(), indent=2) + "\n").encode())
+    return results
+
+
+def csv_of(results: Results) -> str:
+    """One line a run, with its figures on the test set."""
+    names = list(dict.fromkeys(name for run in results.runs for name in run.test or {}))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, "best_valid", *(f"test_{name}" for name in names)])
+    for run in results.runs:
+        columns = (run.row if name == "cell" else getattr(run, name) for name in COLUMNS)
+        writer.writerow([*columns, run.best.value, *((run.test or {}).get(name) for name in names)])
+    return text.getvalue()
+
+
+def rendered(template: str, results: Results, groups: Sequence[Group]) -> str:
+    """One of the templates, filled in; HTML is escaped."""
+    environment = Environment(
+        loader=PackageLoader("seqtrain.comparison", "templates"),
+        autoescape=template.endswith(".html.jinja"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"figure": figure, "embedded": _embedded, "yaml": strict_json.dumps}
+    settings = [run.settings for group in groups for run in group.runs]
+    shared = {key: value for key, value in settings[0].items() if all(other.get(key) == value for other in settings)}
+    own = [{key: value for key, value in group.runs[0].settings.items() if key not in shared} for group in groups]
+    return environment.get_template(template).render(
+        result=results,
+        name=results.metric.name,
+        better="higher" if results.metric.higher_is_better else "lower",
+        shared=shared,
+        own=[{key: value for key, value in row.items() if key != "seed"} for row in own],
+        machine=platform.platform(),
+    )
+
+
+def _embedded(path: str) -> str:
+    """A plot as a data address."""
+    return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()

@@ -1,0 +1,107 @@
+"""What to compare, as types: the options of a command line after they are parsed (see `options`)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from seqtrain.comparison.assertions import Condition
+from seqtrain.comparison.records import Point, label
+from seqtrain.config import Config
+from seqtrain.system import strict_json
+
+Match = Literal["hidden", "params", "step-time"]
+
+Cell = Mapping[str, Any]
+"""The section of a cell: its name and options."""
+
+
+class Setting(NamedTuple):
+    """A setting with several values: what is varied, or one dimension of a grid."""
+
+    key: str
+    values: tuple[Point, ...]
+
+    def override(self, value: Point) -> str:
+        """`task.length=50`, as on the command line."""
+        return f"{self.key}={strict_json.dumps(value)}"
+
+    def short(self, value: Point) -> str:
+        """`length=50`, for names of directories."""
+        return f"{self.key.rsplit('.', 1)[-1]}={value}"
+
+
+class Budget(NamedTuple):
+    """How long every run may train, in `steps`, `sequences`, `tokens`, or `seconds` of measured training steps."""
+
+    unit: str
+    amount: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to ask of runs that exist.
+
+    runs : their directories.
+    is_folder : whether they are all runs in one folder, rather than named one by one.
+    out : where the results go.
+    reference : the label of the cell that the others are compared with; None for the default.
+    level : the probability with which a verdict may be wrong by chance; None for the default.
+    eval_lengths : other lengths to evaluate the trained models at.
+    conditions : of --assert.
+    command : what the user typed, for the report.
+    """
+
+    runs: tuple[Path, ...] = ()
+    is_folder: bool = False
+    out: Path
+    reference: str | None = None
+    level: float | None = None
+    eval_lengths: tuple[int, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    command: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest(Request):
+    """What to train and compare; `out` is also where the runs go.
+
+    config, name : the config and its name.
+    beside : the folder of the config, where the user's own cells may be.
+    seeds : their number, counted from the seed of the config.
+    match : what is made equal over the cells: the hidden size, the number of parameters, or the time of a step.
+    grid : settings that are tuned for each cell on validation, with `tuning_seeds` other seeds.
+    vary : a setting at each of whose values the cells are compared.
+    jobs : the number of runs at a time.
+    """
+
+    config: Config
+    name: str
+    beside: Path
+    cells: tuple[Cell, ...]
+    seeds: int
+    match: Match
+    grid: tuple[Setting, ...]
+    tuning_seeds: int
+    vary: Setting | None
+    budget: Budget | None
+    jobs: int
+
+    def labels(self) -> list[str]:
+        """The names of all rows in sentences and conditions."""
+        return [label(cell_label(cell), value) for value in self.points for cell in self.cells]
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The values of what is varied; None alone if nothing is."""
+        return self.vary.values if self.vary else (None,)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether measured training steps decide how long the runs train."""
+        return self.budget is not None and self.budget.unit == "seconds"
+
+
+def cell_label(cell: Cell) -> str:
+    """The name of a cell with the options that it is given."""
+    return " ".join([str(cell["name"]), *(f"{key}={value}" for key, value in cell.items() if key != "name")])

@@ -1,0 +1,235 @@
+"""What can be claimed: each cell against a reference, on the same seeds, in figures and in words."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from seqtrain.comparison.load_runs import FinishedRun, Group
+from seqtrain.comparison.records import Point, Verdict, VerdictName
+from seqtrain.comparison.statistics import (
+    Estimate,
+    effect_size,
+    holm,
+    least_p,
+    mean_interval,
+    pairs_needed,
+    sign_flip_p,
+)
+from seqtrain.system.progress import counted, figure
+
+
+class Outcome(NamedTuple):
+    """What the cells are judged by: its name for people, and its direction."""
+
+    name: str
+    lower_is_better: bool
+
+
+STEPS = Outcome("steps to solve", True)
+SHARE = Outcome("share of the time until solved", True)
+
+SAME_SPEED = 0.05
+"""Times to solve that differ by at most this part count as equal: the steps of a budget in seconds come from timings,
+and an error in those is the same for every seed.
+"""
+
+
+def outcome_of(groups: Sequence[Group], *, timed: bool = False) -> Outcome:
+    """Steps to solve if all runs stop when they have solved their task; else the metric.
+
+    The outcome follows from the configs, before there are results. There is one, so that each cell has one test.
+
+    Parameters
+    ----------
+    timed : whether a budget in seconds decided the steps; then the outcome is the used share of the steps, and so of
+        the time.
+    """
+    stops = all(run.config.train.stop_when_solved for group in groups for run in group.runs)
+    if stops and groups[0].is_solvable:
+        return SHARE if timed else STEPS
+    metric = groups[0].summary.metric
+    return Outcome(f"test {metric.name}", not metric.higher_is_better)
+
+
+def judge(groups: Sequence[Group], reference: str, level: float, *, timed: bool = False) -> list[Verdict | None]:
+    """Every group against the reference of the same value, in order; None for the reference, or if that is missing.
+
+    Holm's correction is over all these comparisons: the probability that any verdict is wrong by chance is at most
+    `level`.
+    """
+    outcome = outcome_of(groups, timed=timed)
+    references = {group.at: group for group in reversed(groups) if group.cell == reference}
+    pairs = [(group, references.get(group.at)) for group in groups]
+    tests = [(group, other) for group, other in pairs if other is not None and other is not group]
+    differences = [_differences(group, other, outcome, groups) for group, other in tests]
+    corrected = holm([sign_flip_p(values) for values in differences])
+    verdicts = {
+        (group.cell, group.at): _verdict(group, other, outcome, values, p, len(tests), level)
+        for (group, other), values, p in zip(tests, differences, corrected, strict=True)
+    }
+    return [verdicts.get((group.cell, group.at)) for group in groups]
+
+
+def _differences(group: Group, reference: Group, outcome: Outcome, groups: Sequence[Group]) -> list[float]:
+    """The differences of the pairs."""
+    own, other = (_values(row, outcome, groups) for row in (group, reference))
+    close = SAME_SPEED if outcome == SHARE else 0.0
+    pairs = [(own[seed], other[seed]) for seed in own if seed in other]
+    return [0.0 if abs(a - b) <= close * max(a, b) else a - b for a, b in pairs]
+
+
+def _values(group: Group, outcome: Outcome, groups: Sequence[Group]) -> dict[int, float]:
+    """The outcome by seed, so that no run is left out.
+
+    A run that was not solved within the steps that all were given counts as solved at the evaluation after them, the
+    earliest that is possible. A run that diverged before its first evaluation has no metric and counts as beyond the
+    worst of all, by the distance of the worst from the best.
+    """
+    peers = [run for peer in groups if peer.at == group.at for run in peer.runs]
+    if outcome == STEPS:
+        horizon = min(run.summary.planned_steps for run in peers)
+        later = horizon + max(_evaluated_every(run) for run in peers)
+        return {run.summary.seed: _solved_at(run, horizon) or later for run in group.runs}
+    if outcome == SHARE:
+        late = max(1 + _evaluated_every(run) / run.summary.planned_steps for run in peers)
+        shares = {run.summary.seed: (_solved_at(run) or 0) / run.summary.planned_steps for run in group.runs}
+        return {seed: share or late for seed, share in shares.items()}
+    known = [value for run in peers if (value := _metric(run)) is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    beyond = (high - low) or abs(high) or 1.0
+    missing = high + beyond if outcome.lower_is_better else low - beyond
+    return {run.summary.seed: missing if (value := _metric(run)) is None else value for run in group.runs}
+
+
+def _solved_at(run: FinishedRun, horizon: float = math.inf) -> int | None:
+    """The step at which a run was solved; None if it was not by the horizon."""
+    step = run.summary.solved_at_step
+    return step if step is not None and step <= horizon else None
+
+
+def _evaluated_every(run: FinishedRun) -> int:
+    """Steps between two evaluations."""
+    return run.config.train.eval_every or 1
+
+
+def _metric(run: FinishedRun) -> float | None:
+    return (run.summary.test or {}).get(run.summary.metric.name)
+
+
+def _verdict(
+    group: Group, reference: Group, outcome: Outcome, differences: Sequence[float], p: float, tests: int, level: float
+) -> Verdict:
+    """The record of a comparison; `p` is corrected."""
+    sign = -1 if outcome.lower_is_better else 1
+    verdict = Verdict(
+        cell=group.cell,
+        at=group.at,
+        reference=reference.cell,
+        outcome=outcome.name,
+        lower_is_better=outcome.lower_is_better,
+        pairs=len(differences),
+        solved=[group.solved, reference.solved],
+        diverged=[group.diverged, reference.diverged],
+        difference=mean_interval(differences),
+        better_in=sum(sign * difference > 0 for difference in differences),
+        worse_in=sum(sign * difference < 0 for difference in differences),
+        effect_size=effect_size(differences) if differences else None,
+        p=sign_flip_p(differences),
+        p_corrected=p,
+        tests=tests,
+        level=level,
+        verdict="undecided",
+        sentence="",
+    )
+    verdict = verdict.model_copy(update={"verdict": _name(verdict)})
+    return verdict.model_copy(update={"sentence": _sentence(verdict)})
+
+
+def _name(verdict: Verdict) -> VerdictName:
+    """`better`, `worse` or `not distinguishable`; or, where no result could have been significant, why.
+
+    `none solved`: only solved runs decide. `too few seeds`. `undecided`: too many pairs are equal, as those of which
+    neither run was solved.
+    """
+    if not any(verdict.solved) and verdict.outcome in (STEPS.name, SHARE.name):
+        return "none solved"
+    if verdict.p_corrected <= verdict.level:
+        return "better" if ((verdict.difference.mean or 0) < 0) == verdict.lower_is_better else "worse"
+    if least_p(verdict.pairs) * verdict.tests > verdict.level:
+        return "too few seeds"
+    unequal = verdict.better_in + verdict.worse_in
+    return "undecided" if least_p(unequal) * verdict.tests > verdict.level else "not distinguishable"
+
+
+def _sentence(verdict: Verdict) -> str:
+    """The verdict for people."""
+    cell, reference = verdict.cell, verdict.reference
+    at = "" if verdict.at is None else f" at {verdict.at}"
+    if verdict.verdict == "none solved":
+        cure = "train longer, or judge by the metric with train.stop_when_solved=false"
+        if all(verdict.diverged):
+            cure = "runs of both diverged; try a lower optimizer.lr, or optimizer.clip_norm=1"
+        return f"{cell} and {reference}{at}: no run of either was solved, so {verdict.outcome} cannot tell; {cure}"
+    evidence = _evidence(verdict)
+    match verdict.verdict:
+        case "better" | "worse":
+            return f"{cell} is {verdict.verdict} than {reference}{at}: {evidence}"
+        case "too few seeds":
+            return f"{cell} and {reference}{at}: too few seeds to tell at {100 * verdict.level:g} %; {evidence}"
+        case "undecided":
+            return f"{cell} and {reference}{at}: undecided, as too many pairs are equal; {evidence}"
+    return f"{cell} is not distinguishable from {reference}{at}: {evidence}"
+
+
+def _evidence(verdict: Verdict) -> str:
+    """Difference, effect size, pairs and p, in words."""
+    effect = "" if verdict.effect_size is None else f", effect size {verdict.effect_size:+.2g}"
+    equal = verdict.pairs - verdict.better_in - verdict.worse_in
+    corrected = f" after Holm's correction over {verdict.tests}" if verdict.tests > 1 else ""
+    return (
+        f"{verdict.outcome} {_difference(verdict.difference)}{effect}; of {verdict.pairs} seeds better in "
+        f"{verdict.better_in}, worse in {verdict.worse_in}, equal in {equal}; p = {verdict.p_corrected:.2g}{corrected}"
+    )
+
+
+def _difference(difference: Estimate) -> str:
+    if difference.mean is None:
+        return "difference unknown"
+    mean = f"{'+' if difference.mean > 0 else ''}{figure(difference.mean)}"
+    interval = f" (95 % interval {figure(difference.low)} to {figure(difference.high)})"
+    return mean if difference.low is None else mean + interval
+
+
+def shortage(pairs: int, tests: int, level: float, *, option: bool) -> str | None:
+    """That so few pairs cannot reach a level in so many comparisons, and how many can; None if they can.
+
+    Parameters
+    ----------
+    option : whether `--seeds` makes more of them.
+    """
+    if not tests or least_p(pairs) * tests <= level:
+        return None
+    needed = pairs_needed(level, tests)
+    more = f"--seeds {needed} can" if option else f"{needed} of each can"
+    return (
+        f"{counted(pairs, 'seed')} cannot show a difference at {100 * level:g} % in {counted(tests, 'comparison')}, "
+        f"whatever the results: {'no number of seeds can' if needed is None else more}"
+    )
+
+
+def longest_solved(groups: Sequence[Group]) -> dict[str, Point] | None:
+    """By cell, the largest value of the varied setting up to which at every value most of the runs were solved.
+
+    None if the values are not numbers.
+    """
+    if not all(isinstance(group.at, int | float) and not isinstance(group.at, bool) for group in groups):
+        return None
+    longest: dict[str, Point] = {}
+    for cell in dict.fromkeys(group.cell for group in groups):
+        longest[cell] = None
+        for group in sorted((group for group in groups if group.cell == cell), key=lambda group: float(group.at or 0)):
+            if statistics.fmean(run.is_solved for run in group.runs) <= 0.5:
+                break
+            longest[cell] = group.at
+    return longest

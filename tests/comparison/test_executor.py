@@ -1,0 +1,213 @@
+"""Many runs at a time, in processes of their own."""
+
+import io
+import json
+import operator
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SMALL_SETS
+from rich.console import Console
+from samples import QUICK
+
+from seqtrain.comparison import executor
+from seqtrain.comparison.plan import PlannedRun
+from seqtrain.config import load_config
+
+
+def test_jobs_do_what_one_after_the_other_does(seqtrain):
+    """The same numbers from processes of their own, the cores divided."""
+    command = ("compare", "quickstart", *QUICK, "threads=1", "--cells", "rnn,gru", "--seeds", 1, "--json")
+    alone = seqtrain(*command, "--out", "alone").json
+    both = seqtrain(*command, "--jobs", 2, "--out", "both")
+    assert both.err.count("finished after 4 steps") == 2
+    assert [row["metric"] for row in both.json["cells"]] == [row["metric"] for row in alone["cells"]]
+    assert sorted(path.name for path in Path("both").iterdir()) == sorted(path.name for path in Path("alone").iterdir())
+
+
+def test_a_job_that_fails_is_said_and_ends_the_comparison(seqtrain, tmp_path):
+    blocked = tmp_path / "out/quickstart-gru-seed0"
+    blocked.parent.mkdir()
+    blocked.write_text("in the way")
+    failed = seqtrain("compare", "quickstart", *QUICK, "--cells", "gru", "--seeds", 1, "--jobs", 2, "--out", "out")
+    assert failed.code == 2
+    assert "quickstart-gru-seed0" in failed.err
+    assert "Traceback" not in failed.err
+
+
+def users_cell(folder, name, *lines):
+    """A module with a cell whose constructor begins with these lines; `folder` is the current one."""
+    body = ["super().__init__(input_size, hidden_size)", *lines]
+    (folder / f"{name}.py").write_text(
+        "import os, sys\nfrom seqtrain.cells.rnn import RNNCell\n\n\n"
+        "class Own(RNNCell):\n    def __init__(self, input_size, hidden_size):\n"
+        + "".join(f"        {line}\n" for line in body)
+    )
+    return f"{name}:Own"
+
+
+def test_few_processes_train_many_runs(seqtrain, tmp_path):
+    """A process trains the next run when it has ended one; each run is as it would be alone, whatever came before."""
+    own = users_cell(tmp_path, "noted", "with open('processes', 'a') as file: print(os.getpid(), file=file)")
+    command = ("compare", "quickstart", *QUICK, "threads=1", "--cells", f"{own},lstm", "--seeds", 4, "--json")
+    many = seqtrain(*command, "--jobs", 2, "--out", "many").json
+    processes = set(Path("processes").read_text().split()) - {str(os.getpid())}
+    assert (len(processes), many["cells"][0]["runs"]) == (2, 4)
+    alone = seqtrain(*command, "--out", "alone").json
+    assert [row["metric"] for row in many["cells"]] == [row["metric"] for row in alone["cells"]]
+
+
+def test_a_worker_that_dies_is_said_with_its_last_words(seqtrain, tmp_path):
+    """It is not a fault of the input, so exit code 1: a cell may crash, or the system may kill for memory."""
+    died = "if 'worker' in sys.argv[0]: os.write(2, b'last words'); os._exit(77)"
+    own = users_cell(tmp_path, "fatal", died)
+    refused = seqtrain(
+        "compare", "quickstart", *QUICK, "--cells", f"{own},gru", "--seeds", 1, "--jobs", 2, "--out", "o"
+    )
+    assert refused.code == 1
+    assert "o/quickstart-fatal.Own-seed0: its process ended with exit code 77: last words" in refused.err
+    assert "Traceback" not in refused.err
+
+
+def test_what_a_cell_prints_is_no_answer(seqtrain, tmp_path):
+    own = users_cell(tmp_path, "loud", "print(5)")
+    done = seqtrain("compare", "quickstart", *QUICK, "--cells", f"{own},gru", "--seeds", 1, "--jobs", 2, "--out", "o")
+    assert done.code == 0
+    assert done.err.count("finished after 4 steps") == 2
+
+
+LONG = (
+    sys.executable, "-m", "seqtrain", "compare", "quickstart", "train.steps=100000", "train.eval_every=20",
+    "train.stop_when_solved=false", "model.hidden_size=6", *SMALL_SETS, "--cells", "rnn,gru", "--seeds", "2",
+    "--jobs", "2", "--out", "out", "--json",
+)  # fmt: skip
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a comparison, and wait until its first two runs are beyond these steps."""
+    commands = []
+
+    def start(before=(0, 0)):
+        command = subprocess.Popen(
+            LONG,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        commands.append(command)
+        until(lambda: len(steps := last_steps(tmp_path)) == 2 and all(map(operator.gt, steps, before)))
+        return command
+
+    yield start
+    for command in commands:
+        command.kill()
+        command.communicate()
+
+
+def until(holds, seconds=60):
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+
+
+def last_steps(folder):
+    """The step of the last record of each run, in the order of their names."""
+    lines = [path.read_text().splitlines() for path in sorted(folder.glob("out/*/metrics.jsonl"))]
+    return [json.loads(records[-1])["step"] for records in lines if records]
+
+
+def statuses(folder):
+    return [json.loads(path.read_text())["status"] for path in folder.glob("out/*/summary.json")]
+
+
+def workers(command):
+    """The processes that a comparison has started."""
+    children = Path(f"/proc/{command.pid}/task").glob("*/children")
+    return [int(pid) for file in children for pid in file.read_text().split()]
+
+
+def is_alive(pid):
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+
+
+def test_a_signal_stops_the_jobs_and_the_same_command_goes_on(start, tmp_path):
+    """The processes save and stop, and no other run is begun."""
+    steps = (0, 0)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        command = start(steps)
+        command.send_signal(number)
+        out, err = command.communicate(timeout=60)
+        assert (command.returncode, json.loads(out)) == (128 + number, {"status": "interrupted"})
+        assert b"repeat the same command to go on" in err
+        assert statuses(tmp_path) == ["interrupted"] * 2
+        steps = last_steps(tmp_path)
+
+
+def test_a_worker_does_not_begin_without_its_parent(tmp_path):
+    """The parent was killed while the worker was starting."""
+    order = json.dumps({"config": load_config("quickstart", QUICK).model_dump(), "out": "run"})
+    worker = [sys.executable, "-m", "seqtrain.runs.worker", str(os.getppid())]
+    ended = subprocess.run(worker, cwd=tmp_path, input=order + "\n", text=True, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "")
+    assert not (tmp_path / "run/last.pt").exists()
+
+
+@needs_proc
+def test_a_worker_that_is_killed_ends_the_comparison_and_the_other_run_is_saved(start, tmp_path):
+    command = start()
+    os.kill(workers(command)[0], signal.SIGKILL)
+    out, err = command.communicate(timeout=60)
+    assert (command.returncode, out) == (1, b"")
+    assert b"its process ended with exit code -9" in err
+    assert b"Traceback" not in err
+    assert statuses(tmp_path) == ["interrupted"]
+
+
+@needs_proc
+def test_workers_save_and_stop_when_the_parent_is_killed(start, tmp_path):
+    """The directories of the runs are free for the next comparison."""
+    command = start()
+    children = workers(command)
+    command.kill()
+    command.communicate()
+    until(lambda: not any(map(is_alive, children)))
+    assert (len(children), statuses(tmp_path)) == (2, ["interrupted"] * 2)
+
+
+def test_a_script_that_compares_needs_no_guard(tmp_path):
+    """The processes do not run the script again."""
+    (tmp_path / "script.py").write_text(
+        "print('started', flush=True)\nfrom seqtrain.comparison import compare, parse_request\n"
+        f"request = parse_request({['quickstart', *QUICK]}, cells='rnn,gru', seeds=1, jobs=2)\n"
+        "print(compare(request, quiet=True)[1])\n"
+    )
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "started\n0\n"
+
+
+def test_the_cores_are_divided_among_the_jobs(seqtrain, monkeypatch):
+    monkeypatch.setattr(executor, "cores", lambda: 7)
+    seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1, "--jobs", 3, "--out", "o")
+    assert json.loads(Path("o/quickstart-rnn-seed0/summary.json").read_text())["threads"] == 2
+
+
+def test_the_table_shows_what_is_running(seqtrain):
+    seqtrain("train", "quickstart", *QUICK, "--out", "r/a")
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(executor.progress_table([(PlannedRun(None, Path("r/a")), 75.0)], 3, 9))
+    shown = console.export_text()
+    assert "3 of 9 runs done, 1 running" in shown
+    row = next(line.split() for line in shown.splitlines() if line.strip().startswith("a "))
+    assert (row[1], row[3]) == ("4", "75")

@@ -1,0 +1,320 @@
+"""What is claimed of cells, from runs made up for it."""
+
+import dataclasses
+
+import pytest
+from samples import result, run
+
+from seqtrain.comparison.aggregate import summarise
+from seqtrain.comparison.load_runs import Group
+from seqtrain.comparison.records import Question
+from seqtrain.comparison.significance import longest_solved
+from seqtrain.comparison.statistics import mean_interval
+
+
+def with_summary(one, **fields):
+    """The same run with other values in its summary."""
+    return dataclasses.replace(one, summary=one.summary.model_copy(update=fields))
+
+
+def versus(own, reference, **options):
+    """`own` against `reference`, lists of values or of steps."""
+    made = [[run(seed, **one, **options) for seed, one in enumerate(all_)] for all_ in (reference, own)]
+    return result(("a", made[0]), ("b", made[1]))["cells"][1]["versus"]
+
+
+def values(*numbers):
+    return [{"value": number} for number in numbers]
+
+
+def steps(*numbers):
+    return [{"step": number} for number in numbers]
+
+
+def test_median_steps_count_unsolved_runs_as_endless():
+    def median(*numbers):
+        runs = [run(seed, step=step) for seed, step in enumerate(numbers)]
+        return result(("a", runs))["cells"][0]["median_steps_to_solve"]
+
+    assert median(100, 300, None) == 300
+    assert median(100, None, None) is None
+    assert median(100, None) is None
+
+
+def test_six_seeds_can_tell_and_five_cannot():
+    better = versus(values(1, 2, 3, 4, 5, 6), values(2, 4, 6, 8, 10, 12), stop=False)
+    assert (better["outcome"], better["verdict"], better["p"]) == ("test m", "better", pytest.approx(0.03125))
+    assert (better["difference"]["mean"], better["better_in"], better["pairs"]) == (-3.5, 6, 6)
+    assert better["sentence"].startswith("b is better than a: test m -3.5 (95 % interval")
+    few = versus(values(1, 2, 3, 4, 5), values(2, 4, 6, 8, 10), stop=False)
+    assert few["verdict"] == "too few seeds"
+
+
+def test_a_level_that_is_just_reached_is_reached():
+    """Six pairs reach 2^-5 and no less."""
+    own, other = values(1, 2, 3, 4, 5, 6), values(2, 4, 6, 8, 10, 12)
+    runs = [[run(seed, **one, stop=False) for seed, one in enumerate(all_)] for all_ in (other, own)]
+    groups = [("a", runs[0]), ("b", runs[1])]
+    for level, verdict in ((2**-5, "better"), (2**-5 - 1e-9, "too few seeds")):
+        assert result(*groups, level=level)["cells"][1]["versus"]["verdict"] == verdict
+    alike = [
+        ("a", runs[0]),
+        ("b", [run(seed, value=value, stop=False) for seed, value in enumerate((3, 3, 7, 7, 9, 13))]),
+    ]
+    assert result(*alike, level=2**-5)["cells"][1]["versus"]["verdict"] == "not distinguishable"
+
+
+def test_higher_may_be_better():
+    worse = versus(values(1, 2, 3, 4, 5, 6), values(2, 4, 6, 8, 10, 12), stop=False, higher=True)
+    assert (worse["verdict"], worse["better_in"], worse["worse_in"]) == ("worse", 0, 6)
+
+
+def test_not_distinguishable_is_a_result():
+    found = versus(values(1, 5, 3, 4, 2, 6), values(2, 4, 2, 3, 5, 5), stop=False)
+    assert found["verdict"] == "not distinguishable"
+    assert found["sentence"].startswith("b is not distinguishable from a")
+
+
+def test_the_correction_is_over_all_comparisons():
+    """What six seeds show for one cell they cannot show for three."""
+    runs = [[run(seed, value=k * (seed + 1.0), stop=False) for seed in range(6)] for k in (1, 2, 3, 4)]
+    found = result(*zip("abcd", runs, strict=True), match="hidden")
+    assert [row["versus"] and row["versus"]["verdict"] for row in found["cells"]] == [None, *["too few seeds"] * 3]
+    assert found["cells"][1]["versus"]["p_corrected"] == pytest.approx(3 * 0.03125)
+    assert "6 seeds cannot show a difference at 5 % in 3 comparisons" in found["notes"][0]
+    assert "--seeds 7 can" in found["notes"][0]
+
+
+def test_steps_to_solve_decide_where_runs_stop_and_the_unsolved_count():
+    found = versus(steps(100, 200, 300, 400, 500, None), steps(200, 300, 400, 500, 600, None))
+    assert found["outcome"] == "steps to solve"
+    assert found["difference"]["mean"] == pytest.approx(-500 / 6)
+    unsolved = versus(steps(*[None] * 6), steps(100, 200, 300, 400, 500, 600))
+    assert (unsolved["verdict"], unsolved["worse_in"]) == ("worse", 6)
+    assert unsolved["difference"]["mean"] == pytest.approx(1050 - 350)
+    assert unsolved["sentence"].startswith(
+        "b is worse than a: steps to solve +700 (95 % interval 503.7 to 896.3), effect"
+    )
+
+
+def test_solved_at_the_last_step_is_better_than_unsolved():
+    last = versus(steps(*[1000] * 6), steps(*[None] * 6))
+    assert (last["verdict"], last["difference"]["mean"]) == ("better", -50)
+
+
+def test_runs_that_were_given_other_steps_are_judged_by_those_that_all_had():
+    """Solved at the same step, with more to come or not, is no difference; solved later than some had steps is no
+    merit.
+    """
+    runs = [[run(seed, step=100, budget=budget) for seed in range(6)] for budget in (1000, 100)]
+    same = result(("a", runs[0]), ("b", runs[1]))
+    assert (same["outcome"], same["cells"][1]["versus"]["verdict"]) == ("steps to solve", "undecided")
+    assert same["cells"][1]["versus"]["difference"]["mean"] == 0
+    late = [run(seed, step=700, budget=1000) for seed in range(6)]
+    unsolved = [run(seed, budget=500) for seed in range(6)]
+    found = result(("a", late), ("b", unsolved))
+    assert found["cells"][1]["versus"]["difference"]["mean"] == 0
+    assert "what was solved later than the shortest ends counts as unsolved" in " ".join(found["notes"])
+    assert "also in train.steps" in " ".join(found["notes"])
+    assert "shortest" not in " ".join(result(("a", late), ("b", late))["notes"])
+
+
+def test_a_budget_in_seconds_is_judged_by_the_share_of_it():
+    """A cell that is twice as fast has twice the steps; solved after half of them is after half the time."""
+    runs = [[run(seed, step=budget // 10 * (seed + 1), budget=budget) for seed in range(6)] for budget in (1000, 500)]
+    found = result(("a", runs[0]), ("b", runs[1]), timed=True)
+    assert found["outcome"] == "share of the time until solved"
+    assert found["cells"][1]["versus"]["difference"]["mean"] == 0
+    assert "the budget bought a 1,000, b 500 steps" in " ".join(found["notes"])
+    assert "also in" not in " ".join(found["notes"])
+    slow = [run(seed, step=450, budget=500) for seed in range(6)]
+    assert result(("a", runs[0]), ("b", slow), timed=True)["cells"][1]["versus"]["verdict"] == "worse"
+    for steps, verdict in ((1040, "undecided"), (1060, "better")):  # 4 % is less than timings tell, 6 % is more
+        faster = [run(seed, step=500, budget=steps) for seed in range(6)]
+        other = [run(seed, step=500, budget=1000) for seed in range(6)]
+        assert result(("a", other), ("b", faster), timed=True)["cells"][1]["versus"]["verdict"] == verdict
+    never = [[run(seed, budget=budget) for seed in range(6)] for budget in (100, 1000)]
+    unsolved = result(("a", never[0]), ("b", never[1]), timed=True)["cells"][1]["versus"]
+    assert (unsolved["better_in"], unsolved["worse_in"]) == (0, 0)
+
+
+def test_other_budgets_at_other_values_are_no_other_budgets():
+    groups = [Group(cell, at, [run(0, step=5, budget=at)]) for at in (100, 200) for cell in "ab"]
+    assert summarise(groups, Question(reference="a", varied="task.length")).outcome == "steps to solve"
+
+
+def test_the_metric_decides_where_runs_do_not_stop_or_nothing_can_be_solved():
+    assert versus(values(1, 2), values(1, 2), task="language_model")["outcome"] == "test m"
+    mixed = result(("a", [run(0)]), ("b", [run(0, stop=False)]))
+    assert mixed["outcome"] == "test m"
+
+
+def test_each_value_has_its_own_reference_and_all_are_corrected_together():
+    groups = [
+        Group(cell, at, [run(seed, value=seed + at * scale, stop=False) for seed in range(6)])
+        for at in (10, 20)
+        for cell, scale in (("a", 1), ("b", 2))
+    ]
+    rows = summarise(groups, Question(reference="a", varied="task.length")).as_json()["cells"]
+    assert [row["versus"] and row["versus"]["difference"]["mean"] for row in rows] == [None, 10, None, 20]
+    assert [row["versus"]["tests"] for row in rows if row["versus"]] == [2, 2]
+    assert [row["versus"]["sentence"].split(":")[0][-5:] for row in rows if row["versus"]] == ["at 10", "at 20"]
+    assert rows[1]["versus"]["p_corrected"] == pytest.approx(2 * 0.03125)
+
+
+def test_pairs_that_are_equal_decide_nothing():
+    found = versus(steps(*[None] * 8), steps(*[None] * 8))
+    assert found["verdict"] == "none solved"
+    assert "no run of either was solved, so steps to solve cannot tell; train longer" in found["sentence"]
+    few = versus(steps(*[None] * 5, 100, 100, 100), steps(*[None] * 8))
+    assert few["verdict"] == "undecided"
+    assert "better in 3, worse in 0, equal in 5" in few["sentence"]
+
+
+def test_the_summary_names_every_verdict():
+    def cell(*numbers):
+        return [run(seed, value=float(number), stop=False) for seed, number in enumerate(numbers)]
+
+    reference = cell(*range(10, 20))
+    found = result(
+        ("a", reference),
+        ("b", cell(*range(10))),
+        ("c", cell(*range(20, 30))),
+        ("d", cell(11, 10, 13, 12, 15, 14, 17, 16, 19, 18)),
+        ("e", reference),
+    )
+    assert found["summary"].startswith(
+        "Better than a in test m: b. Worse than a in test m: c. Not distinguishable from a in test m: d. "
+        "Undecided against a, as too many pairs are equal, in test m: e."
+    )
+    assert len(found["verdicts"]) == 4
+
+
+def test_figures_of_a_row():
+    runs = [run(0, value=1.0, step=100), run(1, value=3.0), run(2, value=2.0, status="diverged")]
+    (row,) = result(("a", runs))["cells"]
+    assert row["steps_to_solve"]["mean_within_budget"] == pytest.approx((100 + 1000 + 1000) / 3)
+    assert (row["solved"], row["runs"], row["diverged"], row["sequences_per_s"]) == (1, 3, 1, 1.0)
+    times = [with_summary(one, elapsed_s=s) for one, s in zip(runs, (1.0, 2.0, 9.0), strict=True)]
+    assert result(("a", times))["cells"][0]["elapsed_s"] == 2.0
+    longer = [*runs, run(3, budget=2000)]
+    assert result(("a", longer))["cells"][0]["steps_to_solve"]["budget"] == 2000
+    assert row["test"] == {"m": 2.0}
+    assert row["valid"] == {"m": 2.0}
+
+
+def test_runs_that_exist_are_not_given_options_that_make_runs():
+    first = run(0, step=5)
+    small, large = [first], [run(0, step=6, parameters=2)]
+    for question, wanted in (
+        ({"match": "hidden"}, ("--seeds 6 can", "2.0 times the parameters of a; --match params makes them equal")),
+        ({"gathered": True}, ("6 of each can", "of a; --match params, when a config is compared, makes them equal")),
+    ):
+        seeds, sizes = result(("a", small), ("b", large), **question)["notes"]
+        assert seeds.endswith(f"whatever the results: {wanted[0]}")
+        assert sizes.endswith(wanted[1])
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "wanted"),
+    [("adding", (0.01, 0.2), (0.0, None)), ("parity", (0.5, 1.0), (0.0, 1.0)), ("stories", (0.9, 1.0), (None, 1.0)),
+     ("language_model", (1.5, 3.0), (1.0, None)), ("timing", (10, 30), (0.0, None))],
+)  # fmt: skip
+def test_the_interval_of_a_metric_holds_only_what_it_can_be(task, values, wanted):
+    (row,) = result(("a", [run(seed, value=value, task=task) for seed, value in enumerate(values)]))["cells"]
+    free = mean_interval(values)
+    assert row["metric"]["low"] == (free.low if wanted[0] is None else wanted[0])
+    assert row["metric"]["high"] == (free.high if wanted[1] is None else wanted[1])
+
+
+def test_a_run_without_a_value_leaves_no_mean():
+    (row,) = result(("a", [run(0, value=1.0), run(1, value=None, status="diverged")]))["cells"]
+    assert (row["metric"]["mean"], row["test"]["m"], row["diverged"]) == (None, None, 1)
+    assert row["metric"]["values"] == [1.0]
+
+
+def test_a_run_without_a_value_counts_as_the_worst():
+    """As far beyond the worst as that is from the best, so that it is not equal to the worst itself."""
+    found = versus(values(1, None, 3), values(2, 2, 9), stop=False)
+    assert found["difference"]["mean"] == pytest.approx((-1 + 17 - 2 - 6) / 3)
+    higher = versus(values(1, None, 3), values(2, 2, 9), stop=False, higher=True)
+    assert higher["difference"]["mean"] == pytest.approx((-1 - 7 - 2 - 6) / 3)
+    never = versus(values(*[None] * 6), values(1, 2, 3, 4, 5, 6), stop=False)
+    assert (never["verdict"], never["worse_in"]) == ("worse", 6)
+    alike = versus(values(*[None] * 6), values(*[2] * 6), stop=False)
+    assert (alike["verdict"], alike["difference"]["mean"]) == ("worse", 2)
+
+
+def test_a_missing_value_is_held_against_those_of_its_own_point():
+    groups = [
+        Group(cell, at, [run(0, value=value, stop=False), run(1, value=at, stop=False)])
+        for at, cell, value in ((10, "a", 8.0), (10, "b", None), (99, "a", 8.0), (99, "b", 8.0))
+    ]
+    rows = summarise(groups, Question(reference="a", varied="task.length")).as_json()["cells"]
+    assert rows[1]["versus"]["difference"]["mean"] == pytest.approx((10 + (10 - 8) - 8) / 2)
+
+
+def test_where_none_is_solved_no_seeds_are_asked_for():
+    found = result(("a", [run(0), run(1)]), ("b", [run(0), run(1)]), match="hidden")
+    assert found["cells"][1]["versus"]["verdict"] == "none solved"
+    assert "seeds" not in " ".join(found["notes"])
+    assert found["summary"].startswith("No run solved the task, as none did of a, in steps to solve: b.")
+
+
+def test_cells_that_trained_for_other_times_than_they_were_to_are_named():
+    """1,000 steps of 4 sequences at 100 a second take 40 s."""
+
+    def at_speed(speed):
+        return [run(0, budget=1000, sequences_per_s=speed)]
+
+    for speed, told in ((85.0, False), (50.0, True)):
+        notes = " ".join(result(("a", at_speed(100.0)), ("b", at_speed(speed)), timed=True)["notes"])
+        assert ("did not train equally long: a 40, b 80 seconds" in notes) == told
+
+
+def test_that_runs_were_still_improving_is_said():
+    def ended(*best):
+        return [run(seed, budget=100, best={"step": at, "value": 1.0}) for seed, at in enumerate(best)]
+
+    assert (
+        "3 of 4 runs were still improving when they ended; train longer"
+        in result(("a", ended(100, 100)), ("b", ended(100, 50)))["notes"]
+    )
+    assert "improving" not in " ".join(result(("a", ended(100, 50)), ("b", ended(100, 50)))["notes"])
+
+
+def test_that_all_diverged_is_said():
+    found = versus(steps(*[None] * 8), steps(*[None] * 8), status="diverged")
+    assert "runs of both diverged; try a lower optimizer.lr" in found["sentence"]
+
+
+def test_pairs_are_by_seed():
+    first, second = [run(seed, value=float(seed), stop=False) for seed in (0, 1, 2)], []
+    second = [run(seed, value=seed + 1.0, stop=False) for seed in (2, 1)]
+    found = result(("a", first), ("b", second))["cells"][1]["versus"]
+    assert (found["pairs"], found["difference"]["mean"], found["worse_in"]) == (2, 1.0, 2)
+
+
+@pytest.mark.parametrize(("key", "named"), [("optimizer.lr", False), ("train.batch_size", True)])
+def test_a_tuned_setting_that_changes_the_data_is_named(key, named):
+    rows = [(f"c{value}", [run(0, settings=(f"{key}={value}",))]) for value in (1, 2)]
+    tuning = [{"cell": "c1", "at": None, "chosen": {key: 1}, "at_the_edge": [], "points": []}]
+    notes = " ".join(result(*rows, reference="c1", tuning=tuning)["notes"])
+    assert (f"but also in {key}" in notes) == named
+
+
+def test_vary_counts_how_far_cells_get():
+    def group(at, *solved):
+        return Group("rnn", at, [run(seed, step=5 if one else None) for seed, one in enumerate(solved)])
+
+    assert longest_solved([group(100, 0), group(50, 1)]) == {"rnn": 50}
+    assert longest_solved([group("a", 1)]) is None
+    assert longest_solved([group(True, 1)]) is None
+    further = [group(10, 1, 1, 0), group(20, 1, 1, 1), group(40, 1, 0, 0), group(80, 1, 1, 1)]
+    assert longest_solved(further) == {"rnn": 20}
+    assert longest_solved([group(10, 1, 0), group(20, 1, 1)]) == {"rnn": None}
+
+
+def test_the_reference_is_compared_with_nothing():
+    assert result(("a", [run(0)]), ("b", [run(0)]))["cells"][0]["versus"] is None
+    assert result(("c", [run(0)]))["verdicts"] == []

@@ -17,7 +17,9 @@ from seqtrain.system.errors import ConfigError
 from seqtrain.system.shipped import config_paths
 
 if TYPE_CHECKING:
+    from seqtrain.cells import Cell
     from seqtrain.config.describe import Setting
+    from seqtrain.tasks import Task
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these.")]
 ShippedName = Annotated[str, typer.Argument(help="A name that seqtrain configs lists.")]
@@ -40,23 +42,29 @@ class Entry:
 
 
 def cells(names: Names = None, json: Json = False) -> None:
-    """List the cells: equations, parameters, options."""
+    """List the cells: equations, parameters, options; also your own, as module:Class."""
     from seqtrain.cells import CELLS
+    from seqtrain.config.plugins import import_cell
+    from seqtrain.models.settings import is_own_cell
 
-    _print("cells", _describe(names, CELLS, "model.cell"), json)
+    own = {name: import_cell(name) for name in names or () if is_own_cell(name)}
+    _print("cells", _describe(names or tuple(CELLS), CELLS | own), json)
 
 
 def tasks(names: Names = None, json: Json = False) -> None:
     """List the tasks: definitions, metrics, settings."""
     from seqtrain.tasks import TASKS
 
-    entries = _describe(names, TASKS, "task")
+    entries = _describe(names or tuple(TASKS), TASKS)
     _print("tasks", [replace(entry, metric=TASKS[entry.name].metric._asdict()) for entry in entries], json)
 
 
 def settings(names: Names = None, json: Json = False) -> None:
     """List the settings of every section of a config, or of some: train, optimizer adam, task language_model."""
-    _print("settings", find_settings(names or (), _sections()), json)
+    from seqtrain.config.describe import sections, settings_of
+
+    entries = [Entry(title, getdoc(section) or "", settings_of(section)) for title, section in sections()]
+    _print("settings", find_settings(names or (), entries), json)
 
 
 def configs(context: typer.Context, json: Json = False) -> None:
@@ -106,26 +114,21 @@ def config_text(name: str) -> str:
     return known[name].read_text("utf-8")
 
 
-def _sections() -> list[Entry]:
-    """Every section of a config: `config`, `model`, `optimizer: adam`, `model.cell: gru`, `task: adding` and so on."""
-    from seqtrain.config.describe import sections, settings_of
-
-    return [Entry(title, getdoc(cls) or "", settings_of(cls)) for title, cls in sections()]
-
-
-def _describe(names: Sequence[str] | None, classes: Mapping[str, type], section: str) -> list[Entry]:
-    """The classes of those names, all by default, with their definitions and settings.
+def _describe(names: Sequence[str], classes: "Mapping[str, type[Cell] | type[Task]]") -> list[Entry]:
+    """The classes of those names with their definitions and settings.
 
     Raises
     ------
     ConfigError : with every name that there is not.
     """
+    from seqtrain.config.describe import settings_of
     from seqtrain.config.errors import choose
+    from seqtrain.system.settings import section_of
 
-    if wrong := [name for name in names or () if name not in classes]:
+    if wrong := [name for name in names if name not in classes]:
         raise ConfigError([f"{name}: there is none of this name; {choose(name, classes)}" for name in wrong])
-    settings = {entry.name: entry.settings for entry in _sections()}
-    return [Entry(name, getdoc(classes[name]) or "", settings[f"{section}: {name}"]) for name in names or classes]
+    sections = {name: section_of(classes[name], name, classes[name].given) for name in names}
+    return [Entry(name, getdoc(classes[name]) or "", settings_of(section)) for name, section in sections.items()]
 
 
 def find_settings(names: Collection[str], sections: Sequence[Entry]) -> list[Entry]:

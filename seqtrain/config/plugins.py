@@ -45,21 +45,21 @@ def user_cell(section: UserCell) -> type[Cell]:
     ------
     ConfigError : it cannot be imported, is no cell, or does not take the options.
     """
-    cell = import_cell(section)
+    cell = import_cell(section.name, section.folder)
     options = user_section(cell, section).options()
     _try_a_step(cell, options, f"model.cell {section.name!r}", section.options())
     return cell
 
 
-def import_cell(section: UserCell) -> type[Cell]:
-    """Import `module:Class`.
+def import_cell(name: str, folder: str | None = None) -> type[Cell]:
+    """Import `module:Class` from a folder, the current folder, or Python's path.
 
     Raises
     ------
     ConfigError : it cannot be imported, or is no cell.
     """
-    where, (module_name, class_name) = f"model.cell {section.name!r}", section.name.split(":")
-    module = _import(module_name, [section.folder or str(Path.cwd()), str(Path.cwd())], where)
+    where, (module_name, class_name) = f"model.cell {name!r}", name.split(":")
+    module = _import(module_name, [folder or str(Path.cwd()), str(Path.cwd())], where)
     cell = getattr(module, class_name, None)
     if not (inspect.isclass(cell) and issubclass(cell, Cell)):
         cells = [n for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, Cell) and c is not Cell]

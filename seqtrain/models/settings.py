@@ -1,5 +1,6 @@
 """The settings of the network."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -11,6 +12,13 @@ from seqtrain.models.head import SOFTMAXES, FullSoftmax
 from seqtrain.models.stack import Direction, Merge
 from seqtrain.system.settings import ONE_OR_EACH, Affects, Named, OneOf, Positive, section_of
 
+_MODULE_AND_CLASS = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+
+
+def is_own_cell(name: str) -> bool:
+    """Whether the name of a cell is that of a user's own, `module:Class`."""
+    return re.match(_MODULE_AND_CLASS, name) is not None
+
 
 class UserCell(Named):
     """A cell of the user's own; all other keys go to its constructor."""
@@ -18,7 +26,7 @@ class UserCell(Named):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue]
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    name: Annotated[str, Field(pattern=_MODULE_AND_CLASS)]
     """`module:Class`; the module is searched in the current folder, beside the config, and on Python's path."""
     folder: Annotated[str | None, Affects.MACHINE] = None
     """Folder of the module; null for the result of the search, which is then written here. The folder in a checkpoint

@@ -80,6 +80,17 @@ def test_a_users_cell_works_in_every_verb(own_cell):
     assert own_cell("train", "words", *SMALL, cell, "train.steps=6", "--resume").code == 0
 
 
+def test_cells_lists_a_users_cell_from_its_signature(own_cell):
+    listed = own_cell("cells", "my_cells:MyCell", "gru", "--json").json["cells"]
+    assert [cell["name"] for cell in listed] == ["my_cells:MyCell", "gru"]
+    decay = listed[0]["options"]["decay"]
+    assert (decay["kind"], decay["default"], decay["required"]) == ("number", 0.9, False)
+    assert "decay: number (default 0.9)" in own_cell("cells", "my_cells:MyCell").out
+    refused = own_cell("cells", "my_cells:YourCell")
+    assert (refused.code, refused.out) == (2, "")
+    assert "did you mean 'MyCell'?" in refused.err
+
+
 def test_a_users_cell_is_found_beside_the_config(own_cell, tmp_path, monkeypatch):
     (tmp_path / "sub").mkdir()
     (tmp_path / "my_cells.py").rename(tmp_path / "sub/cells_elsewhere.py")

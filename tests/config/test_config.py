@@ -1,11 +1,9 @@
 """Reading configs, and what is said about wrong ones."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
-from seqtrain.config import Config, config_from, load_config, schema, settings_page, to_yaml
+from seqtrain.config import Config, config_from, load_config, schema, to_yaml
 from seqtrain.config.describe import find_setting, sections, settings_of
 from seqtrain.models.settings import Model
 from seqtrain.system import shipped
@@ -470,13 +468,6 @@ def test_the_json_schema_can_be_made():
 
 def test_resolved_yaml_is_plain():
     assert yaml.safe_load(to_yaml(load_config("quickstart")))["optimizer"]["lr"] == 0.005
-
-
-def test_the_page_of_settings_is_up_to_date():
-    page = (Path(__file__).parents[2] / "docs/settings.md").read_text("utf-8")
-    assert page == settings_page.page()
-    for classes in schema.NAMED.values():
-        assert all(f": {name}`" in page for name in classes)
 
 
 def test_lists_of_any_length(write):

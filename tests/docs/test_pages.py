@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from conftest import SMALL, SMALL_SETS
 import seqtrain as package
 from seqtrain.cells import CELLS
 from seqtrain.config import load_config
+from seqtrain.config.describe import sections, settings_of
 from seqtrain.tasks import TASKS
 
 CHECKOUT = Path(__file__).parents[2]
@@ -181,3 +183,14 @@ def test_the_comparisons_of_the_results_page_are_valid_and_on_it(seqtrain):
 def test_every_page_is_in_the_navigation():
     navigation = (CHECKOUT / "mkdocs.yml").read_text("utf-8").partition("nav:")[2].partition("exclude_docs:")[0]
     assert set(re.findall(r"[\w-]+\.md", navigation)) == {page for page in PAGES if page != "README.md"}
+
+
+def test_the_built_pages_have_every_cell_task_and_setting():
+    pages = {name: runpy.run_path(str(DOCS / "hooks.py"))["on_page_markdown"](text) for name, text in PAGES.items()}
+    assert all(f"### {name}\n\n::: {cls.__module__}.{cls.__name__}" in pages["cells.md"] for name, cls in CELLS.items())
+    assert all(f"### {name}\n\n::: {cls.__module__}.{cls.__name__}" in pages["tasks.md"] for name, cls in TASKS.items())
+    for title, section in sections():
+        assert f"## `{title}`" in pages["settings.md"]
+        assert all(f"| `{setting.name}` |" in pages["settings.md"] for setting in settings_of(section))
+    start = "| `batch_size` | whole number from 1 to 1,000,000 | `64` | weights | "
+    assert any(line.startswith(start) for line in pages["settings.md"].splitlines())

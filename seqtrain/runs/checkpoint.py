@@ -204,7 +204,7 @@ def load_checkpoint(path: Path, cure: str = "use another checkpoint, or train an
 
 
 def _check_digest(file: BinaryIO) -> None:
-    """Check that a file is a checkpoint of this format, and whole. The errors do not name the file."""
+    """Check that a file is a checkpoint of this format, and whole."""
     head = file.read(200)
     start = _START.match(head)
     if head.startswith(b"PK\x03\x04"):
@@ -226,7 +226,7 @@ def _check_digest(file: BinaryIO) -> None:
 
 
 def _read(path: Path) -> Checkpoint:
-    """The contents of a file whose checksum fits. The errors do not name the file."""
+    """The contents of a file whose checksum fits."""
     weights: dict[str, Tensor] = {}
     training: dict[str, Tensor] = {}
     try:

@@ -1,9 +1,11 @@
 """Whether the tensors of a checkpoint fit the model and the optimizer that they are to be loaded into.
 
-Nothing is changed before all of them fit. The errors say what is wrong, not in which file.
+Nothing is changed before all of them fit. The errors say what is wrong; `about` adds in which file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 from torch import Tensor
 
@@ -11,6 +13,15 @@ from seqtrain.models import SequenceModel
 from seqtrain.runs.checkpoint import Checkpoint
 from seqtrain.system.errors import CheckpointError
 from seqtrain.training.state import named_tensors
+
+
+@contextmanager
+def about(path: Path, cure: str) -> Iterator[None]:
+    """Add the file, and what a user can do, to a CheckpointError."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}; {cure}") from None
 
 
 def check_weights(weights: Mapping[str, Tensor], like: Mapping[str, Tensor], what: str = "weights") -> None:

@@ -66,9 +66,11 @@ def estimate(config: Config, task: Task, model: SequenceModel) -> Estimate:
     train, valid = task.specimen("train", config.train.batch_size), task.specimen("valid", columns)
     kept, backward, widest = _numbers_a_step(model)
     scores, valid_scores = (_scores(model, task, batch) for batch in (train, valid))  # beside them their logarithms
+    cells = [] if model.stack.loop.name == "reference" else [cell for layer in model.stack.cells() for cell in layer]
+    packed = max((cell.get_parameter("w_h").nbytes for cell in cells), default=0)  # the engine's copy of one
     step = len(train.inputs) * kept + max(len(train.inputs) * backward, 3 * scores)  # and the gradient of the scores
     return Estimate(
-        weights=(2 + _kept_by_weight(config)) * own + _packed(model),
+        weights=(2 + _kept_by_weight(config)) * own + packed,
         activations=NUMBER * config.train.batch_size * step,
         evaluation=NUMBER * columns * max(len(valid.inputs) * widest, 2 * valid_scores),
         saving=(1 + _kept_by_weight(config)) * own,
@@ -79,12 +81,6 @@ def estimate(config: Config, task: Task, model: SequenceModel) -> Estimate:
 def _kept_by_weight(config: Config) -> int:
     """Numbers for each weight beside itself and its gradient: of the optimizer, and an average."""
     return config.optimizer.numbers_per_weight() + (config.train.average_after is not None)
-
-
-def _packed(model: SequenceModel) -> int:
-    """Bytes of the largest `w_h`, which the engine copies into an order of its own."""
-    cells = [] if model.stack.loop.name == "reference" else [one for layer in model.stack.cells() for one in layer]
-    return max((cell.get_parameter("w_h").nbytes for cell in cells), default=0)
 
 
 def _numbers_a_step(model: SequenceModel) -> tuple[int, int, int]:

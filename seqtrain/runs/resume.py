@@ -1,9 +1,10 @@
 """Preconditions for starting a run in a directory, and for resuming one."""
 
+import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from pydantic import JsonValue
 from torch import Tensor
 
 from seqtrain.config import Config, config_from
@@ -14,7 +15,7 @@ from seqtrain.config.resolve import resolved
 from seqtrain.models import SequenceModel
 from seqtrain.runs.checkpoint import Checkpoint, Header, load_checkpoint
 from seqtrain.runs.directory import RunDir
-from seqtrain.runs.fits import check_training, check_weights
+from seqtrain.runs.fits import about, check_training, check_weights
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError, short
 from seqtrain.system.settings import Affects
 
@@ -27,13 +28,20 @@ MAY_CHANGE = tuple(
 
 
 def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
-    """Refuse to overwrite a run silently, to overwrite other files, or to resume a run of an older format.
+    """Refuse to overwrite a run silently, to overwrite anything but files, or to resume a run of an older format.
 
     Raises
     ------
     CheckpointError : the directory holds one of these.
     """
-    run.check_files()
+    for file in run.files:
+        try:
+            if not stat.S_ISREG(file.stat().st_mode):
+                raise CheckpointError(f"{file}: is not a regular file; remove it, or choose another directory")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise CheckpointError(f"{file}: cannot be read ({error.strerror}); mend or remove it") from None
     if resume and run.older_checkpoint is not None:
         raise CheckpointError(
             f"{run.older_checkpoint}: was written by an older seqtrain, whose checkpoints this one cannot read; resume "
@@ -61,7 +69,7 @@ def check_empty_or_same(config: Config, run: RunDir) -> None:
         )
 
 
-def saved_config(run: RunDir) -> dict[str, Any] | None:
+def saved_config(run: RunDir) -> dict[str, JsonValue] | None:
     """The resolved config that a run was started with; settings that are newer than the run have their defaults.
 
     None if it cannot be read.
@@ -85,18 +93,16 @@ def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> None:
     """
     saved = config_from(checkpoint.header.config, str(run.last), task_is_built=False)
     changes = differences(resolved(saved).model_dump(), resolved(config).model_dump())
-    changes = {key: pair for key, pair in changes.items() if key not in MAY_CHANGE or _changes_unit(key, pair)}
-    if changes:
-        named = "; ".join(f"{key} {short(old)}, the config says {short(new)}" for key, (old, new) in changes.items())
+    named = "; ".join(
+        f"{key} {short(old)}, the config says {short(new)}"
+        for key, (old, new) in changes.items()
+        if key not in MAY_CHANGE or (key == "train.epochs" and None in (old, new))  # other defaults depend on the unit
+    )
+    if named:
         raise CheckpointError(
             f"{run.last} was saved with {named}; drop --resume or restore the config beside it "
             f"(only {', '.join(MAY_CHANGE)} may change)"
         )
-
-
-def _changes_unit(key: str, pair: tuple[Any, Any]) -> bool:
-    """Whether a run measured in epochs becomes one measured in steps, or the reverse: other defaults depend on it."""
-    return key == "train.epochs" and None in pair
 
 
 def check_resumable(
@@ -115,12 +121,10 @@ def check_resumable(
     """
     if steps < (done := checkpoint.header.step):
         raise CheckpointError(f"{run.last}: has {done} steps done, the config asks for {steps}; raise it")
-    try:
+    with about(run.last, instead_of_resuming(run)):
         if checkpoint.header.spec != header.spec:
             raise CheckpointError("its spec does not fit its own config")
         check_training(checkpoint, model, config.train.batch_size, kept_by_optimizer(config))
-    except CheckpointError as error:
-        raise CheckpointError(f"{run.last}: {error}; {instead_of_resuming(run)}") from None
     if run.best.exists():
         best_weights(run, model)
     check_fingerprints(checkpoint, header.fingerprints, run.last, "start anew with --overwrite")
@@ -156,10 +160,8 @@ def best_weights(run: RunDir, model: SequenceModel) -> dict[str, Tensor]:
     """
     otherwise = "remove it to go on without it, with --resume, or start anew with --overwrite"
     weights = load_checkpoint(run.best, otherwise).weights
-    try:
+    with about(run.best, otherwise):
         check_weights(weights, model.state_dict())
-    except CheckpointError as error:
-        raise CheckpointError(f"{run.best}: {error}; {otherwise}") from None
     return weights
 
 

@@ -51,7 +51,7 @@ CLOSE_GRADIENT = 1e-3
 
 
 class Finding(NamedTuple):
-    """Whether one promise holds, None if it does not apply here, and what was found."""
+    """Whether one promise holds, None if it does not apply here, and the observation."""
 
     promise: str
     holds: bool | None

@@ -164,12 +164,12 @@ def encoded(checkpoint: Checkpoint) -> bytes:
 
 
 def _count(text: str) -> int:
-    """At least the values in a JSON text, with lists and objects as five each: they take more memory."""
+    """An upper bound of the values in a JSON text; a list or an object counts as five, as it takes more memory."""
     return text.count(",") + 4 * (text.count("[") + text.count("{"))
 
 
 def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous tensors on the CPU, each in memory of its own: safetensors takes no others."""
+    """Contiguous tensors on the CPU that share no memory, as safetensors requires."""
     memory: set[int] = set()
     separate = {}
     for name, tensor in tensors.items():

@@ -11,7 +11,7 @@ from seqtrain.system.words import counted, figure
 
 if TYPE_CHECKING:
     from seqtrain.runs.records import Summary
-    from seqtrain.runs.train import Trained
+    from seqtrain.runs.trainer import Trained
 
 
 def train(

@@ -1,1 +1,1 @@
-"""Using trained models: load them, evaluate them, write text with them, prove what is promised of them."""
+"""Using trained models: load them, evaluate them, write text with them, test what is promised of them."""

@@ -13,9 +13,9 @@ class DynamicEvaluation:
 
     Parameters
     ----------
-    model : whose weights it moves.
+    model : its weights are updated.
     lr : the learning rate, for the mean loss of a window.
-    decay : how far each step draws the weights back to the trained ones.
+    decay : the fraction of the way back to the trained weights in each step.
     clip_norm : largest global norm of a gradient; None for no limit.
     """
 

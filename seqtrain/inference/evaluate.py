@@ -101,7 +101,7 @@ def evaluate(
         figures = loop.evaluate(restored.model, task, split, batch_size, learn, progress)
     baseline, name = task.baseline(split), task.metric.name
     learned = task.metric.better(figures[name], baseline[name])
-    if learning is not None and not learned:  # a model that was hardly trained is as bad without it
+    if learning is not None and not learned:  # also true of a model that was hardly trained
         say(
             f"--dynamic {learning.lr:g}: {name} {figure(figures[name])} is no better than the baseline's "
             f"{figure(baseline[name])}; the learning rate is too large, lower it "
@@ -137,7 +137,7 @@ def _dynamic(lr: float | None, decay: float | None) -> Dynamic | None:
 
 
 def _learner(restored: Restored, dynamic: Dynamic | None) -> DynamicEvaluation | None:
-    """What learns while the model is evaluated, if anything does."""
+    """The dynamic evaluation, if it is asked for."""
     task = restored.task
     if dynamic is None and "task.window" in restored.changes:
         raise ConfigError(

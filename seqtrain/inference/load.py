@@ -1,10 +1,8 @@
 """A trained model from its checkpoint, alone or with its task."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-from torch import Tensor
 
 from seqtrain.config import Config, config_from
 from seqtrain.config.build import build_model, build_task, weights_of
@@ -16,14 +14,15 @@ from seqtrain.inference.text_model import TextModel
 from seqtrain.models import SequenceModel
 from seqtrain.runs.checkpoint import Checkpoint, load_checkpoint
 from seqtrain.runs.directory import checkpoint_path
-from seqtrain.runs.fits import check_weights
-from seqtrain.runs.resume import check_fingerprints
+from seqtrain.runs.resume import about, check_fingerprints, check_weights
 from seqtrain.system.errors import CheckpointError, ConfigError, short
 from seqtrain.system.files import split_file
 from seqtrain.system.runtime import keep_freed_memory, prepare
 from seqtrain.system.settings import Affects
 from seqtrain.system.shipped import text_path
 from seqtrain.tasks import LanguageModel, Task
+
+OTHER = "use another checkpoint of the run"
 
 
 class Restored(NamedTuple):
@@ -128,14 +127,7 @@ def _check_allowed(changes: Iterable[str], path: Path) -> None:
 
 
 def _vouched(config: Config, checkpoint: Checkpoint, path: Path) -> Config:
-    """The config with the folder of its cell's code, after a check that the weights are of such a model.
-
-    The check builds nothing of the model, but it imports the cell's code if that may be imported (see `plugins`).
-
-    Raises
-    ------
-    CheckpointError : the code of the cell may not be imported, or the weights are of another model.
-    """
+    """The config with the folder of its cell's code, after a check of the weights on a model without numbers."""
     try:
         config = vouched(config, without_folder(checkpoint.header.config)[1])
         outline = weights_of(config, checkpoint.header.spec)
@@ -145,35 +137,25 @@ def _vouched(config: Config, checkpoint: Checkpoint, path: Path) -> Config:
         if ":" in config.model.cell.name:
             return config  # a user's cell need not support tensors without numbers
         raise CheckpointError(f"{path}: its config asks for a model that cannot be built ({short(error)})") from None
-    _check_fit(outline, checkpoint, path)
+    with about(path, OTHER):
+        check_weights(checkpoint.weights, outline)
     return config
-
-
-def _check_fit(like: Mapping[str, Tensor], checkpoint: Checkpoint, path: Path) -> None:
-    try:
-        check_weights(checkpoint.weights, like)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}; use another checkpoint of the run") from None
 
 
 def _loaded(model: SequenceModel, checkpoint: Checkpoint, path: Path) -> SequenceModel:
     """The model with the weights of a checkpoint, ready to predict."""
-    _check_fit(model.state_dict(), checkpoint, path)
+    with about(path, OTHER):
+        check_weights(checkpoint.weights, model.state_dict())
     model.load_state_dict(checkpoint.weights)
     return model.eval()
 
 
 def _check_text(config: Config, path: Path) -> None:
-    """Refuse a text that only the checkpoint names if it is a device or a pipe, which may never end.
-
-    Raises
-    ------
-    CheckpointError : it is.
-    """
+    """Refuse a text that only the checkpoint names if it is a device or a pipe, which may never end."""
     if config.task.name != LanguageModel.name:
         return
     text = text_path(config.task.path)
     files = [split_file(text, split) for split in ("train", "valid", "test")] if text.is_dir() else [text]
-    odd = [file for file in files if file.exists() and not file.is_file()]
-    if odd:
-        raise CheckpointError(f"{path}: names a text, {odd[0]}, that is no regular file; name one with task.path=...")
+    for file in files:
+        if file.exists() and not file.is_file():
+            raise CheckpointError(f"{path}: names a text, {file}, that is no regular file; name one with task.path=...")

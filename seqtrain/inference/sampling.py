@@ -36,7 +36,7 @@ class Sampling(NamedTuple):
     top_p: float = 1.0
 
     def faults(self, tokens: int = 1) -> list[str]:
-        """What is wrong with each setting, and with the number of tokens to draw, and what is allowed."""
+        """A message for each setting that is out of its range, and for the number of tokens to draw."""
         faults = []
         if not 0 <= self.temperature < math.inf:
             faults.append(
@@ -111,9 +111,8 @@ def distribution(scores: Tensor, sampling: Sampling, banned: Sequence[int] = ())
 def _allowed(probabilities: Tensor, sampling: Sampling) -> Tensor:
     """The tokens `[N]` that `top_k` and `top_p` both allow; of equally likely tokens the lower numbers come first.
 
-    To sort a large vocabulary takes longer than a step of the model. So tokens that cannot be allowed are left out
-    first: those below the k-th largest probability, and those below `(1 - top_p) / V`, which all together have less
-    than `1 - top_p`.
+    Sorting a large vocabulary takes longer than a step of the model. So the tokens below the k-th largest probability
+    are removed first, and those below `(1 - top_p) / V`, whose total probability is less than `1 - top_p`.
     """
     V = len(probabilities)
     top_k = min(sampling.top_k or V, V)

@@ -1,4 +1,4 @@
-"""`seqtrain check`: proves the promises of seqtrain on the config and the machine of the user.
+"""`seqtrain check`: tests the promises of seqtrain on the config and the machine of the user.
 
 `python -m seqtrain.inference.verification CONFIG OUT STEP` trains, and kills itself after that step, as if the machine
 went down.
@@ -51,19 +51,19 @@ CLOSE_GRADIENT = 1e-3
 
 
 class Finding(NamedTuple):
-    """Whether one promise holds, None if it does not apply here, and what was found."""
+    """Whether one promise holds, None if it does not apply here, and the observation."""
 
     promise: str
     holds: bool | None
     found: str
 
 
-def check_promises(config: Config, tell: Callable[[str], None] = lambda _: None) -> Iterator[Finding]:
-    """Prove each promise, one after the other.
+def check_promises(config: Config, say: Callable[[str], None] = lambda _: None) -> Iterator[Finding]:
+    """Test each promise, one after the other.
 
     Parameters
     ----------
-    tell : called with what is tried next.
+    say : called with a line on what is tested next.
 
     Raises
     ------
@@ -72,13 +72,13 @@ def check_promises(config: Config, tell: Callable[[str], None] = lambda _: None)
     short = shortened(config)
     with tempfile.TemporaryDirectory(prefix="seqtrain-check-") as name:
         folder = Path(name)
-        tell(f"training {STEPS} steps")
+        say(f"training {STEPS} steps")
         _train(short, folder / "whole")
-        tell("training them again")
+        say("training them again")
         yield determinism(short, folder)
-        tell(f"training them once more, killed after step {STEPS // 2 + 1} and resumed")
+        say(f"training them once more, killed after step {STEPS // 2 + 1} and resumed")
         yield resume(short, folder)
-        tell("evaluating, and asking the model")
+        say("evaluating, and asking the model")
         yield same_test_set(short, folder)
         restored = _restored(config, RunDir(folder / "whole").last)
         batch = restored.task.train_batch(0, min(SEQUENCES, config.train.batch_size))
@@ -175,8 +175,8 @@ def gradients(restored: Restored, batch: Batch) -> Finding:
     single = _gradients(restored, model, batch)
     exact_model = copy.deepcopy(model).double()
     exact_model.stack.loop = choose_loop("reference", exact_model.stack.cells()[0][0])
-    reals = {name: part.double() for name, part in vars(batch).items() if name in ("inputs", "targets") and _real(part)}
-    batch = replace(batch, **reals)
+    inputs, targets = (part.double() if part.is_floating_point() else part for part in (batch.inputs, batch.targets))
+    batch = replace(batch, inputs=inputs, targets=targets)
     try:
         exact = _gradients(restored, exact_model, batch)
         slope, norm = _slope(restored, exact_model, batch, exact)
@@ -193,10 +193,6 @@ def gradients(restored: Restored, batch: Batch) -> Finding:
         f"{model.stack.loop.name} beside the plain loop in double precision: {worst} differs most, by "
         f"{errors[worst]:.1g}; the slope of the loss along the gradient differs by {off:.1g}",
     )
-
-
-def _real(part: object) -> bool:
-    return isinstance(part, Tensor) and part.is_floating_point()
 
 
 def _gradient_error(exact: Tensor, single: Tensor | None, norm: float) -> float:
@@ -240,18 +236,18 @@ def _relative(one: Tensor, other: Tensor) -> float:
 def _compare(promise: str, one: Path, other: Path, what: str) -> Finding:
     """Whether two runs ended with the same bytes, except for times."""
     first, second = RunDir(one), RunDir(other)
+
+    def content(path: Path) -> bytes | None:
+        return path.read_bytes() if path.exists() else None
+
     pairs = [(first.last, second.last), (first.best, second.best)]
-    differing = [path.name for path, beside in pairs if _bytes(path) != _bytes(beside)]
+    differing = [path.name for path, beside in pairs if content(path) != content(beside)]
     if _untimed(first) != _untimed(second):
         differing.append(first.metrics.name)
     if differing:
         return Finding(promise, False, f"{what}: {', '.join(differing)} differ")
     digest = hashlib.sha256(first.last.read_bytes()).hexdigest()[:16]
     return Finding(promise, True, f"{what}: the same bytes, SHA-256 of {first.last.name} {digest}")
-
-
-def _bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
 
 
 def _untimed(run: RunDir) -> list[MetricsRecord]:

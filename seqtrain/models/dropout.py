@@ -33,11 +33,6 @@ class Dropout(Section):
     """The same probability for all other real numbers in the state of the cell."""
 
     @property
-    def zones(self) -> bool:
-        """Whether there is zoneout, which also acts in evaluation."""
-        return bool(self.zoneout_hidden or self.zoneout_memory)
-
-    @property
     def draws(self) -> bool:
         """Whether anything is random, so that a generator is needed."""
         return any(getattr(self, name) for name in Dropout.model_fields)

@@ -119,10 +119,8 @@ class Stack(nn.Module):
 
     def as_run(self, cell: Cell, generator: torch.Generator | None = None) -> Cell:
         """The cell itself, or with zoneout around it."""
-        dropout = self.dropout
-        if dropout.zones:
-            return Zoneout(cell, dropout.zoneout_hidden, dropout.zoneout_memory, generator, training=self.training)
-        return cell
+        hidden, memory = self.dropout.zoneout_hidden, self.dropout.zoneout_memory
+        return Zoneout(cell, hidden, memory, generator, training=self.training) if hidden or memory else cell
 
     def _run(
         self, unroll: Unroll, cell: Cell, x: Tensor, state: Any, generator: torch.Generator | None

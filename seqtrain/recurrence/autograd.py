@@ -1,7 +1,7 @@
 """A whole sequence as one differentiable function of its inputs, weights and initial state.
 
-The engine walks over time. What does not depend on the step before is a matrix product of its own: the input projection
-ahead of the walk, the gradients of the weights and of the input behind it.
+The engine computes the recurrence, step by step. Everything else is one matrix product over all steps: the input
+projection before the recurrence, and the gradients of the weights and of the input after it.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from seqtrain.recurrence.library import call
 
 
 class Plan(NamedTuple):
-    """What a walk needs beside tensors that may have a gradient."""
+    """The arguments of a pass that have no gradient."""
 
     kernel: str
     lengths: Tensor | None
@@ -40,7 +40,7 @@ class _Call(ctypes.Structure):
 
 
 class _Kept(NamedTuple):
-    """What the forward pass leaves for the backward pass; without `saving` of no further use."""
+    """What the forward pass saves for the backward pass; invalid without `saving`."""
 
     x: Tensor  # [T*B, I]
     gates: Tensor  # [T, B, G*H] activations; rnn: the outputs themselves
@@ -60,7 +60,7 @@ def run(plan: Plan, *tensors: Any) -> tuple[Tensor, list[Tensor]]:
 def _forward(
     plan: Plan, x: Tensor, w_x: Tensor, w_h: Tensor, b: Tensor, vectors: Tensor | None, *state: Tensor, saving: bool
 ) -> tuple[Tensor, list[Tensor], _Kept]:
-    """Outputs, last state and, if it is worth saving, what backward needs."""
+    """Outputs, last state, and what the backward pass needs (valid only if `saving`)."""
     T, B, H = *x.shape[:2], w_h.shape[1]
     x = x.resolve_neg().reshape(T * B, x.shape[-1])
     gates = empty(T, B, len(b))
@@ -78,7 +78,7 @@ def _forward(
 
 
 class _Walk(torch.autograd.Function):
-    """`_forward` with gradients, but none of gradients."""
+    """`_forward` with first derivatives only."""
 
     @staticmethod
     def forward(
@@ -99,7 +99,8 @@ class _Walk(torch.autograd.Function):
         (T, B, H), kept = outputs.shape, _Kept(x, gates, cells, aside)
         d_gates, db = empty(T, B, blocks.total * H), x.new_zeros(blocks.total * H)
         d_vectors = None if vectors is None else torch.zeros_like(vectors, memory_format=torch.contiguous_format)
-        d_state = [_copy_or_zeros(d, part) for d, part in zip(d_last, state, strict=True)]
+        gradients = [torch.zeros_like(part) if d is None else d for d, part in zip(d_last, state, strict=True)]
+        d_state = [d.clone(memory_format=torch.contiguous_format) for d in gradients]  # the engine overwrites them
         d_arrays = {"d_outputs": None if d_outputs is None else _plain(d_outputs), "d_gates": d_gates}
         d_arrays |= {"db": db, "dp": d_vectors, **_named("d{}", d_state)}
         _walk(plan, outputs, kept, w_h, vectors, state, d_arrays, backward=True)
@@ -107,7 +108,7 @@ class _Walk(torch.autograd.Function):
         dx = dw_x = dw_h = None
         if needs_w_x or needs_w_h:
             dw_x, dw_h = _weight_gradients(plan, blocks, d_gates, kept, outputs, state[0])
-        if needs_x:  # after the weights, which need room beside their gradients
+        if needs_x:  # last, since the gradients of the weights need temporary memory
             dx = empty(*ctx.x_shape)
             product(blocks.of_x(d_gates).flatten(0, 1), blocks.turn(w_x), out=dx)
         if needs_h:
@@ -130,7 +131,7 @@ def _walk(
     backward: bool = False,
     saving: bool = True,
 ) -> None:
-    """Call the engine; `arrays` are those of one direction alone, by their names in `_Call` and without gaps."""
+    """Call the engine; `arrays` are the contiguous arrays of the forward or the backward pass, by name in `_Call`."""
     first = [] if plan.starts_at_zero else [_plain(part) for part in state]
     arrays = {
         **arrays,
@@ -157,17 +158,17 @@ def _walk(
 
 
 def _named(pattern: str, state: Sequence[Tensor]) -> dict[str, Tensor | None]:
-    """The parts of a state by the engine's names."""
+    """The parts of a state by their names in `_Call`."""
     return {pattern.format(letter): part for letter, part in zip("hc", state, strict=False)}
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """Without gaps, and as its bytes say: torch may leave a minus sign for later."""
+    """Contiguous, with a pending negation applied, as the engine reads raw memory."""
     return tensor.resolve_neg().contiguous()
 
 
 def _as_saved(tensor: Any) -> Any:
-    """What forward saved; a hook of the user's may have packed it otherwise."""
+    """A saved tensor, checked: `saved_tensors_hooks` of the user may have changed it."""
     if tensor is None:
         return None
     if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
@@ -175,22 +176,13 @@ def _as_saved(tensor: Any) -> Any:
     return _plain(tensor)
 
 
-def _copy_or_zeros(d: Tensor | None, like: Tensor) -> Tensor:
-    """A gradient that the engine may write over."""
-    if d is None:
-        return torch.zeros_like(like, memory_format=torch.contiguous_format)
-    return d.clone(memory_format=torch.contiguous_format)
-
-
 def _weight_gradients(
     plan: Plan, blocks: Blocks, d_gates: Tensor, kept: _Kept, outputs: Tensor, h_first: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `w_x` and `w_h`; outputs and gradients are zero on padding."""
     d_input, d_hidden = blocks.of_x(d_gates).flatten(0, 1), blocks.of_h(d_gates)
-    x = Sources(kept.x, 0)
-    before = (
-        Sources(outputs[1:].flatten(0, 1), 0) if plan.reverse else Sources(outputs[:-1].flatten(0, 1), len(h_first))
-    )
+    x, begin = Sources(kept.x, 0), 0 if plan.reverse else len(h_first)
+    before = Sources((outputs[1:] if plan.reverse else outputs[:-1]).flatten(0, 1), begin)
     if blocks.x == blocks.h:
         dw_x, dw_h = gradients_of_weights([x, before], d_input)
     else:
@@ -206,7 +198,7 @@ def _weight_gradients(
 
 
 def _at_first_step(plan: Plan, d_hidden: Tensor) -> Tensor:
-    """The rows of each sequence's first step in walking order: `[B, ...]`."""
+    """The gradients at the first step that is computed of each sequence: `[B, ...]`."""
     if not plan.reverse:
         return d_hidden[0]
     if plan.lengths is None:

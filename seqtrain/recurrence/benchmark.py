@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -62,7 +63,7 @@ WARMUP = 2
 
 @dataclass(frozen=True)
 class Timing:
-    """Of each contestant the median time, the quartiles of the rounds, and the ratio of the median to ours."""
+    """For each contestant: the median time, the quartiles over the rounds, and the ratio of its median to ours."""
 
     ms: dict[str, float]
     middle_half_ms: dict[str, tuple[float, float]]
@@ -139,10 +140,9 @@ def bench(
     kept = keep_memory and keep_freed_memory()
     rows = []
     with Progress(len(variants) * len(shapes), label="bench", unit="row", quiet=quiet) as progress:
-        for variant in variants:
-            for shape in shapes:
-                rows.append(_row(variant, shape, rounds, kept if memory else None))
-                progress.advance()
+        for variant, shape in product(variants, shapes):
+            rows.append(_row(variant, shape, rounds, kept if memory else None))
+            progress.advance()
     missing = (choose_loop("auto", VARIANTS[variant][0](1, 1)).missing for variant in variants)
     if reason := next(filter(None, missing), None):
         say(f"engine: {reason}; what is timed as ours is the plain loop", quiet=quiet)
@@ -233,7 +233,7 @@ def peak_elsewhere(variant: str, shape: Shape, contestant: str, keep_memory: boo
 
 
 def peak_bytes(run: Callable[[], object]) -> int | None:
-    """The peak memory of a call, beside what the process holds before; None where the system does not tell."""
+    """The peak memory of a call above that of the process before it; None where the system does not report it."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         before = _status("VmRSS")

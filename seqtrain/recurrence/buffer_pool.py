@@ -1,8 +1,8 @@
-"""Large arrays that are used again.
+"""A pool of large arrays, which are reused from step to step.
 
-A training step asks for the same few arrays of tens of megabytes each time. From the system they come as fresh pages,
-and touching a fresh page costs more than the arithmetic on it: here a freed array waits for the next step. What is held
-is never more than the arrays that were once in use at the same time.
+Each training step needs the same few arrays of tens of megabytes. The first access to a page of new memory takes longer
+than the arithmetic on it, so the pool keeps freed arrays for the next step. It never holds more memory than the arrays
+that were in use at one time.
 """
 
 import ctypes
@@ -17,18 +17,18 @@ from torch import Tensor
 
 LARGE_PAGE = 2 << 20
 SMALLEST = LARGE_PAGE // 2
-"""Less than this comes from torch."""
+"""Bytes; torch allocates smaller arrays."""
 ROUNDED = 8 * LARGE_PAGE
-"""From here on sizes are whole large pages; of less, too much of the last one would lie idle."""
+"""Sizes from here on are rounded up to whole large pages; for smaller arrays this would waste too much memory."""
 
 
 class _Pool:
-    """Blocks of memory, and how many bytes of them are in use."""
+    """Blocks of memory, and the number of bytes in use."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.returned: deque[mmap.mmap] = deque()  # by finalizers, which may come at any moment, also amid `take`
-        self.free: list[mmap.mmap] = []  # the last one freed at the end
+        self.returned: deque[mmap.mmap] = deque()  # by finalizers, which may run at any time, even during `take`
+        self.free: list[mmap.mmap] = []  # the one that was freed last is the last
         self.used = self.peak = 0
 
     def take(self, size: int) -> mmap.mmap:
@@ -48,7 +48,7 @@ class _Pool:
             return block
 
     def give_back(self, block: mmap.mmap) -> None:
-        """The block is not used any more. Called when its tensor dies, on whatever thread that is."""
+        """Return a block that is no longer used. The finalizer of its tensor calls this, on any thread."""
         self.returned.append(block)
 
     def _fresh(self, size: int) -> mmap.mmap:
@@ -67,7 +67,7 @@ _pool = _Pool()
 
 
 def empty(*shape: int) -> Tensor:
-    """An array of float32 on the CPU with anything in it."""
+    """An uninitialised array of float32 on the CPU."""
     count = math.prod(shape)
     size = 4 * count
     if size >= ROUNDED:
@@ -75,7 +75,7 @@ def empty(*shape: int) -> Tensor:
     if size < SMALLEST or not hasattr(mmap, "MAP_PRIVATE"):
         return torch.empty(shape, dtype=torch.float32, device="cpu")
     block = _pool.take(size)
-    owner = (ctypes.c_char * len(block)).from_buffer(block)  # lives as long as a tensor uses its memory
+    owner = (ctypes.c_char * len(block)).from_buffer(block)  # lives as long as a tensor uses the memory
     weakref.finalize(owner, _pool.give_back, block).atexit = False
     flat = torch.frombuffer(owner, dtype=torch.float32, count=count)
     array = torch.empty(0, dtype=torch.float32, device="cpu")

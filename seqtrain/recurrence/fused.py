@@ -14,7 +14,7 @@ from seqtrain.recurrence.reference import unroll_reference
 
 
 def why_not_fused(cell: Cell) -> str | None:
-    """The reason why the engine cannot run a cell; None if it can."""
+    """Why the engine cannot run a cell; None if it can."""
     if kernel_of(cell) is None:
         return f"the engine has no kernel for {type(cell).__name__}"
     if cell.observer is not None:
@@ -54,7 +54,7 @@ def unroll_fused(
     state = cell.initial_state(B) if state is None else state
     vectors = _check(cell, kernel := kernel_of(cell) or "", x, state, lengths)
     if lengths is not None:
-        lengths = lengths.to(torch.int64, copy=True).contiguous()  # backward needs what they are now
+        lengths = lengths.to(torch.int64, copy=True).contiguous()  # a copy for the backward pass
         inside = torch.arange(T, device="cpu")[:, None, None] < lengths[:, None]  # [T, B, 1]
         x = x.where(inside, 0.0)  # a NaN in the padding would reach the gradient of w_x through a product with zero
     plan = autograd.Plan(kernel, lengths, reverse, starts_at_zero)
@@ -63,12 +63,7 @@ def unroll_fused(
 
 
 def _check(cell: GateCell, kernel: str, x: Tensor, state: Any, lengths: Tensor | None) -> Tensor | None:
-    """Check every tensor: the engine gets bare addresses and would read beyond the end of a smaller one.
-
-    Returns
-    -------
-    The parameter that acts unit by unit (see `Kernel`), or None.
-    """
+    """Check all tensors, as the engine trusts their addresses; returns `Kernel.vectors` of the cell, or None."""
     (T, B), H, rows = x.shape[:2], cell.hidden_size, len(cell.gates) * cell.hidden_size
     if getattr(state, "_fields", None) != cell.state_type._fields:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Matrix products by the engine, which is ahead of torch on the tall, thin matrices of a sequence."""
+"""Matrix products by the engine, which is faster than torch for the tall, thin matrices of a sequence."""
 
 import ctypes
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from seqtrain.recurrence.library import call
 
 
 class _Matrix(ctypes.Structure):
-    """Any layout of two dimensions; `Matrix` in csrc/panels.h."""
+    """A matrix with any strides; `Matrix` in csrc/panels.h."""
 
     _fields_ = (("data", ctypes.c_void_p), ("row_step", ctypes.c_int64), ("column_step", ctypes.c_int64))
 
@@ -31,7 +31,7 @@ class _Factor(ctypes.Structure):
 
 
 class Sources(NamedTuple):
-    """What weights were multiplied by: a matrix that is `values` `[n, I]` from row `begin` on, and zero elsewhere."""
+    """The inputs of a product with weights: a matrix with `values` `[n, I]` from row `begin` on, and zero elsewhere."""
 
     values: Tensor
     begin: int
@@ -50,18 +50,18 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None, *, out: Tensor | N
 def gradients_of_weights(sources: Sequence[Sources], d_outputs: Tensor) -> list[Tensor]:
     """`d_outputs.T @ inputs` for each of the inputs, `[N, O]` and `[N, I]` to `[O, I]`.
 
-    They are computed the other way round, `inputs.T @ d_outputs`, which is faster, and together, so that `d_outputs` is
-    rearranged once.
+    The engine computes the transpose, `inputs.T @ d_outputs`, which is faster, and all products in one call, so that it
+    packs `d_outputs` once.
     """
     O = d_outputs.shape[1]
-    found = [empty(O, values.shape[1]) for values, _ in sources]
-    rooms = [torch.empty_like(gradient) for gradient in found]
+    gradients = [empty(O, values.shape[1]) for values, _ in sources]
+    transposes = [torch.empty_like(gradient) for gradient in gradients]
     factors = [
-        _Factor(values.shape[1], _matrix(values.t()), begin, begin + len(values), room.data_ptr(), gradient.data_ptr())
-        for (values, begin), room, gradient in zip(sources, rooms, found, strict=True)
+        _Factor(values.shape[1], _matrix(values.t()), begin, begin + len(values), c.data_ptr(), gradient.data_ptr())
+        for (values, begin), c, gradient in zip(sources, transposes, gradients, strict=True)
     ]
     _multiply(factors, d_outputs, None)
-    return found
+    return gradients
 
 
 def _matrix(tensor: Tensor) -> _Matrix:

@@ -35,7 +35,7 @@ class Blocks(NamedTuple):
         return w_x.roll(len(w_x) // 3, 0) if self.turned else w_x
 
     def turn_back(self, dw_x: Tensor) -> Tensor:
-        """The other way round; also for the bias."""
+        """The inverse of `turn` for a gradient of `w_x` or of the bias."""
         return dw_x.roll(-(len(dw_x) // 3), 0) if self.turned else dw_x
 
     def _columns(self, d_gates: Tensor, blocks: slice) -> Tensor:

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 
 VARIANTS = ("avx512", "avx2", "portable")
-"""One source, compiled for three kinds of processor; an installation builds those that its compiler can."""
-
+"""The engine is compiled for three kinds of processor; an installation has the variants that its compiler can build."""
 
 INTERFACE = 2
-"""Raised with `seqtrain_interface` in csrc/engine.cpp whenever the arguments of its functions change."""
+"""Version of the arguments of its functions; the same number as `seqtrain_interface` in csrc/engine.cpp."""
 
 
 def variant() -> str:
@@ -37,12 +36,12 @@ def library() -> ctypes.CDLL | str:
 def _load(variant: str) -> ctypes.CDLL | str:
     if variant not in VARIANTS:
         return f"there is no engine {variant!r}; SEQTRAIN_NATIVE may be {', '.join(VARIANTS)}"
-    paths = [Path(__file__).with_name(f"engine_{variant}{suffix}") for suffix in EXTENSION_SUFFIXES]
-    found = [path for path in paths if path.exists()]
-    if not found:
+    candidates = (Path(__file__).with_name(f"engine_{variant}{suffix}") for suffix in EXTENSION_SUFFIXES)
+    path = next(filter(Path.exists, candidates), None)
+    if path is None:
         return f"the compiled engine for {variant} is missing; install seqtrain where there is a C++ compiler"
     try:
-        engine = ctypes.CDLL(str(found[0]))
+        engine = ctypes.CDLL(str(path))
         version = engine.seqtrain_interface()
     except (OSError, AttributeError) as error:
         return f"the compiled engine cannot be loaded ({error}); install seqtrain anew on this machine"
@@ -52,11 +51,11 @@ def _load(variant: str) -> ctypes.CDLL | str:
 
 
 def call(function: str, *arguments: Any) -> None:
-    """Call a function of the engine, which is there.
+    """Call a function of the engine, which must be installed.
 
     Raises
     ------
-    MemoryError : it found no memory.
+    MemoryError : the engine cannot allocate memory.
     """
     engine = library()
     assert not isinstance(engine, str), engine

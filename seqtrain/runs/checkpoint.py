@@ -164,12 +164,12 @@ def encoded(checkpoint: Checkpoint) -> bytes:
 
 
 def _count(text: str) -> int:
-    """At least the values in a JSON text, with lists and objects as five each: they take more memory."""
+    """An upper bound of the values in a JSON text; a list or an object counts as five, as it takes more memory."""
     return text.count(",") + 4 * (text.count("[") + text.count("{"))
 
 
 def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous tensors on the CPU, each in memory of its own: safetensors takes no others."""
+    """Contiguous tensors on the CPU that share no memory, as safetensors requires."""
     memory: set[int] = set()
     separate = {}
     for name, tensor in tensors.items():
@@ -204,7 +204,7 @@ def load_checkpoint(path: Path, cure: str = "use another checkpoint, or train an
 
 
 def _check_digest(file: BinaryIO) -> None:
-    """Check that a file is a checkpoint of this format, and whole. The errors do not name the file."""
+    """Check that a file is a checkpoint of this format, and whole."""
     head = file.read(200)
     start = _START.match(head)
     if head.startswith(b"PK\x03\x04"):
@@ -226,7 +226,7 @@ def _check_digest(file: BinaryIO) -> None:
 
 
 def _read(path: Path) -> Checkpoint:
-    """The contents of a file whose checksum fits. The errors do not name the file."""
+    """The contents of a file whose checksum fits."""
     weights: dict[str, Tensor] = {}
     training: dict[str, Tensor] = {}
     try:

@@ -1,13 +1,13 @@
 """A run directory. The only file that knows the names inside one."""
 
 import os
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from seqtrain.config import yaml
 from seqtrain.runs.records import MetricsRecord, Summary
@@ -53,23 +53,6 @@ class RunDir:
         """Whether any file of a run is there."""
         return any(file.exists() for file in self.files)
 
-    def check_files(self) -> None:
-        """Refuse a directory with something else under the name of a file of a run.
-
-        Raises
-        ------
-        CheckpointError : something of such a name is not a regular file, or cannot be looked at.
-        """
-        for file in self.files:
-            try:
-                regular = stat.S_ISREG(file.stat().st_mode)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise CheckpointError(f"{file}: cannot be read ({error.strerror}); mend or remove it") from None
-            if not regular:
-                raise CheckpointError(f"{file}: is not a regular file; remove it, or choose another directory")
-
     def create(self) -> None:
         """Make the directory.
 
@@ -104,7 +87,9 @@ class RunDir:
             yield
         finally:
             if self._is_own():
-                _remove_empty(made)
+                with suppress(OSError):  # the first directory that is not empty ends it
+                    for folder in made:
+                        folder.rmdir()
             if self._locked is not None:
                 os.close(self._locked)
             self._locked = None
@@ -134,11 +119,7 @@ class RunDir:
         for file in (*self.files, self.path / "best.pt", self.path / "last.pt"):
             file.unlink(missing_ok=True)
 
-    def write_config(self, text: str) -> None:
-        """Write the resolved config."""
-        write_whole(self.config, text.encode())
-
-    def config_data(self) -> dict[str, Any]:
+    def config_data(self) -> dict[str, JsonValue]:
         """The resolved config as data.
 
         Raises
@@ -169,7 +150,7 @@ class RunDir:
 
         Raises
         ------
-        SeqtrainError : see `_records`.
+        SeqtrainError : the file cannot be read, or a whole line of it is no record.
         """
         return [record for record, _ in self._records()]
 
@@ -188,7 +169,7 @@ class RunDir:
 
         Raises
         ------
-        SeqtrainError : see `_records`; or an earlier step comes after a later one, and nothing is cut off.
+        SeqtrainError : as `read_metrics`; or an earlier step comes after a later one, and nothing is cut off.
         """
         elapsed, end, past = 0.0, 0, None
         for record, stop in self._records():
@@ -205,12 +186,7 @@ class RunDir:
         return elapsed
 
     def _records(self) -> Iterator[tuple[MetricsRecord, int]]:
-        """Each record with the position after it; a last line that is not whole is left out.
-
-        Raises
-        ------
-        SeqtrainError : the file cannot be read, or a whole line of it is no record.
-        """
+        """Each record with the position after it; a last line that is not whole is left out."""
         if not self.metrics.exists():
             return
         with open_regular(self.metrics) as file:
@@ -254,25 +230,16 @@ def _flock(path: Path) -> int:
     import fcntl
 
     directory = None
-    try:
+    with suppress(BlockingIOError, FileNotFoundError):  # not found: another process has just removed what it made
         directory = os.open(path, os.O_RDONLY)
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(directory), path.stat()):
             return directory
-    except (BlockingIOError, FileNotFoundError):  # not found: another process has just removed what it made
-        pass
     if directory is not None:
         os.close(directory)
     raise CheckpointError(
         f"{path}: another process is running in it; wait for it, or choose another directory with --out"
     )
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    """Remove folders, the innermost first, up to the first that is not empty."""
-    with suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
 
 
 def _record(line: bytes) -> MetricsRecord | None:

@@ -1,7 +1,7 @@
-"""How much memory a training run needs at least, estimated before it is taken.
+"""Estimate the memory that a training run needs at least, before it is allocated.
 
-Only arrays are counted that are certainly there at the same time. What is measured is up to twice as much, because of
-temporary arrays and holes in the heap. So a run is refused only if it cannot fit.
+The estimate counts only arrays that certainly exist at the same time. Measured peaks are up to twice as large, because
+of temporary arrays and fragmentation of the heap. So a run is refused only if it cannot fit.
 """
 
 import copy
@@ -60,15 +60,17 @@ PARTS = {
 
 
 def estimate(config: Config, task: Task, model: SequenceModel) -> Estimate:
-    """What training the model on the task needs."""
+    """The memory that training the model on the task needs."""
     own = sum(parameter.nbytes for parameter in model.parameters())
     columns = task.evaluated_together(config.train.eval_batch_size)
     train, valid = task.specimen("train", config.train.batch_size), task.specimen("valid", columns)
     kept, backward, widest = _numbers_a_step(model)
     scores, valid_scores = (_scores(model, task, batch) for batch in (train, valid))  # beside them their logarithms
+    cells = [] if model.stack.loop.name == "reference" else [cell for layer in model.stack.cells() for cell in layer]
+    packed = max((cell.get_parameter("w_h").nbytes for cell in cells), default=0)  # the engine's copy of one
     step = len(train.inputs) * kept + max(len(train.inputs) * backward, 3 * scores)  # and the gradient of the scores
     return Estimate(
-        weights=(2 + _kept_by_weight(config)) * own + _packed(model),
+        weights=(2 + _kept_by_weight(config)) * own + packed,
         activations=NUMBER * config.train.batch_size * step,
         evaluation=NUMBER * columns * max(len(valid.inputs) * widest, 2 * valid_scores),
         saving=(1 + _kept_by_weight(config)) * own,
@@ -79,12 +81,6 @@ def estimate(config: Config, task: Task, model: SequenceModel) -> Estimate:
 def _kept_by_weight(config: Config) -> int:
     """Numbers for each weight beside itself and its gradient: of the optimizer, and an average."""
     return config.optimizer.numbers_per_weight() + (config.train.average_after is not None)
-
-
-def _packed(model: SequenceModel) -> int:
-    """Bytes of the largest `w_h`, which the engine copies into an order of its own."""
-    cells = [] if model.stack.loop.name == "reference" else [one for layer in model.stack.cells() for one in layer]
-    return max((cell.get_parameter("w_h").nbytes for cell in cells), default=0)
 
 
 def _numbers_a_step(model: SequenceModel) -> tuple[int, int, int]:
@@ -107,7 +103,7 @@ def _numbers_a_step(model: SequenceModel) -> tuple[int, int, int]:
 
 
 def _gates_and_state(cell: Cell) -> tuple[int, int]:
-    """Numbers of what a cell projects for one step, and of its state; none if a user's cell cannot be asked."""
+    """The numbers in a cell's projection of one step, and in its state; 0 for a user's cell that raises an error."""
     try:
         one = cell if type(cell) in CELLS.values() else copy.deepcopy(cell)  # a user's may count, or keep means
         with torch.no_grad():

@@ -6,12 +6,13 @@ reader checks every field.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from seqtrain.config import Config
 from seqtrain.system import strict_json
 from seqtrain.system.errors import plain, short
+from seqtrain.system.settings import ONE_OR_EACH
 from seqtrain.tasks import TASKS
 
 LARGEST = 1e150
@@ -25,10 +26,7 @@ Status = Literal["solved", "finished", "diverged", "interrupted"]
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Size = Annotated[int, Field(ge=1, lt=2**63)]
-Sizes = Annotated[
-    Annotated[Size, Tag("one")] | Annotated[list[Size], Tag("each")],
-    Discriminator(lambda value: "each" if isinstance(value, list) else "one"),
-]
+Sizes = Annotated[Annotated[Size, Tag("one")] | Annotated[list[Size], Tag("each")], ONE_OR_EACH]
 
 
 class Record(BaseModel):
@@ -186,12 +184,12 @@ def _in_words(errors: list[ErrorDetails]) -> str:
     """Pydantic's own words, "Input should be a valid integer", with the place and what stands there."""
     if not errors[0]["loc"]:  # of the whole text
         return f"is not a JSON object ({errors[0]['msg']})"
-    missing = [_place(error) for error in errors if error["type"] == "missing"]
-    faults = [f"lacks {', '.join(missing)}"] if missing else []
-    for error in [error for error in errors if error["type"] != "missing"][:MOST_FAULTS]:
-        faults.append(f"{_place(error)} is {short(error['input'])}; {error['msg'].replace('Input', 'it', 1)}")
-    return "; ".join(faults)
-
-
-def _place(error: ErrorDetails) -> str:
-    return ".".join(plain(str(part)) for part in error["loc"] if part not in ("one", "each"))
+    missing, faults = [], []
+    for error in errors:
+        place = ".".join(plain(str(part)) for part in error["loc"] if part not in ("one", "each"))
+        if error["type"] == "missing":
+            missing.append(place)
+        else:
+            faults.append(f"{place} is {short(error['input'])}; {error['msg'].replace('Input', 'it', 1)}")
+    lacks = [f"lacks {', '.join(missing)}"] if missing else []
+    return "; ".join(lacks + faults[:MOST_FAULTS])

@@ -1,9 +1,11 @@
 """Preconditions for starting a run in a directory, and for resuming one."""
 
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from pydantic import JsonValue
 from torch import Tensor
 
 from seqtrain.config import Config, config_from
@@ -14,9 +16,9 @@ from seqtrain.config.resolve import resolved
 from seqtrain.models import SequenceModel
 from seqtrain.runs.checkpoint import Checkpoint, Header, load_checkpoint
 from seqtrain.runs.directory import RunDir
-from seqtrain.runs.fits import check_training, check_weights
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError, short
 from seqtrain.system.settings import Affects
+from seqtrain.training.state import named_tensors
 
 MAY_CHANGE = tuple(
     key
@@ -27,13 +29,20 @@ MAY_CHANGE = tuple(
 
 
 def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
-    """Refuse to overwrite a run silently, to overwrite other files, or to resume a run of an older format.
+    """Refuse to overwrite a run silently, to overwrite anything but files, or to resume a run of an older format.
 
     Raises
     ------
     CheckpointError : the directory holds one of these.
     """
-    run.check_files()
+    for file in run.files:
+        try:
+            if not stat.S_ISREG(file.stat().st_mode):
+                raise CheckpointError(f"{file}: is not a regular file; remove it, or choose another directory")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise CheckpointError(f"{file}: cannot be read ({error.strerror}); mend or remove it") from None
     if resume and run.older_checkpoint is not None:
         raise CheckpointError(
             f"{run.older_checkpoint}: was written by an older seqtrain, whose checkpoints this one cannot read; resume "
@@ -61,7 +70,7 @@ def check_empty_or_same(config: Config, run: RunDir) -> None:
         )
 
 
-def saved_config(run: RunDir) -> dict[str, Any] | None:
+def saved_config(run: RunDir) -> dict[str, JsonValue] | None:
     """The resolved config that a run was started with; settings that are newer than the run have their defaults.
 
     None if it cannot be read.
@@ -85,18 +94,16 @@ def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> None:
     """
     saved = config_from(checkpoint.header.config, str(run.last), task_is_built=False)
     changes = differences(resolved(saved).model_dump(), resolved(config).model_dump())
-    changes = {key: pair for key, pair in changes.items() if key not in MAY_CHANGE or _changes_unit(key, pair)}
-    if changes:
-        named = "; ".join(f"{key} {short(old)}, the config says {short(new)}" for key, (old, new) in changes.items())
+    named = "; ".join(
+        f"{key} {short(old)}, the config says {short(new)}"
+        for key, (old, new) in changes.items()
+        if key not in MAY_CHANGE or (key == "train.epochs" and None in (old, new))  # other defaults depend on the unit
+    )
+    if named:
         raise CheckpointError(
             f"{run.last} was saved with {named}; drop --resume or restore the config beside it "
             f"(only {', '.join(MAY_CHANGE)} may change)"
         )
-
-
-def _changes_unit(key: str, pair: tuple[Any, Any]) -> bool:
-    """Whether a run measured in epochs becomes one measured in steps, or the reverse: other defaults depend on it."""
-    return key == "train.epochs" and None in pair
 
 
 def check_resumable(
@@ -115,12 +122,10 @@ def check_resumable(
     """
     if steps < (done := checkpoint.header.step):
         raise CheckpointError(f"{run.last}: has {done} steps done, the config asks for {steps}; raise it")
-    try:
+    with about(run.last, instead_of_resuming(run)):
         if checkpoint.header.spec != header.spec:
             raise CheckpointError("its spec does not fit its own config")
         check_training(checkpoint, model, config.train.batch_size, kept_by_optimizer(config))
-    except CheckpointError as error:
-        raise CheckpointError(f"{run.last}: {error}; {instead_of_resuming(run)}") from None
     if run.best.exists():
         best_weights(run, model)
     check_fingerprints(checkpoint, header.fingerprints, run.last, "start anew with --overwrite")
@@ -156,10 +161,8 @@ def best_weights(run: RunDir, model: SequenceModel) -> dict[str, Tensor]:
     """
     otherwise = "remove it to go on without it, with --resume, or start anew with --overwrite"
     weights = load_checkpoint(run.best, otherwise).weights
-    try:
+    with about(run.best, otherwise):
         check_weights(weights, model.state_dict())
-    except CheckpointError as error:
-        raise CheckpointError(f"{run.best}: {error}; {otherwise}") from None
     return weights
 
 
@@ -170,3 +173,59 @@ def instead_of_resuming(run: RunDir) -> str:
         "the run cannot go on from it: start anew with --overwrite (in a comparison, remove the folder), or in another "
         f"directory with --out{best}"
     )
+
+
+@contextmanager
+def about(path: Path, cure: str) -> Iterator[None]:
+    """Add the file, and what a user can do, to a CheckpointError."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}; {cure}") from None
+
+
+def check_weights(weights: Mapping[str, Tensor], like: Mapping[str, Tensor], what: str = "weights") -> None:
+    """Raise a CheckpointError unless names, shapes and types are those of `like`, which may be on the meta device."""
+    for name in (*like, *weights):
+        if name not in weights:
+            fault = f"{name} is missing"
+        elif name not in like:
+            fault = f"{name[:60]!r} has no place in the model"
+        elif _kind(weights[name]) != _kind(like[name]):
+            fault = f"{name} is {_kind(weights[name])}, it must be {_kind(like[name])}"
+        else:
+            continue
+        raise CheckpointError(f"its {what} do not fit its own config ({fault})")
+
+
+def check_training(
+    checkpoint: Checkpoint, model: SequenceModel, batch_size: int, kept: Mapping[str, Tensor | None]
+) -> None:
+    """Raise a CheckpointError unless a run can go on from a checkpoint.
+
+    Parameters
+    ----------
+    batch_size : of training: sequences in the carried state.
+    kept : what the optimizer keeps for a parameter of shape `[1, 1]`, by name.
+    """
+    record, names = checkpoint.header.training, [name.split("/") for name in checkpoint.training]
+    if record is None:
+        raise CheckpointError("holds no training state (it is a best checkpoint)")
+    check_weights(checkpoint.weights, model.state_dict())
+    stepped = {parts[1] for parts in names if parts[0] == "optimizer" and len(parts) == 3}
+    if kept and not stepped and checkpoint.header.step > record.skipped_steps:
+        raise CheckpointError("its training tensors do not fit its own config (the optimizer's are missing)")
+    optimizer = {
+        number: {key: parameter if part is not None and part.dim() else part for key, part in kept.items()}
+        for number, parameter in enumerate(model.parameters())
+        if str(number) in stepped  # a parameter without a gradient has none
+    }
+    carried = None
+    if any(parts[0] == "carried" for parts in names):
+        carried = [[cell.initial_state(batch_size) for cell in layer] for layer in model.stack.cells()]
+    own = dict(model.named_parameters()) if record.averaged else {}
+    check_weights(checkpoint.training, named_tensors(optimizer, carried, own), "training tensors")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

@@ -2,31 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from seqtrain.config import read_config
-from seqtrain.runs.records import Summary
-from seqtrain.runs.trainer import RUNS, run_name, train_run
+from seqtrain.runs.trainer import RUNS, Trained, run_name, train_run
 from seqtrain.system.errors import ConfigError
-
-
-class Trained(NamedTuple):
-    """A run that has ended.
-
-    path : its directory.
-    summary : what its `summary.json` says.
-    exit_code : 0, 3 if it diverged, 130 or 143 if a signal interrupted it.
-    message : what a person should know, if anything.
-    """
-
-    path: Path
-    summary: Summary
-    exit_code: int
-    message: str | None
-
-    def as_json(self) -> dict[str, object]:
-        """What `seqtrain train --json` prints."""
-        return {**self.summary.as_json(), "run": str(self.path)}
 
 
 def train(
@@ -59,5 +39,4 @@ def train(
     if out is None and not isinstance(config, Mapping) and Path(config).is_dir():
         out = config
     path = RUNS / run_name(source.stem, resolved) if out is None else Path(out)
-    outcome = train_run(resolved, path, resume=resume, overwrite=overwrite, quiet=quiet)
-    return Trained(path, outcome.summary, outcome.exit_code, outcome.message)
+    return train_run(resolved, path, resume=resume, overwrite=overwrite, quiet=quiet)

@@ -4,18 +4,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+from pydantic import JsonValue
 
 from seqtrain.config import Config, to_yaml
-from seqtrain.config.build import (
-    build_model,
-    build_optimizer,
-    build_recipe,
-    build_task,
-    check_batch_size,
-)
+from seqtrain.config.build import build_model, build_optimizer, build_recipe, build_task, check_batch_size
 from seqtrain.config.resolve import resolved
 from seqtrain.models import count_parameters
 from seqtrain.runs.checkpoint import Checkpoint, Header, encoded, header_of, load_checkpoint, save_checkpoint
@@ -32,6 +27,7 @@ from seqtrain.runs.resume import (
 )
 from seqtrain.system import strict_json
 from seqtrain.system.errors import Diverged
+from seqtrain.system.files import write_whole
 from seqtrain.system.progress import Progress, say
 from seqtrain.system.runtime import keep_freed_memory, prepare, versions
 from seqtrain.system.signals import stop_requests
@@ -45,12 +41,23 @@ RUNS = Path("runs")
 """Where runs go by default."""
 
 
-class Outcome(NamedTuple):
-    """How a run ended: its summary, the exit code for scripts, and a message for a person, if there is one."""
+class Trained(NamedTuple):
+    """A run that has ended.
 
+    path : its directory.
+    summary : what its `summary.json` says.
+    exit_code : 0, 3 if it diverged, 130 or 143 if a signal interrupted it.
+    message : what a person should know, if anything.
+    """
+
+    path: Path
     summary: Summary
     exit_code: int
     message: str | None
+
+    def as_json(self) -> dict[str, object]:
+        """What `seqtrain train --json` prints."""
+        return {**self.summary.as_json(), "run": str(self.path)}
 
 
 def run_name(config_name: str, config: Config) -> str:
@@ -67,7 +74,7 @@ def train_run(
     overwrite: bool = False,
     quiet: bool = False,
     on_record: Callable[[MetricsRecord], None] = lambda _: None,
-) -> Outcome:
+) -> Trained:
     """Train, evaluate the best checkpoint on the test set, and write everything into `out`.
 
     Parameters
@@ -86,7 +93,12 @@ def train_run(
     config, directory = resolved(config), RunDir(out)
     with directory.locked():
         check_free(directory, resume=resume, overwrite=overwrite)
-        checkpoint = _load_last(config, directory) if resume else None
+        checkpoint = None
+        if resume and directory.last.exists():
+            checkpoint = load_checkpoint(directory.last, instead_of_resuming(directory))
+            check_same(config, checkpoint, directory)
+        elif resume:
+            check_empty_or_same(config, directory)
         run = _build(config, directory, checkpoint, on_record, quiet=quiet)
         earlier = None
         if checkpoint is not None:
@@ -95,7 +107,7 @@ def train_run(
             directory.clear()
             if resume:
                 run.say("no checkpoint to resume from, starting")
-        directory.write_config(to_yaml(config))
+        write_whole(directory.config, to_yaml(config).encode())
         directory.metrics.touch()
         with stop_requests() as request:
             ending = _train(run, lambda: request.signal_number is not None)
@@ -104,8 +116,8 @@ def train_run(
     if request.signal_number is not None:
         what = "interrupted and saved; go on with --resume"
         what = what if ending.status == "interrupted" else f"{ending.status} and saved"
-        return Outcome(summary, 128 + request.signal_number, f"{out}: {what}")
-    return Outcome(summary, Diverged.exit_code if ending.status == "diverged" else 0, ending.message)
+        return Trained(out, summary, 128 + request.signal_number, f"{out}: {what}")
+    return Trained(out, summary, Diverged.exit_code if ending.status == "diverged" else 0, ending.message)
 
 
 def trial(config: Config, task: Task) -> Callable[[int], None]:
@@ -119,10 +131,7 @@ def trial(config: Config, task: Task) -> Callable[[int], None]:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run that is built.
-
-    header : of its checkpoints, before training.
-    """
+    """A run that is built; `header` is that of its checkpoints before training."""
 
     config: Config
     directory: RunDir
@@ -133,18 +142,13 @@ class _Run:
     on_record: Callable[[MetricsRecord], None]
     quiet: bool
 
-    @property
-    def task(self) -> Task:
-        """The task."""
-        return self.recipe.task
-
     def say(self, remark: str) -> None:
         """A remark on stderr."""
         say(f"{self.directory.path}: {remark}", quiet=self.quiet)
 
     def record(self, split: str, **figures: float | None) -> None:
         """Add a record to the metrics; what was not measured is null."""
-        names = ("loss", self.task.metric.name, "grad_norm", f"{self.task.work_unit}_per_s")
+        names = ("loss", self.recipe.task.metric.name, "grad_norm", f"{self.recipe.task.work_unit}_per_s")
         record = MetricsRecord(
             step=self.state.step,
             split=split,
@@ -171,17 +175,7 @@ class _Ending(NamedTuple):
 
     status: Status
     message: str | None = None
-    divergence: dict[str, Any] | None = None
-
-
-def _load_last(config: Config, directory: RunDir) -> Checkpoint | None:
-    """The last checkpoint, None if there is none; what it was trained with must be the config."""
-    if not directory.last.exists():
-        check_empty_or_same(config, directory)
-        return None
-    checkpoint = load_checkpoint(directory.last, instead_of_resuming(directory))
-    check_same(config, checkpoint, directory)
-    return checkpoint
+    divergence: dict[str, JsonValue] | None = None
 
 
 def _build(
@@ -241,7 +235,7 @@ def _train(run: _Run, stop_requested: Callable[[], bool]) -> _Ending:
         except Diverged as error:
             return _Ending("diverged", f"{path}: {error}", error.report)
     if status == "finished" and state.best_step is None:
-        best, metric = run.directory.best.name, run.task.metric.name
+        best, metric = run.directory.best.name, recipe.task.metric.name
         return _Ending(status, f"{path}: no evaluation gave a finite {metric}, so there is no {best}")
     return _Ending(status)
 
@@ -251,7 +245,7 @@ def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
     if earlier is not None and not run.clock.work and earlier.status == ending.status != "diverged":
         run.say(f"{ending.status} already, nothing to train")
         return earlier
-    config, task, state = run.config, run.task, run.state
+    config, task, state = run.config, run.recipe.task, run.state
     return Summary(
         status=ending.status,
         task=task.name,
@@ -286,4 +280,4 @@ def _test_figures(run: _Run) -> dict[str, float] | None:
         return None
     model = run.state.model
     model.load_state_dict(best_weights(run.directory, model))
-    return evaluate(model, run.task, "test", run.recipe.eval_batch_size)
+    return evaluate(model, run.recipe.task, "test", run.recipe.eval_batch_size)

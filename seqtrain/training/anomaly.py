@@ -96,7 +96,7 @@ class Report:
     gradients: list[str] = field(default_factory=list)
     growth: list[Growth] = field(default_factory=list)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The report in plain values, as `summary.json` holds it."""
         return asdict(self)
 
@@ -185,6 +185,7 @@ def examine_evaluation(model: SequenceModel, batches: Iterable[Batch], task: Tas
 
 
 def _weights_of(model: SequenceModel) -> Report:
+    """A report on the weights alone."""
     weights = {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.numel()}
     largest = {name: weight.abs().nan_to_num(0.0, 0.0, 0.0).max().item() for name, weight in weights.items()}
     name = max(largest, key=largest.__getitem__)
@@ -218,9 +219,8 @@ def _compute(model: SequenceModel, watch: "_Watch", forward: Callable[[], Forwar
 class _Watch:
     """Runs the cells of a stack and remembers the first place that is not finite.
 
-    In the forward pass that is the first step after which the state is not finite, padding aside, and in this step the
-    first of the activations that the cell names and of the state. An infinite sum from which a sigmoid makes a harmless
-    0 or 1 is therefore not reported. In the backward pass it is the first gradient.
+    The forward pass examines only steps after which the state is not finite: an infinite sum from which a sigmoid makes
+    a harmless 0 or 1 is not reported.
     """
 
     def __init__(self, model: SequenceModel, lengths: Tensor | None) -> None:

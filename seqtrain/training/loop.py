@@ -53,10 +53,10 @@ def fit(
             if state.window_steps:
                 _log(state, recipe, clock, progress, record)
             save(_evaluate(state, recipe, progress, record))
-            clock.mark_saved()
+            clock.saved_at = time.monotonic()
         elif clock.work and _is_save_due(state.step, recipe, clock):
             save(False)
-            clock.mark_saved()
+            clock.saved_at = time.monotonic()
         if state.solved_at_step is not None and (train.stop_when_solved or at_end):
             return "solved"
         if at_end or (train.patience is not None and state.stalled >= train.patience):
@@ -69,7 +69,8 @@ def fit(
         train_step(state, recipe, batch)
         clock.count(time.monotonic() - started_at, task.work(batch))
         if task.has_epochs:
-            progress.show(epoch=_epoch(state.step, recipe))
+            epoch = recipe.epoch_at(state.step - 1) + 1
+            progress.show(epoch=f"{epoch}" if train.epochs is None else f"{epoch}/{train.epochs}")
         progress.advance()
         if state.step % train.log_every == 0:
             _log(state, recipe, clock, progress, record)
@@ -84,20 +85,14 @@ def _is_evaluation_due(step: int, recipe: Recipe) -> bool:
 
 def _is_save_due(step: int, recipe: Recipe, clock: Clock) -> bool:
     every, every_s = recipe.train.save_every, recipe.train.save_every_s
-    return (every is not None and step % every == 0) or (every_s is not None and clock.since_saved_s >= every_s)
-
-
-def _epoch(step: int, recipe: Recipe) -> str:
-    """The epoch of a step, both counted from 1: `3/6`, or `3` in a run that is counted in steps."""
-    epoch = recipe.epoch_at(step - 1) + 1
-    return f"{epoch}" if recipe.train.epochs is None else f"{epoch}/{recipe.train.epochs}"
+    since_s = time.monotonic() - clock.saved_at
+    return (every is not None and step % every == 0) or (every_s is not None and since_s >= every_s)
 
 
 def _log(state: TrainState, recipe: Recipe, clock: Clock, progress: Progress, record: Callable[..., None]) -> None:
     """Record means since the last training record, over the steps that were not skipped; None if all were skipped."""
     steps, unit = state.window_steps, recipe.task.work_unit
-    loss = float(state.window_loss) / steps if steps else None
-    norm = float(state.window_norm) / steps if steps else None
+    loss, norm = (float(total) / steps if steps else None for total in (state.window_loss, state.window_norm))
     state.window_loss, state.window_norm, state.window_steps = 0.0, 0.0, 0
     skipped = {} if recipe.max_skips is None else {"skipped_steps": state.skipped_steps}
     rate = clock.throughput_since_record()
@@ -106,12 +101,7 @@ def _log(state: TrainState, recipe: Recipe, clock: Clock, progress: Progress, re
 
 
 def _evaluate(state: TrainState, recipe: Recipe, progress: Progress, record: Callable[..., None]) -> bool:
-    """Evaluate on the validation set, and note in the state what follows; returns whether this is the best so far.
-
-    Raises
-    ------
-    Diverged : the loss is not finite.
-    """
+    """Evaluate on the validation set and update the state; returns whether this evaluation is the best so far."""
     task = recipe.task
     means = evaluate(state.evaluated, task, "valid", recipe.eval_batch_size)
     record("valid", **means)

@@ -108,9 +108,12 @@ class TrainState(Counters):
                 if f"own/{name}" in tensors:
                     parameter.copy_(tensors[f"own/{name}"])
         (group,) = self.optimizer.state_dict()["param_groups"]  # all but lr follows from the config
-        self.optimizer.load_state_dict(
-            {"state": _optimizer_state(tensors), "param_groups": [group | {"lr": record.lr}]}
-        )
+        optimizer: dict[int, dict[str, Tensor]] = {}
+        for name in tensors:
+            if name.startswith("optimizer/"):
+                _, number, key = name.split("/")
+                optimizer.setdefault(int(number), {})[key] = tensors[name]
+        self.optimizer.load_state_dict({"state": optimizer, "param_groups": [group | {"lr": record.lr}]})
         self.carried = carried_state(tensors, self.model.stack)
 
 
@@ -124,15 +127,6 @@ def named_tensors(
             named |= {f"carried/{layer}/{place}/{key}": part for key, part in state._asdict().items()}
     named |= {f"own/{name}": weight for name, weight in own.items()}
     return {name: part for name, part in named.items() if part is not None}
-
-
-def _optimizer_state(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name in tensors:
-        if name.startswith("optimizer/"):
-            _, number, key = name.split("/")
-            state.setdefault(int(number), {})[key] = tensors[name]
-    return state
 
 
 def carried_state(tensors: Mapping[str, Tensor], stack: Stack) -> StackState | None:

@@ -10,12 +10,13 @@ class Clock:
 
     started_at : `time.monotonic()` of the start of the run, moved by the interruptions.
     trained_s, work : in training steps of this process.
+    saved_at : `time.monotonic()` of the last checkpoint.
     """
 
     started_at: float
     trained_s: float = 0.0
     work: int = 0
-    _saved_at: float = field(default_factory=time.monotonic)
+    saved_at: float = field(default_factory=time.monotonic)
     _recorded_s: float = 0.0
     _recorded_work: int = 0
 
@@ -23,15 +24,6 @@ class Clock:
     def elapsed_s(self) -> float:
         """Seconds since the start of the run, interruptions left out."""
         return time.monotonic() - self.started_at
-
-    @property
-    def since_saved_s(self) -> float:
-        """Seconds since the last checkpoint."""
-        return time.monotonic() - self._saved_at
-
-    def mark_saved(self) -> None:
-        """A checkpoint was just saved."""
-        self._saved_at = time.monotonic()
 
     def count(self, seconds: float, work: int) -> None:
         """Add a training step."""

@@ -95,13 +95,13 @@ def answer(outputs: torch.Tensor) -> Prediction:
 @pytest.fixture(scope="session")
 def trained_comparison(tmp_path_factory) -> Path:
     """A folder in which rnn and gru were compared with two seeds."""
-    from seqtrain.comparison import compare, parse_request
+    from seqtrain.comparison import answer, parse_request
 
     folder, before = tmp_path_factory.mktemp("comparison"), Path.cwd()
     os.chdir(folder)
     try:
         targets = ("quickstart", *SMALL, *SMALL_SETS)
-        compare(parse_request(targets, cells="rnn,gru", seeds=2, command="seqtrain compare quickstart"), quiet=True)
+        answer(parse_request(targets, cells="rnn,gru", seeds=2, command="seqtrain compare quickstart"), quiet=True)
     finally:
         os.chdir(before)
     return folder

@@ -189,9 +189,9 @@ def test_workers_save_and_stop_when_the_parent_is_killed(start, tmp_path):
 def test_a_script_that_compares_needs_no_guard(tmp_path):
     """The processes do not run the script again."""
     (tmp_path / "script.py").write_text(
-        "print('started', flush=True)\nfrom seqtrain.comparison import compare, parse_request\n"
+        "print('started', flush=True)\nfrom seqtrain.comparison import answer, parse_request\n"
         f"request = parse_request({['quickstart', *QUICK]}, cells='rnn,gru', seeds=1, jobs=2)\n"
-        "print(compare(request, quiet=True)[1])\n"
+        "print(answer(request, quiet=True)[1])\n"
     )
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "started\n0\n"

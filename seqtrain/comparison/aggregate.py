@@ -1,7 +1,8 @@
 """From groups of finished runs to the results: rows, verdicts and sentences."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from seqtrain.comparison.load_runs import Group
 from seqtrain.comparison.notes import notes_of
@@ -30,13 +31,12 @@ def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = F
     """
     first = groups[0].summary
     verdicts = judge(groups, question.reference, question.level, timed=question.timed)
-    rows = [
-        row_of(group, verdict, _left_over(group, groups, question))
-        for group, verdict in zip(groups, verdicts, strict=True)
-    ]
+    pairs = zip(groups, verdicts, strict=True)
+    rows = [row_of(group, verdict, _left_over(group, groups, question)) for group, verdict in pairs]
     outcome = outcome_of(groups, timed=question.timed).name
     solvable = groups[0].is_solvable
-    results = Results(
+    common = {"variant": first.variant, "baseline": first.baseline} if question.varied is None else {}
+    return Results(
         task=first.task,
         metric=first.metric,
         outcome=outcome,
@@ -62,10 +62,8 @@ def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = F
         command=question.command,
         question=_question(first.task, rows, question.varied),
         summary=_summary(rows, question.reference, outcome),
+        **dict[str, Any](common),
     )
-    if question.varied is not None:
-        return results
-    return results.model_copy(update={"variant": first.variant, "baseline": first.baseline})
 
 
 def row_of(group: Group, versus: Verdict | None = None, off: float | None = None) -> Row:
@@ -95,14 +93,10 @@ def row_of(group: Group, versus: Verdict | None = None, off: float | None = None
         seeds=[run.summary.seed for run in runs],
         diverged=group.diverged,
         metric=Values(
-            mean=interval.mean,
-            low=interval.low,
-            high=interval.high,
-            values=values,
-            sd=statistics.stdev(known) if complete and len(runs) > 1 else None,
+            **vars(interval), values=values, sd=statistics.stdev(known) if complete and len(runs) > 1 else None
         ),
-        test=_means(run.summary.test or {} for run in runs),
-        valid=_means({first.metric.name: run.summary.best.value} for run in runs),
+        test=_means([run.summary.test or {} for run in runs]),
+        valid=_means([{first.metric.name: run.summary.best.value} for run in runs]),
         baseline=first.baseline,
         of_baseline=interval.mean / baseline if interval.mean is not None and baseline else None,
         solvable=group.is_solvable,
@@ -120,25 +114,18 @@ def row_of(group: Group, versus: Verdict | None = None, off: float | None = None
     )
 
 
-def _means(figures: Iterable[Mapping[str, float | None]]) -> Figures:
+def _means(runs: Sequence[Mapping[str, float | None]]) -> Figures:
     """The mean of each figure over the runs; None if a run lacks it."""
-    runs = list(figures)
     names = dict.fromkeys(name for run in runs for name in run)
-    return {name: _mean([run.get(name) for run in runs]) for name in names}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if len(known) == len(values) else None
+    known = {name: [value for run in runs if (value := run.get(name)) is not None] for name in names}
+    return {name: statistics.fmean(values) if len(values) == len(runs) else None for name, values in known.items()}
 
 
 def _left_over(group: Group, groups: Sequence[Group], question: Question) -> float | None:
     """See `RowKey.off`."""
     if question.match == "hidden":
-        sizes = [
-            other.summary.parameters for other in groups if (other.cell, other.at) == (question.reference, group.at)
-        ]
-        return group.summary.parameters / sizes[0] - 1 if sizes else None
+        others = (other.summary for other in groups if (other.cell, other.at) == (question.reference, group.at))
+        return next((group.summary.parameters / other.parameters - 1 for other in others), None)
     return next((row.off for row in question.cells if (row.cell, row.at) == (group.cell, group.at)), None)
 
 

@@ -12,7 +12,6 @@ from seqtrain.comparison.records import LEVEL, Assertion, Question, Results
 from seqtrain.comparison.report import report
 from seqtrain.comparison.request import Request, TrainingRequest
 from seqtrain.comparison.runner import commands, train_and_compare
-from seqtrain.config.errors import choose
 from seqtrain.runs.directory import RunDir
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.progress import say
@@ -131,11 +130,7 @@ def gather(request: Request, *, quiet: bool = False) -> Results:
     earlier = earlier_question(request.out, runs, is_folder=request.is_folder)
     question, groups = _question(runs, earlier, quiet=quiet)
     check_seeds(groups)
-    labels = list(dict.fromkeys(group.cell for group in groups))
-    if request.reference is not None and request.reference not in labels:
-        raise ConfigError(
-            f"--reference {request.reference}: is no cell of these runs; {choose(request.reference, labels)}"
-        )
+    request.check_reference([group.cell for group in groups], "these runs")
     lengths = request.eval_lengths or tuple(question.eval_lengths)
     check_lengths([group.runs[0].config for group in groups], lengths)
     asks = request.reference is not None or lengths or request.level not in (None, earlier and earlier.level)

@@ -1,8 +1,7 @@
 """Train many runs: one after another in this process, or several at a time in processes of their own.
 
-`concurrent.futures` hands out the runs. Each of its threads has a process of its own and waits for the run that it gave
-to it. The process pool of the standard library would run the user's script again in each process, and could not say
-which run a process died of.
+Each thread of a `ThreadPoolExecutor` has a process of its own. The process pool of the standard library would run the
+user's script again in each process, and could not say which run a process died of.
 """
 
 import json
@@ -16,7 +15,7 @@ import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext, suppress
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -34,20 +33,6 @@ POLL_S = 0.2
 
 ENDED = (0, Diverged.exit_code)
 """Exit codes of runs that are not trained further."""
-
-
-class RunExecutor(Protocol):
-    """Where runs are trained: here in processes; another implementation may give them to a cluster."""
-
-    def submit(self, run: PlannedRun) -> Future[int]:
-        """Train a run, or go on with it, when there is room.
-
-        The result is the exit code of `seqtrain train`: 0, 3 if it diverged, 128 and the signal if it was interrupted.
-        The future raises a SeqtrainError if the run cannot be trained.
-        """
-
-    def stop(self, signal_number: int) -> None:
-        """Start no more runs; those under way save and stop."""
 
 
 def run_all(runs: Sequence[PlannedRun], jobs: int, *, quiet: bool) -> int:
@@ -82,7 +67,7 @@ def _one_by_one(runs: dict[str, PlannedRun], *, quiet: bool) -> int:
     return 0
 
 
-def _side_by_side(runs: dict[str, PlannedRun], executor: RunExecutor, *, quiet: bool) -> int:
+def _side_by_side(runs: dict[str, PlannedRun], executor: "LocalExecutor", *, quiet: bool) -> int:
     """Submit all runs and wait for them; a signal is passed on to the executor."""
     on_terminal = not quiet and sys.stderr.isatty()
     live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True) if on_terminal else None
@@ -126,15 +111,13 @@ def progress_table(running: Collection[tuple[PlannedRun, float]], done: int, tot
 
 def _ending(run: PlannedRun) -> str:
     summary = RunDir(run.out).read_summary()
-    if summary is None:
-        return "not finished"
-    if summary.status == "solved":
+    if summary is not None and summary.status == "solved":
         return f"solved at step {summary.solved_at_step}"
-    return f"{summary.status} after {summary.steps} steps"
+    return f"{summary.status} after {summary.steps} steps" if summary else "not finished"
 
 
 class LocalExecutor:
-    """Trains runs in processes on this machine; see `RunExecutor`. On exit, runs under way save and stop."""
+    """Trains runs in processes on this machine. On exit, runs under way save and stop."""
 
     def __init__(self, jobs: int) -> None:
         self._threads_each = max(1, cores() // jobs)
@@ -144,12 +127,16 @@ class LocalExecutor:
         self._stopping = False
 
     def submit(self, run: PlannedRun) -> Future[int]:
-        """See `RunExecutor`."""
+        """Train a run, or go on with it, when there is room.
+
+        The result is the exit code of `seqtrain train`: 0, 3 if it diverged, 128 and the signal if it was interrupted.
+        The future raises a SeqtrainError if the run cannot be trained.
+        """
         config = run.config if run.config.threads else run.config.model_copy(update={"threads": self._threads_each})
         return self._pool.submit(self._train, run._replace(config=config))
 
     def stop(self, signal_number: int) -> None:
-        """See `RunExecutor`."""
+        """Start no more runs; those under way save and stop."""
         self._stopping = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
@@ -171,8 +158,7 @@ class LocalExecutor:
             return interrupted
         if code == SeqtrainError.exit_code:
             raise SeqtrainError(message)
-        last_words = f": {message}" if message else ""
-        error = SeqtrainError(f"{run.out}: its process ended with exit code {code}{last_words}")
+        error = SeqtrainError(f"{run.out}: its process ended with exit code {code}{message and f': {message}'}")
         error.exit_code = 1
         raise error
 

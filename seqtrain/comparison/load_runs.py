@@ -1,7 +1,7 @@
 """Read finished runs from their directories, and put those of one row together."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,16 @@ class FinishedRun:
     def is_solved(self) -> bool:
         """Whether an evaluation met the task's rule."""
         return self.summary.solved_at_step is not None
+
+    @property
+    def test_metric(self) -> float | None:
+        """The metric of the task on the test set."""
+        return (self.summary.test or {}).get(self.summary.metric.name)
+
+    @property
+    def evaluated_every(self) -> int:
+        """Steps between two evaluations."""
+        return self.config.train.eval_every or 1
 
     @property
     def steps_within_budget(self) -> int:
@@ -100,21 +110,19 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     ------
     CheckpointError : one holds no finished run, or one run is given twice.
     """
-    runs, faults = [], []
-    seen: dict[str, Path] = {}
+    runs, faults = dict[str, FinishedRun](), list[str]()
     for path in {path.resolve(): path for path in paths}.values():
         try:
             run = _read_run(path)
         except SeqtrainError as error:
             faults.append(str(error))
             continue
-        runs.append(run)
-        same = seen.setdefault(json.dumps(run.settings, sort_keys=True), path)
-        if same != path:
-            faults.append(f"{path}: is the same run as {same} (config and seed agree); give it once")
+        first = runs.setdefault(json.dumps(run.settings, sort_keys=True), run)
+        if first is not run:
+            faults.append(f"{path}: is the same run as {first.path} (config and seed agree); give it once")
     if faults:
         raise CheckpointError("\n".join(faults))
-    return runs
+    return list(runs.values())
 
 
 def _read_run(path: Path) -> FinishedRun:
@@ -128,7 +136,10 @@ def _read_run(path: Path) -> FinishedRun:
         summary = run.load_summary()
         if fault := summary.fault_beside(config):
             raise UnreadableError(run.summary, fault)
-        metrics = _comparable(run) if summary.status in DONE else []
+        metrics = run.read_metrics() if summary.status in DONE else []
+        for record in metrics:
+            if any(isinstance(value, float) and abs(value) > LARGEST for value in record.as_json().values()):
+                raise UnreadableError(run.metrics, f"has a figure beyond {LARGEST:g} at step {record.step}")
     except (ConfigError, UnreadableError) as error:
         raise CheckpointError(
             f"{path}: holds no finished run that can be compared ({'; '.join(str(error).splitlines())}); mend the "
@@ -137,15 +148,6 @@ def _read_run(path: Path) -> FinishedRun:
     if summary.status not in DONE:
         raise CheckpointError(f"{path}: is {summary.status}, not finished; {go_on}")
     return FinishedRun(path, config, summary, metrics)
-
-
-def _comparable(run: RunDir) -> list[MetricsRecord]:
-    """The records of a run, if their figures can be averaged."""
-    records = run.read_metrics()
-    for record in records:
-        if any(isinstance(value, float) and abs(value) > LARGEST for value in record.as_json().values()):
-            raise UnreadableError(run.metrics, f"has a figure beyond {LARGEST:g} at step {record.step}")
-    return records
 
 
 def check_seeds(groups: Sequence[Group]) -> None:
@@ -157,11 +159,9 @@ def check_seeds(groups: Sequence[Group]) -> None:
     """
     faults = []
     for group in groups:
-        seen: dict[int, Path] = {}
-        for run in group.runs:
-            first = seen.setdefault(run.summary.seed, run.path)
-            if first != run.path:
-                faults.append(f"{run.path}: has the cell and the seed of {first}; give one of them")
+        first = {run.summary.seed: run.path for run in reversed(group.runs)}
+        others = [(run.path, first[run.summary.seed]) for run in group.runs if run.path != first[run.summary.seed]]
+        faults += [f"{path}: has the cell and the seed of {other}; give one of them" for path, other in others]
     if faults:
         raise CheckpointError("\n".join(faults))
 
@@ -187,26 +187,23 @@ def varied_setting(runs: Sequence[FinishedRun]) -> str | None:
 
 def group_runs(runs: Sequence[FinishedRun], varied: str | None = None) -> list[Group]:
     """Runs that differ in their seed alone, in the order in which they come, by the value of the varied setting."""
-    points: dict[str, list[FinishedRun]] = {}
-    for run in runs:
-        points.setdefault(json.dumps(None if varied is None else run.settings[varied]), []).append(run)
-    if all(isinstance(json.loads(value), int | float) for value in points):
-        points = dict(sorted(points.items(), key=lambda point: float(json.loads(point[0]))))
-    return [Group(cell, json.loads(value), members) for value, all_ in points.items() for cell, members in _rows(all_)]
+    points = _by(runs, lambda run: None if varied is None else run.settings[varied])
+    if all(isinstance(value, int | float) for value, _ in points):
+        points.sort(key=lambda point: float(point[0]))
+    groups = []
+    for value, members in points:
+        rows = _by(members, lambda run: {key: value for key, value in run.settings.items() if key not in PER_RUN})
+        groups += [Group(_label(row[0], [other[0] for _, other in rows]), value, row) for _, row in rows]
+    return groups
 
 
-def _rows(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[FinishedRun]]]:
-    """The runs at one value, by the label of their row."""
-    identities: list[Mapping[str, Any]] = []
-    members: list[list[FinishedRun]] = []
+def _by(runs: Sequence[FinishedRun], key: Callable[[FinishedRun], Any]) -> list[tuple[Any, list[FinishedRun]]]:
+    """The runs by their JSON value of a key, which may be a dict, in the order in which they come."""
+    values: dict[str, tuple[Any, list[FinishedRun]]] = {}
     for run in runs:
-        identity: Mapping[str, Any] = {key: value for key, value in run.settings.items() if key not in PER_RUN}
-        if identity not in identities:
-            identities.append(identity)
-            members.append([])
-        members[identities.index(identity)].append(run)
-    for row in members:
-        yield _label(row[0], [other[0] for other in members]), row
+        value = key(run)
+        values.setdefault(json.dumps(value, sort_keys=True), (value, []))[1].append(run)
+    return list(values.values())
 
 
 def _label(run: FinishedRun, runs: Sequence[FinishedRun]) -> str:

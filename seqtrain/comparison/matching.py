@@ -7,6 +7,7 @@ import statistics
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -64,7 +65,10 @@ def make_fair(request: TrainingRequest, contenders: Sequence[Contender], tasks: 
         fair = with_budget(fair, request.budget, tasks)
     if not timed:
         return fair
-    measured |= {_key(request, old): _measured(contender, request) for old, contender in zip(new, fair, strict=True)}
+    for old, (cell, at, config, off) in zip(new, fair, strict=True):
+        budget = [f"train.steps={config.train.steps}", "train.epochs=null"] if request.budget is not None else []
+        settings = [f"model.hidden_size={config.model.hidden_size}", *budget]
+        measured[_key(request, old)] = Measured(cell=cell, at=at, settings=settings, off=off)
     if new:
         content = strict_json.dumps({key: entry.as_json() for key, entry in measured.items()}, indent=2) + "\n"
         write_whole(request.out / MEASURED, content.encode())
@@ -86,26 +90,13 @@ def _key(request: TrainingRequest, contender: Contender) -> str:
     return hashlib.sha256(json.dumps(timed, sort_keys=True).encode()).hexdigest()
 
 
-def _measured(contender: Contender, request: TrainingRequest) -> Measured:
-    model, train = contender.config.model, contender.config.train
-    settings = [f"model.hidden_size={model.hidden_size}"]
-    if request.budget is not None:
-        settings += [f"train.steps={train.steps}", "train.epochs=null"]
-    return Measured(cell=contender.cell, at=contender.at, settings=settings, off=contender.off)
-
-
 def _read(out: Path) -> dict[str, Measured]:
     """What was timed before; an entry that cannot be read is timed again."""
     measured = {}
-    try:
-        entries = strict_json.read(out / MEASURED)
-    except UnreadableError:
-        return {}
-    for key, entry in entries.items():
-        try:
-            measured[key] = Measured.model_validate(entry)
-        except ValidationError:
-            continue
+    with suppress(UnreadableError):
+        for key, entry in strict_json.read(out / MEASURED).items():
+            with suppress(ValidationError):
+                measured[key] = Measured.model_validate(entry)
     return measured
 
 
@@ -116,9 +107,9 @@ def _match(request: TrainingRequest, contender: Contender, task: Task) -> Conten
         return match_step_time(contender, reference, task)
     if request.match == "hidden":
         return contender
-    contender = match_parameters(contender, reference, task.spec)
-    off = parameters_of(contender.config, task.spec) / parameters_of(reference, task.spec) - 1
-    return contender._replace(off=off)
+    config = match_parameters(contender.config, reference, task.spec)
+    off = parameters_of(config, task.spec) / parameters_of(reference, task.spec) - 1
+    return contender._replace(config=config, off=off)
 
 
 def scaled(config: Config, width: int) -> Config:
@@ -130,11 +121,10 @@ def scaled(config: Config, width: int) -> Config:
     return changed(config, f"model.hidden_size={others}")
 
 
-def match_parameters(contender: Contender, reference: Config, spec: Spec) -> Contender:
-    """The contender with the hidden size that brings its parameters nearest to those of `reference`."""
-    own = contender.config
-    width = nearest(lambda width: parameters_of(scaled(own, width), spec), parameters_of(reference, spec))
-    return contender._replace(config=scaled(own, width))
+def match_parameters(config: Config, reference: Config, spec: Spec) -> Config:
+    """The config with the hidden size that brings its parameters nearest to those of `reference`."""
+    width = nearest(lambda width: parameters_of(scaled(config, width), spec), parameters_of(reference, spec))
+    return scaled(config, width)
 
 
 def nearest(count: Callable[[int], int], target: int) -> int:
@@ -155,7 +145,7 @@ def match_step_time(contender: Contender, reference: Config, task: Task) -> Cont
     if contender.config == reference:
         return contender._replace(off=0.0)
     own = contender.config
-    width = match_parameters(contender, reference, task.spec).config.model.hidden_sizes()[0]
+    width = match_parameters(own, reference, task.spec).model.hidden_sizes()[0]
     ratios: dict[int, float] = {}
     while width not in ratios and len(ratios) < TRIED:
         ratios[width] = relative_step_time(scaled(own, width), reference, task)
@@ -166,13 +156,10 @@ def match_step_time(contender: Contender, reference: Config, task: Task) -> Cont
 
 def _next_width(ratios: Mapping[int, float]) -> int:
     """The width at which the ratio should be 1, by the power law through the two nearest points."""
-    near = sorted(ratios, key=lambda width: abs(math.log(ratios[width])))[:2]
-    power = 1.0
-    if len(near) == 2:
-        (a, b) = near
-        power = math.log(ratios[a] / ratios[b]) / math.log(a / b)
-    factor = float(ratios[near[0]] ** (-1 / min(3.0, max(0.5, power))))
-    return min(LARGEST, max(1, round(near[0] * min(2.0, max(0.5, factor)))))
+    a, *others = sorted(ratios, key=lambda width: abs(math.log(ratios[width])))
+    power = math.log(ratios[a] / ratios[others[0]]) / math.log(a / others[0]) if others else 1.0
+    factor = float(ratios[a] ** (-1 / min(3.0, max(0.5, power))))
+    return min(LARGEST, max(1, round(a * min(2.0, max(0.5, factor)))))
 
 
 def relative_step_time(config: Config, reference: Config, task: Task) -> float:

@@ -7,13 +7,8 @@ from seqtrain.comparison.load_runs import FinishedRun, Group
 from seqtrain.comparison.records import QUESTION, RESULTS, Question
 from seqtrain.system import strict_json
 from seqtrain.system.errors import CheckpointError
-from seqtrain.system.files import UnreadableError, read_whole, write_whole
+from seqtrain.system.files import UnreadableError, read_whole
 from seqtrain.system.progress import say
-
-
-def note_question(out: Path, question: Question) -> None:
-    """Keep the question for runs that are started by hand, until they are gathered."""
-    write_whole(out / QUESTION, (strict_json.dumps(question.as_json(), indent=2) + "\n").encode())
 
 
 def earlier_question(out: Path, runs: Sequence[FinishedRun], *, is_folder: bool) -> Question | None:

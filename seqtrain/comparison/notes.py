@@ -27,60 +27,56 @@ UNEQUAL_SIZES = 1.1
 def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *, gathered: bool) -> list[str]:
     """All notes; `gathered` as for `summarise`."""
     missing = len(question.runs) - sum(len(group.runs) for group in groups)
-    return [
-        *([f"runs of this comparison that are not there yet: {missing}"] if missing > 0 else []),
-        *_too_few_seeds(rows, question.level, gathered=gathered),
-        *_sizes(rows, question.match, gathered=gathered),
-        *_divergence(rows),
+    notes = [
+        f"runs of this comparison that are not there yet: {missing}" if missing > 0 else None,
+        _too_few_seeds(rows, question.level, gathered=gathered),
+        _sizes(rows, question.match, gathered=gathered),
+        _divergence(rows),
         *remarks_on(question.tuning),
-        *_coarse(groups, rows, timed=question.timed),
-        *(_bought_steps(groups) if question.timed else _unequal_budgets(groups)),
-        *_unfinished(groups),
-        *_other_different_settings(groups, question),
+        _coarse(groups, rows, timed=question.timed),
+        *(_bought_steps(groups) if question.timed else [_unequal_budgets(groups)]),
+        _unfinished(groups),
+        _other_different_settings(groups, question),
     ]
+    return [note for note in notes if note]
 
 
-def _too_few_seeds(rows: Sequence[Row], level: float, *, gathered: bool) -> list[str]:
+def _too_few_seeds(rows: Sequence[Row], level: float, *, gathered: bool) -> str | None:
     verdicts = [row.versus for row in rows if row.versus is not None]
     pairs = [verdict.pairs for verdict in verdicts if verdict.verdict == "too few seeds"]
-    note = shortage(min(pairs), len(verdicts), level, option=not gathered) if pairs else None
-    return [note] if note else []
+    return shortage(min(pairs), len(verdicts), level, option=not gathered) if pairs else None
 
 
-def _sizes(rows: Sequence[Row], match: str | None, *, gathered: bool) -> list[str]:
+def _sizes(rows: Sequence[Row], match: str | None, *, gathered: bool) -> str | None:
     """That the cells at one value are of different sizes; the first such value is enough."""
     when = ", when a config is compared," if gathered else ""
     for at in dict.fromkeys(row.at for row in rows):
         sizes = {row.cell: row.parameters for row in rows if row.at == at}
         small, large = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
         if match in (None, "hidden") and sizes[large] > UNEQUAL_SIZES * sizes[small]:
-            return [
+            return (
                 f"the cells are of different sizes: {large} has {sizes[large] / sizes[small]:.1f} times the parameters "
                 f"of {small}; --match params{when} makes them equal"
-            ]
-    return []
+            )
+    return None
 
 
-def _divergence(rows: Sequence[Row]) -> list[str]:
-    diverged = [f"{row.cell} {row.diverged} of {row.runs}" for row in rows if row.diverged]
-    if not diverged:
-        return []
-    return [
-        f"diverged: {', '.join(diverged)}; such a run counts with its best checkpoint, and as worse than all others if "
-        "it has none"
-    ]
+def _divergence(rows: Sequence[Row]) -> str | None:
+    diverged = ", ".join(f"{row.cell} {row.diverged} of {row.runs}" for row in rows if row.diverged)
+    meaning = "such a run counts with its best checkpoint, and as worse than all others if it has none"
+    return f"diverged: {diverged}; {meaning}" if diverged else None
 
 
-def _coarse(groups: Sequence[Group], rows: Sequence[Row], *, timed: bool) -> list[str]:
+def _coarse(groups: Sequence[Group], rows: Sequence[Row], *, timed: bool) -> str | None:
     """That pairs are equal because a task is only found to be solved when it is evaluated."""
     verdicts = [row.versus for row in rows if row.versus is not None]
     equal = any(any(verdict.solved) and verdict.better_in + verdict.worse_in < verdict.pairs for verdict in verdicts)
     every = groups[0].runs[0].config.train.eval_every
     if not equal or outcome_of(groups, timed=timed) != STEPS or every is None:
-        return []
-    return [
+        return None
+    return (
         f"steps to solve are counted in evaluations, every {every} steps; a smaller train.eval_every tells more apart"
-    ]
+    )
 
 
 def _bought_steps(groups: Sequence[Group]) -> list[str]:
@@ -93,15 +89,11 @@ def _bought_steps(groups: Sequence[Group]) -> list[str]:
     ]
 
 
-def _unequal_budgets(groups: Sequence[Group]) -> list[str]:
-    budgets: dict[object, set[int]] = {}
-    for group in groups:
-        budgets.setdefault(group.at, set()).add(_budget(group))
-    if all(len(steps) == 1 for steps in budgets.values()) or outcome_of(groups) != STEPS:
-        return []
-    return [
-        "runs were given different numbers of steps; what was solved later than the shortest ends counts as unsolved"
-    ]
+def _unequal_budgets(groups: Sequence[Group]) -> str | None:
+    budgets = {(group.at, _budget(group)) for group in groups}
+    if len(budgets) == len({at for at, _ in budgets}) or outcome_of(groups) != STEPS:
+        return None
+    return "runs were given different numbers of steps; what was solved later than the shortest ends counts as unsolved"
 
 
 def _unequal_times(groups: Sequence[Group]) -> list[str]:
@@ -125,25 +117,25 @@ def _budget(group: Group) -> int:
 
 def _seconds(group: Group) -> float:
     """The median time that all steps of a run take, at the speed at which it trained."""
-    times = []
-    for run in group.runs:
-        window = run.settings["task.window"] if run.summary.tokens_per_s else 1
-        if rate := run.summary.throughput:
-            times.append(run.summary.planned_steps * run.config.train.batch_size * window / rate)
+    times = [
+        run.summary.planned_steps * run.config.train.batch_size * run.settings.get("task.window", 1) / rate
+        for run in group.runs
+        if (rate := run.summary.throughput)
+    ]
     return statistics.median(times) if times else math.nan
 
 
-def _unfinished(groups: Sequence[Group]) -> list[str]:
+def _unfinished(groups: Sequence[Group]) -> str | None:
     """That most runs were best at their very end, so that longer training may change the result."""
     summaries = [run.summary for group in groups for run in group.runs]
     finished = [summary for summary in summaries if summary.status == "finished"]
     rising = [summary for summary in finished if summary.best.step == summary.steps]
     if 2 * len(rising) <= len(summaries):
-        return []
-    return [f"{len(rising)} of {counted(len(finished), 'run')} were still improving when they ended; train longer"]
+        return None
+    return f"{len(rising)} of {counted(len(finished), 'run')} were still improving when they ended; train longer"
 
 
-def _other_different_settings(groups: Sequence[Group], question: Question) -> list[str]:
+def _other_different_settings(groups: Sequence[Group], question: Question) -> str | None:
     """That cells differ in more than the cell, as runs that were trained one by one may."""
     expected = {key for entry in question.tuning for key in entry.chosen if key.startswith(TUNED)}
     expected |= {*PER_RUN, *(BUDGET if question.timed else ())}
@@ -151,4 +143,4 @@ def _other_different_settings(groups: Sequence[Group], question: Question) -> li
     for at in dict.fromkeys(group.at for group in groups):
         differ = different_settings([run for group in groups if group.at == at for run in group.runs])
         others |= dict.fromkeys(key for key in differ if key not in expected and not key.startswith(CELL))
-    return [f"the cells do not differ in the cell alone, but also in {', '.join(others)}"] if others else []
+    return f"the cells do not differ in the cell alone, but also in {', '.join(others)}" if others else None

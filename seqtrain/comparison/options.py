@@ -14,6 +14,7 @@ from seqtrain.config.describe import affects_of
 from seqtrain.config.errors import choose
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.trainer import RUNS
+from seqtrain.system import strict_json
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.settings import Affects
 
@@ -77,12 +78,14 @@ def parse_request(
     runs = _runs_in_targets(targets)
     paths = tuple(path for members in runs.values() for path in members)
     folder = Path(targets[0]) if runs and len(targets) == 1 and paths != (Path(targets[0]),) else None
+    if level is not None and not LEVELS[0] <= level <= LEVELS[1]:
+        faults.append(f"--level is {level:g}; it must lie between {LEVELS[0]:g} and {LEVELS[1]:g}")
     request = Request(
         runs=paths,
         is_folder=folder is not None and out in (None, folder),
         out=out or folder or RUNS / "compare",
         reference=reference,
-        level=_level(level, faults),
+        level=level,
         eval_lengths=_lengths(eval_lengths, faults),
         conditions=parse_conditions(conditions, faults),
         command=command,
@@ -144,13 +147,6 @@ def _config(targets: Sequence[str], faults: list[str]) -> tuple[Config, Path]:
     return config, find_config(names[0])
 
 
-def _level(level: float | None, faults: list[str]) -> float | None:
-    low, high = LEVELS
-    if level is not None and not low <= level <= high:
-        faults.append(f"--level is {level:g}; it must lie between {low:g} and {high:g}")
-    return level
-
-
 def _list(text: str, source: str, faults: list[str]) -> list[Any]:
     try:
         return read_list(text, source)
@@ -187,17 +183,14 @@ def _cells(text: str, faults: list[str]) -> list[Cell]:
 def _setting(text: str, option: str, faults: list[str]) -> Setting:
     key, equals, listed = text.partition("=")
     values = _list(listed, f"{option} {text}", faults) if equals else []
-    plain = all(value is None or isinstance(value, str | int) or _is_finite(value) for value in values)
-    if not key or not plain or len(values) < 2 or any(values.count(value) > 1 for value in values):
+    plain = all(isinstance(value, str | int | float | None) for value in values)
+    finite = strict_json.finite(values) == values
+    if not key or not plain or not finite or len(values) < 2 or any(values.count(value) > 1 for value in values):
         faults.append(
             f"{option} {text}: write a setting and two or more different plain values, e.g. "
             + ("optimizer.lr=1e-3,3e-3,1e-2" if option == "--grid" else "task.length=50,100,200")
         )
     return Setting(key.strip(), tuple(values))
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, float) and math.isfinite(value)
 
 
 def _budget(text: str, faults: list[str]) -> Budget:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +53,19 @@ class PlannedRun(NamedTuple):
         return summary is not None and summary.status in DONE
 
 
+class PlannedRow(NamedTuple):
+    """The runs of a contender; `point` holds the settings of the grid that it tries."""
+
+    contender: Contender
+    runs: list[PlannedRun]
+    point: Mapping[str, Point]
+
+
+def runs_of(rows: Sequence[PlannedRow]) -> list[PlannedRun]:
+    """All their runs."""
+    return [run for row in rows for run in row.runs]
+
+
 def changed(config: Config, *overrides: str) -> Config:
     """The same config with other values of some settings.
 
@@ -87,27 +100,18 @@ def plan_contenders(request: TrainingRequest) -> tuple[list[Contender], list[str
                 contenders.append(Contender(label, value, located(config, request.beside)))
             except ConfigError as error:
                 faults += error.faults
-    faults += _alike(contenders)
+    names: dict[str, str] = {}
+    for contender in contenders:
+        first = names.setdefault(json.dumps(contender.config.model_dump(), sort_keys=True), contender.cell)
+        if first != contender.cell:
+            faults.append(f"--cells: {first} and {contender.cell} are the same cell; name one of them")
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
     return contenders, list(dict.fromkeys(remarks))
 
 
-def _alike(contenders: Sequence[Contender]) -> list[str]:
-    """Faults of cells that are the same under two names."""
-    faults, seen = [], dict[str, str]()
-    for contender in contenders:
-        first = seen.setdefault(json.dumps(contender.config.model_dump(), sort_keys=True), contender.cell)
-        if first != contender.cell:
-            faults.append(f"--cells: {first} and {contender.cell} are the same cell; name one of them")
-    return faults
-
-
 def _cell_section(config: Config, cell: Cell) -> tuple[Cell, list[str]]:
-    """The section of a cell, and the options of the config's own cell that it does not have.
-
-    Options that the config gives its own cell hold for this one too, unless it sets them.
-    """
+    """The section of a cell, with the options of the config's own cell; and those of them that it does not have."""
     own = config.model.cell
     if own.name == cell["name"]:
         return own.model_dump() | dict(cell), []
@@ -140,9 +144,8 @@ def plan_runs(
     if request.vary:
         parts.append(request.vary.short(contender.at))
     stem = re.sub(r"[^\w.=+-]+", "_", "-".join([*parts, *([tag] if tag else [])]))
-    return [
-        PlannedRun(contender.config.model_copy(update={"seed": seed}), out / f"{stem}-seed{seed}") for seed in seeds
-    ]
+    configs = {seed: contender.config.model_copy(update={"seed": seed}) for seed in seeds}
+    return [PlannedRun(config, out / f"{stem}-seed{seed}") for seed, config in configs.items()]
 
 
 def check_directories(runs: Sequence[PlannedRun]) -> None:
@@ -153,9 +156,8 @@ def check_directories(runs: Sequence[PlannedRun]) -> None:
     CheckpointError : a directory holds a run of another config.
     """
     counts = Counter(run.out for run in runs)
-    faults = [
-        f"{path}: two runs would go there; compare them one by one" for path, count in counts.items() if count > 1
-    ]
+    shared = [path for path, count in counts.items() if count > 1]
+    faults = [f"{path}: two runs would go there; compare them one by one" for path in shared]
     for run in runs:
         saved = saved_config(RunDir(run.out))
         other = differences(saved, resolved(run.config).model_dump()) if saved is not None else {}

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from seqtrain.comparison.load_runs import FinishedRun, Group
 from seqtrain.comparison.records import Row
@@ -13,9 +16,6 @@ MOST_CURVES = 12
 
 def draw(groups: Sequence[Group], rows: Sequence[Row], varied: str | None, out: Path) -> dict[str, str]:
     """Draw the plots that suit the comparison into `out`; returns their paths by name."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
     plots: dict[str, Callable[[Path], None]] = {"curves": lambda path: _curves(groups, varied, path)}
     if varied is None:
         plots["metric"] = lambda path: _metric(groups, rows, path)
@@ -27,24 +27,18 @@ def draw(groups: Sequence[Group], rows: Sequence[Row], varied: str | None, out: 
     return {name: str(path) for name, path in paths.items()}
 
 
-def _save(figure: Any, path: Path) -> None:
-    from matplotlib import pyplot as plt
-
+def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def _curves(groups: Sequence[Group], varied: str | None, path: Path) -> None:
     """Validation metric over training steps: a line a seed, the mean of each cell with its 95 % band, the baseline."""
-    from matplotlib import pyplot as plt
-
     values = list(dict.fromkeys(group.at for group in groups))[:MOST_CURVES]
     columns = min(3, len(values))
     lines = -(-len(values) // columns)
-    figure, panels = plt.subplots(
-        lines, columns, figsize=(8 if columns == 1 else 5 * columns, 5 * lines), layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(8 if columns == 1 else 5 * columns, 5 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False)
     for panel in panels.flat[len(values) :]:
         panel.axis("off")
     for panel, value in zip(panels.flat, values, strict=False):
@@ -55,7 +49,7 @@ def _curves(groups: Sequence[Group], varied: str | None, path: Path) -> None:
     _save(figure, path)
 
 
-def _curves_at(axes: Any, groups: Sequence[Group]) -> None:
+def _curves_at(axes: Axes, groups: Sequence[Group]) -> None:
     first = groups[0].summary
     name, baseline = first.metric.name, first.baseline.get(first.metric.name)
     positive, bands = True, []
@@ -112,11 +106,10 @@ def _band(curves: Sequence[dict[int, float]], group: Group) -> tuple[list[int], 
 
 def _metric(groups: Sequence[Group], rows: Sequence[Row], path: Path) -> None:
     """The test metric of each cell: a point a run, the mean with its 95 % interval, the baseline."""
-    from matplotlib import pyplot as plt
-
     first = groups[0].summary
     name, baseline = first.metric.name, first.baseline.get(first.metric.name)
-    figure, axes = plt.subplots(figsize=(8, 1.4 + 0.5 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(8, 1.4 + 0.5 * len(rows)), layout="constrained")
+    axes = figure.subplots()
     all_values: list[float] = []
     for place, row in enumerate(rows):
         metric, values = row.metric, [value for value in row.metric.values if value is not None]
@@ -144,10 +137,8 @@ def _metric(groups: Sequence[Group], rows: Sequence[Row], path: Path) -> None:
 
 def _success(rows: Sequence[Row], varied: str, path: Path) -> None:
     """The share of solved runs over the varied setting, with Wilson's 95 % interval."""
-    from matplotlib import pyplot as plt
-    from matplotlib.ticker import NullLocator
-
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
     values = list(dict.fromkeys(row.at for row in rows))
     spots_of_numbers = [value for value in values if isinstance(value, int | float) and value > 0]
     numbers = len(spots_of_numbers) == len(values)

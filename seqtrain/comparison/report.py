@@ -12,7 +12,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from seqtrain.comparison.aggregate import summarise
 from seqtrain.comparison.length_generalization import evaluate_lengths
 from seqtrain.comparison.load_runs import Group
-from seqtrain.comparison.plots import draw
 from seqtrain.comparison.records import QUESTION, RESULTS, Question, Results
 from seqtrain.system import strict_json
 from seqtrain.system.files import write_whole
@@ -38,6 +37,8 @@ def report(
     ----------
     gathered : whether the runs existed before the question; see `summarise`.
     """
+    from seqtrain.comparison.plots import draw  # importing matplotlib takes a while
+
     results = summarise(groups, question, gathered=gathered)
     if eval_lengths:
         results = results.model_copy(update={"lengths": evaluate_lengths(groups, eval_lengths, quiet=quiet)})

@@ -1,6 +1,6 @@
 """What to compare, as types: the options of a command line after they are parsed (see `options`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -8,7 +8,9 @@ from typing import Any, Literal, NamedTuple
 from seqtrain.comparison.assertions import Condition
 from seqtrain.comparison.records import Point, label
 from seqtrain.config import Config
+from seqtrain.config.errors import choose
 from seqtrain.system import strict_json
+from seqtrain.system.errors import ConfigError
 
 Match = Literal["hidden", "params", "step-time"]
 
@@ -60,6 +62,17 @@ class Request:
     eval_lengths: tuple[int, ...] = ()
     conditions: tuple[Condition, ...] = ()
     command: str | None = None
+
+    def check_reference(self, labels: Sequence[str], where: str) -> None:
+        """Refuse a reference that is none of the cells.
+
+        Raises
+        ------
+        ConfigError : it is none of `labels`, which are the cells of `where`.
+        """
+        if self.reference is not None and self.reference not in labels:
+            options = choose(self.reference, dict.fromkeys(labels))
+            raise ConfigError(f"--reference {self.reference}: is no cell of {where}; {options}")
 
 
 @dataclass(frozen=True, kw_only=True)

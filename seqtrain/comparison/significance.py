@@ -1,21 +1,12 @@
 """What can be claimed: each cell against a reference, on the same seeds, in figures and in words."""
 
-import math
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from seqtrain.comparison.load_runs import FinishedRun, Group
+from seqtrain.comparison.load_runs import Group
 from seqtrain.comparison.records import Point, Verdict, VerdictName
-from seqtrain.comparison.statistics import (
-    Estimate,
-    effect_size,
-    holm,
-    least_p,
-    mean_interval,
-    pairs_needed,
-    sign_flip_p,
-)
+from seqtrain.comparison.statistics import effect_size, holm, least_p, mean_interval, pairs_needed, sign_flip_p
 from seqtrain.system.progress import counted, figure
 
 
@@ -80,41 +71,26 @@ def _differences(group: Group, reference: Group, outcome: Outcome, groups: Seque
 
 
 def _values(group: Group, outcome: Outcome, groups: Sequence[Group]) -> dict[int, float]:
-    """The outcome by seed, so that no run is left out.
+    """The outcome of every run by seed.
 
-    A run that was not solved within the steps that all were given counts as solved at the evaluation after them, the
-    earliest that is possible. A run that diverged before its first evaluation has no metric and counts as beyond the
-    worst of all, by the distance of the worst from the best.
+    A run that was not solved within the steps that all were given counts as solved at the evaluation after them. A run
+    without a metric, as it diverged, counts as worse than the worst of all by the distance of the worst from the best.
     """
     peers = [run for peer in groups if peer.at == group.at for run in peer.runs]
     if outcome == STEPS:
         horizon = min(run.summary.planned_steps for run in peers)
-        later = horizon + max(_evaluated_every(run) for run in peers)
-        return {run.summary.seed: _solved_at(run, horizon) or later for run in group.runs}
+        later = horizon + max(run.evaluated_every for run in peers)
+        solved = {run.summary.seed: run.summary.solved_at_step for run in group.runs}
+        return {seed: step if step and step <= horizon else later for seed, step in solved.items()}
     if outcome == SHARE:
-        late = max(1 + _evaluated_every(run) / run.summary.planned_steps for run in peers)
-        shares = {run.summary.seed: (_solved_at(run) or 0) / run.summary.planned_steps for run in group.runs}
+        late = max(1 + run.evaluated_every / run.summary.planned_steps for run in peers)
+        shares = {run.summary.seed: (run.summary.solved_at_step or 0) / run.summary.planned_steps for run in group.runs}
         return {seed: share or late for seed, share in shares.items()}
-    known = [value for run in peers if (value := _metric(run)) is not None]
+    known = [value for run in peers if (value := run.test_metric) is not None]
     low, high = min(known, default=0.0), max(known, default=0.0)
     beyond = (high - low) or abs(high) or 1.0
     missing = high + beyond if outcome.lower_is_better else low - beyond
-    return {run.summary.seed: missing if (value := _metric(run)) is None else value for run in group.runs}
-
-
-def _solved_at(run: FinishedRun, horizon: float = math.inf) -> int | None:
-    """The step at which a run was solved; None if it was not by the horizon."""
-    step = run.summary.solved_at_step
-    return step if step is not None and step <= horizon else None
-
-
-def _evaluated_every(run: FinishedRun) -> int:
-    """Steps between two evaluations."""
-    return run.config.train.eval_every or 1
-
-
-def _metric(run: FinishedRun) -> float | None:
-    return (run.summary.test or {}).get(run.summary.metric.name)
+    return {run.summary.seed: missing if (value := run.test_metric) is None else value for run in group.runs}
 
 
 def _verdict(
@@ -147,11 +123,7 @@ def _verdict(
 
 
 def _name(verdict: Verdict) -> VerdictName:
-    """`better`, `worse` or `not distinguishable`; or, where no result could have been significant, why.
-
-    `none solved`: only solved runs decide. `too few seeds`. `undecided`: too many pairs are equal, as those of which
-    neither run was solved.
-    """
+    """`better`, `worse` or `not distinguishable`; or, where no result could have been significant, why."""
     if not any(verdict.solved) and verdict.outcome in (STEPS.name, SHARE.name):
         return "none solved"
     if verdict.p_corrected <= verdict.level:
@@ -184,21 +156,18 @@ def _sentence(verdict: Verdict) -> str:
 
 def _evidence(verdict: Verdict) -> str:
     """Difference, effect size, pairs and p, in words."""
+    difference, change = verdict.difference, "difference unknown"
+    if difference.mean is not None:
+        change = f"{'+' if difference.mean > 0 else ''}{figure(difference.mean)}"
+    if difference.low is not None:
+        change += f" (95 % interval {figure(difference.low)} to {figure(difference.high)})"
     effect = "" if verdict.effect_size is None else f", effect size {verdict.effect_size:+.2g}"
     equal = verdict.pairs - verdict.better_in - verdict.worse_in
     corrected = f" after Holm's correction over {verdict.tests}" if verdict.tests > 1 else ""
     return (
-        f"{verdict.outcome} {_difference(verdict.difference)}{effect}; of {verdict.pairs} seeds better in "
+        f"{verdict.outcome} {change}{effect}; of {verdict.pairs} seeds better in "
         f"{verdict.better_in}, worse in {verdict.worse_in}, equal in {equal}; p = {verdict.p_corrected:.2g}{corrected}"
     )
-
-
-def _difference(difference: Estimate) -> str:
-    if difference.mean is None:
-        return "difference unknown"
-    mean = f"{'+' if difference.mean > 0 else ''}{figure(difference.mean)}"
-    interval = f" (95 % interval {figure(difference.low)} to {figure(difference.high)})"
-    return mean if difference.low is None else mean + interval
 
 
 def shortage(pairs: int, tests: int, level: float, *, option: bool) -> str | None:

@@ -1,35 +1,28 @@
 """Tuning: for each cell the point of a grid that does best on validation, with seeds that are not reported."""
 
 import statistics
-from collections.abc import Sequence
-from itertools import product
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from itertools import groupby, product
+from typing import Any
 
 from seqtrain.comparison.load_runs import FinishedRun, read_runs
 from seqtrain.comparison.options import FIRST_TUNING_SEED
-from seqtrain.comparison.plan import Contender, PlannedRun, changed, plan_runs
+from seqtrain.comparison.plan import Contender, PlannedRow, changed, check_directories, plan_runs, runs_of
 from seqtrain.comparison.records import TUNING, Point, Tuning, TuningPoint, label
 from seqtrain.comparison.request import Setting, TrainingRequest
 
 
-class Candidate(NamedTuple):
-    """A contender with one point of the grid, and the runs that try it."""
-
-    contender: Contender
-    point: dict[str, Point]
-    runs: list[PlannedRun]
-
-
-def plan_tuning(request: TrainingRequest, contenders: Sequence[Contender]) -> list[Candidate]:
-    """Every contender with every point of the grid.
+def plan_tuning(request: TrainingRequest, contenders: Sequence[Contender]) -> list[PlannedRow]:
+    """Every contender with every point of the grid, in directories that are free.
 
     Raises
     ------
     ConfigError : a point of the grid does not fit the config.
+    CheckpointError : a directory holds another run.
     """
     first = request.config.seed + FIRST_TUNING_SEED
     seeds = range(first, first + request.tuning_seeds)
-    candidates = []
+    rows = []
     for contender in contenders:
         for values in product(*(setting.values for setting in request.grid)):
             pairs = list(zip(request.grid, values, strict=True))
@@ -37,33 +30,33 @@ def plan_tuning(request: TrainingRequest, contenders: Sequence[Contender]) -> li
             tag = "-".join(setting.short(value) for setting, value in pairs)
             tuned = contender._replace(config=config)
             runs = plan_runs(request, tuned, seeds, request.out / TUNING, tag)
-            candidates.append(Candidate(tuned, {setting.key: value for setting, value in pairs}, runs))
-    return candidates
+            rows.append(PlannedRow(tuned, runs, {setting.key: value for setting, value in pairs}))
+    check_directories(runs_of(rows))
+    return rows
 
 
-def choose(candidates: Sequence[Candidate], grid: Sequence[Setting]) -> tuple[list[Contender], list[Tuning]]:
+def choose(candidates: Sequence[PlannedRow], grid: Sequence[Setting]) -> tuple[list[Contender], list[Tuning]]:
     """The best candidate of each cell at each value, and a record of how all did.
 
     The best has the most solved runs, then the fewest steps to solve within the budget, then the best mean of the best
     validation values. A run without such a value, one that diverged, counts as worse than any that has one.
     """
     chosen, records = [], []
-    for cell, at in dict.fromkeys((candidate.contender.cell, candidate.contender.at) for candidate in candidates):
-        tried = [tried for tried in candidates if (tried.contender.cell, tried.contender.at) == (cell, at)]
-        runs = [read_runs([run.out for run in candidate.runs]) for candidate in tried]
-        best = tried[max(range(len(tried)), key=lambda place: rank(runs[place]))]
+    for (cell, at), group in groupby(candidates, key=lambda row: row.contender[:2]):
+        tried = [(row, read_runs([run.out for run in row.runs])) for row in group]
+        best = max(tried, key=lambda pair: rank(pair[1]))[0]
         chosen.append(best.contender)
         points = [
             TuningPoint(
-                **dict[str, Any](candidate.point),
-                valid=_mean_of_best(members),
-                solved=sum(run.is_solved for run in members),
-                runs=len(members),
+                **dict[str, Any](row.point),
+                valid=_mean_of_best(runs),
+                solved=sum(run.is_solved for run in runs),
+                runs=len(runs),
             )
-            for candidate, members in zip(tried, runs, strict=True)
+            for row, runs in tried
         ]
         edges = at_the_edge(best.point, grid)
-        records.append(Tuning(cell=cell, at=at, chosen=best.point, at_the_edge=edges, points=points))
+        records.append(Tuning(cell=cell, at=at, chosen=dict(best.point), at_the_edge=edges, points=points))
     return chosen, records
 
 
@@ -83,7 +76,7 @@ def _mean_of_best(runs: Sequence[FinishedRun]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def at_the_edge(point: dict[str, Point], grid: Sequence[Setting]) -> list[str]:
+def at_the_edge(point: Mapping[str, Point], grid: Sequence[Setting]) -> list[str]:
     """Settings whose chosen value is the smallest or largest number that was tried: a better one may lie beyond."""
     edges = []
     for key, values in grid:
@@ -100,8 +93,3 @@ def remarks_on(records: Sequence[Tuning]) -> list[str]:
         for entry in records
         for key in entry.at_the_edge
     ]
-
-
-def runs_of(candidates: Sequence[Candidate]) -> list[PlannedRun]:
-    """All their runs."""
-    return [run for candidate in candidates for run in candidate.runs]

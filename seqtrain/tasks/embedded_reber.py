@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -81,7 +82,8 @@ class EmbeddedReber(NextSymbols, SizedTask):
         while paths.shape[1] < size:
             drawn = _walk(4 * size + 16, generator)
             paths = _joined(paths, drawn[:, self._share(drawn) == SHARES[split]])
-            paths = paths[:, _first_of_each(self._hash(paths))]
+            first = np.unique(self._hash(paths).numpy(), return_index=True)[1]  # the place of each different string
+            paths = paths[:, np.sort(first)]
         return _as_batch(paths[:, :size])
 
     def _share(self, paths: Tensor) -> Tensor:
@@ -133,14 +135,6 @@ def _joined(*parts: Tensor) -> Tensor:
     """Paths next to each other, extended to the same length."""
     M = max(map(len, parts))
     return torch.cat([F.pad(paths, (0, 0, 0, M - len(paths)), value=len(ARCS)) for paths in parts], 1)
-
-
-def _first_of_each(values: Tensor) -> Tensor:
-    """`[N]` to the places of all values that are different from those before, in order."""
-    order = values.sort(stable=True).indices
-    new = torch.ones_like(order, dtype=torch.bool)
-    new[1:] = values[order].diff() != 0
-    return order[new].sort().values
 
 
 def _as_batch(paths: Tensor) -> Batch:

@@ -211,8 +211,8 @@ class LanguageModel(Task):
         """The loss in other units: bits per character for words, perplexity per word for characters."""
         part, nats = self._parts[split], loss * (len(self.tokens[split]) - 1)
         if self.unit == "word":
-            return {"bits_per_character": nats / math.log(2) / part.characters(1)}
-        return {"word_perplexity": perplexity(nats / max(1, part.words(1)))}
+            return {"bits_per_character": nats / math.log(2) / part.characters()}
+        return {"word_perplexity": perplexity(nats / max(1, part.words()))}
 
     def _check_length(self, split: str) -> None:
         """Raise a DataError if there is nothing to predict."""

@@ -1,5 +1,6 @@
 """What the adding and the multiplication problem share: numbers of which two are marked."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -42,11 +43,15 @@ class MarkedNumbers(SizedTask):
                 "and needs at least 22",
             )
 
-    def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Values U[0,1] and markers `[T, B]`; lengths `[B]`, or None if all are T.
+    @abstractmethod
+    def answer(self, values: Tensor, marker: Tensor) -> tuple[Tensor, Tensor]:
+        """The values `[T, B]` of the inputs and the answers `[B]`, given values U[0,1] and markers `[T, B]`.
 
         The marker is 1 at marked steps, -1 at the first and last step of `hochreiter`, where marks are hidden, else 0.
         """
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Values and markers `[T, B, 2]`, zero after the end; answers `[B, 1]`."""
         hochreiter, T, B = self.variant == "hochreiter", self.length, batch_size
 
         def integers(high: int) -> Tensor:
@@ -67,7 +72,11 @@ class MarkedNumbers(SizedTask):
         if lengths is not None:
             marker[0] = -1.0
             marker.scatter_(0, lengths[None] - 1, -1.0)
-        return values, marker, lengths
+        values, answers = self.answer(values, marker)
+        inputs = torch.stack([values, marker], -1)
+        if lengths is not None:
+            inputs = inputs * (torch.arange(len(values))[:, None] < lengths)[..., None]
+        return Batch(inputs, answers[:, None], lengths)
 
     def hidden_marks(self) -> tuple[float, float]:
         """Probabilities that the first, and that the second mark is hidden because it falls on the first step."""
@@ -84,11 +93,3 @@ class MarkedNumbers(SizedTask):
         error = (prediction.outputs - batch.targets).double()
         tally = Tally().add("mse", error.square().sum(), batch.size)
         return tally.add("accuracy", (error.abs() < self.tolerance).sum(), batch.size)
-
-
-def as_batch(values: Tensor, marker: Tensor, answers: Tensor, lengths: Tensor | None) -> Batch:
-    """Values and markers `[T, B]` as inputs `[T, B, 2]`, zero after the end; answers `[B]` as targets `[B, 1]`."""
-    inputs = torch.stack([values, marker], -1)
-    if lengths is not None:
-        inputs = inputs * (torch.arange(len(values))[:, None] < lengths)[..., None]
-    return Batch(inputs, answers[:, None], lengths)

@@ -1,10 +1,9 @@
 """The multiplication problem."""
 
-import torch
+from torch import Tensor
 
 from seqtrain.tasks.base import Split
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.marked import MarkedNumbers, as_batch
+from seqtrain.tasks.marked import MarkedNumbers
 
 
 class Multiplication(MarkedNumbers):
@@ -32,11 +31,9 @@ class Multiplication(MarkedNumbers):
     name = "multiplication"
     tolerance = 0.04
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """Values and markers `[T, B, 2]`, products `[B, 1]`."""
-        values, marker, lengths = self.draw(batch_size, generator)
-        product = values.where(marker == 1, 1.0).prod(0)
-        return as_batch(values, marker, product, lengths)
+    def answer(self, values: Tensor, marker: Tensor) -> tuple[Tensor, Tensor]:
+        """The products."""
+        return values, values.where(marker == 1, 1.0).prod(0)
 
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
         """Variance of the target: the error of the best constant guess."""

@@ -58,16 +58,10 @@ class Stories(SizedTask):
         """Words and next words `[T, B]`; `marks` holds the distance where the next word is marked, else 0."""
         drawn = torch.randint(MIN_DISTANCE, self.distance + 1, (batch_size,), generator=generator)
         exact = torch.rand(batch_size, generator=generator) < 0.5
-        story = self._writer.write(torch.where(exact, self.distance, drawn), generator)
-        words, marks = story.words.t(), story.distances.t()  # [T, B]
-        inside = torch.arange(len(words))[:, None] < story.lengths
-        return Batch(
-            inputs=words[:-1] * inside[1:],
-            targets=words[1:],
-            lengths=story.lengths - 1,
-            scored=inside[1:],
-            marks=marks[1:],
-        )
+        words, distances, lengths = self._writer.write(torch.where(exact, self.distance, drawn), generator)
+        words, marks = words.t(), distances.t()  # [T, B]
+        inside = torch.arange(1, len(words))[:, None] < lengths
+        return Batch(words[:-1] * inside, words[1:], lengths - 1, scored=inside, marks=marks[1:])
 
     def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Marked words predicted right, at exactly `distance` and by range of distance."""

@@ -1,24 +1,9 @@
 """Write whole batches of stories at once."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from seqtrain.tasks.stories.grammar import FILLERS, KINDS, WORDS
-
-
-class Stories(NamedTuple):
-    """A batch of stories.
-
-    words : `[B, T]`.
-    distances : `[B, T]`, the words since the fact at the marked word, else 0.
-    lengths : `[B]`.
-    """
-
-    words: Tensor
-    distances: Tensor
-    lengths: Tensor
 
 
 class Writer:
@@ -46,8 +31,13 @@ class Writer:
                 self.choices[s, w, : len(choices)] = torch.tensor([token[word] for word in choices])
                 self.choice_counts[s, w] = len(choices)
 
-    def write(self, distance: Tensor, generator: torch.Generator) -> Stories:
-        """Stories with `distance` `[B]` words from the fact to the marked word."""
+    def write(self, distance: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Stories with `distance` `[B]` words from the fact to the marked word.
+
+        Returns
+        -------
+        Words `[B, T]`; the words since the fact at the marked word, else 0, `[B, T]`; lengths `[B]`.
+        """
         B = len(distance)
         kind = torch.randint(len(self.kinds), (B,), generator=generator)
         heads, tails, fillers = (torch.zeros_like(kind) for _ in range(3))
@@ -70,7 +60,7 @@ class Writer:
             for place, word in enumerate(closing):
                 words[rows, start + place] = marked if word < 0 else word
             distances[rows, start + closing.index(-1)] = distance[rows]
-        return Stories(words[:, :longest], distances[:, :longest], lengths)
+        return words[:, :longest], distances[:, :longest], lengths
 
     def _fill(self, words: Tensor, start: Tensor, total: Tensor, generator: torch.Generator) -> None:
         """Write filler sentences of exactly `total` `[B]` words from `start` `[B]` on, one for each story at a time."""

@@ -1,8 +1,8 @@
 """Text: reading it, numbering its tokens, laying it out for training."""
 
 from seqtrain.tasks.text.batchify import Columns, make_columns
-from seqtrain.tasks.text.bptt import Window, Windows
-from seqtrain.tasks.text.corpus import SPLITS, Corpus, Tokens, faults_of_text, read_corpus, sources
+from seqtrain.tasks.text.bptt import Windows
+from seqtrain.tasks.text.corpus import SPLITS, Tokens, faults_of_text, read_corpus, sources
 from seqtrain.tasks.text.tokenizer import Unit
 from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 
@@ -10,11 +10,9 @@ __all__ = [
     "SPLITS",
     "UNK",
     "Columns",
-    "Corpus",
     "Tokens",
     "Unit",
     "Vocabulary",
-    "Window",
     "Windows",
     "faults_of_text",
     "make_columns",

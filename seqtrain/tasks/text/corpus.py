@@ -33,29 +33,28 @@ class Part:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def characters(self, start: int = 0) -> int:
-        """Characters of its words from token `start` on, with one for the space or line end after each word."""
+    def characters(self) -> int:
+        """Characters of its words after the first token, with one for the space or line end after each word."""
         types, ids = self.text.types, self.text.ids
         sizes = np.array([0 if token == EOS else len(token) + 1 for token in types])
         line_end = np.array([token == EOS for token in types])
-        after_end = start == 0 or bool(line_end[ids[self.start + start - 1 : self.start + start]].all())
         count = 0
-        for block, ends, after in self._with_previous(line_end, start, first=after_end):
+        for block, ends, after in self._with_previous(line_end, bool(line_end[ids[self.start : self.start + 1]].all())):
             count += int(sizes[block].sum()) + int((ends & after).sum())  # an empty line has its line end only
         return count
 
-    def words(self, start: int = 0) -> int:
-        """Words and line ends in a part whose tokens are characters, from `start` on; a word counts where it begins."""
+    def words(self) -> int:
+        """Words and line ends after the first token in a part of characters; a word counts where it begins."""
         space = np.array([character.isspace() for character in self.text.types])
         line_end = np.array([character == "\n" for character in self.text.types])
         count = 0
-        for block, spaces, after in self._with_previous(space, start, first=True):
+        for block, spaces, after in self._with_previous(space, True):
             count += int((~spaces & after).sum()) + int(line_end[block].sum())
         return count
 
-    def _with_previous(self, flags: NDArray[np.bool_], start: int, *, first: bool) -> Iterator[tuple[_Array, ...]]:
-        """Blocks of ids, the flag of each id, and the flag of the id before it (`first` before the first one)."""
-        for block in self.text.ids.blocks(self.start + start, self.stop):
+    def _with_previous(self, flags: NDArray[np.bool_], first: bool) -> Iterator[tuple[_Array, ...]]:
+        """Blocks of ids without the first id, the flag of each, and that of the id before (`first` at the start)."""
+        for block in self.text.ids.blocks(self.start + 1, self.stop):
             current = flags[block]
             yield block, current, np.concatenate(([first], current[:-1]))
             first = bool(current[-1])

@@ -104,12 +104,7 @@ def _reason(error: OSError) -> str:
 
 
 def _cache(path: Path, unit: Unit, *, quiet: bool) -> Text:
-    """Read a text into the cache. The file gets its name when it is complete, so that nobody can read a part of it.
-
-    Raises
-    ------
-    OSError : there is no room, or no permission.
-    """
+    """Read a text into the cache. The file gets its name when it is complete, so that nobody can read a part of it."""
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
@@ -146,12 +141,7 @@ def _write(file: IO[bytes], path: Path, unit: Unit, *, quiet: bool) -> str:
 
 
 def _map(file: IO[bytes]) -> Text:
-    """Map a file in the format of the cache.
-
-    Raises
-    ------
-    OSError : it is damaged.
-    """
+    """Map a file in the format of the cache; an OSError if it is damaged."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - FOOTER.size))
     footer = file.read()

@@ -92,13 +92,7 @@ def decode(path: Path, blocks: Iterable[bytes]) -> Iterator[str]:
 def _not_utf8(
     path: Path, error: UnicodeDecodeError, position: int, lines: int, remaining: Iterable[bytes]
 ) -> DataError:
-    """The error for bytes that cannot be decoded: the file is binary if a zero byte follows anywhere.
-
-    Parameters
-    ----------
-    position : of the end of the block that cannot be decoded.
-    lines : line ends before this block.
-    """
+    """The error for a block that ends at `position` and has `lines` line ends before it; binary if a zero follows."""
     start = position - len(error.object) + error.start
     line = lines + error.object.count(b"\n", 0, error.start) + 1
     for block in remaining:

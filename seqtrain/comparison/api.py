@@ -97,10 +97,7 @@ def dry_run(request: Request, *, quiet: bool = False) -> Iterator[str]:
 
 
 def _check_conditions(results: Results, request: Request, *, quiet: bool) -> Compared:
-    """Check the conditions, say whether they hold, and add that to the results.
-
-    A condition on a figure that does not exist is said too: results that took hours are not withheld for a slip.
-    """
+    """Check the conditions, print whether they hold, and add that to the results, also if a condition has a fault."""
     assertions, faults = list[Assertion](), list[str]()
     for condition in request.conditions:
         try:

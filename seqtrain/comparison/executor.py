@@ -173,9 +173,7 @@ class LocalExecutor:
 
 
 class _Worker:
-    """A process that runs `seqtrain.runs.worker`. It is in a session of its own, so that a Ctrl-C on the terminal
-    reaches it through the parent alone.
-    """
+    """A process that runs `seqtrain.runs.worker`, in its own session: Ctrl-C reaches it through the parent only."""
 
     def __init__(self, threads: int) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115

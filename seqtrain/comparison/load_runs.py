@@ -93,14 +93,12 @@ class Group(NamedTuple):
     @property
     def is_solvable(self) -> bool:
         """Whether the task has a rule for "solved"."""
-        task = TASKS.get(self.summary.task)
-        return task is not None and task.solvable
+        return TASKS[self.summary.task].solvable
 
     def metric_interval(self, values: Sequence[float]) -> Estimate:
         """The mean of the metric over runs, with an interval that holds only possible values."""
-        task = TASKS.get(self.summary.task)
-        interval = mean_interval(values)
-        return interval if task is None else interval.within(task.metric.least, task.metric.most)
+        metric = TASKS[self.summary.task].metric
+        return mean_interval(values).within(metric.least, metric.most)
 
 
 def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:

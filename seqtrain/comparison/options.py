@@ -215,19 +215,15 @@ def _conflicts(grid: Sequence[Setting], vary: Setting | None, budget: Budget | N
     twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
     faults += [f"{key} stands twice in --grid and --vary; once is enough" for key in twice]
     for key in (setting.key for setting in grid):
-        why = _why_not_tuned(key, budget) or _why_fixed(key, budget, match)
+        why = _why_fixed(key, budget, match)
+        if key == "task" or key.startswith("task."):
+            why = "each cell would get a task of its own; use --vary"
+        elif budget and key == "train.batch_size" and budget.unit != "steps":
+            why = "the budget buys other steps with each batch size; give it as steps="
         faults += [f"--grid {key}: {why}"] if why else []
     if vary and (why := _why_fixed(vary.key, budget, None if match == "hidden" else match)):
         faults.append(f"--vary {vary.key}: {why}")
     return faults
-
-
-def _why_not_tuned(key: str, budget: Budget | None) -> str | None:
-    if key == "task" or key.startswith("task."):
-        return "each cell would get a task of its own; use --vary"
-    if budget and key == "train.batch_size" and budget.unit != "steps":
-        return "the budget buys other steps with each batch size; give it as steps="
-    return None
 
 
 def _why_fixed(key: str, budget: Budget | None, match: str | None) -> str | None:

@@ -89,10 +89,7 @@ def _curve(run: FinishedRun, name: str) -> dict[int, float]:
 
 
 def _band(curves: Sequence[dict[int, float]], group: Group) -> tuple[list[int], list[float], list[float], list[float]]:
-    """The mean and its 95 % interval at every step that a run was evaluated at.
-
-    A run that stopped early, because it was solved, counts with its last value from then on.
-    """
+    """The mean and its 95 % interval at every evaluation; a run that stopped early counts with its last value."""
     steps = sorted({step for curve in curves for step in curve})
     bands = [
         group.metric_interval([curve[max(seen)] for curve in curves if (seen := [at for at in curve if at <= step])])

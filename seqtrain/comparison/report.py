@@ -43,13 +43,6 @@ def report(
     if eval_lengths:
         results = results.model_copy(update={"lengths": evaluate_lengths(groups, eval_lengths, quiet=quiet)})
     results = results.model_copy(update={"pictures": draw(groups, results.cells, question.varied, out)})
-    results = write_results(results, groups, out)
-    (out / QUESTION).unlink(missing_ok=True)
-    return results
-
-
-def write_results(results: Results, groups: Sequence[Group], out: Path) -> Results:
-    """Write all of them into `out`; returns the results with their paths."""
     contents = {
         "results.csv": csv_of(results),
         "results.md": rendered("results.md.jinja", results, groups),
@@ -59,6 +52,7 @@ def write_results(results: Results, groups: Sequence[Group], out: Path) -> Resul
     for name, content in contents.items():
         write_whole(out / name, content.encode())
     write_whole(out / RESULTS, (strict_json.dumps(results.as_json(), indent=2) + "\n").encode())
+    (out / QUESTION).unlink(missing_ok=True)
     return results
 
 

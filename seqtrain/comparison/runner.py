@@ -37,7 +37,7 @@ from seqtrain.system.settings import Affects
 def train_and_compare(request: TrainingRequest, *, quiet: bool) -> tuple[Results | None, int]:
     """Train every cell with every seed, each run in a directory of its own in `request.out`, and compare them.
 
-    Runs that are done are not repeated, one that was interrupted goes on, one that diverges is a row like the others.
+    Runs that are done are not repeated, one that was interrupted goes on, one that diverges gets a row like the others.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def _commands_to_do(request: TrainingRequest, runs: Sequence[PlannedRun], what: 
 
 
 def _prepare(request: TrainingRequest, *, quiet: bool) -> list[Contender]:
-    """All contenders with their sizes and budgets, once it is proved that each can be built; says remarks."""
+    """All contenders with their sizes and budgets, after a check that each can be built; prints remarks."""
     contenders, remarks = plan_contenders(request)
     request.check_reference([contender.cell for contender in contenders], "this comparison")
     check_lengths([contender.config for contender in contenders], request.eval_lengths)

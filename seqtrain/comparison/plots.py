@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -144,10 +145,10 @@ def _success(rows: Sequence[Row], varied: str, path: Path) -> None:
         own = [row for row in rows if row.cell == cell]
         shift = 1 + 0.02 * (number - (len(cells) - 1) / 2) if numbers else 0.05 * number
         spots = [float(row.at or 0) * shift if numbers else values.index(row.at) + shift for row in own]
-        shares = [(part.mean or 0.0, part.low or 0.0, part.high or 0.0) for part in (row.solved_share for row in own)]
-        share = [mean for mean, _, _ in shares]
-        off = [[mean - low for mean, low, _ in shares], [high - mean for mean, _, high in shares]]
-        axes.errorbar(spots, share, yerr=off, color=f"C{number % 10}", marker="o", capsize=3, label=_plain(cell))
+        shares = [(row.solved_share.mean, row.solved_share.low, row.solved_share.high) for row in own]
+        mean, low, high = np.array(shares, dtype=float).T
+        off = [mean - low, high - mean]
+        axes.errorbar(spots, mean, yerr=off, color=f"C{number % 10}", marker="o", capsize=3, label=_plain(cell))
     if numbers:
         axes.set_xscale("log")
         axes.set_xticks(spots_of_numbers, [str(value) for value in values], minor=False)

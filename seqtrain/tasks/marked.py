@@ -57,17 +57,14 @@ class MarkedNumbers(SizedTask):
         def integers(high: int) -> Tensor:
             return torch.randint(high, (B,), generator=generator)
 
-        def integers_without(taken: Tensor, high: int) -> Tensor:
-            drawn = integers(high - 1)
-            return drawn + (drawn >= taken).long()
-
         lengths = T + integers(T // 10 + 1) if hochreiter else None
         values = torch.rand(T if lengths is None else int(lengths.max()), B, generator=generator)
         if self.variant == "halves":
             first, second = integers(T // 2), T // 2 + integers(T - T // 2)
         else:
             first = integers(10 if hochreiter else T)
-            second = integers_without(first, T // 2 - 1 if hochreiter else T)
+            drawn = integers((T // 2 - 1 if hochreiter else T) - 1)
+            second = drawn + (drawn >= first).long()  # any place but the first
         marker = torch.zeros_like(values).scatter_(0, torch.stack([first, second]), 1.0)
         if lengths is not None:
             marker[0] = -1.0

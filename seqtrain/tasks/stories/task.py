@@ -72,14 +72,11 @@ class Stories(SizedTask):
         exact = distance == self.distance
         tally = Tally().add("recall", right[exact].sum(), exact.sum())
         low = 0
-        for high in self._buckets():
+        for high in [*(high for high in BUCKETS if high < self.distance), self.distance]:
             within = (distance > low) & (distance <= high)
             tally.add(f"recall_at_{high}", right[within].sum(), within.sum())
             low = high
         return tally
-
-    def _buckets(self) -> list[int]:
-        return [*(high for high in BUCKETS if high < self.distance), self.distance]
 
     def summarise(self, means: dict[str, float]) -> dict[str, float]:
         """The means with perplexity."""

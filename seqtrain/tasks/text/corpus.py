@@ -78,21 +78,20 @@ class Tokens:
     """
 
     def __init__(self, part: Part, table: NDArray[np.int64]) -> None:
-        self._ids, self._start, self._stop = part.text.ids, part.start, part.stop
-        self._table = table
+        self._part, self._table = part, table
 
     def __len__(self) -> int:
-        return self._stop - self._start
+        return len(self._part)
 
     def at(self, places: NDArray[np.int64]) -> Tensor:
         """The numbers at these places, in the shape of `places`; 0 after the end."""
-        numbers = self._table[self._ids[self._start + np.minimum(places, len(self) - 1)]]
+        numbers = self._table[self._part.text.ids[self._part.start + np.minimum(places, len(self) - 1)]]
         numbers[places >= len(self)] = 0
         return torch.from_numpy(numbers)
 
     def blocks(self, start: int = 0) -> Iterator[Tensor]:
         """All numbers from `start` on, in blocks."""
-        for block in self._ids.blocks(self._start + start, self._stop):
+        for block in self._part.text.ids.blocks(self._part.start + start, self._part.stop):
             yield torch.from_numpy(self._table[block])
 
 

@@ -79,9 +79,10 @@ def user_section(cell: type[Cell], section: UserCell) -> Declared:
     ConfigError : with every fault.
     """
     declared, given = section_of(cell, section.name, cell.given), section.options()
-    parameters = inspect.signature(cell).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        given = {name: value for name, value in given.items() if name in declared.model_fields}
+    parameters = inspect.signature(cell).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    left = {name for name in given if takes_all or name in parameters} - {*declared.model_fields, *cell.given}
+    given = {name: value for name, value in given.items() if name not in left}  # the constructor alone checks the rest
     try:
         return declared.model_validate({"name": section.name, **given})
     except ValidationError as error:

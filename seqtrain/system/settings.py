@@ -20,7 +20,18 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_type_hints
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import (
     BaseModel,
@@ -183,9 +194,10 @@ def summary_of(cls: type) -> str:
 
 
 def _parameters(cls: type, given: Collection[str]) -> Iterator[inspect.Parameter]:
-    """The parameters of a constructor that can be settings, with their annotations resolved.
+    """The parameters of a constructor that can be fields of a section, with their annotations resolved.
 
-    A parameter whose default cannot be written in YAML, such as a function, is not a setting.
+    Others are left to the constructor: one whose default cannot be written in YAML, such as a function, and one with a
+    name that a section uses itself.
     """
     try:
         hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
@@ -193,8 +205,10 @@ def _parameters(cls: type, given: Collection[str]) -> Iterator[inspect.Parameter
         hints = {}
     for parameter in inspect.signature(cls).parameters.values():
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        if named and parameter.name not in given and _is_plain(parameter.default):
-            yield parameter.replace(annotation=_annotation(hints.get(parameter.name, JsonValue)))
+        taken = parameter.name in given or parameter.name.startswith("_") or hasattr(Declared, parameter.name)
+        if named and not taken and _is_plain(parameter.default):
+            annotation = hints.get(parameter.name, JsonValue)
+            yield parameter.replace(annotation=_annotation(annotation, parameter.default))
 
 
 def _is_plain(default: Any) -> bool:
@@ -207,13 +221,32 @@ def _is_plain(default: Any) -> bool:
     return True
 
 
-def _annotation(annotation: Any) -> Any:
-    """The annotation itself, or `JsonValue` if pydantic cannot validate it."""
+def _annotation(annotation: Any, default: Any) -> Any:
+    """The annotation, with None if that is the default; `JsonValue` if YAML cannot hold it or it is wrong."""
+    for candidate in (annotation, Union[annotation, None]):  # noqa: UP007
+        if _is_json(candidate) and _accepts(candidate, default):
+            return candidate
+    return JsonValue
+
+
+def _accepts(annotation: Any, default: Any) -> bool:
     try:
-        TypeAdapter(annotation)
+        adapter = TypeAdapter[Any](annotation)
+        if default is not inspect.Parameter.empty:
+            adapter.validate_python(default, strict=True)
     except Exception:  # pydantic raises various errors for unknown types
-        return JsonValue
-    return annotation
+        return False
+    return True
+
+
+def _is_json(annotation: Any) -> bool:
+    """Whether values of a type can be written in YAML as they are; an `Enum` or a `Path` can not."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _is_json(parts[0])
+    if origin in (list, dict, Union, UnionType):
+        return all(map(_is_json, parts))
+    return origin is Literal or annotation in (bool, int, float, str, list, dict, NoneType, JsonValue)
 
 
 def _descriptions(cls: type) -> Iterator[tuple[str, str]]:

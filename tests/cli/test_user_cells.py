@@ -13,6 +13,8 @@ from seqtrain.system.errors import CheckpointError
 QUICK = (*SMALL, *SMALL_SETS)
 
 MY_CELLS = """
+from enum import Enum
+from pathlib import Path
 from typing import NamedTuple
 import torch
 from torch import nn
@@ -37,6 +39,19 @@ class MyCell(Cell):
 
     def initial_state(self, batch_size):
         return Memory(self.inputs.weight.new_zeros(batch_size, self.hidden_size))
+
+
+class Letter(Enum):
+    A = "a"
+
+
+class Odd(MyCell):
+    def __init__(
+        self, input_size, hidden_size, *, letter: Letter = Letter.A, path: Path = None, pair: tuple[int, int] = (1, 2),
+        rate: float = None, count: int = 1.5, function=torch.tanh, options: int = 1, model_dump: int = 2, _own: int = 3,
+    ):
+        super().__init__(input_size, hidden_size)
+        self.decay = {"a": 0.1, "b": 0.2, Letter.A: 0.3}[letter]
 
 
 class Half(Cell):
@@ -78,6 +93,20 @@ def test_a_users_cell_works_in_every_verb(own_cell):
     text = own_cell("train", "words", *SMALL, cell, "--json")
     assert text.code == 0
     assert own_cell("train", "words", *SMALL, cell, "train.steps=6", "--resume").code == 0
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "letter: b", "path: here", "pair: [1, 2]", "rate: null", "rate: 0.5", "count: 2", "function: tanh",
+        "options: 2", "model_dump: 3", "_own: 4",
+    ],
+)  # fmt: skip
+def test_an_option_that_no_section_can_have_goes_to_the_constructor(own_cell, recwarn, option):
+    assert own_cell("validate", "quickstart", f"model.cell={{name: my_cells:Odd, {option}}}").code == 0
+    assert not [one for one in recwarn if "pydantic" in str(one.message).lower()]
+    refused = own_cell("validate", "quickstart", "model.cell={name: my_cells:Odd, letter: c}")
+    assert "cannot take a step: KeyError: 'c'" in refused.err
 
 
 def test_cells_lists_a_users_cell_from_its_signature(own_cell):
@@ -182,7 +211,7 @@ def test_an_option_of_a_users_cell_has_an_effect(own_cell):
 @pytest.mark.parametrize(
     ("cell", "wanted"),
     [
-        ("my_cells:MyCel", "has no class MyCel derived from seqtrain.cells.Cell; choose one of Half, MyCell, Refuses"),
+        ("my_cells:MyCel", "has no class MyCel derived from seqtrain.cells.Cell; choose one of Half, MyCell, Odd"),
         ("my_cells:NoCell", "has no class NoCell derived from"),
         ("my_cells:Half", "does not define initial_state, step"),
         ("my_cellz:MyCell", "there is no module my_cellz in"),

@@ -664,7 +664,13 @@ def test_resume_refuses_what_would_make_other_weights_or_records(override):
 
 
 def checkpoint_of(config):
-    values = {"variant": "", "fingerprints": {}, "spec": Spec(1, False, 1, False, False), "vocabulary": None, "counts": None}
+    values = {
+        "variant": "",
+        "fingerprints": {},
+        "spec": Spec(1, False, 1, False, False),
+        "vocabulary": None,
+        "counts": None,
+    }
     return Checkpoint(Header.model_construct(config=config.model_dump(mode="json"), **values), {}, {})
 
 

@@ -9,7 +9,17 @@ import torch
 from conftest import SMALL, SMALL_SETS
 
 import seqtrain as package
-from seqtrain import CELLS, CheckpointError, ConfigError, SeqtrainError, compare, load_model, load_text_model, train
+from seqtrain import (
+    CELLS,
+    CheckpointError,
+    ConfigError,
+    SeqtrainError,
+    compare,
+    evaluate,
+    load_model,
+    load_text_model,
+    train,
+)
 from seqtrain.config import load_config
 
 QUICK = (*SMALL, *SMALL_SETS)
@@ -114,3 +124,14 @@ def test_compare_trains_or_gathers(tmp_path, capfd):
     with pytest.raises(ConfigError, match="did you mean 'lstm'"):
         compare("quickstart", cells="lstn")
     assert capfd.readouterr().out == ""
+
+
+def test_numbers_that_the_command_line_refuses_are_refused(run):
+    with pytest.raises(ConfigError, match="--seeds is 0; it must be from 1 to 10,000"):
+        compare("quickstart", cells="rnn", seeds=0)
+    for dynamic, decay, message in (
+        (-1.0, None, "--dynamic is -1; it must be a finite learning rate from 0"),
+        (0.1, 5.0, "--dynamic-decay is 5; it must be from 0 to 1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            evaluate(run, dynamic=dynamic, dynamic_decay=decay)

@@ -11,16 +11,18 @@ from seqtrain.comparison.plan import DONE
 from seqtrain.comparison.records import Point
 from seqtrain.comparison.statistics import Estimate, mean_interval
 from seqtrain.config import Config, config_from
+from seqtrain.config.describe import settings_that_affect
 from seqtrain.config.diff import flatten
 from seqtrain.config.resolve import resolved, unresolved
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import LARGEST, MetricsRecord, Summary
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
 from seqtrain.system.files import UnreadableError
+from seqtrain.system.settings import Affects
 from seqtrain.tasks import TASKS
 
-PER_RUN = ("seed", "threads")
-"""Settings in which the runs of a row may differ."""
+PER_RUN = {"seed", *settings_that_affect(Affects.MACHINE, Affects.NOTHING)} - {"model.cell.folder"}
+"""Settings in which the runs of a row may differ; another folder may hold another cell of the same name."""
 
 
 @dataclass(frozen=True)

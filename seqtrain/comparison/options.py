@@ -21,6 +21,8 @@ from seqtrain.system.settings import Affects
 SEEDS, TUNING_SEEDS = 3, 2
 """Numbers of seeds unless others are given."""
 
+MOST_SEEDS = 10_000
+
 FIRST_TUNING_SEED = 1_000_000
 """Added to the seed of the config: seeds for tuning are never among those reported."""
 
@@ -102,6 +104,9 @@ def parse_request(
     faults += _conflicts(tuned, varied, allowed, match)
     if tuning_seeds is not None and not tuned:
         faults.append("--tuning-seeds: there is no --grid to tune; add one, or leave it out")
+    for name, number in (("seeds", seeds), ("tuning-seeds", tuning_seeds)):
+        if number is not None and not 1 <= number <= MOST_SEEDS:
+            faults.append(f"--{name} is {number}; it must be from 1 to {MOST_SEEDS:,}")
     config, path = _config(targets, faults)
     tuning_seeds = tuning_seeds or TUNING_SEEDS
     last = config.seed + max(seeds or 0, FIRST_TUNING_SEED + tuning_seeds if tuned else 0)
@@ -232,6 +237,8 @@ def _why_fixed(key: str, budget: Budget | None, match: str | None) -> str | None
         return FIXED[key]
     if affects_of(key) in (Affects.SPEED, Affects.MACHINE):
         return "it changes nothing but the time"
+    if affects_of(key) is Affects.NOTHING:
+        return "it changes only what training writes"
     if budget and key in BUDGET:
         return "--budget sets it for every run; leave one of them out"
     if match is not None and affects_of(key) is Affects.SIZE:

@@ -78,6 +78,11 @@ def affects_of(key: str) -> Affects:
     return Affects.WEIGHTS if setting is None else setting.affects
 
 
+def settings_that_affect(*kinds: Affects) -> tuple[str, ...]:
+    """The settings that affect one of these, by dotted key."""
+    return tuple(key for key, setting in all_settings().items() if setting.affects in kinds)
+
+
 def _names(field: FieldInfo) -> str | None:
     """The names to choose from, if the setting is a section that is chosen by its name."""
     for marker in field.metadata:

@@ -131,8 +131,10 @@ def _dynamic(lr: float | None, decay: float | None) -> Dynamic | None:
     """The settings of dynamic evaluation; None without a learning rate."""
     if lr is None and decay is not None:
         raise ConfigError(f"--dynamic-decay is {decay:g}, but there is no --dynamic to decay; add --dynamic LR")
-    if lr is not None and not isfinite(lr):
-        raise ConfigError(f"--dynamic is {lr:g}; it must be a finite learning rate")
+    if lr is not None and not (isfinite(lr) and lr >= 0):
+        raise ConfigError(f"--dynamic is {lr:g}; it must be a finite learning rate from 0")
+    if decay is not None and not 0 <= decay <= 1:
+        raise ConfigError(f"--dynamic-decay is {decay:g}; it must be from 0 to 1")
     return None if lr is None else Dynamic(lr, decay or 0.0)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from seqtrain.config import Config, config_from
 from seqtrain.config.build import build_model, build_task, weights_of
-from seqtrain.config.describe import all_settings
+from seqtrain.config.describe import settings_that_affect
 from seqtrain.config.diff import Change, differences
 from seqtrain.config.plugins import vouched, without_folder
 from seqtrain.config.resolve import unresolved
@@ -116,8 +116,8 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
 
 def _check_allowed(changes: Iterable[str], path: Path) -> None:
     """Refuse settings that belong to the training of the weights."""
-    kinds = (Affects.DATA, Affects.EVALUATION, Affects.SPEED, Affects.MACHINE)
-    free = [key for key, setting in all_settings().items() if setting.affects in kinds]
+    free = settings_that_affect(Affects.DATA, Affects.EVALUATION, Affects.SPEED)
+    free += ("threads", "model.cell.folder")  # of those of the machine, `train.save_every` saves nothing here
     if wrong := [key for key in changes if key not in free]:
         others = [key for key in free if not key.startswith("task.")]
         raise ConfigError(

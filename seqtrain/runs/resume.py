@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqtrain.config import Config, config_from
 from seqtrain.config.build import kept_by_optimizer
-from seqtrain.config.describe import all_settings
+from seqtrain.config.describe import settings_that_affect
 from seqtrain.config.diff import differences
 from seqtrain.config.resolve import resolved
 from seqtrain.models import SequenceModel
@@ -20,11 +20,7 @@ from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError, 
 from seqtrain.system.settings import Affects
 from seqtrain.training.state import named_tensors
 
-MAY_CHANGE = tuple(
-    key
-    for key, setting in all_settings().items()
-    if setting.affects in (Affects.BUDGET, Affects.SPEED, Affects.MACHINE, Affects.NOTHING)
-)
+MAY_CHANGE = settings_that_affect(Affects.BUDGET, Affects.SPEED, Affects.MACHINE)
 """Settings that may change when a run is resumed."""
 
 

@@ -64,9 +64,9 @@ class Affects(StrEnum):
     SPEED = "speed"
     """The speed of the same computation: `eval` and `--resume` accept another value."""
     MACHINE = "machine"
-    """Only the needs of one machine: runs may differ in it and still be compared."""
+    """Only the needs of one machine: `--resume` accepts another value, and runs that differ in it are compared."""
     NOTHING = "nothing"
-    """Only what training writes: runs may differ in it and still be compared."""
+    """Only what training writes: runs that differ in it are compared."""
 
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]

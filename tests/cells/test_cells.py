@@ -1,5 +1,6 @@
 """Every cell against its equations restated in NumPy, against torch.nn, and against identities between cells."""
 
+import inspect
 import math
 import re
 from typing import get_args
@@ -318,7 +319,7 @@ def test_same_seed_peephole_starts_as_the_lstm():
 
 # --- initialisation --------------------------------------------------------------------------------
 
-GATED = [name for name in CELLS if name != "rnn"]
+GATED = [name for name, cell in CELLS.items() if "forget_bias" in inspect.signature(cell).parameters]
 KEEP = {"lstm": (1, 4), "peephole": (1, 4), "coupled": (0, 3), "gru": (1, 3), "odyssey": (1, 4)}
 """Which block of b belongs to the gate on the old state, of how many; by hand."""
 

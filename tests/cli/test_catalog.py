@@ -5,6 +5,7 @@ import pytest
 from seqtrain.cells import CELLS
 from seqtrain.system.shipped import config_paths
 from seqtrain.tasks import TASKS
+from seqtrain.training.optimizers import OPTIMIZERS
 
 
 def test_cells_and_tasks(seqtrain):
@@ -56,7 +57,7 @@ def test_configs(seqtrain):
         ("schedule patience", ["schedule: plateau"]),
         ("patience", ["train", "schedule: plateau"]),
         ("train patience schedule", ["train", "schedule: plateau"]),
-        ("optimizer train", ["train", *(f"optimizer: {name}" for name in ("adam", "adamw", "sgd", "rmsprop"))]),
+        ("optimizer train", ["train", *(f"optimizer: {name}" for name in OPTIMIZERS)]),
         ("optimizer.adam", ["optimizer: adam"]),
         ("adam", ["optimizer: adam"]),
         ("betas", ["optimizer: adam", "optimizer: adamw"]),

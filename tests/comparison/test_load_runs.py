@@ -91,3 +91,10 @@ def test_settings_that_follow_from_others_do_not_tell_rows_apart():
     assert [group.cell for group in group_runs(both)] == ["lstm merge=concat", "lstm merge=sum"]
     assert "also in" not in " ".join(result(("a", runs[:1]), ("b", runs[1:2]))["notes"])
     assert "also in model.direction" in " ".join(result(("a", runs[:1]), ("b", both[:1]))["notes"])
+
+
+def test_what_affects_no_result_does_not_tell_rows_apart(seqtrain):
+    same = ("train.log_every=1", "train.save_every=1", "train.save_every_s=null", "threads=1")
+    seqtrain("train", "quickstart", *QUICK, "--out", "r/a")
+    seqtrain("train", "quickstart", *QUICK, *same, "seed=1", "--out", "r/b")
+    assert [(row["cell"], row["runs"]) for row in seqtrain("compare", "r", "--json").json["cells"]] == [("lstm", 2)]

@@ -1,4 +1,4 @@
-"""The config: what can be set, reading it, and saying what is wrong with it. Knows no torch."""
+"""The config: what can be set, reading it, and saying what is wrong with it."""
 
 from seqtrain.config.document import read_list
 from seqtrain.config.load import config_from, find_config, load_config, located, read_config, to_yaml

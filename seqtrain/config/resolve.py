@@ -21,12 +21,12 @@ def resolved(config: Config) -> Config:
     training from the resolved config repeats the run, and `--resume` takes a larger value of the one that is given.
     """
     train, model, task = config.train, config.model, TASKS[config.task.name]
-    of_train: dict[str, Any] = {"eval_batch_size": task.eval_batch_size}
+    of_train: dict[str, int] = {"eval_batch_size": task.eval_batch_size}
     if train.epochs is None:
         of_train |= {"steps": 3000, "eval_every": 200}
     if train.on_divergence == "skip":
         of_train["max_skips"] = 10
-    of_model: dict[str, Any] = {"depth": len(model.hidden_sizes())}
+    of_model: dict[str, int | str] = {"depth": len(model.hidden_sizes())}
     if model.direction == "bidirectional":
         of_model["merge"] = MERGE
     if task.words:

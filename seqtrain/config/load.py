@@ -170,7 +170,8 @@ def _mend(data: Any, path: Path_) -> bool:
     if isinstance(named, dict) and path in NAMED and (meant := guess(named.get("name"), NAMED[path])):
         named["name"] = meant
         return True
-    for key in [key for key in section if str(key) == path[-1]]:
+    keys = [path[-1]] if path[-1] in section else [key for key in section if str(key) == path[-1]]  # 1 or true
+    for key in keys:
         del section[key]
     if path in _STAND_INS:
         section[path[-1]] = _STAND_INS[path]

@@ -9,21 +9,23 @@ import yaml
 
 from seqtrain.system.errors import ConfigError, short
 
-DEEPEST, LARGEST = 50, 1 << 18
-"""Sections within sections, and bytes of a file: people write a hundredth of it."""
+DEEPEST, LARGEST, MOST = 50, 1 << 18, 10_000
+"""Sections within sections, bytes of a file, and its values and keys: people write a hundredth of it."""
 
 
 class _Loader(yaml.SafeLoader):
     """YAML in which `1e-3` is a number, as people write it, and which has no aliases."""
 
-    _depth = 0
+    _depth = _nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """A node; a few nested aliases could stand for more values than any memory holds."""
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
             raise yaml.MarkedYAMLError(problem="it has an alias; write the value out", problem_mark=mark)
-        self._depth += 1
+        self._depth, self._nodes = self._depth + 1, self._nodes + 1
+        if self._nodes > MOST:
+            raise yaml.MarkedYAMLError(problem=f"more than {MOST:,} keys and values", problem_mark=mark)
         if self._depth > DEEPEST:
             raise yaml.MarkedYAMLError(problem=f"nested more than {DEEPEST} deep", problem_mark=mark)
         node = super().compose_node(parent, index)

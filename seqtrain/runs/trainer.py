@@ -107,12 +107,15 @@ def train_run(
             directory.clear()
             if resume:
                 run.say("no checkpoint to resume from, starting")
+        before = directory.config.read_bytes() if directory.config.is_file() else None
         write_whole(directory.config, to_yaml(config).encode())
         directory.metrics.touch()
         with stop_requests() as request:
             ending = _train(run, lambda: request.signal_number is not None)
             summary = _summarise(run, ending, earlier)
             directory.write_summary(summary)
+            if summary is earlier and before is not None:  # nothing was trained, so this config trained nothing
+                write_whole(directory.config, before)
     if request.signal_number is not None:
         what = "interrupted and saved; go on with --resume"
         what = what if ending.status == "interrupted" else f"{ending.status} and saved"

@@ -104,6 +104,10 @@ def test_the_limits_of_what_is_a_config(tmp_path, monkeypatch):
         (MERGES, f"{FILE}:3: is not valid YAML (it has an alias; write the value out)"),
         ("a: &a\n  b: *a\n", f"{FILE}:2: is not valid YAML (it has an alias; write the value out)"),
         ("\na: " + "[" * 60, f"{FILE}:2: is not valid YAML (nested more than 50 deep)"),
+        (
+            "\n".join(f"k{n}: 1" for n in range(20_000)),
+            f"{FILE}:5000: is not valid YAML (more than 10,000 keys and values)",
+        ),
         ("seed: " + "9" * 5000, f"{FILE}:1: is not valid YAML ('{'9' * 36}... is no int)"),
         ("a: 1\nseed: 2026-13-01", f"{FILE}:2: is not valid YAML ('2026-13-01' is no timestamp)"),
         ("a: 1\nb: \0", f"{FILE}:2: is not valid YAML (a character 0x00)"),

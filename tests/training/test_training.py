@@ -896,3 +896,13 @@ def test_a_short_adding_problem_is_learnt():
     )
     summary = run(config).summary
     assert summary.test["mse"] < summary.baseline["mse"] / 20
+
+
+def test_a_resume_with_nothing_to_train_leaves_the_config_of_the_run():
+    run(small("quickstart"))
+    before = Path("run/config.yaml").read_bytes()
+    again = run(small("quickstart", "engine=reference"), resume=True)
+    assert again.summary.steps == 4
+    assert Path("run/config.yaml").read_bytes() == before
+    run(small("quickstart", "engine=reference", "train.steps=6"), resume=True)
+    assert "engine: reference" in Path("run/config.yaml").read_text()

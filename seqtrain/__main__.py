@@ -8,6 +8,8 @@ from typing import NoReturn
 
 from seqtrain.system.errors import SeqtrainError
 
+INTERRUPTED = "interrupted; what was saved before is whole"
+
 
 def main() -> None:
     """Run the command line; a `SeqtrainError` becomes its message and exit code, any other error is a bug and shows."""
@@ -27,9 +29,11 @@ def main() -> None:
     except SystemExit as ended:
         if ended.code == 2:
             _hint_at_settings()
+        if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):  # Typer says nothing of it
+            _fail(INTERRUPTED, 130)
         raise
     except KeyboardInterrupt:  # the second one, while the run is being saved
-        _fail("interrupted", 130)
+        _fail(INTERRUPTED, 130)
     except SeqtrainError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written

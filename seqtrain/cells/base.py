@@ -15,6 +15,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqtrain.system.settings import Configurable
+
 RecurrentInit = Literal["orthogonal", "uniform"]
 
 
@@ -31,7 +33,7 @@ class LSTMState(NamedTuple):
     cell: Tensor  # [B, H]
 
 
-class Cell(nn.Module, ABC):
+class Cell(Configurable, nn.Module, ABC):
     """One recurrent cell: `project` is the input half, `step` the equations of one time step.
 
     A user's own cell derives from this class, takes `input_size` and `hidden_size` (and options of its own) in
@@ -91,16 +93,6 @@ class Cell(nn.Module, ABC):
             self.observer(activations)
         values = tuple(activations.values())
         return values if len(values) > 1 else values[0]
-
-    @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:  # noqa: ARG003
-        """What is wrong with settings that are each allowed: the name of a setting, and a message about it."""
-        yield from ()
-
-    @classmethod
-    def filled_in(cls, settings: Any) -> Mapping[str, Any]:  # noqa: ARG003
-        """The values of settings that are null because they follow from others."""
-        return {}
 
     @classmethod
     def remembers_apart(cls) -> bool:

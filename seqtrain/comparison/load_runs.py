@@ -18,10 +18,10 @@ from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import LARGEST, MetricsRecord, Summary
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
 from seqtrain.system.files import UnreadableError
-from seqtrain.system.settings import Affects
+from seqtrain.system.settings import NO_RESULT
 from seqtrain.tasks import TASKS
 
-PER_RUN = {"seed", *settings_that_affect(Affects.MACHINE, Affects.NOTHING)} - {"model.cell.folder"}
+PER_RUN = {"seed", *settings_that_affect(*NO_RESULT)} - {"model.cell.folder"}
 """Settings in which the runs of a row may differ; another folder may hold another cell of the same name."""
 
 

@@ -237,7 +237,7 @@ def _why_fixed(key: str, budget: Budget | None, match: str | None) -> str | None
         return FIXED[key]
     if affects_of(key) in (Affects.SPEED, Affects.MACHINE):
         return "it changes nothing but the time"
-    if affects_of(key) is Affects.NOTHING:
+    if affects_of(key) in (Affects.SAVING, Affects.NOTHING):
         return "it changes only what training writes"
     if budget and key in BUDGET:
         return "--budget sets it for every run; leave one of them out"

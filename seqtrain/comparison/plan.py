@@ -19,7 +19,7 @@ from seqtrain.runs.memory_estimate import Estimate, check_together, estimate
 from seqtrain.runs.resume import saved_config
 from seqtrain.runs.trainer import run_name
 from seqtrain.system.errors import CheckpointError, ConfigError
-from seqtrain.system.settings import Affects
+from seqtrain.system.settings import NO_RESULT
 from seqtrain.tasks import Task
 
 DONE = ("solved", "finished", "diverged")
@@ -161,7 +161,7 @@ def check_directories(runs: Sequence[PlannedRun]) -> None:
     for run in runs:
         saved = saved_config(RunDir(run.out))
         other = differences(saved, resolved(run.config).model_dump()) if saved is not None else {}
-        other = {key: pair for key, pair in other.items() if affects_of(key) not in (Affects.MACHINE, Affects.NOTHING)}
+        other = {key: pair for key, pair in other.items() if affects_of(key) not in NO_RESULT}
         changes = [f"{key} {old!r} (now {new!r})" for key, (old, new) in other.items()]
         if changes:
             faults.append(f"{run.out}: holds a run with {', '.join(changes)}; choose another directory with --out")

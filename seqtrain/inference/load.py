@@ -116,8 +116,7 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
 
 def _check_allowed(changes: Iterable[str], path: Path) -> None:
     """Refuse settings that belong to the training of the weights."""
-    free = settings_that_affect(Affects.DATA, Affects.EVALUATION, Affects.SPEED)
-    free += ("threads", "model.cell.folder")  # of those of the machine, `train.save_every` saves nothing here
+    free = settings_that_affect(Affects.DATA, Affects.EVALUATION, Affects.SPEED, Affects.MACHINE)
     if wrong := [key for key in changes if key not in free]:
         others = [key for key in free if not key.startswith("task.")]
         raise ConfigError(

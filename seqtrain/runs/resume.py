@@ -20,7 +20,7 @@ from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError, 
 from seqtrain.system.settings import Affects
 from seqtrain.training.state import named_tensors
 
-MAY_CHANGE = settings_that_affect(Affects.BUDGET, Affects.SPEED, Affects.MACHINE)
+MAY_CHANGE = settings_that_affect(Affects.BUDGET, Affects.SPEED, Affects.MACHINE, Affects.SAVING)
 """Settings that may change when a run is resumed."""
 
 

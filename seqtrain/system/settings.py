@@ -64,10 +64,15 @@ class Affects(StrEnum):
     SPEED = "speed"
     """The speed of the same computation: `eval` and `--resume` accept another value."""
     MACHINE = "machine"
-    """Only the needs of one machine: `--resume` accepts another value, and runs that differ in it are compared."""
+    """Only the needs of one machine: `eval` and `--resume` accept another value, and runs that differ are compared."""
+    SAVING = "saving"
+    """Only when training saves: `--resume` accepts another value, and runs that differ in it are compared."""
     NOTHING = "nothing"
     """Only what training writes: runs that differ in it are compared."""
 
+
+NO_RESULT = (Affects.MACHINE, Affects.SAVING, Affects.NOTHING)
+"""What runs may differ in and still be runs of one row of a comparison."""
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -115,13 +120,27 @@ class Named(Section):
             """A setting of the class with that name."""
 
 
+class Configurable:
+    """Base of classes whose settings become a section: cells and tasks."""
+
+    @classmethod
+    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:  # noqa: ARG003
+        """Settings that are valid one by one but not together: the name of a setting, and a message about it."""
+        yield from ()
+
+    @classmethod
+    def filled_in(cls, settings: Any) -> Mapping[str, Any]:  # noqa: ARG003
+        """Values for settings that are null because they follow from others."""
+        return {}
+
+
 class Declared(Named):
     """The section of a class whose constructor declares the settings.
 
-    owner : the class, with the class methods `faults(settings)` and `filled_in(settings)`.
+    owner : the class.
     """
 
-    owner: ClassVar[Any]
+    owner: ClassVar[type[Configurable]]
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """As the class does."""
@@ -129,8 +148,7 @@ class Declared(Named):
 
     def filled_in(self) -> Mapping[str, Any]:
         """As the class does."""
-        filled: Mapping[str, Any] = self.owner.filled_in(self)
-        return filled
+        return self.owner.filled_in(self)
 
 
 def name_of(section: Any) -> str | None:
@@ -167,7 +185,7 @@ def by_name(*sections: type[Named]) -> dict[str, type[Named]]:
     return {section.model_fields["name"].default: section for section in sections}
 
 
-def section_of(cls: type, name: str, given: Collection[str]) -> type[Declared]:
+def section_of(cls: type[Configurable], name: str, given: Collection[str]) -> type[Declared]:
     """The section whose settings are the keyword arguments of a class's constructor.
 
     Parameters

@@ -2,12 +2,13 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, dataclass_transform
+from typing import ClassVar, Literal, NamedTuple, Protocol, dataclass_transform
 
 from torch import Tensor
 
+from seqtrain.system.settings import Configurable
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.metrics import Metric, Tally
 
@@ -47,7 +48,7 @@ class Spec(NamedTuple):
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False)
-class Task(ABC):
+class Task(Configurable, ABC):
     """A task that is ready to give batches. Its settings and the seed decide everything about it.
 
     Every subclass becomes a dataclass; its annotated attributes are its settings, `task.NAME` in a config, except those
@@ -119,16 +120,6 @@ class Task(ABC):
     def spec(self) -> Spec:
         """Inputs and outputs of a model for the task."""
         return Spec(self.input_size, self.symbolic, self.output_size, self.every_step, self.words)
-
-    @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:  # noqa: ARG003
-        """Settings that are valid one by one but not together: the name of a setting, and a message about it."""
-        yield from ()
-
-    @classmethod
-    def filled_in(cls, settings: Any) -> Mapping[str, Any]:  # noqa: ARG003
-        """Values for settings that are null because they follow from others."""
-        return {}
 
     @classmethod
     def why_forward_only(cls) -> str | None:

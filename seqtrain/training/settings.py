@@ -23,10 +23,10 @@ class Train(Section):
     """Sequences, or columns of a text, evaluated side by side; null for 250, or 1 column."""
     log_every: Annotated[Steps, Affects.NOTHING] = 50
     """Steps between two training records in metrics.jsonl."""
-    save_every: Annotated[Steps | None, Affects.MACHINE] = None
+    save_every: Annotated[Steps | None, Affects.SAVING] = None
     """Steps between two times that the last checkpoint is saved, besides every evaluation, which saves it too; null for
     none."""
-    save_every_s: Annotated[Positive | None, Affects.MACHINE] = 600.0
+    save_every_s: Annotated[Positive | None, Affects.SAVING] = 600.0
     """Likewise in seconds: so much work is lost at most if the machine goes down; null for none."""
     ar: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the last layer's mean squared outputs in the loss (activation regularisation, Merity et al. 2017)."""

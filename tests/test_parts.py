@@ -20,7 +20,7 @@ from seqtrain.runs.resume import check_free
 from seqtrain.system import strict_json
 from seqtrain.system.errors import CheckpointError
 from seqtrain.system.files import UnwritableError, write_whole
-from seqtrain.system.rng import generator, lent_global_generator
+from seqtrain.system.rng import generator, seeded_global_generator
 from seqtrain.tasks import Spec
 from seqtrain.tasks.metrics import Metric, Tally, perplexity
 from seqtrain.training.state import TrainingRecord
@@ -63,10 +63,10 @@ def test_the_global_generator_is_given_back():
     torch.manual_seed(0)
     wanted = torch.rand(2)
     torch.manual_seed(0)
-    with lent_global_generator("x"):
+    with seeded_global_generator("x"):
         first = torch.rand(2)
     assert torch.equal(torch.rand(2), wanted)
-    with lent_global_generator("x"):
+    with seeded_global_generator("x"):
         assert torch.equal(torch.rand(2), first)
 
 

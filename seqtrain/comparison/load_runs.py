@@ -142,7 +142,7 @@ def _read_run(path: Path) -> FinishedRun:
                 raise UnreadableError(run.metrics, f"has a figure beyond {LARGEST:g} at step {record.step}")
     except (ConfigError, UnreadableError) as error:
         raise CheckpointError(
-            f"{path}: holds no finished run that can be compared ({'; '.join(str(error).splitlines())}); mend the "
+            f"{path}: holds no finished run that can be compared ({'; '.join(str(error).splitlines())}); correct the "
             "file, or leave the run out (seqtrain train makes one)"
         ) from None
     if summary.status not in DONE:

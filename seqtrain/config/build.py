@@ -12,7 +12,7 @@ from seqtrain.models.head import AdaptiveSoftmax
 from seqtrain.models.settings import Model, UserCell
 from seqtrain.recurrence import choose_loop
 from seqtrain.system.errors import ConfigError
-from seqtrain.system.rng import lent_global_generator
+from seqtrain.system.rng import seeded_global_generator
 from seqtrain.tasks import TASKS, LanguageModel, Spec, Task
 from seqtrain.tasks.text import Vocabulary
 from seqtrain.training.step import Recipe
@@ -103,7 +103,7 @@ def assemble(config: Config, spec: Spec) -> SequenceModel:
     cell = cell_class(config)
     section = config.model
     options = section.cell.options()
-    with lent_global_generator(config.seed, "init"):
+    with seeded_global_generator(config.seed, "init"):
         encoder, width = _encoder(config, spec)
         stack = Stack(
             lambda input_size, hidden_size: cell(input_size=input_size, hidden_size=hidden_size, **options),

@@ -3,15 +3,15 @@
 Importing a module runs it. Where a config names a cell, the user has named the code. A checkpoint may come from anyone,
 so what it names is imported under these rules only:
 
-- The folder that it notes is never used: a stranger's checkpoint and a stranger's module may lie side by side there.
+- The folder that it names is never used: a checkpoint and a module of somebody else may both be there.
 - The module must be a file of the current folder, or lie on Python's path, whose folders the user has chosen. Or the
   user names its folder with `model.cell.folder=FOLDER`. A package in the current folder is not imported: whatever was
   unpacked there could be one.
 - The source must define the class at its top level. Otherwise a checkpoint could have any script of the current folder
   run by naming it, such as a `setup.py`.
 
-In the folder of the cell nothing has to be said: `train`, `--resume`, `eval`, `generate` and `compare` find it. What
-remains is what remains with Python itself: do not start programs in a folder that a stranger has filled.
+In the folder of the cell, `train`, `--resume`, `eval`, `generate` and `compare` find it without an option. As with
+Python itself, do not start programs in a folder whose files you do not trust.
 """
 
 import ast
@@ -34,7 +34,7 @@ from seqtrain.config.schema import Config
 from seqtrain.models.settings import UserCell
 from seqtrain.recurrence import unroll_reference
 from seqtrain.system.errors import CheckpointError, ConfigError
-from seqtrain.system.rng import lent_global_generator
+from seqtrain.system.rng import seeded_global_generator
 from seqtrain.system.settings import Declared, section_of
 
 
@@ -100,7 +100,7 @@ def without_folder(config: dict[str, JsonValue]) -> tuple[dict[str, JsonValue], 
     return config | {"model": model | {"cell": cell | {"folder": None}}}, folder if isinstance(folder, str) else None
 
 
-def vouched(config: Config, noted: str | None) -> Config:
+def with_trusted_cell(config: Config, noted: str | None) -> Config:
     """The same config, with the folder from which the cell may be imported, if it is a user's own.
 
     Parameters
@@ -123,8 +123,8 @@ def vouched(config: Config, noted: str | None) -> Config:
         return with_folder(config, folder)
     place = shlex.quote(noted) if noted and _source(Path(noted), module) and noted.isprintable() else "FOLDER"
     raise CheckpointError(
-        f"its cell is somebody's own code, {cell.name}, and on a checkpoint's word none is imported but from a file of "
-        f"the current folder or Python's path, where there is no such class; if you trust the code in {place}, put "
+        f"its cell, {cell.name}, is not part of seqtrain; for a checkpoint, such code is imported only from a file of "
+        f"the current folder or from Python's path, and no such class is there; if you trust the code in {place}, put "
         f"PYTHONPATH={place} before the command, or model.cell.folder={place} behind eval"
     )
 
@@ -151,7 +151,7 @@ def _import(name: str, folders: list[str], where: str) -> ModuleType:
         ) from None
     except Exception as error:
         raise ConfigError(
-            f"{where}: importing {name} failed: {type(error).__name__}: {error}; mend the module"
+            f"{where}: importing {name} failed: {type(error).__name__}: {error}; correct the module"
         ) from error
     finally:
         del sys.path[: len(folders)]
@@ -160,14 +160,14 @@ def _import(name: str, folders: list[str], where: str) -> ModuleType:
 def _try_a_step(cell: type[Cell], options: dict[str, Any], where: str, given: dict[str, Any]) -> None:
     """Raise a ConfigError if a small cell cannot run over two steps, or has a state of another form."""
     try:
-        with lent_global_generator("trial"):
+        with seeded_global_generator("trial"):
             outputs, state = unroll_reference(
                 cell(input_size=2, hidden_size=3, **(options | given)), torch.zeros(2, 1, 2)
             )
     except Exception as error:
         settings = f" with {', '.join(f'{name} {value!r}' for name, value in given.items())}" if given else ""
         raise ConfigError(
-            f"{where}{settings}: cannot take a step: {type(error).__name__}: {error}; mend the cell or its options"
+            f"{where}{settings}: cannot take a step: {type(error).__name__}: {error}; correct the cell or its options"
         ) from error
     if outputs.shape != (2, 1, 3) or getattr(state, "_fields", ("",))[0] != "hidden":
         raise ConfigError(

@@ -8,7 +8,7 @@ from seqtrain.config import Config, config_from
 from seqtrain.config.build import build_model, build_task, weights_of
 from seqtrain.config.describe import settings_that_affect
 from seqtrain.config.diff import Change, differences
-from seqtrain.config.plugins import vouched, without_folder
+from seqtrain.config.plugins import with_trusted_cell, without_folder
 from seqtrain.config.resolve import unresolved
 from seqtrain.inference.text_model import TextModel
 from seqtrain.models import SequenceModel
@@ -74,7 +74,7 @@ def _read_for_cpu(run_or_checkpoint: str | Path) -> tuple[Config, Checkpoint, Pa
 
 
 def _built(config: Config, checkpoint: Checkpoint, path: Path) -> SequenceModel:
-    return _loaded(build_model(_vouched(config, checkpoint, path), checkpoint.header.spec), checkpoint, path)
+    return _loaded(build_model(_with_trusted_cell(config, checkpoint, path), checkpoint.header.spec), checkpoint, path)
 
 
 def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bool = False) -> Restored:
@@ -96,7 +96,7 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
     config = config_from(before.model_dump(), str(path), overrides)
     changes = differences(before.model_dump(), config.model_dump())
     _check_allowed(changes, path)
-    config = _vouched(config, checkpoint, path)
+    config = _with_trusted_cell(config, checkpoint, path)
     if "task.path" not in changes:
         _check_text(config, path)
     prepare(config.threads)
@@ -125,10 +125,10 @@ def _check_allowed(changes: Iterable[str], path: Path) -> None:
         )
 
 
-def _vouched(config: Config, checkpoint: Checkpoint, path: Path) -> Config:
+def _with_trusted_cell(config: Config, checkpoint: Checkpoint, path: Path) -> Config:
     """The config with the folder of its cell's code, after a check of the weights on a model without numbers."""
     try:
-        config = vouched(config, without_folder(checkpoint.header.config)[1])
+        config = with_trusted_cell(config, without_folder(checkpoint.header.config)[1])
         outline = weights_of(config, checkpoint.header.spec)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None

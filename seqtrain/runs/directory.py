@@ -198,7 +198,9 @@ class RunDir:
                 if record is not None:
                     yield record, file.tell()
                 elif line.strip() and (line.endswith(b"\n") or file.read(1)):
-                    raise CheckpointError(f"{self.metrics}:{number}: is not a record of a run; mend or remove the line")
+                    raise CheckpointError(
+                        f"{self.metrics}:{number}: is not a record of a run; correct or remove the line"
+                    )
 
     def write_summary(self, summary: Summary) -> None:
         """Write how the run ended."""

@@ -23,6 +23,9 @@ from seqtrain.training.state import named_tensors
 MAY_CHANGE = settings_that_affect(Affects.BUDGET, Affects.SPEED, Affects.MACHINE, Affects.SAVING)
 """Settings that may change when a run is resumed."""
 
+ROUNDING = (*settings_that_affect(Affects.SPEED), "threads")
+"""Settings that decide in which order numbers are added."""
+
 
 def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
     """Refuse to overwrite a run silently, to overwrite anything but files, or to resume a run of an older format.
@@ -38,7 +41,7 @@ def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise CheckpointError(f"{file}: cannot be read ({error.strerror}); mend or remove it") from None
+            raise CheckpointError(f"{file}: cannot be read ({error.strerror}); correct or remove it") from None
     if resume and run.older_checkpoint is not None:
         raise CheckpointError(
             f"{run.older_checkpoint}: was written by an older seqtrain, whose checkpoints this one cannot read; resume "
@@ -81,8 +84,12 @@ def saved_config(run: RunDir) -> dict[str, JsonValue] | None:
         return data
 
 
-def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> None:
+def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> list[str]:
     """Refuse to resume under another config, but for the settings in `MAY_CHANGE`.
+
+    Returns
+    -------
+    The changed settings that may change the last digits of the results; see `ROUNDING`.
 
     Raises
     ------
@@ -100,6 +107,7 @@ def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> None:
             f"{run.last} was saved with {named}; drop --resume or restore the config beside it "
             f"(only {', '.join(MAY_CHANGE)} may change)"
         )
+    return [key for key in changes if key in ROUNDING]
 
 
 def check_resumable(

@@ -93,16 +93,18 @@ def train_run(
     config, directory = resolved(config), RunDir(out)
     with directory.locked():
         check_free(directory, resume=resume, overwrite=overwrite)
-        checkpoint = None
+        checkpoint, changed = None, list[str]()
         if resume and directory.last.exists():
             checkpoint = load_checkpoint(directory.last, instead_of_resuming(directory))
-            check_same(config, checkpoint, directory)
+            changed = check_same(config, checkpoint, directory)
         elif resume:
             check_empty_or_same(config, directory)
         run = _build(config, directory, checkpoint, on_record, quiet=quiet)
         earlier = None
         if checkpoint is not None:
             earlier = _restore(run, checkpoint)
+            if changed:
+                run.say(f"{', '.join(changed)} changed: the last digits may differ from those of the run so far")
         else:
             directory.clear()
             if resume:

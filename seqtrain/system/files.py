@@ -14,7 +14,7 @@ class UnwritableError(SeqtrainError):
 
     def __init__(self, path: Path, error: OSError) -> None:
         super().__init__(
-            f"{path}: cannot be written ({error.strerror or error}); what was saved before is whole: mend that and "
+            f"{path}: cannot be written ({error.strerror or error}); what was saved before is whole: correct that and "
             "repeat the command, a training with --resume"
         )
 

@@ -23,7 +23,7 @@ def generator(*key: str | int, device: torch.device | str = "cpu") -> torch.Gene
 
 
 @contextmanager
-def lent_global_generator(*key: str | int) -> Iterator[None]:
+def seeded_global_generator(*key: str | int) -> Iterator[None]:
     """Seed torch's global generator inside the context, and restore its state afterwards.
 
     Only for code that takes no generator: the constructors of torch's modules and of users' cells.

@@ -88,9 +88,10 @@ def test_eval_of_a_text_model(seqtrain, text_folder):
     assert "unk share" in seqtrain("eval", "run").out
     assert "cannot be laid out in so many columns" in seqtrain("train", "words", "train.batch_size=99999").err
     (text_folder / "test.txt").write_text("the dog saw 1 trees\n" * 4)
-    changed = seqtrain("eval", "run")
-    assert changed.code == 2
-    assert "the test data are not those it was trained with" in changed.err
+    for override in ((), ("task.window=5",)):  # the window changes no data
+        changed = seqtrain("eval", "run", *override)
+        assert changed.code == 2
+        assert "the test data are not those it was trained with" in changed.err
     (text_folder / "test.txt").unlink()
     assert "lacks test.txt" in seqtrain("eval", "run").err
     assert seqtrain("eval", "run", f"task.path={other}").code == 0  # a text that moved is named anew

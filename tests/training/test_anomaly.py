@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL, SMALL_SETS
+from small import run, small
 
 import seqtrain.runs.trainer
 from seqtrain.cells import CELLS
-from seqtrain.config import load_config
 from seqtrain.config.build import build_model, build_optimizer, build_recipe, build_task
 from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.runs.directory import RunDir
@@ -26,15 +26,6 @@ from seqtrain.training.step import train_step
 @pytest.fixture(autouse=True)
 def _in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def small(name="quickstart", *overrides):
-    sets = () if name in ("words", "characters") else SMALL_SETS
-    return load_config(name, [*SMALL, *sets, *overrides])
-
-
-def run(config, out="run", **options):
-    return train_run(config, Path(out), quiet=True, **options)
 
 
 class Trial:

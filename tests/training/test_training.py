@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import SMALL, SMALL_SETS, answer
+from conftest import answer
+from small import run, small
 
 import seqtrain.runs.trainer
 from seqtrain.config import load_config
@@ -36,15 +37,6 @@ from seqtrain.training.step import current_lr, train_step
 @pytest.fixture(autouse=True)
 def _in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def small(name="quickstart", *overrides):
-    sets = () if name in ("words", "characters") else SMALL_SETS
-    return load_config(name, [*SMALL, *sets, *overrides])
-
-
-def run(config, out="run", **options):
-    return train_run(config, Path(out), quiet=True, **options)
 
 
 def records(out="run", split=None):
@@ -898,11 +890,12 @@ def test_a_short_adding_problem_is_learnt():
     assert summary.test["mse"] < summary.baseline["mse"] / 20
 
 
-def test_a_resume_with_nothing_to_train_leaves_the_config_of_the_run():
+def test_a_resume_with_nothing_to_train_leaves_the_config_of_the_run(capfd):
     run(small("quickstart"))
     before = Path("run/config.yaml").read_bytes()
-    again = run(small("quickstart", "engine=reference"), resume=True)
+    again = train_run(small("quickstart", "engine=reference"), Path("run"), resume=True)
     assert again.summary.steps == 4
+    assert "engine changed: the last digits may differ" in capfd.readouterr().err
     assert Path("run/config.yaml").read_bytes() == before
     run(small("quickstart", "engine=reference", "train.steps=6"), resume=True)
     assert "engine: reference" in Path("run/config.yaml").read_text()

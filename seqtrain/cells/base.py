@@ -6,7 +6,7 @@ Sizes, here and everywhere: `T` steps, `B` batch, `I` input, `H` hidden, `G` gat
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqtrain.system.settings import Configurable
+from seqtrain.system.settings import Configurable, Null
 
 RecurrentInit = Literal["orthogonal", "uniform"]
 
@@ -195,15 +195,21 @@ class TwoBiasCell(GateCell):
         return self.b if self.b_h is None else self.b + self.b_h
 
 
+FORGET_BIAS = 1.0
+"""Of a new cell, unless a setting says otherwise."""
+
+
 @dataclass(eq=False, repr=False, kw_only=True)
 class MemoryCell(GateCell):
     """A cell with a gate that multiplies its old memory."""
 
     initialisation: ClassVar[tuple[str, ...]] = ("recurrent_init", "forget_bias", "chrono")
 
-    forget_bias: float | None = None
-    """Initial bias of the gate that multiplies the old state (Gers et al. 2000; Jozefowicz et al. 2015); null for 1, or
-    for what chrono gives."""
+    forget_bias: Annotated[
+        float | None, Null(FORGET_BIAS, when=lambda section: section.owner.has_forget_bias(section))
+    ] = None
+    """Initial bias of the gate that multiplies the old state (Gers et al. 2000; Jozefowicz et al. 2015); null for
+    {null}, or for what chrono gives."""
     chrono: Annotated[int, Field(ge=3, le=1_000_000_000)] | None = None
     """Longest dependency in steps, for chrono initialisation instead of a constant forget bias (Tallec & Ollivier
     2018); null for none."""
@@ -219,9 +225,9 @@ class MemoryCell(GateCell):
             )
 
     @classmethod
-    def filled_in(cls, settings: Any) -> Mapping[str, Any]:
-        """A forget bias of 1."""
-        return {"forget_bias": 1.0} if settings.forget_bias is None and settings.chrono is None else {}
+    def has_forget_bias(cls, settings: Any) -> bool:
+        """Whether one number is the forget bias of all units."""
+        return settings.chrono is None
 
     def init_memory(self, forget: str, input_gate: str | None = None) -> None:
         """Set the biases that decide how long a new network remembers.
@@ -240,7 +246,7 @@ class MemoryCell(GateCell):
         """
         block = self.block(self.b, forget)
         if self.chrono is None:
-            nn.init.constant_(block, 1.0 if self.forget_bias is None else self.forget_bias)
+            nn.init.constant_(block, FORGET_BIAS if self.forget_bias is None else self.forget_bias)
             return
         if self.forget_bias is not None:
             raise ValueError("forget_bias and chrono both set the forget bias; give one of them")

@@ -1,6 +1,6 @@
 """The peephole LSTM with one thing changed, to see what that thing is for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast, get_args
 
@@ -120,9 +120,9 @@ class OdysseyCell(MemoryCell):
                 )
 
     @classmethod
-    def filled_in(cls, settings: Any) -> Mapping[str, Any]:
-        """A forget bias of 1, if there is one."""
-        return {} if settings.ablation == "no_forget_gate" else super().filled_in(settings)
+    def has_forget_bias(cls, settings: Any) -> bool:
+        """Likewise, if there is a forget gate."""
+        return settings.ablation != "no_forget_gate" and super().has_forget_bias(settings)
 
     def step(self, x_gates: Tensor, state: Any) -> Any:
         """One step: `[B, G*H]` and the old state to the new state."""

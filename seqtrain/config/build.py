@@ -100,8 +100,8 @@ def assemble(config: Config, spec: Spec) -> SequenceModel:
     ------
     ConfigError : a user's own cell cannot be loaded.
     """
-    cell = cell_class(config)
-    section = config.model
+    config = resolved(config)
+    cell, section = cell_class(config), config.model
     options = section.cell.options()
     with seeded_global_generator(config.seed, "init"):
         encoder, width = _encoder(config, spec)
@@ -145,12 +145,11 @@ def _remembers_apart(cell: Cell) -> bool:
 def _encoder(config: Config, spec: Spec) -> tuple[nn.Module, int]:
     """What turns a task's inputs into vectors, and their size."""
     section = config.model
-    embedding_size = section.embedding_size or (section.hidden_sizes()[0] if spec.words else None)
     if not spec.symbols:
         return nn.Identity(), spec.input_size
-    if embedding_size is None:
+    if section.embedding_size is None:
         return OneHot(spec.input_size), spec.input_size
-    return nn.Embedding(spec.input_size, embedding_size), embedding_size
+    return nn.Embedding(spec.input_size, section.embedding_size), section.embedding_size
 
 
 def _head(config: Config, spec: Spec, encoder: nn.Module, size: int) -> nn.Module:

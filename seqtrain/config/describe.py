@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from seqtrain.config.schema import NAMED, Config
 from seqtrain.models.settings import Model, UserCell
-from seqtrain.system.settings import Affects, OneOf, Section, affects, name_of
+from seqtrain.system.settings import Affects, OneOf, Section, affects, described, name_of
 from seqtrain.training.settings import Train
 
 
@@ -51,7 +51,7 @@ def settings_of(section: type[Section]) -> list[Setting]:
             if isinstance(default, Section):
                 default = name_of(default) or {}
             kind = _names(field) or _kind(properties[name])
-            settings.append(Setting(name, kind, field.is_required(), default, field.description or "", affects(field)))
+            settings.append(Setting(name, kind, field.is_required(), default, described(field), affects(field)))
     return settings
 
 

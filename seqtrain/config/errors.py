@@ -12,7 +12,7 @@ from seqtrain.config.document import Path_
 from seqtrain.config.schema import NAMED, Config
 from seqtrain.models.settings import UserCell
 from seqtrain.system.errors import plain, short
-from seqtrain.system.settings import Section, name_of
+from seqtrain.system.settings import Section, described, name_of
 
 
 class Fault(NamedTuple):
@@ -181,7 +181,7 @@ def _cure_for_missing(path: Path_, data: dict[str, Any]) -> str:
         return choose("", NAMED[path])
     if path == ("model",):
         return "add a section model with a cell, e.g. model: {cell: lstm}"
-    description = section_class(path[:-1], data).model_fields[path[-1]].description or ""
+    description = described(section_class(path[:-1], data).model_fields[path[-1]])
     return "add it: " + description.rstrip(".")
 
 

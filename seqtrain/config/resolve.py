@@ -9,8 +9,7 @@ from functools import reduce
 from typing import Any
 
 from seqtrain.config.schema import Config
-from seqtrain.models.stack import MERGE
-from seqtrain.system.settings import Section
+from seqtrain.system.settings import Section, nulls_of
 from seqtrain.tasks import TASKS
 
 
@@ -21,22 +20,13 @@ def resolved(config: Config) -> Config:
     training from the resolved config repeats the run, and `--resume` takes a larger value of the one that is given.
     """
     train, model, task = config.train, config.model, TASKS[config.task.name]
-    of_train: dict[str, int] = {"eval_batch_size": task.eval_batch_size}
-    if train.epochs is None:
-        of_train |= {"steps": 3000, "eval_every": 200}
-    if train.on_divergence == "skip":
-        of_train["max_skips"] = 10
-    of_model: dict[str, int | str] = {"depth": len(model.hidden_sizes())}
-    if model.direction == "bidirectional":
-        of_model["merge"] = MERGE
-    if task.words:
-        of_model["embedding_size"] = model.hidden_sizes()[0]
-    cell = model.cell if model.init_range is not None else _filled(model.cell, model.cell.filled_in())
+    of_model = nulls_of(model) | ({"embedding_size": model.hidden_sizes()[0]} if task.words else {})
+    cell = model.cell if model.init_range is not None else _filled(model.cell, nulls_of(model.cell))
     return config.model_copy(
         update={
-            "task": _filled(config.task, config.task.filled_in()),
+            "task": _filled(config.task, nulls_of(config.task)),
             "model": _filled(model, of_model).model_copy(update={"cell": cell}),
-            "train": _filled(train, of_train),
+            "train": _filled(train, nulls_of(train) | {"eval_batch_size": task.eval_batch_size}),
         }
     )
 

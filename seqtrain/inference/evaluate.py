@@ -95,7 +95,7 @@ def evaluate(
             f"--split is 'train', but task {task.name} has no fixed training set to evaluate; choose one of test, valid"
         )
     learn = _learner(restored, learning)
-    batch_size = config.train.eval_batch_size or task.eval_batch_size
+    batch_size = task.evaluated_together(config.train.eval_batch_size)
     batches = task.count_eval_batches(split, batch_size)
     with Progress(batches, label=f"eval {restored.path.parent.name}", unit="batch", quiet=quiet) as progress:
         figures = loop.evaluate(restored.model, task, split, batch_size, learn, progress)

@@ -125,7 +125,7 @@ def same_test_set(config: Config, folder: Path) -> Finding:
         restored = _restored(config, run.path)
     except SeqtrainError as error:
         return Finding("test set", False, str(error))
-    batch_size = config.train.eval_batch_size or restored.task.eval_batch_size
+    batch_size = restored.task.evaluated_together(config.train.eval_batch_size)
     figures = strict_json.finite(evaluate(restored.model, restored.task, "test", batch_size))
     if figures != expected:
         return Finding("test set", False, f"the summary says {expected}, the checkpoint alone gives {figures}")

@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field, JsonValue, Tag
 from seqtrain.cells import CELLS
 from seqtrain.models.dropout import Dropout
 from seqtrain.models.head import SOFTMAXES, FullSoftmax
-from seqtrain.models.stack import Direction, Merge
-from seqtrain.system.settings import ONE_OR_EACH, Affects, Named, OneOf, Positive, section_of
+from seqtrain.models.stack import MERGE, Direction, Merge
+from seqtrain.system.settings import ONE_OR_EACH, Affects, Named, Null, OneOf, Positive, section_of
 
 _MODULE_AND_CLASS = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
@@ -55,12 +55,16 @@ class Model(Dropout):
     {name: ..., option: ...}."""
     hidden_size: Annotated[Widths, Affects.SIZE] = 128
     """Units in each layer and direction; a list has the units of each layer, from the lowest up."""
-    depth: Annotated[Annotated[int, Field(ge=1, le=1000)] | None, Affects.SIZE] = None
+    depth: Annotated[
+        Annotated[int, Field(ge=1, le=1000)] | None, Null(lambda model: len(model.hidden_sizes())), Affects.SIZE
+    ] = None
     """Number of layers; null for as many as hidden_size lists, or 1."""
     direction: Annotated[Direction, Affects.SIZE] = "forward"
     """Direction in which the cells read the sequence."""
-    merge: Annotated[Merge | None, Affects.SIZE] = None
-    """How the outputs of two directions are merged; null for concat."""
+    merge: Annotated[Merge | None, Null(MERGE, when=lambda model: model.direction == "bidirectional"), Affects.SIZE] = (
+        None
+    )
+    """How the outputs of two directions are merged; null for {null}."""
     embedding_size: Annotated[Width | None, Affects.SIZE] = None
     """Size of learnt vectors for symbols; null for the first hidden_size with text, one-hot with other symbols."""
     tied: Annotated[bool, Affects.SIZE] = False

@@ -6,7 +6,8 @@
 
 The annotation has the type and the bounds (`Annotated[int, Field(ge=1)]`), the value is the default, and the string
 below is the description. An `Affects` in the annotation says what the setting affects; without one it affects the
-weights. Validation, listings, the page of settings, `eval`, `--resume` and `compare` all read this declaration.
+weights. A `Null` says what null stands for. Validation, listings, the page of settings, `eval`, `--resume` and
+`compare` all read this declaration.
 
 Sections of a config are pydantic models (`Section`). Built-in cells, tasks and users' cells are classes with a
 constructor: `section_of` makes the section of such a class from the signature of its constructor.
@@ -16,7 +17,7 @@ import ast
 import inspect
 import textwrap
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -27,6 +28,7 @@ from typing import (
     Any,
     ClassVar,
     Literal,
+    TypeVar,
     Union,
     get_args,
     get_origin,
@@ -74,6 +76,33 @@ class Affects(StrEnum):
 NO_RESULT = (Affects.MACHINE, Affects.SAVING, Affects.NOTHING)
 """What runs may differ in and still be runs of one row of a comparison."""
 
+Marker = TypeVar("Marker")
+
+
+@dataclass(frozen=True, eq=False)  # pydantic hashes it, and a value may be a list
+class Null:
+    """What null stands for in a setting. The config of a run holds that value, and `{null}` in the description is it.
+
+    value : the value, or what computes it from the section.
+    when : whether it applies to a section; if not, the setting stays null.
+    text : the value in the description.
+    """
+
+    value: Any
+    when: Callable[[Any], bool] = lambda _: True
+    text: str = ""
+
+
+def nulls_of(section: "Section") -> dict[str, Any]:
+    """The values that null stands for, by setting, of the settings of a section that are null."""
+    values = {}
+    for name, field in type(section).model_fields.items():
+        null = marker_of(field, Null)
+        if getattr(section, name) is None and null is not None and null.when(section):
+            values[name] = null.value(section) if callable(null.value) else null.value
+    return values
+
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]
@@ -110,10 +139,6 @@ class Named(Section):
         """Settings that are valid one by one but not together: the name of a setting, and a message about it."""
         yield from ()
 
-    def filled_in(self) -> Mapping[str, Any]:
-        """Values for settings that are null because they follow from others."""
-        return {}
-
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
@@ -128,11 +153,6 @@ class Configurable:
         """Settings that are valid one by one but not together: the name of a setting, and a message about it."""
         yield from ()
 
-    @classmethod
-    def filled_in(cls, settings: Any) -> Mapping[str, Any]:  # noqa: ARG003
-        """Values for settings that are null because they follow from others."""
-        return {}
-
 
 class Declared(Named):
     """The section of a class whose constructor declares the settings.
@@ -145,10 +165,6 @@ class Declared(Named):
     def faults(self) -> Iterator[tuple[str, str]]:
         """As the class does."""
         yield from self.owner.faults(self)
-
-    def filled_in(self) -> Mapping[str, Any]:
-        """As the class does."""
-        return self.owner.filled_in(self)
 
 
 def name_of(section: Any) -> str | None:
@@ -280,6 +296,17 @@ def _descriptions(cls: type) -> Iterator[tuple[str, str]]:
                     yield name, inspect.cleandoc(text).replace("\n", " ")
 
 
+def described(field: FieldInfo) -> str:
+    """The description of a setting."""
+    text, null = " ".join((field.description or "").split()), marker_of(field, Null)
+    return text if null is None else text.replace("{null}", null.text or str(null.value))
+
+
+def marker_of(field: FieldInfo, kind: type[Marker]) -> Marker | None:
+    """The marker of a kind in the annotation of a setting, if there is one."""
+    return next((marker for marker in field.metadata if isinstance(marker, kind)), None)
+
+
 def affects(field: FieldInfo) -> Affects:
     """What a setting affects."""
-    return next((marker for marker in field.metadata if isinstance(marker, Affects)), Affects.WEIGHTS)
+    return marker_of(field, Affects) or Affects.WEIGHTS

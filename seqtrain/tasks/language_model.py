@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import InitVar, replace
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.errors import DataError
-from seqtrain.system.settings import Affects, Size
+from seqtrain.system.settings import Affects, Null, Size
 from seqtrain.system.shipped import text_path
 from seqtrain.tasks.base import Prediction, Split, Task
 from seqtrain.tasks.batch import Batch
@@ -32,6 +32,7 @@ from seqtrain.tasks.text import (
 
 FRACTIONS = [0.9, 0.05, 0.05]
 Fractions = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
+
 
 LONGEST_WINDOW = 1024
 MOST_SCORES = 1 << 24
@@ -79,8 +80,10 @@ class LanguageModel(Task):
     """Tokens that are rarer in training become <unk>."""
     max_size: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
     """Largest size of the vocabulary, including <unk>; null for no limit."""
-    fractions: Annotated[Fractions | None, Affects.DATA] = None
-    """Shares of train, valid and test in a single file; null for 0.9, 0.05, 0.05. [0, 0, 1] evaluates all of it."""
+    fractions: Annotated[
+        Fractions | None, Null(FRACTIONS, when=lambda task: not text_path(task.path).is_dir()), Affects.DATA
+    ] = None
+    """Shares of train, valid and test in a single file; null for {null}. [0, 0, 1] evaluates all of it."""
 
     known: InitVar[Vocabulary | None] = None
     seed: int = 0
@@ -125,12 +128,6 @@ class LanguageModel(Task):
                 "window",
                 f"is {settings.window}; with vary_window, which draws no less than 5, it must be at least 10",
             )
-
-    @classmethod
-    def filled_in(cls, settings: Any) -> Mapping[str, Any]:
-        """The shares of a single file."""
-        single = settings.fractions is None and not text_path(settings.path).is_dir()
-        return {"fractions": list(FRACTIONS)} if single else {}
 
     def train_batch(self, step: int, batch_size: int) -> Batch:
         """The window of a step; after the last window of the text, the first one follows again."""

@@ -1,12 +1,11 @@
 """Running parity."""
 
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
 
-from seqtrain.system.settings import Affects, Length
+from seqtrain.system.settings import Affects, Length, Null
 from seqtrain.tasks.base import Prediction, Split
 from seqtrain.tasks.batch import Batch
 from seqtrain.tasks.classification import Classification
@@ -14,6 +13,11 @@ from seqtrain.tasks.metrics import Tally
 
 STRETCH = 4
 """How many times longer the evaluated sequences are by default."""
+
+
+def _stretched(settings: Any) -> int:
+    """The default length of an evaluated sequence."""
+    return STRETCH * int(settings.length)
 
 
 class Parity(Classification):
@@ -38,18 +42,13 @@ class Parity(Classification):
 
     length: Annotated[Length, Affects.DATA] = 50
     """Steps in a training sequence."""
-    eval_length: Annotated[Length | None, Affects.EVALUATION] = None
-    """Steps in a sequence of the validation and test sets; null for four times length."""
+    eval_length: Annotated[Length | None, Null(_stretched, text=f"{STRETCH} times length"), Affects.EVALUATION] = None
+    """Steps in a sequence of the validation and test sets; null for {null}."""
 
     def __post_init__(self) -> None:
         """Set the length of the evaluated sequences."""
-        self.evaluated = self.eval_length = self.eval_length or STRETCH * self.length
+        self.evaluated = self.eval_length = self.eval_length or _stretched(self)
         super().__post_init__()
-
-    @classmethod
-    def filled_in(cls, settings: Any) -> Mapping[str, Any]:
-        """The length of the evaluated sequences."""
-        return {"eval_length": STRETCH * settings.length} if settings.eval_length is None else {}
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Bits `[T, B]` and their running parities `[T, B]`."""

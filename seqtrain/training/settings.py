@@ -4,23 +4,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from seqtrain.system.settings import Affects, Positive, Section, Size, Steps
+from seqtrain.system.settings import Affects, Null, Positive, Section, Size, Steps
 
 
 class Train(Section):
     """The loop."""
 
-    steps: Annotated[Steps | None, Affects.BUDGET] = None
-    """Training steps at most; null for 3,000, or for as many as epochs take."""
+    steps: Annotated[Steps | None, Null(3000, when=lambda train: train.epochs is None), Affects.BUDGET] = None
+    """Training steps at most; null for {null}, or for as many as epochs take."""
     epochs: Annotated[Annotated[int, Field(ge=1, le=10_000)] | None, Affects.BUDGET] = None
     """Passes through the training text at most, instead of steps."""
     batch_size: Size = 64
     """Sequences, or columns of a text, in a step."""
-    eval_every: Steps | None = None
+    eval_every: Annotated[Steps | None, Null(200, when=lambda train: train.epochs is None)] = None
     """Steps between two evaluations on the validation set, and there is always one at the end; null for an epoch if
-    epochs is set, else 200."""
+    epochs is set, else {null}."""
     eval_batch_size: Annotated[Size | None, Affects.EVALUATION] = None
-    """Sequences, or columns of a text, evaluated side by side; null for 250, or 1 column."""
+    """Sequences, or columns of a text, evaluated side by side; null for the number that suits the task."""
     log_every: Annotated[Steps, Affects.NOTHING] = 50
     """Steps between two training records in metrics.jsonl."""
     save_every: Annotated[Steps | None, Affects.SAVING] = None
@@ -42,5 +42,8 @@ class Train(Section):
     on_divergence: Annotated[Literal["stop", "skip"], Affects.BUDGET] = "stop"
     """What to do when the loss or gradient of a step is not finite: stop ends the run with exit 3, skip withholds the
     update and goes on; a validation loss that is not finite always ends the run."""
-    max_skips: Annotated[Steps | None, Affects.BUDGET] = None
-    """Steps that may be skipped in all, resumed runs included; the next one ends the run as diverged. null for 10."""
+    max_skips: Annotated[Steps | None, Null(10, when=lambda train: train.on_divergence == "skip"), Affects.BUDGET] = (
+        None
+    )
+    """Steps that may be skipped in all, resumed runs included; the next one ends the run as diverged; null for
+    {null}."""

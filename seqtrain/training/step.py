@@ -38,8 +38,7 @@ class Recipe:
     @property
     def eval_batch_size(self) -> int:
         """Sequences, or columns of a text, evaluated side by side."""
-        assert self.train.eval_batch_size is not None, "the settings must be resolved"
-        return self.train.eval_batch_size
+        return self.task.evaluated_together(self.train.eval_batch_size)
 
     @property
     def max_skips(self) -> int | None:

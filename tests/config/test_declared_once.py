@@ -1,6 +1,7 @@
 """Each setting is declared once: no other class, and no other function, states its default again."""
 
 import ast
+import re
 from collections import defaultdict
 from itertools import permutations
 from pathlib import Path
@@ -82,6 +83,18 @@ def test_no_function_states_the_default_of_a_setting():
         if place.endswith("()") and (name, default) in defaults and default != "None" and name not in others
     ]
     assert again == []
+
+
+def test_no_description_states_again_what_null_stands_for():
+    fields = [field for _, section in sections() for field in section.model_fields.values()]
+    number = r"null for\s+(?!\d+/)[\d\[]"  # 1/16 of the vocabulary is a rule, no value
+    assert [field.description for field in fields if re.search(number, field.description or "")] == []
+    told = {setting.name: setting.description for _, section in sections() for setting in settings_of(section)}
+    assert "null for 3000," in told["steps"]
+    assert told["merge"].endswith("null for concat.")
+    assert told["eval_length"].endswith("null for 4 times length.")
+    assert "null for 1.0, or" in told["forget_bias"]
+    assert not [text for text in told.values() if "{" in text and "{name" not in text]
 
 
 @pytest.mark.parametrize(("kind", "classes"), [("cell", CELLS), ("task", TASKS)])

@@ -2,8 +2,9 @@
 
     python tests/long/interruptions.py --kills 200 --terms 50 --races 50
 
-Some minutes on two cores. Each attempt is a process of its own; it is sent SIGKILL or SIGTERM after a random time, then
-goes on with --resume, and its checkpoints, metrics and summary are compared with those of the run that was left alone.
+Some minutes on two cores. Each attempt is a process of its own; it is sent SIGKILL or SIGTERM after a random time, for
+four of five counted from the moment when it writes its config, as a busy machine starts late. Then it goes on with
+--resume, and its checkpoints, metrics and summary are compared with those of the run that was left alone.
 In a race two processes are started on one directory, and what they leave is compared likewise.
 """
 
@@ -62,11 +63,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write_text(Path("text"), drawn)
-        seconds = {name: left_alone(name) for name in CONFIGS}
+        seconds = {name: left_alone(name) for name in CONFIGS}  # to begin, to train
         for sent, times in ((signal.SIGKILL, asked.kills), (signal.SIGTERM, asked.terms)):
             for number in range(times):
                 name = list(CONFIGS)[number % len(CONFIGS)]
-                interrupt(name, sent, drawn.uniform(0, seconds[name]), found)
+                interrupt(name, sent, seconds[name], drawn, found)
                 if sys.stderr.isatty() or number % 20 == 19:
                     print(f"{sent.name} {number + 1} of {times}: {dict(found)}", file=sys.stderr)
         for number in range(asked.races):
@@ -85,21 +86,36 @@ def write_text(folder: Path, drawn: random.Random) -> None:
         (folder / f"{part}.txt").write_text("\n".join(words) + "\n")
 
 
-def left_alone(name: str) -> float:
-    """Train without an interruption; returns the seconds it took."""
+def left_alone(name: str) -> tuple[float, float]:
+    """Train without an interruption; returns the seconds until it wrote its config, and from then to its end."""
     started_at = time.monotonic()
-    child = start(name, Path("whole", name))
+    child = start(name, out := Path("whole", name))
+    wait_for_config(out)
+    began_at = time.monotonic()
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert code == 0, (name, code)
-    return time.monotonic() - started_at
+    return began_at - started_at, time.monotonic() - began_at
 
 
-def interrupt(name: str, sent: signal.Signals, after: float, found: Counter[str]) -> None:
-    """Send the signal after so many seconds, go on, and compare with the run that was left alone."""
+def wait_for_config(out: Path) -> None:
+    """Wait until a run writes its config, which is when it begins to train."""
+    while not (out / "config.yaml").exists():
+        time.sleep(0.001)
+
+
+def interrupt(
+    name: str, sent: signal.Signals, seconds: tuple[float, float], drawn: random.Random, found: Counter[str]
+) -> None:
+    """Send the signal after a random part of the seconds, go on, and compare with the run that was left alone."""
     out = Path("interrupted")
     shutil.rmtree(out, ignore_errors=True)
     child = start(name, out)
-    time.sleep(after)
+    to_begin, to_train = seconds
+    if drawn.random() < 0.2:
+        time.sleep(drawn.uniform(0, to_begin))
+    else:
+        wait_for_config(out)
+        time.sleep(drawn.uniform(0, to_train))
     os.kill(child, sent)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     last = out / "last.safetensors"

@@ -13,6 +13,7 @@ from seqtrain.config import Config, config_from, located
 from seqtrain.config.build import build_model, build_task
 from seqtrain.config.describe import affects_of
 from seqtrain.config.diff import differences
+from seqtrain.config.plugins import with_defaults
 from seqtrain.config.resolve import resolved
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.memory_estimate import Estimate, check_together, estimate
@@ -97,7 +98,7 @@ def plan_contenders(request: TrainingRequest) -> tuple[list[Contender], list[str
             data["model"]["cell"] = section
             try:
                 config = config_from(data, f"--cells {label}", overrides)
-                contenders.append(Contender(label, value, located(config, request.beside)))
+                contenders.append(Contender(label, value, with_defaults(located(config, request.beside))))
             except ConfigError as error:
                 faults += error.faults
     names: dict[str, str] = {}

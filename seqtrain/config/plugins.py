@@ -35,7 +35,7 @@ from seqtrain.models.settings import UserCell
 from seqtrain.recurrence import unroll_reference
 from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.rng import seeded_global_generator
-from seqtrain.system.settings import Declared, section_of
+from seqtrain.system.settings import Declared, Named, section_of
 
 
 def user_cell(section: UserCell) -> type[Cell]:
@@ -90,6 +90,20 @@ def user_section(cell: type[Cell], section: UserCell) -> Declared:
         raise ConfigError([f"{'.'.join(fault.path)} {fault.message}" for fault in faults]) from None
 
 
+def with_defaults(config: Config) -> Config:
+    """The same config, with the defaults of the options of a user's own cell, which may change in the user's code.
+
+    Raises
+    ------
+    ConfigError : as `user_cell`.
+    """
+    cell = config.model.cell
+    if not isinstance(cell, UserCell):
+        return config
+    options = user_section(import_cell(cell.name, cell.folder), cell).options() | cell.options()
+    return _with_cell(config, UserCell(name=cell.name, folder=cell.folder, **options))
+
+
 def without_folder(config: dict[str, JsonValue]) -> tuple[dict[str, JsonValue], str | None]:
     """A checkpoint's config as data without the folder of its cell, and that folder."""
     model = config.get("model")
@@ -131,7 +145,10 @@ def with_trusted_cell(config: Config, noted: str | None) -> Config:
 
 def with_folder(config: Config, folder: str) -> Config:
     """The same config, with the folder of its cell noted."""
-    cell = config.model.cell.model_copy(update={"folder": folder})
+    return _with_cell(config, config.model.cell.model_copy(update={"folder": folder}))
+
+
+def _with_cell(config: Config, cell: Named) -> Config:
     return config.model_copy(update={"model": config.model.model_copy(update={"cell": cell})})
 
 

@@ -95,6 +95,25 @@ def test_a_users_cell_works_in_every_verb(own_cell):
     assert own_cell("train", "words", *SMALL, cell, "train.steps=6", "--resume").code == 0
 
 
+def test_a_run_holds_the_defaults_of_a_users_cell(own_cell, tmp_path, monkeypatch):
+    """They stand in the user's code, which may change: a run is not continued with another value."""
+    run, cell = ("quickstart", *QUICK, "model.cell=my_cells:MyCell"), tmp_path / "my_cells.py"
+    assert own_cell("train", *run, "--out", "run").code == 0
+    assert "decay: 0.9" in Path("run/config.yaml").read_text()
+    assert own_cell("train", *run, "--out", "run", "--resume", "train.steps=6").code == 0
+    compare = ("compare", *run, "--cells", "my_cells:MyCell", "--seeds", "1", "--out", "comparison")
+    assert own_cell(*compare).code == 0
+    assert "done already" in own_cell(*compare).err
+    cell.write_text(MY_CELLS.replace("decay: float = 0.9", "decay: float = 0.25"))
+    monkeypatch.delitem(sys.modules, "my_cells")
+    refused = own_cell("train", *run, "--out", "run", "--resume", "train.steps=8")
+    assert (refused.code, "model.cell.decay 0.9, the config says 0.25" in refused.err) == (2, True)
+    refused = own_cell(*compare)
+    assert (refused.code, "model.cell.decay 0.9 (now 0.25)" in refused.err) == (2, True)
+    assert own_cell("eval", "run").code == 0
+    assert load_model("run").stack.cells()[0][0].decay == 0.9
+
+
 @pytest.mark.parametrize(
     "option",
     [

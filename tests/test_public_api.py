@@ -135,3 +135,10 @@ def test_numbers_that_the_command_line_refuses_are_refused(run):
     ):
         with pytest.raises(ConfigError, match=message):
             evaluate(run, dynamic=dynamic, dynamic_decay=decay)
+
+
+def test_overrides_of_another_type_are_refused_with_the_cure():
+    with pytest.raises(ConfigError, match="give a list of texts, each KEY=VALUE"):
+        train("quickstart", "train.steps=5")
+    with pytest.raises(ConfigError, match="3 is not an override; write the text KEY=VALUE"):
+        train("quickstart", [3])

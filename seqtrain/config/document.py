@@ -1,4 +1,4 @@
-"""A config as the user wrote it: the data of the YAML file and of the overrides, and where each key stands."""
+"""A config as the user wrote it: the data of the YAML file and of the overrides, and the line of each key."""
 
 import re
 import shlex
@@ -37,7 +37,7 @@ class Document:
     lines : line of each key in the file.
     overrides : the `KEY=VALUE` that set a key, by the key.
     faults : what is wrong with the file and the overrides as such.
-    remarks : what an override did besides what it says.
+    remarks : settings of the file that an override unset.
     """
 
     data: dict[str, Any]
@@ -61,7 +61,7 @@ class Document:
 
 
 def read_document(path: Path, overrides: Sequence[str]) -> Document:
-    """Read a YAML file and apply overrides; faults such as a key that stands twice are noted in `faults`.
+    """Read a YAML file and apply overrides; what is wrong with it is noted in `faults`, such as a key that is given twice.
 
     Raises
     ------
@@ -101,6 +101,8 @@ def document_from(data: dict[str, Any], source: str, overrides: Sequence[str] = 
 def _completed(document: Document, overrides: Sequence[str]) -> Document:
     """Apply the overrides, and name the sections that need no name."""
     _expand_names(document.data)
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides: are the text {short(overrides)}; give a list of texts, each KEY=VALUE")
     for override in overrides:
         document.faults += _apply(document, override)
     for winner, loser in RIVALS:
@@ -115,7 +117,7 @@ def _completed(document: Document, overrides: Sequence[str]) -> Document:
 
 
 def read_list(text: str, source: str) -> list[Any]:
-    """What stands between commas on a command line, as YAML: `lstm, {name: gru, reset: before}, 1e-3`.
+    """A list of a command line, its parts read as YAML: `lstm, {name: gru, reset: before}, 1e-3`.
 
     Raises
     ------
@@ -126,7 +128,7 @@ def read_list(text: str, source: str) -> list[Any]:
 
 
 def _displace(document: Document, winner: Path_, loser: Path_) -> Iterator[str]:
-    """Unset what the file says of `loser` if an override sets `winner`; yield a remark on it."""
+    """Unset `loser` in the data of the file if an override sets `winner`; yield a remark that says so."""
     section = document.data.get(winner[0])
     if not isinstance(section, dict) or winner not in document.overrides or loser in document.overrides:
         return
@@ -145,7 +147,7 @@ def _is_folder(data: dict[str, Any]) -> bool:
 
 
 def _collect_lines(node: yaml.Node | None, path: Path_, document: Document) -> Iterator[str]:
-    """Note the line of every key; yield a fault for every key that stands twice."""
+    """Note the line of every key; yield a fault for every key that is given twice."""
     if not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:
@@ -153,13 +155,16 @@ def _collect_lines(node: yaml.Node | None, path: Path_, document: Document) -> I
         line = key.start_mark.line + 1
         if here in document.lines:
             first = document.lines[here]
-            yield f"{document.source}:{line}: {dotted(here)} stands twice (first in line {first}); keep one"
+            yield f"{document.source}:{line}: {dotted(here)} is given twice, first in line {first}; keep one"
         document.lines[here] = line
         yield from _collect_lines(value, here, document)
 
 
 def _apply(document: Document, override: str) -> Iterator[str]:
     """Set what one `KEY=VALUE` says; yield a fault if it cannot be read."""
+    if not isinstance(override, str):
+        yield f"overrides: {short(override)} is not an override; write the text KEY=VALUE, e.g. 'train.steps=500'"
+        return
     key, equals, text = override.partition("=")
     path, shown = tuple(key.strip().split(".")), plain(override)
     if not equals or not all(path) or len(path) > DEEPEST:

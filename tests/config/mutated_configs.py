@@ -303,7 +303,7 @@ MISTAKES = {
     "task: adding\nmodel: {cell: lstm}\ntrain: {steps: 3k}\n": "train.steps",
     "task: adding\nmodel: {cell: lstm}\ntrain: {steps: 10_000, batch_size: 64,}\nseed: one\n": "seed",
     "task: adding\nmodel: {cell: lstm}\ntrain:\n  steps: 5\n steps: 6\n": f"{FILE}:5",
-    "task: adding\nmodel: {cell: lstm}\ntrain: {steps: 5, steps: 6}\n": "stands twice",
+    "task: adding\nmodel: {cell: lstm}\ntrain: {steps: 5, steps: 6}\n": "is given twice",
     "task: adding\nmodel: {cell: lstm}\ntrain: {stop_when_solved: 'yes'}\n": "train.stop_when_solved",
     "task: adding\nmodel: {cell: lstm}\ndevice: gpu\n": "device",
     "task: adding\nmodel: {cell: lstm}\ndevice: cuda:7\n": "device",

@@ -363,7 +363,7 @@ FILES = [
     ("- 1\n- 2\n", "holds [1, 2]; a config is a mapping"),
     ("a: [1\n", "c.yaml:2: is not valid YAML"),
     ("a: b: c\n", "c.yaml:1: is not valid YAML"),
-    (MINIMAL + "seed: 1\nseed: 2\n", "c.yaml:4: seed stands twice (first in line 3); keep one"),
+    (MINIMAL + "seed: 1\nseed: 2\n", "c.yaml:4: seed is given twice, first in line 3; keep one"),
     ("a: &a [*a]\n" + MINIMAL, "c.yaml:1: is not valid YAML (it has an alias; write the value out)"),
     ("seed: 2020-02-30\n" + MINIMAL, "c.yaml:1: is not valid YAML ('2020-02-30' is no timestamp)"),
     ("model: {cell: rnn}\n", "c.yaml: task is missing; choose one of adding"),

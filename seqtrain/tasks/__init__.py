@@ -1,8 +1,7 @@
 """The tasks. `TASKS` is the registry: each class by its name in a config."""
 
 from seqtrain.tasks.adding import Adding
-from seqtrain.tasks.base import Spec, Split, Task
-from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.base import Batch, Spec, Split, Task
 from seqtrain.tasks.brackets import Brackets
 from seqtrain.tasks.copy_memory import CopyMemory
 from seqtrain.tasks.counting import Counting

@@ -8,8 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.settings import Affects, Size
-from seqtrain.tasks.base import Split
-from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.base import Batch, Split
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Tally
 from seqtrain.tasks.next_symbols import NextSymbols
@@ -75,17 +74,16 @@ class Brackets(NextSymbols, SizedTask):
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T, B]`, opening kinds first in the alphabet; sets of closing kinds `[T, B, kinds]`."""
-        moves = _moves(self.train_length, batch_size, generator)
-        return self._strings(moves, self.train_depth, generator)
+        return self._strings(self.train_length, batch_size, self.train_depth, 0, generator)
 
-    def sample_fixed(self, split: Split) -> Batch:
+    def sample_fixed(self, split: Split, size: int) -> Batch:
         """Longer and deeper strings."""
-        generator = self.generator(split)
-        moves = _moves(self.length, self.sizes[split], generator)
-        moves[: self.depth] = 1
-        return self._strings(moves, self.depth, generator)
+        return self._strings(self.length, size, self.depth, self.depth, self.generator(split))
 
-    def _strings(self, moves: Tensor, limit: int, generator: torch.Generator) -> Batch:
+    def _strings(self, T: int, B: int, limit: int, opened: int, generator: torch.Generator) -> Batch:
+        """Strings of T steps that reach the depth `limit` at most and first open `opened` brackets."""
+        moves = 2 * torch.randint(2, (T, B), generator=generator) - 1
+        moves[:opened] = 1
         walk = moves.cumsum(0) % (2 * limit)
         depth = torch.minimum(walk, 2 * limit - walk)  # reflected at 0 and at the limit
         opens = depth.diff(dim=0, prepend=torch.zeros_like(depth[:1])) > 0
@@ -114,11 +112,6 @@ class Brackets(NextSymbols, SizedTask):
         closes = batch.inputs >= self.kinds
         closes[: self.train_length] = False
         return closes
-
-
-def _moves(T: int, B: int, generator: torch.Generator) -> Tensor:
-    """`[T, B]`, 1 or -1 with equal probability."""
-    return 2 * torch.randint(2, (T, B), generator=generator) - 1
 
 
 def _last_opened(kind: Tensor, depth: Tensor, opens: Tensor) -> Tensor:

@@ -6,9 +6,8 @@ from typing import Annotated
 import torch
 
 from seqtrain.system.settings import Affects, Size
-from seqtrain.tasks.base import Split
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.classification import Classification
+from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.generated import Classification
 
 LETTERS, COPIED = 8, 10
 BLANK, DELIMITER = LETTERS, LETTERS + 1

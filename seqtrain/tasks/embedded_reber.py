@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqtrain.system.settings import Affects
-from seqtrain.tasks.base import Split
-from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.base import Batch, Split
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Tally
 from seqtrain.tasks.next_symbols import NextSymbols
@@ -75,9 +74,9 @@ class EmbeddedReber(NextSymbols, SizedTask):
             paths = _joined(paths, drawn[:, self._share(drawn) < min(SHARES.values())])
         return _as_batch(paths[:, :batch_size])
 
-    def sample_fixed(self, split: Split) -> Batch:
+    def sample_fixed(self, split: Split, size: int) -> Batch:
         """The first strings drawn that belong to the split and are different."""
-        generator, size = self.generator(split), self.sizes[split]
+        generator = self.generator(split)
         paths = _NO_PATHS
         while paths.shape[1] < size:
             drawn = _walk(4 * size + 16, generator)

@@ -13,8 +13,7 @@ from torch import Tensor
 from seqtrain.system.errors import DataError
 from seqtrain.system.settings import Affects, Size
 from seqtrain.system.shipped import text_path
-from seqtrain.tasks.base import Prediction, Split, Task
-from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.base import Batch, Prediction, Split, Task
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.text import (
     SPLITS,

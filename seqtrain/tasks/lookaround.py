@@ -8,9 +8,8 @@ import torch
 from pydantic import Field
 
 from seqtrain.system.settings import Affects, Symbols
-from seqtrain.tasks.base import Split
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.classification import Classification
+from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.generated import Classification
 
 
 class Lookaround(Classification):

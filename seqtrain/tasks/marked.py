@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.system.settings import Affects, Length
-from seqtrain.tasks.base import Prediction
-from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.base import Batch, Prediction
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Metric, Tally
 

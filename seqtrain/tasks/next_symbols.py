@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqtrain.tasks.base import Prediction, Split
-from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.generated import GeneratedTask
 from seqtrain.tasks.metrics import ACCURACY, Tally
 

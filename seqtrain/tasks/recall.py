@@ -7,8 +7,8 @@ import torch
 from pydantic import Field
 
 from seqtrain.system.settings import Affects, Size, Symbols
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.classification import Classification
+from seqtrain.tasks.base import Batch
+from seqtrain.tasks.generated import Classification
 
 DISTRACTORS = 4
 

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import torch
 
 from seqtrain.system.settings import Affects, Size, Symbols
-from seqtrain.tasks.base import Split
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.classification import Classification
+from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.generated import Classification
 
 
 class SelectiveCopy(Classification):

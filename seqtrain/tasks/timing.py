@@ -8,8 +8,7 @@ import torch
 from pydantic import Field, Tag
 
 from seqtrain.system.settings import ONE_OR_EACH, Affects
-from seqtrain.tasks.base import Prediction, Split
-from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.generated import GeneratedTask
 from seqtrain.tasks.metrics import Metric, Tally
 
@@ -84,7 +83,7 @@ class Timing(GeneratedTask):
         scored = torch.arange(T)[:, None] < lengths
         return Batch(torch.zeros(T, batch_size, 1), spikes[:T, None] * scored, lengths, scored)
 
-    def sample_fixed(self, split: Split) -> Batch:  # noqa: ARG002
+    def sample_fixed(self, split: Split, size: int) -> Batch:  # noqa: ARG002
         """One long sequence."""
         spikes = self._spike_train(self.spikes)
         return Batch(torch.zeros(len(spikes), 1, 1), spikes[:, None])

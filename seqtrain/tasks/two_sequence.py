@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 import torch
 
 from seqtrain.system.settings import Affects, Length, Size
-from seqtrain.tasks.base import Prediction, Split
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.classification import Classification
+from seqtrain.tasks.base import Batch, Prediction, Split
+from seqtrain.tasks.generated import Classification
 from seqtrain.tasks.metrics import Tally
 
 VARIANCE = 0.2

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.settings import Affects, Size
-from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Tally
 from seqtrain.tasks.next_symbols import NextSymbols
@@ -93,9 +93,9 @@ class Brackets(NextSymbols, SizedTask):
         targets = torch.zeros(*moves.shape, self.kinds).scatter_(2, top[..., None], 1.0) * (depth > 0)[..., None]
         return Batch(inputs, targets)
 
-    def score(self, outputs: Tensor, batch: Batch) -> Tally:
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Right answers to closing brackets after the trained length (`accuracy`)."""
-        right = self.right(outputs, batch)[self._counting(batch)]
+        right = self.right(prediction.outputs, batch)[self._counting(batch)]
         return Tally().add("accuracy", right.sum(), right.numel())
 
     def baseline(self, split: Split) -> dict[str, float]:

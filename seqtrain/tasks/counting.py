@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.settings import Affects
-from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.metrics import Metric, Tally
 from seqtrain.tasks.next_symbols import NextSymbols
 
@@ -101,10 +101,10 @@ class Counting(NextSymbols):
         targets[..., :2].masked_fill_(((step > 0) & (step <= n))[..., None], 1.0)
         return Batch(inputs, targets * inside[..., None], self.letters * n + 1, scored=inside)
 
-    def score(self, outputs: Tensor, batch: Batch) -> Tally:
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """For each n whether its string is accepted (`n=...`)."""
         assert batch.lengths is not None
-        accepted = self.right(outputs, batch).all(0)
+        accepted = self.right(prediction.outputs, batch).all(0)
         tally = Tally()
         for length, is_accepted in zip(batch.lengths.tolist(), accepted.tolist(), strict=True):
             tally.add(f"n={length // self.letters}", is_accepted, 1)

@@ -1,6 +1,5 @@
 """The tasks. `TASKS` is the registry: each class by its name in a config."""
 
-from seqtrain.tasks.adding import Adding
 from seqtrain.tasks.base import Batch, Spec, Split, Task
 from seqtrain.tasks.brackets import Brackets
 from seqtrain.tasks.copy_memory import CopyMemory
@@ -10,7 +9,7 @@ from seqtrain.tasks.generated import GeneratedTask
 from seqtrain.tasks.language_model import LanguageModel
 from seqtrain.tasks.long_lag import LongLag
 from seqtrain.tasks.lookaround import Lookaround
-from seqtrain.tasks.multiplication import Multiplication
+from seqtrain.tasks.marked_numbers import Adding, Multiplication
 from seqtrain.tasks.parity import Parity
 from seqtrain.tasks.recall import Recall
 from seqtrain.tasks.selective_copy import SelectiveCopy

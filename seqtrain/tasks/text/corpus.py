@@ -16,7 +16,6 @@ from seqtrain.system.shipped import PREFIX, text_path
 from seqtrain.tasks.text.token_cache import read_text
 from seqtrain.tasks.text.token_ids import Text
 from seqtrain.tasks.text.tokenizer import EOS, Unit
-from seqtrain.tasks.text.vocabulary import Vocabulary
 
 SPLITS = ("train", "valid", "test")
 _Array = NDArray[Any]
@@ -78,20 +77,20 @@ class Tokens:
     """
 
     def __init__(self, part: Part, table: NDArray[np.int64]) -> None:
-        self._part, self._table = part, table
+        self.part, self._table = part, table
 
     def __len__(self) -> int:
-        return len(self._part)
+        return len(self.part)
 
     def at(self, places: NDArray[np.int64]) -> Tensor:
         """The numbers at these places, in the shape of `places`; 0 after the end."""
-        numbers = self._table[self._part.text.ids[self._part.start + np.minimum(places, len(self) - 1)]]
+        numbers = self._table[self.part.text.ids[self.part.start + np.minimum(places, len(self) - 1)]]
         numbers[places >= len(self)] = 0
         return torch.from_numpy(numbers)
 
     def blocks(self, start: int = 0) -> Iterator[Tensor]:
         """All numbers from `start` on, in blocks."""
-        for block in self._part.text.ids.blocks(self._part.start + start, self._part.stop):
+        for block in self.part.text.ids.blocks(self.part.start + start, self.part.stop):
             yield torch.from_numpy(self._table[block])
 
 
@@ -101,12 +100,6 @@ class Corpus(NamedTuple):
     train: Part
     valid: Part
     test: Part
-
-    def numbered(self, vocabulary: Vocabulary) -> dict[str, Tokens]:
-        """The tokens of each split as numbers."""
-        texts = {id(part.text): part.text for part in self}
-        tables = {key: vocabulary.encode(text.types).numpy() for key, text in texts.items()}
-        return {split: Tokens(part, tables[id(part.text)]) for split, part in self._asdict().items()}
 
 
 def read_corpus(path: Path, unit: Unit, fractions: Sequence[float], *, quiet: bool = False) -> Corpus:
@@ -124,7 +117,10 @@ def read_corpus(path: Path, unit: Unit, fractions: Sequence[float], *, quiet: bo
     DataError : names every file that is missing, unreadable, not text, or empty.
     """
     if not path.is_dir():
-        return _cut(read_text(path, unit, quiet=quiet), fractions)
+        text = read_text(path, unit, quiet=quiet)
+        count = len(text.ids)
+        first, second = (min(count, round(share * count)) for share in (fractions[0], fractions[0] + fractions[1]))
+        return Corpus(Part(text, 0, first), Part(text, first, second), Part(text, second, count))
     parts, faults = [], []
     for split in SPLITS:
         try:
@@ -178,10 +174,3 @@ def faults_of_text(name: str, fractions: Sequence[float] | None) -> Iterator[tup
         yield "fractions", f"cut a single file, but {own}; remove fractions"
     if fractions is not None and abs(sum(fractions) - 1) > 1e-6:
         yield "fractions", f"add up to {sum(fractions):g}; they must add up to 1"
-
-
-def _cut(text: Text, fractions: Sequence[float]) -> Corpus:
-    count = len(text.ids)
-    first = min(count, round(fractions[0] * count))
-    second = min(count, round((fractions[0] + fractions[1]) * count))
-    return Corpus(Part(text, 0, first), Part(text, first, second), Part(text, second, count))

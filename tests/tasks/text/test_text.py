@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from whole_text import laid_out
 
 from seqtrain.system.errors import DataError
-from seqtrain.tasks.text import Tokens, Vocabulary, make_columns, read_corpus
-from seqtrain.tasks.text.corpus import Part
+from seqtrain.tasks.text.batchify import Columns
+from seqtrain.tasks.text.corpus import Part, Tokens, read_corpus
 from seqtrain.tasks.text.token_ids import Ids, Text
+from seqtrain.tasks.text.vocabulary import Vocabulary
 
 HALVES = (0.5, 0.25, 0.25)
 
@@ -84,7 +85,7 @@ SIZES = {"size": st.integers(2, 60), "count": st.integers(1, 70), "window": st.i
 @given(**SIZES)
 def test_windows_are_rows_of_the_columns_of_the_whole_text(size, count, window):
     inputs, targets, lengths = laid_out(torch.arange(size), count)
-    columns = make_columns(numbered(size), count)
+    columns = Columns(numbered(size), count)
     assert columns.starts(window) == range(0, len(inputs), window)
     for start in columns.starts(window):
         expected = (inputs[start : start + window], targets[start : start + window])
@@ -97,7 +98,7 @@ def test_windows_are_rows_of_the_columns_of_the_whole_text(size, count, window):
 
 @given(**SIZES)
 def test_columns_hold_every_pair_once_in_order(size, count, window):
-    columns = make_columns(numbered(size), count)
+    columns = Columns(numbered(size), count)
     pairs = [[] for _ in columns.begins]
     for start in columns.starts(window):
         inputs, targets, lengths = columns.window(start, window)

@@ -235,23 +235,19 @@ def _relative(one: Tensor, other: Tensor) -> float:
 
 def _compare(promise: str, one: Path, other: Path, what: str) -> Finding:
     """Whether two runs ended with the same bytes, except for times."""
-    first, second = RunDir(one), RunDir(other)
-
-    def content(path: Path) -> bytes | None:
-        return path.read_bytes() if path.exists() else None
-
-    pairs = [(first.last, second.last), (first.best, second.best)]
-    differing = [path.name for path, beside in pairs if content(path) != content(beside)]
-    if _untimed(first) != _untimed(second):
-        differing.append(first.metrics.name)
-    if differing:
+    first, second = _content(RunDir(one)), _content(RunDir(other))
+    if differing := [name for name in first if first[name] != second[name]]:
         return Finding(promise, False, f"{what}: {', '.join(differing)} differ")
-    digest = hashlib.sha256(first.last.read_bytes()).hexdigest()[:16]
-    return Finding(promise, True, f"{what}: the same bytes, SHA-256 of {first.last.name} {digest}")
+    last = RunDir(one).last
+    digest = hashlib.sha256(last.read_bytes()).hexdigest()[:16]
+    return Finding(promise, True, f"{what}: the same bytes, SHA-256 of {last.name} {digest}")
 
 
-def _untimed(run: RunDir) -> list[MetricsRecord]:
-    return [record.model_copy(update=dict.fromkeys(TIMING)) for record in run.read_metrics()]
+def _content(run: RunDir) -> dict[str, object]:
+    """What equal runs have in common, by the name of the file."""
+    checkpoints = {path.name: path.read_bytes() if path.exists() else None for path in (run.last, run.best)}
+    records = [record.model_copy(update=dict.fromkeys(TIMING)) for record in run.read_metrics()]
+    return checkpoints | {run.metrics.name: records}
 
 
 def _restored(config: Config, checkpoint: Path) -> Restored:

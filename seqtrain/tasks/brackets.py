@@ -1,13 +1,12 @@
 """Nested brackets of several kinds."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from seqtrain.system.settings import Affects, Size
+from seqtrain.system.settings import Affects, Faults, Size
 from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Tally
@@ -50,7 +49,7 @@ class Brackets(NextSymbols, SizedTask):
         self.input_size, self.output_size = 2 * self.kinds, self.kinds
 
     @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+    def faults(cls, settings: Any) -> Faults:
         """Fixed sets that are not longer and deeper than training."""
         length, depth = settings.train_length, settings.train_depth
         if depth > length:

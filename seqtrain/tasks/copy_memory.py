@@ -28,6 +28,7 @@ class CopyMemory(Classification):
     name = "copy_memory"
     every_step = True
     input_size, output_size = LETTERS + 2, LETTERS + 1
+    answers = slice(-COPIED, None)
 
     length: Annotated[Size, Affects.DATA] = 100
     """Steps between the letters and their recall; a sequence has 20 more."""
@@ -41,10 +42,6 @@ class CopyMemory(Classification):
         inputs[-COPIED - 1] = DELIMITER
         targets[-COPIED:] = letters
         return Batch(inputs, targets)
-
-    def answers(self, batch: Batch) -> slice:  # noqa: ARG002
-        """The recalled letters."""
-        return slice(-COPIED, None)
 
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
         """The best model without a memory knows when a letter is due, but not which."""

@@ -7,7 +7,6 @@ from dataclasses import fields
 from typing import Annotated
 
 import torch
-from torch import Tensor
 
 from seqtrain.system.rng import generator
 from seqtrain.system.settings import Affects, Size
@@ -27,14 +26,13 @@ class GeneratedTask(Task):
     seed: int
 
     def __post_init__(self) -> None:
-        """Name the definition; the fixed sets are drawn when they are first used."""
+        """Define the task as `name/variant/setting=value/.../v1`, with all settings except the sizes of the fixed sets.
+
+        These are drawn when they are first used.
+        """
         self.counts = None
         self.sizes: dict[Split, int] = self.fixed_sizes()
         self._fixed: dict[Split, Batch] = {}
-        self.definition = self._define()
-
-    def _define(self) -> str:
-        """`name/variant/setting=value/.../v1`, with all settings except the sizes of the fixed sets."""
         parts = [self.name]
         for field in fields(self):
             value = getattr(self, field.name)
@@ -42,7 +40,7 @@ class GeneratedTask(Task):
                 parts.insert(1, value)
             elif field.name not in ("seed", "valid_size", "test_size"):
                 parts.append(f"{field.name}={','.join(map(str, value)) if isinstance(value, list) else value}")
-        return "/".join([*parts, f"v{self.generator_version}"])
+        self.definition = "/".join([*parts, f"v{self.generator_version}"])
 
     @abstractmethod
     def fixed_sizes(self) -> dict[Split, int]:
@@ -126,14 +124,12 @@ class Classification(SizedTask):
     """
 
     metric = ACCURACY
-
-    def answers(self, batch: Batch) -> slice | Tensor:
-        """Which targets count in `accuracy`, as an index."""
-        return slice(None) if batch.scored is None else batch.scored
+    answers = slice(None)
+    """Which of the targets count in `accuracy`, if all are scored."""
 
     def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Right answers (`accuracy`)."""
-        answers = self.answers(batch)
+        answers = self.answers if batch.scored is None else batch.scored
         right = prediction.outputs[answers].argmax(-1) == batch.targets[answers]
         return Tally().add("accuracy", right.sum(), right.numel())
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.errors import DataError
-from seqtrain.system.settings import Affects, Size
+from seqtrain.system.settings import Affects, Faults, Size
 from seqtrain.system.shipped import text_path
 from seqtrain.tasks.base import Batch, Prediction, Split, Task
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
@@ -108,7 +108,7 @@ class LanguageModel(Task):
         self._layouts: dict[int, tuple[Columns, Windows]] = {}
 
     @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+    def faults(cls, settings: Any) -> Faults:
         """A missing text, and settings that do not fit the text."""
         yield from faults_of_text(settings.path, settings.fractions)
         if settings.vary_window and settings.window < 10:

@@ -1,13 +1,12 @@
 """The adding and the multiplication problem: numbers of which two are marked."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
-from seqtrain.system.settings import Affects, Length
+from seqtrain.system.settings import Affects, Faults, Length
 from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Metric, Tally
@@ -35,7 +34,7 @@ class MarkedNumbers(SizedTask):
     """The published definition, which says where the marks are."""
 
     @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+    def faults(cls, settings: Any) -> Faults:
         """A length without room for the marks."""
         if settings.variant == "hochreiter" and settings.length < 22:
             yield (

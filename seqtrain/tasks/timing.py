@@ -1,13 +1,12 @@
 """Generate a spike train with learnt intervals."""
 
 import math
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field, Tag
 
-from seqtrain.system.settings import ONE_OR_EACH, Affects
+from seqtrain.system.settings import ONE_OR_EACH, Affects, Faults
 from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.generated import GeneratedTask
 from seqtrain.tasks.metrics import Metric, Tally
@@ -57,7 +56,7 @@ class Timing(GeneratedTask):
         self.intervals: list[int] = self.interval if isinstance(self.interval, list) else [self.interval]
 
     @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+    def faults(cls, settings: Any) -> Faults:
         """An evaluated sequence that is not longer than those of training."""
         if settings.spikes <= settings.train_spikes:
             yield (

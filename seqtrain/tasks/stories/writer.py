@@ -19,7 +19,9 @@ class Writer:
             )
             for kind in KINDS.values()
         ]
-        sentences = [[_choices(word) for word in sentence.split()] for sentence in FILLERS]
+        sentences = [
+            [WORDS[word[1:-1]] if word[0] == "{" else (word,) for word in sentence.split()] for sentence in FILLERS
+        ]
         lengths = [len(sentence) for sentence in sentences]
         self.shortest, self.longest = min(lengths), max(lengths)
         self.lengths = torch.tensor(lengths)
@@ -78,8 +80,3 @@ class Writer:
             row, place = (places < count[:, None]).nonzero(as_tuple=True)
             words[row, at[row] + place] = text[row, place]
             left, at = left - count, at + count
-
-
-def _choices(word: str) -> tuple[str, ...]:
-    """The words that may stand for a word of a filler sentence."""
-    return WORDS[word[1:-1]] if word.startswith("{") else (word,)

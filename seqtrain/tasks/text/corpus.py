@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seqtrain.system.errors import DataError
 from seqtrain.system.files import split_file
+from seqtrain.system.settings import Faults
 from seqtrain.system.shipped import PREFIX, text_path
 from seqtrain.tasks.text.token_cache import read_text
 from seqtrain.tasks.text.token_ids import Text
@@ -150,7 +151,7 @@ _WHERE_TO_FIND = {
 """Hints for texts that shipped configs need and whose licence forbids to ship them."""
 
 
-def faults_of_text(name: str, fractions: Sequence[float] | None) -> Iterator[tuple[str, str]]:
+def faults_of_text(name: str, fractions: Sequence[float] | None) -> Faults:
     """Faults of the settings `path` and `fractions`, given the files that exist: the setting, and a message."""
     path = text_path(name)
     try:

@@ -96,7 +96,7 @@ class LanguageModel(Task):
         counted = known or Vocabulary.count(corpus.train.counts(), min_count=self.min_count, max_size=self.max_size)
         self.vocabulary, self.counts = counted.tokens, counted.counts
         parts = corpus._asdict().items()
-        self.tokens = {split: Tokens(part, counted.encode(part.text.types).numpy()) for split, part in parts}
+        self.tokens = {split: Tokens(part, counted.encode(part.types).numpy()) for split, part in parts}
         if len(counted) == 1:
             raise DataError(f"{path}: task.min_count {self.min_count} leaves no token but <unk>; lower it")
         for split in SPLITS if known is None else ():
@@ -200,10 +200,10 @@ class LanguageModel(Task):
 
     def conversions(self, split: Split, loss: float) -> dict[str, float]:
         """The loss in other units: bits per character for words, perplexity per word for characters."""
-        part, nats = self.tokens[split].part, loss * (len(self.tokens[split]) - 1)
+        text, nats = self.tokens[split].text, loss * (len(self.tokens[split]) - 1)
         if self.unit == "word":
-            return {"bits_per_character": nats / math.log(2) / part.characters()}
-        return {"word_perplexity": perplexity(nats / max(1, part.words()))}
+            return {"bits_per_character": nats / math.log(2) / text.characters()}
+        return {"word_perplexity": perplexity(nats / max(1, text.words()))}
 
     def _check_length(self, split: str) -> None:
         """Raise a DataError if there is nothing to predict."""

@@ -14,7 +14,7 @@ from seqtrain.recurrence import choose_loop
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.rng import seeded_global_generator
 from seqtrain.tasks import TASKS, LanguageModel, Spec, Task
-from seqtrain.tasks.text import Vocabulary
+from seqtrain.tasks.text.vocabulary import Vocabulary
 from seqtrain.training.step import Recipe
 
 

@@ -6,9 +6,11 @@ from math import isfinite
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from seqtrain.inference.dynamic_evaluation import DynamicEvaluation
+import torch
+from torch import Tensor, nn
+
 from seqtrain.inference.load import Restored, restore
-from seqtrain.system.errors import ConfigError
+from seqtrain.system.errors import ConfigError, Diverged
 from seqtrain.system.progress import Progress, figure, say
 from seqtrain.tasks import LanguageModel, Split
 from seqtrain.tasks.metrics import Metric
@@ -20,6 +22,48 @@ class Dynamic(NamedTuple):
 
     lr: float
     decay: float = 0.0
+
+
+class DynamicEvaluation:
+    """A step of gradient descent after each window, once the window has been counted (Krause et al. 2018, section 3).
+
+        w <- w - lr * gradient + decay * (trained - w)
+
+    Parameters
+    ----------
+    model : its weights are updated.
+    lr : the learning rate, for the mean loss of a window.
+    decay : the fraction of the way back to the trained weights in each step.
+    clip_norm : largest global norm of a gradient; None for no limit.
+    """
+
+    def __init__(self, model: nn.Module, *, lr: float, decay: float = 0.0, clip_norm: float | None = None) -> None:
+        self.parameters: list[Tensor] = [*model.parameters()]
+        self.trained = [parameter.detach().clone() for parameter in self.parameters]
+        self.optimizer = torch.optim.SGD(self.parameters, lr)
+        self.decay = decay
+        self.clip_norm = clip_norm
+
+    def __call__(self, loss: Tensor) -> None:
+        """Learn from the mean loss of a window.
+
+        Raises
+        ------
+        Diverged : it is not finite.
+        """
+        if not torch.isfinite(loss.detach()):
+            raise Diverged(
+                f"dynamic evaluation diverged: the loss of a window is {float(loss.detach()):g}; lower --dynamic"
+            )
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        self.optimizer.step()
+        if self.decay:
+            with torch.no_grad():
+                for parameter, trained in zip(self.parameters, self.trained, strict=True):
+                    parameter.lerp_(trained, self.decay)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ def load_model(run_or_checkpoint: str | Path) -> SequenceModel:
     ------
     SeqtrainError : there is none, or the code of a user's own cell cannot be found (see `plugins`).
     """
-    return _built(*_read_for_cpu(run_or_checkpoint))
+    config, checkpoint, path = _read_for_cpu(run_or_checkpoint)
+    return _built(_with_trusted_cell(config, checkpoint, path), checkpoint, path)
 
 
 def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
@@ -60,7 +61,8 @@ def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
             f"{path}: holds a model of task {config.task.name!r}, which writes no text; give one of task "
             "'language_model', e.g. what seqtrain train words made"
         )
-    return TextModel(_built(config, checkpoint, path), vocabulary, config.task.unit, str(path))
+    model = _built(_with_trusted_cell(config, checkpoint, path), checkpoint, path)
+    return TextModel(model, vocabulary, config.task.unit, str(path))
 
 
 def _read_for_cpu(run_or_checkpoint: str | Path) -> tuple[Config, Checkpoint, Path]:
@@ -71,10 +73,6 @@ def _read_for_cpu(run_or_checkpoint: str | Path) -> tuple[Config, Checkpoint, Pa
     engine = config.get("engine", "auto")
     here = {"device": "cpu", "engine": "auto" if engine == "fused" else engine}
     return config_from(config | here, str(path), task_is_built=False), checkpoint, path
-
-
-def _built(config: Config, checkpoint: Checkpoint, path: Path) -> SequenceModel:
-    return _loaded(build_model(_with_trusted_cell(config, checkpoint, path), checkpoint.header.spec), checkpoint, path)
 
 
 def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bool = False) -> Restored:
@@ -107,7 +105,7 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
         raise ConfigError(
             f"{changed}: the weights in {path} do not allow it; they were trained for other symbols or classes"
         )
-    model = _loaded(build_model(config, task.spec), checkpoint, path)
+    model = _built(config, checkpoint, path)
     if not any(key.startswith("task.") and key != "task.window" for key in changes):
         otherwise = "name another with task.path=... to evaluate on it"
         check_fingerprints(checkpoint, task.fingerprints(), path, otherwise)
@@ -141,8 +139,9 @@ def _with_trusted_cell(config: Config, checkpoint: Checkpoint, path: Path) -> Co
     return config
 
 
-def _loaded(model: SequenceModel, checkpoint: Checkpoint, path: Path) -> SequenceModel:
+def _built(config: Config, checkpoint: Checkpoint, path: Path) -> SequenceModel:
     """The model with the weights of a checkpoint, ready to predict."""
+    model = build_model(config, checkpoint.header.spec)
     with about(path, OTHER):
         check_weights(checkpoint.weights, model.state_dict())
     model.load_state_dict(checkpoint.weights)

@@ -10,9 +10,8 @@ import torch
 from seqtrain.inference.sampling import Sampling, continue_tokens, read_tokens
 from seqtrain.models import SequenceModel
 from seqtrain.system.errors import ConfigError
-from seqtrain.tasks.text import Unit, Vocabulary
-from seqtrain.tasks.text.tokenizer import EOS, tokens_of
-from seqtrain.tasks.text.vocabulary import UNK
+from seqtrain.tasks.text.tokenizer import EOS, Unit, tokens_of
+from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 
 
 class Prompt(NamedTuple):

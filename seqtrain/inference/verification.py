@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqtrain.config import Config, config_from, load_config, to_yaml
 from seqtrain.config.resolve import resolved
@@ -216,16 +216,16 @@ def _loss(restored: Restored, model: SequenceModel, batch: Batch) -> Tensor:
 
 def _slope(restored: Restored, model: SequenceModel, batch: Batch, gradient: dict[str, Tensor]) -> tuple[float, float]:
     """The slope of the loss along the gradient by central differences, and the norm of the gradient: they are equal."""
-    norm = float(torch.stack([g.square().sum() for g in gradient.values()]).sum().sqrt())
-    losses, step = [], 1e-5
-    for sign in (1, -1):
+    norm, step = float(nn.utils.get_total_norm(gradient.values())), 1e-5
+
+    @torch.no_grad()
+    def moved_loss(distance: float) -> float:
         moved = copy.deepcopy(model)
-        with torch.no_grad():
-            for name, parameter in moved.named_parameters():
-                if name in gradient:
-                    parameter.add_(gradient[name], alpha=sign * step / max(norm, 1e-300))
-            losses.append(float(_loss(restored, moved, batch)))
-    return (losses[0] - losses[1]) / (2 * step), norm
+        for name, direction in gradient.items():
+            moved.get_parameter(name).add_(direction, alpha=distance / max(norm, 1e-300))
+        return float(_loss(restored, moved, batch))
+
+    return (moved_loss(step) - moved_loss(-step)) / (2 * step), norm
 
 
 def _relative(one: Tensor, other: Tensor) -> float:
@@ -235,23 +235,19 @@ def _relative(one: Tensor, other: Tensor) -> float:
 
 def _compare(promise: str, one: Path, other: Path, what: str) -> Finding:
     """Whether two runs ended with the same bytes, except for times."""
-    first, second = RunDir(one), RunDir(other)
-
-    def content(path: Path) -> bytes | None:
-        return path.read_bytes() if path.exists() else None
-
-    pairs = [(first.last, second.last), (first.best, second.best)]
-    differing = [path.name for path, beside in pairs if content(path) != content(beside)]
-    if _untimed(first) != _untimed(second):
-        differing.append(first.metrics.name)
-    if differing:
+    first, second = _content(RunDir(one)), _content(RunDir(other))
+    if differing := [name for name in first if first[name] != second[name]]:
         return Finding(promise, False, f"{what}: {', '.join(differing)} differ")
-    digest = hashlib.sha256(first.last.read_bytes()).hexdigest()[:16]
-    return Finding(promise, True, f"{what}: the same bytes, SHA-256 of {first.last.name} {digest}")
+    last = RunDir(one).last
+    digest = hashlib.sha256(last.read_bytes()).hexdigest()[:16]
+    return Finding(promise, True, f"{what}: the same bytes, SHA-256 of {last.name} {digest}")
 
 
-def _untimed(run: RunDir) -> list[MetricsRecord]:
-    return [record.model_copy(update=dict.fromkeys(TIMING)) for record in run.read_metrics()]
+def _content(run: RunDir) -> dict[str, object]:
+    """What equal runs have in common, by the name of the file."""
+    checkpoints = {path.name: path.read_bytes() if path.exists() else None for path in (run.last, run.best)}
+    records = [record.model_copy(update=dict.fromkeys(TIMING)) for record in run.read_metrics()]
+    return checkpoints | {run.metrics.name: records}
 
 
 def _restored(config: Config, checkpoint: Path) -> Restored:

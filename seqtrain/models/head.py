@@ -1,6 +1,6 @@
 """Heads for large vocabularies, from features to scores; the plain head is `nn.Linear`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqtrain.system.settings import Named, Size, by_name
+from seqtrain.system.settings import Faults, Named, Size, by_name
 
 
 class TiedHead(nn.Module):
@@ -49,7 +49,7 @@ class AdaptiveSoftmax(Named):
     shrink: Annotated[float, Field(ge=1, le=1000)] = 4.0
     """Each cluster has this many times fewer features than the previous one."""
 
-    def faults(self) -> Iterator[tuple[str, str]]:
+    def faults(self) -> Faults:
         """Cutoffs that are not ascending."""
         if any(a >= b for a, b in pairwise(self.cutoffs or [])):
             yield "cutoffs", f"are {self.cutoffs}; each must be larger than the one before"

@@ -93,8 +93,26 @@ class Model(Dropout):
         if isinstance(self.hidden_size, list) and self.depth not in (None, len(self.hidden_size)):
             yield (("depth",), f"is {self.depth}, but hidden_size lists {len(self.hidden_size)} layers; remove it")
         yield from self._faults_of_dropout()
-        yield from self._faults_of_softmax()
-        yield from self._faults_of_cell()
+        if self.tied and self.softmax.name == "adaptive":
+            yield (
+                ("softmax",),
+                "is 'adaptive', whose clusters have their own weights, but tied means the weights of the embedding; "
+                "use 'full', or tied: false",
+            )
+        for name, message in self.softmax.faults():
+            yield ("softmax", name), message
+        cell, defaults = CELLS.get(self.cell.name), type(self.cell).model_fields
+        if cell is None:
+            return  # of the user: reading a config does not import its code
+        for name in cell.initialisation if self.init_range is not None else ():
+            value = getattr(self.cell, name)
+            if value not in (None, defaults[name].default):
+                yield (
+                    ("cell", name),
+                    f"is {value!r}, but init_range {self.init_range:g} sets all weights and biases; give one of them",
+                )
+        for name, message in cell.faults(self.cell):
+            yield ("cell", name), message
 
     def _faults_of_dropout(self) -> Iterator[tuple[tuple[str, ...], str]]:
         if self.dropout > 0 and len(self.hidden_sizes()) == 1:
@@ -115,27 +133,3 @@ class Model(Dropout):
                 ("locked_dropout",),
                 "is true, but no feature is dropped; set dropout, input_dropout or output_dropout, or remove it",
             )
-
-    def _faults_of_softmax(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        if self.tied and self.softmax.name == "adaptive":
-            yield (
-                ("softmax",),
-                "is 'adaptive', whose clusters have their own weights, but tied means the weights of the embedding; "
-                "use 'full', or tied: false",
-            )
-        for name, message in self.softmax.faults():
-            yield ("softmax", name), message
-
-    def _faults_of_cell(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        cell, defaults = CELLS.get(self.cell.name), type(self.cell).model_fields
-        if cell is None:
-            return  # of the user: reading a config does not import its code
-        for name in cell.initialisation if self.init_range is not None else ():
-            value = getattr(self.cell, name)
-            if value not in (None, defaults[name].default):
-                yield (
-                    ("cell", name),
-                    f"is {value!r}, but init_range {self.init_range:g} sets all weights and biases; give one of them",
-                )
-        for name, message in cell.faults(self.cell):
-            yield ("cell", name), message

@@ -104,15 +104,16 @@ class _Walk(torch.autograd.Function):
         d_arrays = {"d_outputs": None if d_outputs is None else _plain(d_outputs), "d_gates": d_gates}
         d_arrays |= {"db": db, "dp": d_vectors, **_named("d{}", d_state)}
         _walk(plan, outputs, kept, w_h, vectors, state, d_arrays, backward=True)
+        d_input, d_hidden = blocks.split(d_gates)
         _, needs_x, needs_w_x, needs_w_h, _, _, needs_h, *_ = ctx.needs_input_grad
         dx = dw_x = dw_h = None
         if needs_w_x or needs_w_h:
-            dw_x, dw_h = _weight_gradients(plan, blocks, d_gates, kept, outputs, state[0])
+            dw_x, dw_h = _weight_gradients(plan, blocks, d_input.flatten(0, 1), d_hidden, kept, outputs, state[0])
         if needs_x:  # last, since the gradients of the weights need temporary memory
             dx = empty(*ctx.x_shape)
-            product(blocks.of_x(d_gates).flatten(0, 1), blocks.turn(w_x), out=dx)
+            product(d_input.flatten(0, 1), blocks.turn(w_x), out=dx)
         if needs_h:
-            d_first = _at_first_step(plan, blocks.of_h(d_gates))
+            d_first = _at_first_step(plan, d_hidden)
             d_state[0].addmm_(d_first, w_h[: d_first.shape[-1]])
         if plan.kernel == "gru_after":
             d_vectors = db[3 * H :]  # b_hn is added to what w_h gives
@@ -177,10 +178,9 @@ def _as_saved(tensor: Any) -> Any:
 
 
 def _weight_gradients(
-    plan: Plan, blocks: Blocks, d_gates: Tensor, kept: _Kept, outputs: Tensor, h_first: Tensor
+    plan: Plan, blocks: Blocks, d_input: Tensor, d_hidden: Tensor, kept: _Kept, outputs: Tensor, h_first: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `w_x` and `w_h`; outputs and gradients are zero on padding."""
-    d_input, d_hidden = blocks.of_x(d_gates).flatten(0, 1), blocks.of_h(d_gates)
     x, begin = Sources(kept.x, 0), 0 if plan.reverse else len(h_first)
     before = Sources((outputs[1:] if plan.reverse else outputs[:-1]).flatten(0, 1), begin)
     if blocks.x == blocks.h:

@@ -5,7 +5,6 @@ of them alike. The number of threads and flush-to-zero belong to the process, so
 """
 
 import json
-import math
 import random
 import statistics
 import subprocess
@@ -158,9 +157,10 @@ def _row(variant: str, shape: Shape, rounds: int, measure_kept: bool | None) -> 
     forward = time_in_turns({name: torch.no_grad()(run) for name, run in runs.items()} | {"floor": gemm}, rounds)
     steps: dict[str, Callable[[], object]] = {name: _training_step(run, d_outputs) for name, run in runs.items()}
     train = time_in_turns(steps | {"floor": lambda: [gemm() for _ in range(3)]}, rounds)
-    peaks = ("ours", "torch_nn") if measure_kept is not None else ()
-    memory = {name: peak_elsewhere(variant, shape, name, bool(measure_kept)) for name in peaks}
-    return Row(variant, shape, loop.name, forward, train, memory)
+    peaks = {}
+    if measure_kept is not None:
+        peaks = {name: peak_elsewhere(variant, shape, name, measure_kept) for name in ("ours", "torch_nn")}
+    return Row(variant, shape, loop.name, forward, train, peaks)
 
 
 def _contestants(variant: str, shape: Shape) -> tuple[Loop, dict[str, Callable[[], Tensor]]]:
@@ -211,15 +211,11 @@ def time_in_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) 
 
 
 def _means(variant: str, rows: Sequence[Row]) -> Means:
-    def mean(ratios: list[float]) -> Mean:
-        return Mean(math.exp(statistics.fmean(map(math.log, ratios))), min(ratios))
+    def means(timings: list[Timing]) -> dict[str, Mean]:
+        ratios = {peer: [timing.ratio[peer] for timing in timings] for peer in ("torch_nn", "plain")}
+        return {peer: Mean(statistics.geometric_mean(values), min(values)) for peer, values in ratios.items()}
 
-    peers = ("torch_nn", "plain")
-    return Means(
-        variant,
-        forward={peer: mean([row.forward.ratio[peer] for row in rows]) for peer in peers},
-        train={peer: mean([row.train.ratio[peer] for row in rows]) for peer in peers},
-    )
+    return Means(variant, forward=means([row.forward for row in rows]), train=means([row.train for row in rows]))
 
 
 def peak_elsewhere(variant: str, shape: Shape, contestant: str, keep_memory: bool = False) -> int | None:

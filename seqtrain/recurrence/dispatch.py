@@ -54,18 +54,11 @@ def unroll(
     """
     if engine not in get_args(Engine):
         raise ValueError(f"engine is {engine!r}; use one of {', '.join(get_args(Engine))}")
-    is_fused = engine == "fused" or (engine == "auto" and _is_faster(cell, x))
+    # A single step of a single sequence, as when a text is generated, is slower: packing the weights takes longer.
+    is_faster = x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[:2] != (1, 1)
+    is_fused = engine == "fused" or (engine == "auto" and is_faster and why_not_fused(cell) is None)
     run = unroll_fused if is_fused else unroll_reference
     return run(cell, x, state, lengths=lengths, reverse=reverse)
-
-
-def _is_faster(cell: Cell, x: Tensor) -> bool:
-    """Whether the compiled engine can run the cell and is faster.
-
-    It is not for a single step of a single sequence, as when a text is generated: packing the weights takes longer.
-    """
-    fits = x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[:2] != (1, 1)
-    return fits and why_not_fused(cell) is None
 
 
 class Loop(NamedTuple):

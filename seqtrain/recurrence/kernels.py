@@ -22,25 +22,19 @@ class Blocks(NamedTuple):
     h: slice
     turned: bool = False
 
-    def of_x(self, d_gates: Tensor) -> Tensor:
-        """`[T, B, rows of w_x]`."""
-        return self._columns(d_gates, self.x)
-
-    def of_h(self, d_gates: Tensor) -> Tensor:
-        """`[T, B, rows of w_h that multiply h]`."""
-        return self._columns(d_gates, self.h)
+    def split(self, d_gates: Tensor) -> tuple[Tensor, Tensor]:
+        """The blocks of `w_x`, `[T, B, rows of w_x]`, and of `w_h`, `[T, B, rows of w_h that multiply h]`."""
+        H = d_gates.shape[-1] // self.total
+        of_x, of_h = (d_gates[..., blocks.start * H : blocks.stop * H] for blocks in (self.x, self.h))
+        return of_x, of_h
 
     def turn(self, w_x: Tensor) -> Tensor:
-        """`w_x` with its rows in the order of `of_x`."""
+        """`w_x` with its rows in the order of these blocks."""
         return w_x.roll(len(w_x) // 3, 0) if self.turned else w_x
 
     def turn_back(self, dw_x: Tensor) -> Tensor:
         """The inverse of `turn` for a gradient of `w_x` or of the bias."""
         return dw_x.roll(-(len(dw_x) // 3), 0) if self.turned else dw_x
-
-    def _columns(self, d_gates: Tensor, blocks: slice) -> Tensor:
-        H = d_gates.shape[-1] // self.total
-        return d_gates[..., blocks.start * H : blocks.stop * H]
 
 
 class Kernel(NamedTuple):

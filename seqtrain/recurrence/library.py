@@ -18,13 +18,8 @@ INTERFACE = 2
 
 def variant() -> str:
     """The variant for this processor, or the one that the environment variable `SEQTRAIN_NATIVE` names."""
-    return os.environ.get("SEQTRAIN_NATIVE") or _variant_of_processor()
-
-
-@cache
-def _variant_of_processor() -> str:
     capability = torch.backends.cpu.get_cpu_capability().lower()
-    return capability if capability in VARIANTS else "portable"
+    return os.environ.get("SEQTRAIN_NATIVE") or (capability if capability in VARIANTS else "portable")
 
 
 def library() -> ctypes.CDLL | str:

@@ -29,7 +29,7 @@ from seqtrain.config import Config
 from seqtrain.system.errors import CheckpointError
 from seqtrain.system.files import UnreadableError, open_regular, write_whole
 from seqtrain.tasks import Spec, Task
-from seqtrain.tasks.text import Vocabulary
+from seqtrain.tasks.text.vocabulary import Vocabulary
 from seqtrain.training.state import TrainingRecord, Whole
 
 FORMAT: Literal[4] = 4

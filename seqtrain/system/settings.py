@@ -103,6 +103,9 @@ def nulls_of(section: "Section") -> dict[str, Any]:
     return values
 
 
+Faults = Iterator[tuple[str, str]]
+"""Settings that are valid one by one but not together: the name of a setting, and a message about it."""
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]
@@ -135,7 +138,7 @@ class Named(Section):
         """The settings without the name, as keyword arguments of a constructor."""
         return self.model_dump(exclude={"name"})
 
-    def faults(self) -> Iterator[tuple[str, str]]:
+    def faults(self) -> Faults:
         """Settings that are valid one by one but not together: the name of a setting, and a message about it."""
         yield from ()
 
@@ -149,7 +152,7 @@ class Configurable:
     """Base of classes whose settings become a section: cells and tasks."""
 
     @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:  # noqa: ARG003
+    def faults(cls, settings: Any) -> Faults:  # noqa: ARG003
         """Settings that are valid one by one but not together: the name of a setting, and a message about it."""
         yield from ()
 
@@ -162,7 +165,7 @@ class Declared(Named):
 
     owner: ClassVar[type[Configurable]]
 
-    def faults(self) -> Iterator[tuple[str, str]]:
+    def faults(self) -> Faults:
         """As the class does."""
         yield from self.owner.faults(self)
 

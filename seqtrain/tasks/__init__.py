@@ -1,8 +1,6 @@
 """The tasks. `TASKS` is the registry: each class by its name in a config."""
 
-from seqtrain.tasks.adding import Adding
-from seqtrain.tasks.base import Spec, Split, Task
-from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.base import Batch, Spec, Split, Task
 from seqtrain.tasks.brackets import Brackets
 from seqtrain.tasks.copy_memory import CopyMemory
 from seqtrain.tasks.counting import Counting
@@ -11,7 +9,7 @@ from seqtrain.tasks.generated import GeneratedTask
 from seqtrain.tasks.language_model import LanguageModel
 from seqtrain.tasks.long_lag import LongLag
 from seqtrain.tasks.lookaround import Lookaround
-from seqtrain.tasks.multiplication import Multiplication
+from seqtrain.tasks.marked_numbers import Adding, Multiplication
 from seqtrain.tasks.parity import Parity
 from seqtrain.tasks.recall import Recall
 from seqtrain.tasks.selective_copy import SelectiveCopy

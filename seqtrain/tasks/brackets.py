@@ -1,15 +1,13 @@
 """Nested brackets of several kinds."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from seqtrain.system.settings import Affects, Size
-from seqtrain.tasks.base import Split
-from seqtrain.tasks.batch import Batch
+from seqtrain.system.settings import Affects, Faults, Size
+from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Tally
 from seqtrain.tasks.next_symbols import NextSymbols
@@ -51,7 +49,7 @@ class Brackets(NextSymbols, SizedTask):
         self.input_size, self.output_size = 2 * self.kinds, self.kinds
 
     @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+    def faults(cls, settings: Any) -> Faults:
         """Fixed sets that are not longer and deeper than training."""
         length, depth = settings.train_length, settings.train_depth
         if depth > length:
@@ -75,17 +73,16 @@ class Brackets(NextSymbols, SizedTask):
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Symbols `[T, B]`, opening kinds first in the alphabet; sets of closing kinds `[T, B, kinds]`."""
-        moves = _moves(self.train_length, batch_size, generator)
-        return self._strings(moves, self.train_depth, generator)
+        return self._strings(self.train_length, batch_size, self.train_depth, 0, generator)
 
-    def sample_fixed(self, split: Split) -> Batch:
+    def sample_fixed(self, split: Split, size: int) -> Batch:
         """Longer and deeper strings."""
-        generator = self.generator(split)
-        moves = _moves(self.length, self.sizes[split], generator)
-        moves[: self.depth] = 1
-        return self._strings(moves, self.depth, generator)
+        return self._strings(self.length, size, self.depth, self.depth, self.generator(split))
 
-    def _strings(self, moves: Tensor, limit: int, generator: torch.Generator) -> Batch:
+    def _strings(self, T: int, B: int, limit: int, opened: int, generator: torch.Generator) -> Batch:
+        """Strings of T steps that reach the depth `limit` at most and first open `opened` brackets."""
+        moves = 2 * torch.randint(2, (T, B), generator=generator) - 1
+        moves[:opened] = 1
         walk = moves.cumsum(0) % (2 * limit)
         depth = torch.minimum(walk, 2 * limit - walk)  # reflected at 0 and at the limit
         opens = depth.diff(dim=0, prepend=torch.zeros_like(depth[:1])) > 0
@@ -95,9 +92,9 @@ class Brackets(NextSymbols, SizedTask):
         targets = torch.zeros(*moves.shape, self.kinds).scatter_(2, top[..., None], 1.0) * (depth > 0)[..., None]
         return Batch(inputs, targets)
 
-    def score(self, outputs: Tensor, batch: Batch) -> Tally:
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Right answers to closing brackets after the trained length (`accuracy`)."""
-        right = self.right(outputs, batch)[self._counting(batch)]
+        right = self.right(prediction.outputs, batch)[self._counting(batch)]
         return Tally().add("accuracy", right.sum(), right.numel())
 
     def baseline(self, split: Split) -> dict[str, float]:
@@ -114,11 +111,6 @@ class Brackets(NextSymbols, SizedTask):
         closes = batch.inputs >= self.kinds
         closes[: self.train_length] = False
         return closes
-
-
-def _moves(T: int, B: int, generator: torch.Generator) -> Tensor:
-    """`[T, B]`, 1 or -1 with equal probability."""
-    return 2 * torch.randint(2, (T, B), generator=generator) - 1
 
 
 def _last_opened(kind: Tensor, depth: Tensor, opens: Tensor) -> Tensor:

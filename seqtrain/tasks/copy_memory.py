@@ -6,9 +6,8 @@ from typing import Annotated
 import torch
 
 from seqtrain.system.settings import Affects, Size
-from seqtrain.tasks.base import Split
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.classification import Classification
+from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.generated import Classification
 
 LETTERS, COPIED = 8, 10
 BLANK, DELIMITER = LETTERS, LETTERS + 1
@@ -29,6 +28,7 @@ class CopyMemory(Classification):
     name = "copy_memory"
     every_step = True
     input_size, output_size = LETTERS + 2, LETTERS + 1
+    answers = slice(-COPIED, None)
 
     length: Annotated[Size, Affects.DATA] = 100
     """Steps between the letters and their recall; a sequence has 20 more."""
@@ -42,10 +42,6 @@ class CopyMemory(Classification):
         inputs[-COPIED - 1] = DELIMITER
         targets[-COPIED:] = letters
         return Batch(inputs, targets)
-
-    def answers(self, batch: Batch) -> slice:  # noqa: ARG002
-        """The recalled letters."""
-        return slice(-COPIED, None)
 
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
         """The best model without a memory knows when a letter is due, but not which."""

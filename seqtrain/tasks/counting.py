@@ -9,9 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from seqtrain.system.settings import Affects
-from seqtrain.tasks.base import Split
-from seqtrain.tasks.batch import Batch
+from seqtrain.system.settings import Affects, Faults
+from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.metrics import Metric, Tally
 from seqtrain.tasks.next_symbols import NextSymbols
 
@@ -63,7 +62,7 @@ class Counting(NextSymbols):
         self._weights = _beta_binomial(self.train_limit, *BETA[self.length_distribution])
 
     @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+    def faults(cls, settings: Any) -> Faults:
         """A limit that is too small for the rule of "solved"."""
         if settings.limit < 2 * settings.train_limit:
             yield (
@@ -102,10 +101,10 @@ class Counting(NextSymbols):
         targets[..., :2].masked_fill_(((step > 0) & (step <= n))[..., None], 1.0)
         return Batch(inputs, targets * inside[..., None], self.letters * n + 1, scored=inside)
 
-    def score(self, outputs: Tensor, batch: Batch) -> Tally:
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """For each n whether its string is accepted (`n=...`)."""
         assert batch.lengths is not None
-        accepted = self.right(outputs, batch).all(0)
+        accepted = self.right(prediction.outputs, batch).all(0)
         tally = Tally()
         for length, is_accepted in zip(batch.lengths.tolist(), accepted.tolist(), strict=True):
             tally.add(f"n={length // self.letters}", is_accepted, 1)
@@ -120,12 +119,11 @@ class Counting(NextSymbols):
 
     def baseline(self, split: Split) -> dict[str, float]:
         """The smallest loss, and the first n that needs a different set after a symbol than some smaller n."""
-        return super().baseline(split) | {"first_failure": float(next(n for n in count(1) if not self._agree(n)))}
-
-    def _agree(self, n: int) -> bool:
-        """Whether one set for each current symbol would accept every string up to n."""
-        batch = self._strings(torch.arange(1, n + 1))
-        return bool(self.right(self.guess([batch])[batch.inputs], batch).all())
+        for n in count(1):
+            batch = self._strings(torch.arange(1, n + 1))
+            if not self.right(self.guess([batch])[batch.inputs], batch).all():
+                break
+        return super().baseline(split) | {"first_failure": float(n)}
 
     def solved(self, means: dict[str, float]) -> bool:
         """Every n up to twice the largest of training accepted."""

@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqtrain.system.settings import Affects
-from seqtrain.tasks.base import Split
-from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Tally
 from seqtrain.tasks.next_symbols import NextSymbols
@@ -75,9 +74,9 @@ class EmbeddedReber(NextSymbols, SizedTask):
             paths = _joined(paths, drawn[:, self._share(drawn) < min(SHARES.values())])
         return _as_batch(paths[:, :batch_size])
 
-    def sample_fixed(self, split: Split) -> Batch:
+    def sample_fixed(self, split: Split, size: int) -> Batch:
         """The first strings drawn that belong to the split and are different."""
-        generator, size = self.generator(split), self.sizes[split]
+        generator = self.generator(split)
         paths = _NO_PATHS
         while paths.shape[1] < size:
             drawn = _walk(4 * size + 16, generator)
@@ -97,9 +96,9 @@ class EmbeddedReber(NextSymbols, SizedTask):
         powers = self._factor.expand(len(digits)).cumprod(0)
         return (digits * powers[:, None]).sum(0)
 
-    def score(self, outputs: Tensor, batch: Batch) -> Tally:
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Strings that are right at every step (`accuracy`)."""
-        return Tally().add("accuracy", self.right(outputs, batch).all(0).sum(), batch.size)
+        return Tally().add("accuracy", self.right(prediction.outputs, batch).all(0).sum(), batch.size)
 
     def read_sets(self, outputs: Tensor, batch: Batch) -> Tensor:
         """`[T, B]`, the steps where the symbols that may come have the largest outputs."""

@@ -1,8 +1,8 @@
 """Tasks whose sequences are drawn at random."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import fields
 from typing import Annotated
 
@@ -10,8 +10,8 @@ import torch
 
 from seqtrain.system.rng import generator
 from seqtrain.system.settings import Affects, Size
-from seqtrain.tasks.base import Split, Task
-from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.base import Batch, Prediction, Split, Task
+from seqtrain.tasks.metrics import ACCURACY, Tally
 
 SPECIMEN_STEPS = 1 << 14
 """Steps in all sequences that are drawn to find a long one."""
@@ -26,14 +26,13 @@ class GeneratedTask(Task):
     seed: int
 
     def __post_init__(self) -> None:
-        """Name the definition; the fixed sets are drawn when they are first used."""
+        """Define the task as `name/variant/setting=value/.../v1`, with all settings except the sizes of the fixed sets.
+
+        These are drawn when they are first used.
+        """
         self.counts = None
         self.sizes: dict[Split, int] = self.fixed_sizes()
         self._fixed: dict[Split, Batch] = {}
-        self.definition = self._define()
-
-    def _define(self) -> str:
-        """`name/variant/setting=value/.../v1`, with all settings except the sizes of the fixed sets."""
         parts = [self.name]
         for field in fields(self):
             value = getattr(self, field.name)
@@ -41,7 +40,7 @@ class GeneratedTask(Task):
                 parts.insert(1, value)
             elif field.name not in ("seed", "valid_size", "test_size"):
                 parts.append(f"{field.name}={','.join(map(str, value)) if isinstance(value, list) else value}")
-        return "/".join([*parts, f"v{self.generator_version}"])
+        self.definition = "/".join([*parts, f"v{self.generator_version}"])
 
     @abstractmethod
     def fixed_sizes(self) -> dict[Split, int]:
@@ -51,9 +50,9 @@ class GeneratedTask(Task):
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Draw a batch; without a loop over its sequences."""
 
-    def sample_fixed(self, split: Split) -> Batch:
-        """Draw a whole fixed set; in the same way as a training batch unless a task says otherwise."""
-        return self.sample(self.sizes[split], self.generator(split))
+    def sample_fixed(self, split: Split, size: int) -> Batch:
+        """Draw sequences of a fixed set; in the same way as a training batch unless a task says otherwise."""
+        return self.sample(size, self.generator(split))
 
     def generator(self, *key: str | int) -> torch.Generator:
         """The generator for one purpose of this task."""
@@ -65,20 +64,19 @@ class GeneratedTask(Task):
 
     def specimen(self, split: Split, batch_size: int) -> Batch:  # noqa: ARG002
         """One sequence; the longest of many if lengths differ, since a batch is padded to its longest sequence."""
-        one = self._draw(split, 1)
+
+        def draw(size: int) -> Batch:
+            if split == "train":
+                return self.sample(size, self.generator("specimen"))
+            return self.sample_fixed(split, min(size, self.sizes[split]))
+
+        one = draw(1)
         if one.lengths is None:
             return one
-        many = self._draw(split, max(1, SPECIMEN_STEPS // len(one.inputs)))
+        many = draw(max(1, SPECIMEN_STEPS // len(one.inputs)))
         assert many.lengths is not None
         longest = int(many.lengths.argmax())
         return many.rows(longest, longest + 1)
-
-    def _draw(self, split: Split, size: int) -> Batch:
-        if split == "train":
-            return self.sample(size, self.generator("specimen"))
-        part = copy(self)
-        part.sizes = {split: min(size, whole) for split, whole in self.sizes.items()}
-        return part.sample_fixed(split)
 
     def evaluated_together(self, batch_size: int | None) -> int:
         """At most the sequences in the larger fixed set."""
@@ -91,7 +89,7 @@ class GeneratedTask(Task):
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """The fixed set, drawn once; the size of the batches does not change its content."""
         if split not in self._fixed:
-            self._fixed[split] = self.sample_fixed(split)
+            self._fixed[split] = self.sample_fixed(split, self.sizes[split])
         whole = self._fixed[split]
         for start in range(0, whole.size, batch_size):
             yield whole.rows(start, min(start + batch_size, whole.size))
@@ -116,3 +114,25 @@ class SizedTask(GeneratedTask):
     def fixed_sizes(self) -> dict[Split, int]:
         """The two settings."""
         return {"valid": self.valid_size, "test": self.test_size}
+
+
+class Classification(SizedTask):
+    """A task that asks for classes, `[T, B]` or `[B]`.
+
+    Loss: cross-entropy. Metric: `accuracy`, the share of right answers. Baseline: a guess among all classes, equally
+    likely. Solved: at least 99 % right. A task overrides what differs.
+    """
+
+    metric = ACCURACY
+    answers = slice(None)
+    """Which of the targets count in `accuracy`, if all are scored."""
+
+    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
+        """Right answers (`accuracy`)."""
+        answers = self.answers if batch.scored is None else batch.scored
+        right = prediction.outputs[answers].argmax(-1) == batch.targets[answers]
+        return Tally().add("accuracy", right.sum(), right.numel())
+
+    def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
+        """A guess among classes that are equally likely."""
+        return {"loss": math.log(self.output_size), "accuracy": 1 / self.output_size}

@@ -11,24 +11,15 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.errors import DataError
-from seqtrain.system.settings import Affects, Null, Size
+from seqtrain.system.settings import Affects, Faults, Null, Size
 from seqtrain.system.shipped import text_path
-from seqtrain.tasks.base import Prediction, Split, Task
-from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.base import Batch, Prediction, Split, Task
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
-from seqtrain.tasks.text import (
-    SPLITS,
-    UNK,
-    Columns,
-    Tokens,
-    Unit,
-    Vocabulary,
-    Windows,
-    faults_of_text,
-    make_columns,
-    read_corpus,
-    sources,
-)
+from seqtrain.tasks.text.batchify import Columns
+from seqtrain.tasks.text.bptt import Windows
+from seqtrain.tasks.text.corpus import SPLITS, Tokens, faults_of_text, read_corpus, sources
+from seqtrain.tasks.text.tokenizer import Unit
+from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 
 FRACTIONS = [0.9, 0.05, 0.05]
 Fractions = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
@@ -107,8 +98,8 @@ class LanguageModel(Task):
         self.sources = sources(path, fractions)
         counted = known or Vocabulary.count(corpus.train.counts(), min_count=self.min_count, max_size=self.max_size)
         self.vocabulary, self.counts = counted.tokens, counted.counts
-        self.tokens = corpus.numbered(counted)
-        self._parts = corpus._asdict()
+        parts = corpus._asdict().items()
+        self.tokens = {split: Tokens(part, counted.encode(part.types).numpy()) for split, part in parts}
         if len(counted) == 1:
             raise DataError(f"{path}: task.min_count {self.min_count} leaves no token but <unk>; lower it")
         for split in SPLITS if known is None else ():
@@ -120,7 +111,7 @@ class LanguageModel(Task):
         self._layouts: dict[int, tuple[Columns, Windows]] = {}
 
     @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+    def faults(cls, settings: Any) -> Faults:
         """A missing text, and settings that do not fit the text."""
         yield from faults_of_text(settings.path, settings.fractions)
         if settings.vary_window and settings.window < 10:
@@ -151,7 +142,7 @@ class LanguageModel(Task):
 
     def _layout(self, batch_size: int) -> tuple[Columns, Windows]:
         if batch_size not in self._layouts:
-            columns = make_columns(self.tokens["train"], batch_size)
+            columns = Columns(self.tokens["train"], batch_size)
             seed = self.seed if self.vary_window else None
             self._layouts[batch_size] = columns, Windows(columns.length, self.window, seed)
         return self._layouts[batch_size]
@@ -159,13 +150,13 @@ class LanguageModel(Task):
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """All windows of a split, which carry the state; the last columns may be shorter."""
         self._check_length(split)
-        columns, window = make_columns(self.tokens[split], batch_size), self._eval_window(batch_size)
+        columns, window = Columns(self.tokens[split], batch_size), self._eval_window(batch_size)
         for start in columns.starts(window):
             yield self._batch(columns.window(start, window), fresh=start == 0)
 
     def count_eval_batches(self, split: Split, batch_size: int) -> int:
         """How many windows `eval_batches` gives."""
-        return len(make_columns(self.tokens[split], batch_size).starts(self._eval_window(batch_size)))
+        return len(Columns(self.tokens[split], batch_size).starts(self._eval_window(batch_size)))
 
     def _eval_window(self, batch_size: int) -> int:
         return self.eval_window or max(1, min(LONGEST_WINDOW, MOST_SCORES // (batch_size * len(self.vocabulary))))
@@ -206,10 +197,10 @@ class LanguageModel(Task):
 
     def conversions(self, split: Split, loss: float) -> dict[str, float]:
         """The loss in other units: bits per character for words, perplexity per word for characters."""
-        part, nats = self._parts[split], loss * (len(self.tokens[split]) - 1)
+        text, nats = self.tokens[split].text, loss * (len(self.tokens[split]) - 1)
         if self.unit == "word":
-            return {"bits_per_character": nats / math.log(2) / part.characters()}
-        return {"word_perplexity": perplexity(nats / max(1, part.words()))}
+            return {"bits_per_character": nats / math.log(2) / text.characters()}
+        return {"word_perplexity": perplexity(nats / max(1, text.words()))}
 
     def _check_length(self, split: str) -> None:
         """Raise a DataError if there is nothing to predict."""

@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 
 from seqtrain.system.settings import Affects, Size
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.classification import Classification
+from seqtrain.tasks.base import Batch
+from seqtrain.tasks.generated import Classification
 
 ANSWERS = 2  # x, y
 X, BEGIN, END, FIRST_DISTRACTOR = 0, 2, 3, 4  # x y | b | e | a1 a2 ... ap

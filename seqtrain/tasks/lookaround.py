@@ -1,16 +1,14 @@
 """A task that needs the past and the future at once."""
 
 import math
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 
-from seqtrain.system.settings import Affects, Symbols
-from seqtrain.tasks.base import Split
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.classification import Classification
+from seqtrain.system.settings import Affects, Faults, Symbols
+from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.generated import Classification
 
 
 class Lookaround(Classification):
@@ -41,7 +39,7 @@ class Lookaround(Classification):
         self.input_size, self.output_size = self.symbols, 2
 
     @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+    def faults(cls, settings: Any) -> Faults:
         """A sequence without a step that has both sides."""
         if settings.length <= 2 * settings.offset:
             yield (

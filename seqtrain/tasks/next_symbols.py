@@ -1,13 +1,13 @@
 """What the tasks on formal languages share: at every step, name all symbols that may come next."""
 
-from abc import abstractmethod
+from types import SimpleNamespace
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqtrain.tasks.base import Prediction, Split
-from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.generated import GeneratedTask
 from seqtrain.tasks.metrics import ACCURACY, Tally
 
@@ -36,10 +36,6 @@ class NextSymbols(GeneratedTask):
         """The target is what comes next."""
         return "would show the model the symbols that come next"
 
-    @abstractmethod
-    def score(self, outputs: Tensor, batch: Batch) -> Tally:
-        """Sums of all metrics except the loss, for outputs `[T, B, V]`."""
-
     def right(self, outputs: Tensor, batch: Batch) -> Tensor:
         """`[T, B]`, the steps whose set is predicted right; True on padding."""
         return self.read_sets(outputs, batch) | ~_scored(batch)
@@ -50,18 +46,17 @@ class NextSymbols(GeneratedTask):
 
     def loss(self, prediction: Prediction, batch: Batch) -> tuple[Tensor, int]:
         """Binary cross-entropy in nats over all symbols of the scored steps, and the number of these steps."""
-        return _loss(prediction.outputs, batch)
-
-    def measure(self, prediction: Prediction, batch: Batch) -> Tally:
-        """Sums of all metrics except the loss."""
-        return self.score(prediction.outputs, batch)
+        outputs, scored = prediction.outputs, _scored(batch)
+        targets, weight = batch.targets.to(outputs.dtype), scored[..., None].to(outputs.dtype)
+        total = F.binary_cross_entropy_with_logits(outputs, targets, weight, reduction="sum")
+        return total, int(scored.sum())
 
     def baseline(self, split: Split) -> dict[str, float]:
         """After each current symbol, the frequency of every next symbol as its probability."""
         guess, tally = self.guess(list(self.eval_batches(split, 500))), Tally()
         for batch in self.eval_batches(split, 500):
-            outputs = guess[batch.inputs]
-            tally.add("loss", *_loss(outputs, batch)).merge(self.score(outputs, batch))
+            prediction = cast(Prediction, SimpleNamespace(outputs=guess[batch.inputs]))
+            tally.add("loss", *self.loss(prediction, batch)).merge(self.measure(prediction, batch))
         return self.summarise(tally.means())
 
     def guess(self, batches: list[Batch]) -> Tensor:
@@ -79,10 +74,3 @@ class NextSymbols(GeneratedTask):
 def _scored(batch: Batch) -> Tensor:
     """`[T, B]`, the steps that count."""
     return torch.ones_like(batch.inputs, dtype=torch.bool) if batch.scored is None else batch.scored
-
-
-def _loss(outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
-    weight = None if batch.scored is None else batch.scored[..., None].to(outputs.dtype)
-    steps = batch.inputs.numel() if batch.scored is None else int(batch.scored.sum())
-    targets = batch.targets.to(outputs.dtype)
-    return F.binary_cross_entropy_with_logits(outputs, targets, weight, reduction="sum"), steps

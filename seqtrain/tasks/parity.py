@@ -6,9 +6,8 @@ from typing import Annotated, Any
 import torch
 
 from seqtrain.system.settings import Affects, Length, Null
-from seqtrain.tasks.base import Prediction, Split
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.classification import Classification
+from seqtrain.tasks.base import Batch, Prediction, Split
+from seqtrain.tasks.generated import Classification
 from seqtrain.tasks.metrics import Tally
 
 STRETCH = 4
@@ -54,9 +53,9 @@ class Parity(Classification):
         """Bits `[T, B]` and their running parities `[T, B]`."""
         return _draw(self.length, batch_size, generator)
 
-    def sample_fixed(self, split: Split) -> Batch:
+    def sample_fixed(self, split: Split, size: int) -> Batch:
         """The same with the length for evaluation."""
-        return _draw(self.evaluated, self.sizes[split], self.generator(split))
+        return _draw(self.evaluated, size, self.generator(split))
 
     def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Steps (`accuracy`) and last steps (`accuracy_at_end`) answered right."""

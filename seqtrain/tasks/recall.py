@@ -1,14 +1,13 @@
 """Associative recall."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 
-from seqtrain.system.settings import Affects, Size, Symbols
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.classification import Classification
+from seqtrain.system.settings import Affects, Faults, Size, Symbols
+from seqtrain.tasks.base import Batch
+from seqtrain.tasks.generated import Classification
 
 DISTRACTORS = 4
 
@@ -44,7 +43,7 @@ class Recall(Classification):
         self.input_size, self.output_size = self.keys + self.values + DISTRACTORS, self.values
 
     @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+    def faults(cls, settings: Any) -> Faults:
         """More pairs than keys."""
         if settings.pairs > settings.keys:
             yield (

@@ -1,15 +1,13 @@
 """Selective copying."""
 
 import math
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import torch
 
-from seqtrain.system.settings import Affects, Size, Symbols
-from seqtrain.tasks.base import Split
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.classification import Classification
+from seqtrain.system.settings import Affects, Faults, Size, Symbols
+from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.generated import Classification
 
 
 class SelectiveCopy(Classification):
@@ -39,9 +37,10 @@ class SelectiveCopy(Classification):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.input_size, self.output_size = self.alphabet + 2, self.alphabet + 1
+        self.answers = slice(-self.letters, None)
 
     @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+    def faults(cls, settings: Any) -> Faults:
         """More letters than places."""
         if settings.letters > settings.length:
             yield (
@@ -61,10 +60,6 @@ class SelectiveCopy(Classification):
         inputs[T] = delimiter
         targets[T + 1 :] = letters
         return Batch(inputs, targets)
-
-    def answers(self, batch: Batch) -> slice:  # noqa: ARG002
-        """The recalled letters."""
-        return slice(-self.letters, None)
 
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
         """The best model without a memory knows when a letter is due, but not which."""

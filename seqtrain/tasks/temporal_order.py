@@ -7,8 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.settings import Affects
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.classification import Classification
+from seqtrain.tasks.base import Batch
+from seqtrain.tasks.generated import Classification
 
 START, TRIGGER, FIRST_DISTRACTOR, X = 0, 1, 2, 6  # E B | a b c d | X Y
 WINDOWS = {2: ((0.10, 0.20), (0.50, 0.60)), 3: ((0.10, 0.20), (0.33, 0.43), (0.66, 0.76))}

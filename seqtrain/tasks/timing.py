@@ -1,15 +1,13 @@
 """Generate a spike train with learnt intervals."""
 
 import math
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field, Tag
 
-from seqtrain.system.settings import ONE_OR_EACH, Affects
-from seqtrain.tasks.base import Prediction, Split
-from seqtrain.tasks.batch import Batch
+from seqtrain.system.settings import ONE_OR_EACH, Affects, Faults
+from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.generated import GeneratedTask
 from seqtrain.tasks.metrics import Metric, Tally
 
@@ -58,7 +56,7 @@ class Timing(GeneratedTask):
         self.intervals: list[int] = self.interval if isinstance(self.interval, list) else [self.interval]
 
     @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+    def faults(cls, settings: Any) -> Faults:
         """An evaluated sequence that is not longer than those of training."""
         if settings.spikes <= settings.train_spikes:
             yield (
@@ -84,7 +82,7 @@ class Timing(GeneratedTask):
         scored = torch.arange(T)[:, None] < lengths
         return Batch(torch.zeros(T, batch_size, 1), spikes[:T, None] * scored, lengths, scored)
 
-    def sample_fixed(self, split: Split) -> Batch:  # noqa: ARG002
+    def sample_fixed(self, split: Split, size: int) -> Batch:  # noqa: ARG002
         """One long sequence."""
         spikes = self._spike_train(self.spikes)
         return Batch(torch.zeros(len(spikes), 1, 1), spikes[:, None])

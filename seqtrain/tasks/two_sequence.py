@@ -1,15 +1,13 @@
 """The two-sequence problem: noise and signal on the same channel."""
 
 import math
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import torch
 
-from seqtrain.system.settings import Affects, Length, Size
-from seqtrain.tasks.base import Prediction, Split
-from seqtrain.tasks.batch import Batch
-from seqtrain.tasks.classification import Classification
+from seqtrain.system.settings import Affects, Faults, Length, Size
+from seqtrain.tasks.base import Batch, Prediction, Split
+from seqtrain.tasks.generated import Classification
 from seqtrain.tasks.metrics import Tally
 
 VARIANCE = 0.2
@@ -62,7 +60,7 @@ class TwoSequence(Classification):
         self.output_size = 2 if self.classifies else 1
 
     @classmethod
-    def faults(cls, settings: Any) -> Iterator[tuple[str, str]]:
+    def faults(cls, settings: Any) -> Faults:
         """A signal without noise after it."""
         if settings.signal >= settings.length:
             yield (

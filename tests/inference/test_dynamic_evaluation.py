@@ -8,7 +8,7 @@ import torch
 from conftest import SMALL
 
 from seqtrain.config import load_config
-from seqtrain.inference.dynamic_evaluation import DynamicEvaluation
+from seqtrain.inference.evaluate import DynamicEvaluation
 from seqtrain.inference.load import restore
 from seqtrain.runs.trainer import train_run
 from seqtrain.training.loop import evaluate

@@ -27,7 +27,7 @@ from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.rng import generator
-from seqtrain.tasks.text import Vocabulary
+from seqtrain.tasks.text.vocabulary import Vocabulary
 
 LEARNT = ("model.hidden_size=16", "train.steps=40", "train.eval_every=40", "optimizer.lr=0.02", "schedule=constant")
 RUNS = {

@@ -9,7 +9,7 @@ from conftest import answer
 
 from seqtrain.system.errors import DataError
 from seqtrain.tasks import TASKS
-from seqtrain.tasks.text import Vocabulary
+from seqtrain.tasks.text.vocabulary import Vocabulary
 
 
 def make(path, **options):

@@ -484,8 +484,8 @@ def test_a_validation_loss_that_is_not_finite_names_the_batch(monkeypatch, colum
     config = small("quickstart", f"train.eval_batch_size={columns}")
     original = type(build_task(config)).sample_fixed
 
-    def spoiled(self, split):
-        batch = original(self, split)
+    def spoiled(self, split, size):
+        batch = original(self, split, size)
         if batch.size > 7:  # also asked for the shapes alone
             batch.inputs[31, 7] = math.nan
         return batch

@@ -28,7 +28,7 @@ from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import CheckpointError, ConfigError, Diverged
 from seqtrain.system.rng import generator
 from seqtrain.tasks import Spec
-from seqtrain.tasks.adding import Adding
+from seqtrain.tasks.marked_numbers import Adding
 from seqtrain.training.loop import evaluate
 from seqtrain.training.state import TrainState
 from seqtrain.training.step import current_lr, train_step

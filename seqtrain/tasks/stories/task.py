@@ -7,8 +7,7 @@ import torch
 from pydantic import Field
 
 from seqtrain.system.settings import Affects
-from seqtrain.tasks.base import Prediction, Split
-from seqtrain.tasks.batch import Batch
+from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.stories.grammar import KINDS, vocabulary

@@ -19,10 +19,15 @@ class Writer:
             )
             for kind in KINDS.values()
         ]
-        sentences = [[_choices(word) for word in sentence.split()] for sentence in FILLERS]
-        lengths = [len(sentence) for sentence in sentences]
-        self.shortest, self.longest = min(lengths), max(lengths)
-        self.lengths = torch.tensor(lengths)
+        # Words of the opening and of the closing, and how many of them come after the fact up to the marked word.
+        self.sizes = torch.tensor(
+            [[len(first), len(last), len(first) - first.index(-1) + last.index(-1)] for first, last, _ in self.kinds]
+        )
+        sentences = [
+            [WORDS[word[1:-1]] if word[0] == "{" else (word,) for word in sentence.split()] for sentence in FILLERS
+        ]
+        self.lengths = torch.tensor([len(sentence) for sentence in sentences])
+        self.shortest, self.longest = int(self.lengths.min()), int(self.lengths.max())
         most = max(len(choices) for sentence in sentences for choices in sentence)
         self.choices = torch.zeros(len(FILLERS), self.longest, most, dtype=torch.long)
         self.choice_counts = torch.ones(len(FILLERS), self.longest)
@@ -40,12 +45,8 @@ class Writer:
         """
         B = len(distance)
         kind = torch.randint(len(self.kinds), (B,), generator=generator)
-        heads, tails, fillers = (torch.zeros_like(kind) for _ in range(3))
-        for k, (opening, closing, _) in enumerate(self.kinds):
-            chosen = kind == k
-            fixed = len(opening) - opening.index(-1) + closing.index(-1)
-            heads[chosen], tails[chosen] = len(opening), len(closing)
-            fillers[chosen] = distance[chosen] - fixed
+        heads, tails, between = self.sizes[kind].unbind(1)
+        fillers = distance - between
         lengths = heads + fillers + tails
         longest = int(lengths.max())
         words = torch.zeros(B, longest + self.longest, dtype=torch.long)
@@ -78,8 +79,3 @@ class Writer:
             row, place = (places < count[:, None]).nonzero(as_tuple=True)
             words[row, at[row] + place] = text[row, place]
             left, at = left - count, at + count
-
-
-def _choices(word: str) -> tuple[str, ...]:
-    """The words that may stand for a word of a filler sentence."""
-    return WORDS[word[1:-1]] if word.startswith("{") else (word,)

@@ -7,50 +7,43 @@ columns   a e i        window 1   a e i      inputs; the targets are one token f
           d h l
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from seqtrain.tasks.text.corpus import Tokens
 
 
-class Columns(NamedTuple):
-    """Contiguous pieces of a text in parallel.
+class Columns:
+    """Contiguous pieces of a text in parallel, all of one length; the last ones may be shorter or missing.
 
     Every token except the first one is a target exactly once.
 
+    Parameters
+    ----------
     tokens : of the text.
+    count : the columns at most.
+
+    Attributes
+    ----------
     begins : `[B]`, the place in the text where each column begins.
     lengths : `[B]`, predictions in each column: L, or less in the last columns.
+    length : L.
     """
 
-    tokens: Tokens
-    begins: NDArray[np.int64]
-    lengths: Tensor
+    def __init__(self, tokens: Tokens, count: int) -> None:
+        predictions = len(tokens) - 1
+        self.length = -(-predictions // count)  # rounded up
+        self.begins = np.arange(0, predictions, self.length)
+        self.lengths = torch.from_numpy(predictions - self.begins).clamp(max=self.length)
+        self._tokens = tokens
 
     def window(self, start: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs and targets `[T, B]` from step `start` on, T at most `size`, and their lengths `[B]`."""
         stop = min(start + size, self.length)
-        tokens = self.tokens.at(self.begins[:, None] + np.arange(start, stop + 1)).t()  # [T + 1, B]
+        tokens = self._tokens.at(self.begins[:, None] + np.arange(start, stop + 1)).t()  # [T + 1, B]
         return tokens[:-1], tokens[1:], (self.lengths - start).clamp(0, stop - start)
 
     def starts(self, size: int) -> range:
         """The first steps of the windows of a size."""
         return range(0, self.length, size)
-
-    @property
-    def length(self) -> int:
-        """L, the predictions in the longest column."""
-        return int(self.lengths[0])
-
-
-def make_columns(tokens: Tokens, count: int) -> Columns:
-    """Cut a text into at most `count` columns of equal length; the last ones may be shorter or missing."""
-    predictions = len(tokens) - 1
-    length = -(-predictions // count)  # rounded up
-    used = -(-predictions // length)
-    begins = np.arange(used) * length
-    return Columns(tokens, begins, torch.from_numpy(predictions - begins).clamp(max=length))

@@ -1,6 +1,5 @@
 """The windows of truncated back-propagation through time, in all passes through a text."""
 
-from bisect import bisect_right
 from typing import NamedTuple
 
 import torch
@@ -37,33 +36,33 @@ class Windows:
         self.length = length
         self.size = size
         self.seed = seed
+        self._drawn: list[Window] = []
         self._first_steps = [0]  # of each pass drawn so far, and of the next one
-        self._drawn: list[list[tuple[int, int]]] = []
 
     def at(self, step: int) -> Window:
         """The window of a training step."""
         if self.seed is None:
             epoch, index = divmod(step, self.steps(1))
             return Window(epoch, index * self.size, self.size)
-        while self._first_steps[-1] <= step:
+        while len(self._drawn) <= step:
             self._draw_pass()
-        epoch = bisect_right(self._first_steps, step) - 1
-        return Window(epoch, *self._drawn[epoch][step - self._first_steps[epoch]])
+        return self._drawn[step]
 
     def steps(self, epochs: int) -> int:
         """How many windows a number of passes has."""
         if self.seed is None:
             return epochs * -(-self.length // self.size)
-        while len(self._drawn) < epochs:
+        while len(self._first_steps) <= epochs:
             self._draw_pass()
         return self._first_steps[epochs]
 
     def _draw_pass(self) -> None:
-        draw = generator(self.seed or 0, "windows", len(self._drawn))
+        epoch = len(self._first_steps) - 1
+        draw = generator(self.seed or 0, "windows", epoch)
         most = -(-self.length // SHORTEST)
         around = torch.where(torch.rand(most, generator=draw) < HALVED, self.size / 2, float(self.size))
         sizes = (around + SPREAD * torch.randn(most, generator=draw)).int().clamp(min=SHORTEST)
         starts = sizes.cumsum(0) - sizes
         count = int((starts < self.length).sum())
-        self._drawn.append(list(zip(starts[:count].tolist(), sizes[:count].tolist(), strict=True)))
-        self._first_steps.append(self._first_steps[-1] + count)
+        self._drawn += map(Window, [epoch] * count, starts[:count].tolist(), sizes[:count].tolist())
+        self._first_steps.append(len(self._drawn))

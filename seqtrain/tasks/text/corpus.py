@@ -1,9 +1,8 @@
 """Split a text into a training, a validation and a test part."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,60 +11,13 @@ from torch import Tensor
 
 from seqtrain.system.errors import DataError
 from seqtrain.system.files import split_file
+from seqtrain.system.settings import Faults
 from seqtrain.system.shipped import PREFIX, text_path
 from seqtrain.tasks.text.token_cache import read_text
 from seqtrain.tasks.text.token_ids import Text
-from seqtrain.tasks.text.tokenizer import EOS, Unit
-from seqtrain.tasks.text.vocabulary import Vocabulary
+from seqtrain.tasks.text.tokenizer import Unit
 
 SPLITS = ("train", "valid", "test")
-_Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Part:
-    """The tokens of a text from `start` to `stop`."""
-
-    text: Text
-    start: int
-    stop: int
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def characters(self) -> int:
-        """Characters of its words after the first token, with one for the space or line end after each word."""
-        types, ids = self.text.types, self.text.ids
-        sizes = np.array([0 if token == EOS else len(token) + 1 for token in types])
-        line_end = np.array([token == EOS for token in types])
-        count = 0
-        for block, ends, after in self._with_previous(line_end, bool(line_end[ids[self.start : self.start + 1]].all())):
-            count += int(sizes[block].sum()) + int((ends & after).sum())  # an empty line has its line end only
-        return count
-
-    def words(self) -> int:
-        """Words and line ends after the first token in a part of characters; a word counts where it begins."""
-        space = np.array([character.isspace() for character in self.text.types])
-        line_end = np.array([character == "\n" for character in self.text.types])
-        count = 0
-        for block, spaces, after in self._with_previous(space, True):
-            count += int((~spaces & after).sum()) + int(line_end[block].sum())
-        return count
-
-    def _with_previous(self, flags: NDArray[np.bool_], first: bool) -> Iterator[tuple[_Array, ...]]:
-        """Blocks of ids without the first id, the flag of each, and that of the id before (`first` at the start)."""
-        for block in self.text.ids.blocks(self.start + 1, self.stop):
-            current = flags[block]
-            yield block, current, np.concatenate(([first], current[:-1]))
-            first = bool(current[-1])
-
-    def counts(self) -> dict[str, int]:
-        """How often each token occurs."""
-        types = self.text.types
-        counts = np.zeros(len(types), np.int64)
-        for block in self.text.ids.blocks(self.start, self.stop):
-            counts += np.bincount(block, minlength=len(types))
-        return {token: count for token, count in zip(types, counts.tolist(), strict=True) if count}
 
 
 class Tokens:
@@ -73,40 +25,34 @@ class Tokens:
 
     Parameters
     ----------
-    part : of the text.
+    text : the part.
     table : the number of each type of the text.
     """
 
-    def __init__(self, part: Part, table: NDArray[np.int64]) -> None:
-        self._part, self._table = part, table
+    def __init__(self, text: Text, table: NDArray[np.int64]) -> None:
+        self.text, self._table = text, table
 
     def __len__(self) -> int:
-        return len(self._part)
+        return len(self.text.ids)
 
     def at(self, places: NDArray[np.int64]) -> Tensor:
         """The numbers at these places, in the shape of `places`; 0 after the end."""
-        numbers = self._table[self._part.text.ids[self._part.start + np.minimum(places, len(self) - 1)]]
+        numbers = self._table[self.text.ids[np.minimum(places, len(self) - 1)]]
         numbers[places >= len(self)] = 0
         return torch.from_numpy(numbers)
 
     def blocks(self, start: int = 0) -> Iterator[Tensor]:
         """All numbers from `start` on, in blocks."""
-        for block in self._part.text.ids.blocks(self._part.start + start, self._part.stop):
+        for block in self.text.ids.blocks(start):
             yield torch.from_numpy(self._table[block])
 
 
 class Corpus(NamedTuple):
     """The three parts of one text, or three texts."""
 
-    train: Part
-    valid: Part
-    test: Part
-
-    def numbered(self, vocabulary: Vocabulary) -> dict[str, Tokens]:
-        """The tokens of each split as numbers."""
-        texts = {id(part.text): part.text for part in self}
-        tables = {key: vocabulary.encode(text.types).numpy() for key, text in texts.items()}
-        return {split: Tokens(part, tables[id(part.text)]) for split, part in self._asdict().items()}
+    train: Text
+    valid: Text
+    test: Text
 
 
 def read_corpus(path: Path, unit: Unit, fractions: Sequence[float], *, quiet: bool = False) -> Corpus:
@@ -124,12 +70,14 @@ def read_corpus(path: Path, unit: Unit, fractions: Sequence[float], *, quiet: bo
     DataError : names every file that is missing, unreadable, not text, or empty.
     """
     if not path.is_dir():
-        return _cut(read_text(path, unit, quiet=quiet), fractions)
+        text = read_text(path, unit, quiet=quiet)
+        count = len(text.ids)
+        first, second = (min(count, round(share * count)) for share in (fractions[0], fractions[0] + fractions[1]))
+        return Corpus(text.part(0, first), text.part(first, second), text.part(second, count))
     parts, faults = [], []
     for split in SPLITS:
         try:
-            text = read_text(split_file(path, split), unit, quiet=quiet)
-            parts.append(Part(text, 0, len(text.ids)))
+            parts.append(read_text(split_file(path, split), unit, quiet=quiet))
         except DataError as error:
             faults.append(str(error))
     if faults:
@@ -154,7 +102,7 @@ _WHERE_TO_FIND = {
 """Hints for texts that shipped configs need and whose licence forbids to ship them."""
 
 
-def faults_of_text(name: str, fractions: Sequence[float] | None) -> Iterator[tuple[str, str]]:
+def faults_of_text(name: str, fractions: Sequence[float] | None) -> Faults:
     """Faults of the settings `path` and `fractions`, given the files that exist: the setting, and a message."""
     path = text_path(name)
     try:
@@ -178,10 +126,3 @@ def faults_of_text(name: str, fractions: Sequence[float] | None) -> Iterator[tup
         yield "fractions", f"cut a single file, but {own}; remove fractions"
     if fractions is not None and abs(sum(fractions) - 1) > 1e-6:
         yield "fractions", f"add up to {sum(fractions):g}; they must add up to 1"
-
-
-def _cut(text: Text, fractions: Sequence[float]) -> Corpus:
-    count = len(text.ids)
-    first = min(count, round(fractions[0] * count))
-    second = min(count, round((fractions[0] + fractions[1]) * count))
-    return Corpus(Part(text, 0, first), Part(text, first, second), Part(text, second, count))

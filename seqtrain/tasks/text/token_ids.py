@@ -1,51 +1,88 @@
-"""The ids of the tokens in a text, in memory or in a mapped file."""
+"""A text as ids of its tokens, in memory or in a mapped file."""
 
 import mmap
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from seqtrain.tasks.text.tokenizer import EOS
 
 BLOCK = 1 << 20
 """Tokens in memory at a time while a whole text is read."""
 
 
+@dataclass(frozen=True, eq=False)
 class Ids:
     """The ids of a text, read-only.
 
-    Parameters
-    ----------
     values : `[N]`.
     mapping : the file that holds `values`; None if memory holds them. Pages that were read count as memory of the
         process until it releases them. This is done before each reading, so that its memory does not grow to the size
         of the file.
     """
 
-    def __init__(self, values: NDArray[np.int32], mapping: mmap.mmap | None = None) -> None:
-        self._values, self._mapping = values, mapping
+    values: NDArray[np.int32]
+    mapping: mmap.mmap | None = None
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.values)
 
     def __getitem__(self, places: slice | NDArray[np.int64]) -> NDArray[np.int32]:
-        if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._mapping.madvise(mmap.MADV_DONTNEED)
-        return self._values[places]
+        if self.mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapping.madvise(mmap.MADV_DONTNEED)
+        return self.values[places]
 
-    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.int32]]:
-        """The ids from `start` to `stop`, in blocks."""
-        stop = len(self) if stop is None else stop
-        for begin in range(start, stop, BLOCK):
-            yield self[begin : min(begin + BLOCK, stop)]
+    def blocks(self, start: int = 0) -> Iterator[NDArray[np.int32]]:
+        """The ids from `start` on, in blocks."""
+        for begin in range(start, len(self), BLOCK):
+            yield self[begin : begin + BLOCK]
 
 
 class Text(NamedTuple):
-    """A text as numbered tokens.
+    """A text, or a part of one, as numbered tokens.
 
     ids : of the tokens, in their order.
-    types : the different tokens; an id is a place in this list.
+    types : the different tokens of the whole text; an id is a place in this list.
     """
 
     ids: Ids
     types: list[str]
+
+    def part(self, start: int, stop: int) -> "Text":
+        """The tokens from `start` to `stop`."""
+        return Text(Ids(self.ids.values[start:stop], self.ids.mapping), self.types)
+
+    def characters(self) -> int:
+        """Characters of its words after the first token, with one for the space or line end after each word."""
+        sizes = np.array([0 if token == EOS else len(token) + 1 for token in self.types])
+        line_end = np.array([token == EOS for token in self.types])
+        count = 0
+        for block, ends, after in self._with_previous(line_end, bool(line_end[self.ids[:1]].all())):
+            count += int(sizes[block].sum()) + int((ends & after).sum())  # an empty line has its line end only
+        return count
+
+    def words(self) -> int:
+        """Words and line ends after the first token in a part of characters; a word counts where it begins."""
+        space = np.array([character.isspace() for character in self.types])
+        line_end = np.array([character == "\n" for character in self.types])
+        count = 0
+        for block, spaces, after in self._with_previous(space, True):
+            count += int((~spaces & after).sum()) + int(line_end[block].sum())
+        return count
+
+    def _with_previous(self, flags: NDArray[np.bool_], first: bool) -> Iterator[tuple[NDArray[Any], ...]]:
+        """Blocks of ids without the first id, the flag of each, and that of the id before (`first` at the start)."""
+        for block in self.ids.blocks(1):
+            current = flags[block]
+            yield block, current, np.concatenate(([first], current[:-1]))
+            first = bool(current[-1])
+
+    def counts(self) -> dict[str, int]:
+        """How often each token occurs."""
+        counts = np.zeros(len(self.types), np.int64)
+        for block in self.ids.blocks():
+            counts += np.bincount(block, minlength=len(self.types))
+        return {token: count for token, count in zip(self.types, counts.tolist(), strict=True) if count}

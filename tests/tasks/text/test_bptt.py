@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqtrain.tasks.text import Windows
+from seqtrain.tasks.text.bptt import Windows
 
 
 @given(length=st.integers(1, 400), size=st.integers(1, 60), seed=st.none() | st.integers(0, 50))

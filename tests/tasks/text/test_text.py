@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 from whole_text import laid_out
 
 from seqtrain.system.errors import DataError
-from seqtrain.tasks.text import Tokens, Vocabulary, make_columns, read_corpus
-from seqtrain.tasks.text.corpus import Part
+from seqtrain.tasks.text.batchify import Columns
+from seqtrain.tasks.text.corpus import Tokens, read_corpus
 from seqtrain.tasks.text.token_ids import Ids, Text
+from seqtrain.tasks.text.vocabulary import Vocabulary
 
 HALVES = (0.5, 0.25, 0.25)
 
 
 def words_of(part):
-    return [part.text.types[number] for number in part.text.ids[part.start : part.stop].tolist()]
+    return [part.types[number] for number in part.ids[:].tolist()]
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
@@ -28,7 +29,7 @@ def test_line_ends_and_byte_order_mark_do_not_matter(tmp_path, ends, mark):
     path.write_bytes((mark + ends.join(["你好 世界", "🙂 b"] * 4)).encode())
     corpus = read_corpus(path, "word", HALVES)
     assert [word for part in corpus for word in words_of(part)] == ["你好", "世界", "<eos>", "🙂", "b", "<eos>"] * 4
-    assert [len(part) for part in corpus] == [12, 6, 6]
+    assert [len(part.ids) for part in corpus] == [12, 6, 6]
 
 
 def message(path, unit="word"):
@@ -55,7 +56,7 @@ def test_fractions_cut_the_tokens(tmp_path, fractions):
     words.append("<eos>")
     first, second = round(fractions[0] * len(words)), round((fractions[0] + fractions[1]) * len(words))
     corpus = read_corpus(tmp_path / "a.txt", "word", fractions)
-    assert [len(part) for part in corpus] == [len(words[:first]), len(words[first:second]), len(words[second:])]
+    assert [len(part.ids) for part in corpus] == [len(words[:first]), len(words[first:second]), len(words[second:])]
     assert corpus.train.counts() == Counter(words[:first])
     assert corpus.valid.counts() == Counter(words[first:second])
     assert words_of(corpus.test) == words[second:]
@@ -75,7 +76,7 @@ def test_a_vocabulary_is_limited_by_count_and_size():
 def numbered(size):
     """A part of a longer text; its tokens have the numbers 0, 1, 2 ... and other ids."""
     ids = np.arange(size + 9, dtype=np.int32)[::-1]
-    return Tokens(Part(Text(Ids(ids), []), 5, size + 5), np.arange(size + 9)[::-1] - 5)
+    return Tokens(Text(Ids(ids), []).part(5, size + 5), np.arange(size + 9)[::-1] - 5)
 
 
 SIZES = {"size": st.integers(2, 60), "count": st.integers(1, 70), "window": st.integers(1, 9)}
@@ -84,7 +85,7 @@ SIZES = {"size": st.integers(2, 60), "count": st.integers(1, 70), "window": st.i
 @given(**SIZES)
 def test_windows_are_rows_of_the_columns_of_the_whole_text(size, count, window):
     inputs, targets, lengths = laid_out(torch.arange(size), count)
-    columns = make_columns(numbered(size), count)
+    columns = Columns(numbered(size), count)
     assert columns.starts(window) == range(0, len(inputs), window)
     for start in columns.starts(window):
         expected = (inputs[start : start + window], targets[start : start + window])
@@ -97,7 +98,7 @@ def test_windows_are_rows_of_the_columns_of_the_whole_text(size, count, window):
 
 @given(**SIZES)
 def test_columns_hold_every_pair_once_in_order(size, count, window):
-    columns = make_columns(numbered(size), count)
+    columns = Columns(numbered(size), count)
     pairs = [[] for _ in columns.begins]
     for start in columns.starts(window):
         inputs, targets, lengths = columns.window(start, window)

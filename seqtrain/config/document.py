@@ -61,7 +61,7 @@ class Document:
 
 
 def read_document(path: Path, overrides: Sequence[str]) -> Document:
-    """Read a YAML file and apply overrides; what is wrong with it is noted in `faults`, such as a key that is given twice.
+    """Read a YAML file and apply overrides. Faults that do not stop the reading are noted in `faults`.
 
     Raises
     ------

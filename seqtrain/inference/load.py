@@ -130,9 +130,11 @@ def _with_trusted_cell(config: Config, checkpoint: Checkpoint, path: Path) -> Co
         outline = weights_of(config, checkpoint.header.spec)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    except (RuntimeError, TypeError, ValueError, NotImplementedError, OverflowError) as error:
+    except (ConfigError, RuntimeError, TypeError, ValueError, NotImplementedError, OverflowError) as error:
         if ":" in config.model.cell.name:
             return config  # a user's cell need not support tensors without numbers
+        if isinstance(error, ConfigError):
+            raise
         raise CheckpointError(f"{path}: its config asks for a model that cannot be built ({short(error)})") from None
     with about(path, OTHER):
         check_weights(checkpoint.weights, outline)

@@ -6,6 +6,8 @@ import pytest
 from conftest import SMALL, SMALL_SETS
 
 from seqtrain import train
+from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
+from seqtrain.tasks.temporal_order import TemporalOrder
 
 QUICK = (*SMALL, *SMALL_SETS)
 
@@ -113,6 +115,13 @@ def test_eval_of_the_training_text_equals_eval_of_its_copy(seqtrain, text_folder
     assert "lstm on language_model, train set" in seqtrain("eval", "run", "--split", "train").out
 
 
+@pytest.mark.parametrize(("baseline", "solved"), [(1.0, False), (-1.0, True)])
+def test_a_task_is_not_solved_where_the_baseline_is_as_good(seqtrain, run, monkeypatch, baseline, solved):
+    monkeypatch.setattr(TemporalOrder, "solved", lambda *_: True)
+    monkeypatch.setattr(TemporalOrder, "baseline", lambda *_: {"accuracy": baseline})
+    assert seqtrain("eval", run, "--json").json["solved"] is solved
+
+
 def test_a_generated_task_has_no_training_set_to_evaluate(seqtrain, run):
     refused = seqtrain("eval", run, "--split", "train")
     assert (refused.code, refused.out) == (2, "")
@@ -145,6 +154,18 @@ def test_dynamic_evaluation_that_is_not_possible(seqtrain, run, options, wanted)
     refused = seqtrain("eval", run, *options)
     assert (refused.code, refused.out) == (2, "")
     assert wanted in refused.err
+
+
+def test_eval_opens_no_device_that_only_the_checkpoint_names(seqtrain, text_folder):
+    """A device may never end; a text that the user names on the command line may be one."""
+    seqtrain("train", "words", *SMALL, f"task.path={text_folder}", "--out", "run", "--quiet")
+    saved = load_checkpoint(Path("run/best.safetensors"))
+    config = saved.header.config | {"task": saved.header.config["task"] | {"path": "/dev/null"}}
+    header = saved.header.model_copy(update={"config": config})
+    save_checkpoint(Path("bad.safetensors"), saved._replace(header=header))
+    refused = seqtrain("eval", "bad.safetensors")
+    assert (refused.code, refused.out) == (2, "")
+    assert "bad.safetensors: names a text, /dev/null, that is no regular file; name one with task.path" in refused.err
 
 
 def test_eval_of_what_is_not_a_checkpoint(seqtrain, tmp_path):

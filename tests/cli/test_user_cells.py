@@ -114,6 +114,23 @@ def test_a_run_holds_the_defaults_of_a_users_cell(own_cell, tmp_path, monkeypatc
     assert load_model("run").stack.cells()[0][0].decay == 0.9
 
 
+MEASURING = """
+
+class Measuring(MyCell):
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.decay = float(torch.full((2,), 0.25).sum())
+"""
+
+
+def test_a_users_cell_may_compute_with_numbers_when_it_is_made(own_cell, tmp_path):
+    """A model without numbers, on which a checkpoint is checked before it is loaded, cannot be made of such a cell."""
+    (tmp_path / "my_cells.py").write_text(MY_CELLS + MEASURING)
+    trained = own_cell("train", "quickstart", *QUICK, "model.cell=my_cells:Measuring", "--json")
+    assert trained.code == 0
+    assert own_cell("eval", trained.json["run"], "--json").json["mse"] == trained.json["test"]["mse"]
+
+
 @pytest.mark.parametrize(
     "option",
     [

@@ -115,6 +115,18 @@ def test_tasks_with_the_same_setting_agree_on_whether_eval_may_change_it():
     assert [key for key, answers in kinds.items() if len(answers) > 1] == []
 
 
+def test_eval_may_not_change_what_only_training_uses():
+    """By their names: what a task draws for training alone is no data of an evaluation."""
+    of_training = [
+        (title, setting.name, setting.affects)
+        for title, section in sections()
+        for setting in settings_of(section)
+        if title.startswith("task: ") and setting.name.startswith("train_")
+    ]
+    assert len(of_training) >= 4
+    assert [found for found in of_training if found[2] is not Affects.WEIGHTS] == []
+
+
 def test_every_setting_says_what_it_affects():
     assert affects_of("threads") == affects_of("model.cell.folder") == Affects.MACHINE
     assert affects_of("engine") == affects_of("device") == Affects.SPEED

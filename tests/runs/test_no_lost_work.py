@@ -4,12 +4,14 @@ import errno
 import os
 import shutil
 import stat
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import SMALL, SMALL_SETS
 
+import seqtrain.training.loop
 from seqtrain.config import load_config
 from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.runs.directory import RunDir
@@ -154,6 +156,19 @@ def test_last_is_saved_after_so_many_steps_or_seconds(monkeypatch, overrides, sa
     assert found == saved
 
 
+def test_seconds_between_two_saves_count_from_the_last_save_of_any_kind(monkeypatch):
+    """On a clock on which each step takes an hour: a save after three, at the evaluation, and at the end."""
+    start, hours, saved, module = time.monotonic(), [0], [], seqtrain_run()
+    step, save = seqtrain.training.loop.train_step, module.save_checkpoint
+    monkeypatch.setattr(
+        "seqtrain.training.loop.train_step", lambda *arguments: (step(*arguments), hours.append(hours[-1] + 1))
+    )
+    monkeypatch.setattr("time.monotonic", lambda: start + 3600 * hours[-1])
+    monkeypatch.setattr(module, "save_checkpoint", lambda path, one: (saved.append(one.header.step), save(path, one)))
+    run(small("train.eval_every=5", "train.save_every=null", "train.save_every_s=9000"))
+    assert sorted(set(saved)) == [3, 5, 7]
+
+
 def seqtrain_run():
     import seqtrain.runs.trainer
 
@@ -242,8 +257,44 @@ def test_a_run_that_stands_past_its_last_evaluation_may_end_there(monkeypatch):
     assert run(small(*config, "train.steps=6"), resume=True).summary.steps == 6
 
 
+def test_an_evaluation_at_once_after_a_resume_records_the_learning_rate_of_the_last_step(monkeypatch):
+    """Not the one of the config: with a warmup of 9 steps, step 6 took 6 of 10 parts of it."""
+    config = small("train.eval_every=100", "train.steps=6", "schedule.warmup=9", "optimizer.lr=0.1")
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr("seqtrain.training.loop.evaluate", _killed)
+        run(config)
+    assert load_checkpoint(Path("run/last.safetensors")).header.step == 3
+    run(small("train.eval_every=100", "train.steps=3", "schedule.warmup=9", "optimizer.lr=0.1"), resume=True)
+    (record,) = (one for one in RunDir(Path("run")).read_metrics() if one.split == "valid")
+    assert (record.step, record.lr) == (3, pytest.approx(0.03))
+
+
 def _killed(*_):
     raise KilledError
+
+
+def test_a_run_that_goes_on_has_no_summary_until_it_ends():
+    """If it is killed now, no summary says that it has ended."""
+    run(small("train.steps=4"))
+    there = []
+    run(small(), resume=True, on_record=lambda _: there.append(Path("run/summary.json").exists()))
+    assert there
+    assert not any(there)
+    assert Path("run/summary.json").exists()
+
+
+def test_what_cannot_be_saved_is_refused_before_the_first_step(monkeypatch):
+    monkeypatch.setattr("seqtrain.runs.checkpoint.MOST_VALUES", 1)
+    with pytest.raises(CheckpointError, match="is too large for a checkpoint"):
+        run(small())
+    assert not Path("run").exists()
+
+
+def test_a_summary_of_another_run_is_replaced_though_nothing_is_left_to_train():
+    own = run(small()).summary
+    RunDir(Path("run")).write_summary(own.model_copy(update={"seed": own.seed + 1}))
+    assert run(small(), resume=True).summary.seed == own.seed
+    assert RunDir(Path("run")).read_summary().seed == own.seed
 
 
 def test_settings_that_may_change_may_also_change_before_there_is_a_checkpoint():

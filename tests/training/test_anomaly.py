@@ -664,6 +664,26 @@ def test_a_diverged_run_goes_on_from_its_last_evaluation_if_told_to_skip(monkeyp
     assert Path("run/last.safetensors").read_bytes() == Path("at-once/last.safetensors").read_bytes()
 
 
+def test_a_run_that_diverges_again_at_once_is_told_anew(monkeypatch, capsys):
+    """It trained nothing, but its summary is of this attempt."""
+    config = small("quickstart", "train.steps=9")
+    spoil(monkeypatch, config, 4)
+    run(config)
+    again = train_run(small("quickstart", "train.steps=9", "engine=reference"), Path("run"), resume=True)
+    assert (again.exit_code, again.summary.steps, again.summary.engine) == (3, 4, "reference")
+    assert "nothing to train" not in capsys.readouterr().err
+
+
+def test_time_of_steps_that_a_resume_repeats_counts_once(monkeypatch):
+    """The summary knows of step 5, the checkpoint does not."""
+    config = small("quickstart", "train.steps=9", "train.log_every=1")
+    spoil(monkeypatch, config, 5)
+    summary = run(config).summary
+    assert (summary.steps, load_checkpoint(Path("run/last.safetensors")).header.step) == (5, 4)
+    RunDir(Path("run")).write_summary(summary.model_copy(update={"elapsed_s": 500.0}))
+    assert run(config, resume=True).summary.elapsed_s < 500
+
+
 def test_max_skips_without_skipping_is_refused():
     with pytest.raises(ConfigError, match="max_skips is 3, but on_divergence is 'stop', so no step is skipped"):
         small("quickstart", "train.max_skips=3")

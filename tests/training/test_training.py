@@ -20,7 +20,7 @@ from seqtrain.inference.evaluate import evaluate as evaluate_checkpoint
 from seqtrain.inference.load import load_model
 from seqtrain.recurrence import autograd as sequence
 from seqtrain.recurrence import library as native
-from seqtrain.runs.checkpoint import Checkpoint, Header, load_checkpoint
+from seqtrain.runs.checkpoint import Checkpoint, Header, load_checkpoint, save_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.resume import check_same
@@ -501,6 +501,20 @@ def test_stops_when_solved(monkeypatch):
     assert (went_on.status, went_on.steps, went_on.solved_at_step) == ("solved", 4, 2)
 
 
+def test_a_solved_run_that_runs_out_of_patience_is_solved(monkeypatch):
+    monkeypatch.setattr(Adding, "solved", lambda *_: True)
+    settings = ("train.steps=40", "train.patience=1", "train.stop_when_solved=false")
+    summary = run(small("quickstart", *settings, "optimizer=sgd", "optimizer.lr=1e-30")).summary
+    assert (summary.status, summary.steps, summary.planned_steps) == ("solved", 4, 40)
+
+
+def test_a_run_without_a_finite_metric_says_that_it_has_no_best(monkeypatch):
+    monkeypatch.setattr("seqtrain.training.loop.evaluate", lambda *_: {"loss": 1.0, "mse": math.inf, "accuracy": 0.0})
+    outcome = run(small("quickstart"))
+    assert (outcome.exit_code, outcome.summary.best.step, outcome.summary.test) == (0, None, None)
+    assert outcome.message == "run: no evaluation gave a finite mse, so there is no best.safetensors"
+
+
 def test_an_evaluation_that_solves_the_task_is_better_than_one_that_does_not(monkeypatch):
     figures = iter([(0.5, False), (0.9, True), (0.1, False), (0.8, True), (0.2, False), (0.7, False)])
     solves = {}
@@ -580,6 +594,13 @@ def test_n_steps_are_k_steps_a_resume_and_the_rest(name, overrides, stop_at, mon
     whole, parts = ([r.as_json() for r in records(out)] for out in ("whole", "parts"))
     for one, other in zip(whole, parts, strict=True):
         assert {k: v for k, v in one.items() if k not in timing} == {k: v for k, v in other.items() if k not in timing}
+
+
+def test_an_interrupted_run_has_no_test_figures(monkeypatch):
+    """Those of the test set are for a run that has ended."""
+    stop_after(3, monkeypatch)
+    summary = run(small()).summary
+    assert (summary.status, summary.best.step, summary.test) == ("interrupted", 2, None)
 
 
 def test_the_engine_that_ran_is_named_and_trains_as_the_plain_loop_does(monkeypatch):
@@ -737,6 +758,45 @@ def test_files_of_a_run(name, unit):
     again = yaml.safe_load(Path("run/config.yaml").read_text())
     assert load_config("run/config.yaml") == resolved(config)
     assert again == resolved(config).model_dump()
+
+
+def test_the_summary_describes_the_model_that_was_trained():
+    settings = ("model.direction=bidirectional", "model.hidden_size=[4,3]", "model.depth=null", "seed=5")
+    summary = run(small("lookaround", "model.cell=gru", *settings)).summary
+    assert (summary.task, summary.cell, summary.direction) == ("lookaround", "gru", "bidirectional")
+    assert (summary.depth, summary.hidden_size, summary.seed) == (2, [4, 3], 5)
+    assert summary.parameters == sum(parameter.numel() for parameter in load_model("run").parameters())
+
+
+def test_the_baseline_of_the_summary_is_that_of_the_test_set(text_folder):
+    (text_folder / "test.txt").write_text("the the the the the the\n" * 4)
+    config = small("words", f"task.path={text_folder}")
+    task = build_task(config)
+    assert task.baseline("test") != task.baseline("valid")
+    assert run(config).summary.baseline == task.baseline("test")
+
+
+def test_threads_are_those_of_the_config():
+    before, seen = torch.get_num_threads(), []
+    try:
+        config = small("quickstart", f"threads={before + 1}")
+        summary = run(config, on_record=lambda _: seen.append(torch.get_num_threads())).summary
+        assert summary.threads == before + 1
+        assert set(seen) == {before + 1}
+        evaluate_checkpoint(Path("run"), [f"threads={before + 2}"])
+        assert torch.get_num_threads() == before + 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_model_loads_on_the_cpu_though_its_run_had_another_device_and_engine(monkeypatch):
+    run(small("quickstart"))
+    saved = load_checkpoint(Path("run/best.safetensors"))
+    elsewhere = saved.header.config | {"device": "cuda:7", "engine": "fused"}
+    header = saved.header.model_copy(update={"config": elsewhere})
+    save_checkpoint(Path("other.safetensors"), Checkpoint(header, saved.weights, {}))
+    monkeypatch.setenv("SEQTRAIN_NATIVE", "abacus")  # as where the engine is not compiled
+    assert same(load_model("other.safetensors").state_dict(), saved.weights)
 
 
 def test_training_from_the_resolved_config_repeats_the_run():

@@ -48,7 +48,7 @@ def generate(
             write=None if json else write,
         )  # fmt: skip
     if json:
-        print_result(result, json, None)
+        print_result(result, json, str)
 
 
 def check_options(faults: list[str]) -> None:

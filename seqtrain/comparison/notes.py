@@ -8,7 +8,6 @@ from seqtrain.comparison.load_runs import PER_RUN, Group, different_settings
 from seqtrain.comparison.options import BUDGET
 from seqtrain.comparison.records import MEASURED, Question, Row, label
 from seqtrain.comparison.significance import SAME_SPEED, STEPS, outcome_of, shortage
-from seqtrain.comparison.tuning import remarks_on
 from seqtrain.system.progress import counted, figure
 
 CELL = ("model.cell.", "model.hidden_size")
@@ -32,7 +31,7 @@ def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *
         _too_few_seeds(rows, question.level, gathered=gathered),
         _sizes(rows, question.match, gathered=gathered),
         _divergence(rows),
-        *remarks_on(question.tuning),
+        *(remark for entry in question.tuning for remark in entry.remarks()),
         _coarse(groups, rows, timed=question.timed),
         *(_bought_steps(groups) if question.timed else [_unequal_budgets(groups)]),
         _unfinished(groups),

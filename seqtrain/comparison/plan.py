@@ -4,10 +4,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from seqtrain.comparison.records import Point
+from seqtrain.comparison.options import FIRST_TUNING_SEED
+from seqtrain.comparison.records import TUNING, Point
 from seqtrain.comparison.request import Cell, TrainingRequest, cell_label
 from seqtrain.config import Config, config_from, located
 from seqtrain.config.build import build_model, build_task
@@ -15,12 +17,11 @@ from seqtrain.config.describe import affects_of
 from seqtrain.config.diff import differences
 from seqtrain.config.resolve import resolved
 from seqtrain.runs.directory import RunDir
-from seqtrain.runs.memory_estimate import Estimate, check_together, estimate
+from seqtrain.runs.memory_estimate import check_together, estimate
 from seqtrain.runs.resume import saved_config
 from seqtrain.runs.trainer import run_name
 from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.settings import NO_RESULT
-from seqtrain.tasks import Task
 
 DONE = ("solved", "finished", "diverged")
 """Statuses of runs that are not trained further."""
@@ -129,23 +130,38 @@ def _cell_section(config: Config, cell: Cell) -> tuple[Cell, list[str]]:
     return shared | dict(cell), left_out
 
 
-def plan_runs(
-    request: TrainingRequest, contender: Contender, seeds: Sequence[int], out: Path, tag: str = ""
-) -> list[PlannedRun]:
-    """The runs of one contender, each in a directory of its own in `out`.
+def plan_rows(request: TrainingRequest, contenders: Sequence[Contender], *, tuning: bool = False) -> list[PlannedRow]:
+    """The runs of every contender, each in a directory of its own.
 
     Parameters
     ----------
-    tag : a part of the names of the directories.
+    tuning : plan the runs that tune: a row for every point of the grid, with seeds that are not reported.
+
+    Raises
+    ------
+    ConfigError : a point of the grid does not fit the config.
     """
-    name = run_name(request.name, contender.config).rsplit("-seed", 1)[0]
-    options = contender.cell.partition(" ")[2]
-    parts = [name + (f".{options}" if options else "")]
-    if request.vary:
-        parts.append(request.vary.short(contender.at))
-    stem = re.sub(r"[^\w.=+-]+", "_", "-".join([*parts, *([tag] if tag else [])]))
-    configs = {seed: contender.config.model_copy(update={"seed": seed}) for seed in seeds}
-    return [PlannedRun(config, out / f"{stem}-seed{seed}") for seed, config in configs.items()]
+    grid = request.grid if tuning else ()
+    first = request.config.seed + (FIRST_TUNING_SEED if tuning else 0)
+    seeds = range(first, first + (request.tuning_seeds if tuning else request.seeds))
+    points = [list(zip(grid, values, strict=True)) for values in product(*(setting.values for setting in grid))]
+    rows = []
+    for contender, point in product(contenders, points):
+        config = changed(contender.config, *(setting.override(value) for setting, value in point))
+        name, options = run_name(request.name, config).rsplit("-seed", 1)[0], contender.cell.partition(" ")[2]
+        varied = [(request.vary, contender.at)] if request.vary else []
+        parts = [
+            f"{name}.{options}" if options else name,
+            *(setting.short(value) for setting, value in (*varied, *point)),
+        ]
+        stem = (request.out / TUNING if tuning else request.out) / re.sub(r"[^\w.=+-]+", "_", "-".join(parts))
+        runs = [PlannedRun(_with_seed(config, seed), Path(f"{stem}-seed{seed}")) for seed in seeds]
+        rows.append(PlannedRow(contender._replace(config=config), runs, {each.key: value for each, value in point}))
+    return rows
+
+
+def _with_seed(config: Config, seed: int) -> Config:
+    return config.model_copy(update={"seed": seed})
 
 
 def check_directories(runs: Sequence[PlannedRun]) -> None:
@@ -178,15 +194,15 @@ def check_jobs(runs: Sequence[PlannedRun], jobs: int) -> None:
     ------
     ConfigError : they do not fit; it names the number that fits.
     """
-    waiting = [run.config.model_copy(update={"seed": 0}) for run in runs if not run.is_done()]
+    waiting = [_with_seed(run.config, 0) for run in runs if not run.is_done()]
     if min(jobs, len(waiting)) < 2:
         return  # the memory for a single run is checked when it starts
-    tasks: dict[str, Task] = {}
-    estimates: dict[str, Estimate] = {}
     keys = [(config.task.model_dump_json(), config.model_dump_json()) for config in waiting]
-    for config, (task, whole) in zip(waiting, keys, strict=True):
-        if task not in tasks:
-            tasks[task] = build_task(config, quiet=True)
-        if whole not in estimates:
-            estimates[whole] = estimate(config, tasks[task], build_model(config, tasks[task].spec))
+    sections, configs = ({key[place]: config for key, config in zip(keys, waiting, strict=True)} for place in (0, 1))
+    tasks = {key: build_task(config, quiet=True) for key, config in sections.items()}
+    estimates = {
+        key: estimate(config, task, build_model(config, task.spec))
+        for key, config in configs.items()
+        if (task := tasks[config.task.model_dump_json()])
+    }
     check_together(waiting[0], [estimates[whole] for _, whole in keys], jobs)

@@ -2,37 +2,13 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from itertools import groupby, product
+from itertools import groupby
 from typing import Any
 
 from seqtrain.comparison.load_runs import FinishedRun, read_runs
-from seqtrain.comparison.options import FIRST_TUNING_SEED
-from seqtrain.comparison.plan import Contender, PlannedRow, changed, check_directories, plan_runs, runs_of
-from seqtrain.comparison.records import TUNING, Point, Tuning, TuningPoint, label
-from seqtrain.comparison.request import Setting, TrainingRequest
-
-
-def plan_tuning(request: TrainingRequest, contenders: Sequence[Contender]) -> list[PlannedRow]:
-    """Every contender with every point of the grid, in directories that are free.
-
-    Raises
-    ------
-    ConfigError : a point of the grid does not fit the config.
-    CheckpointError : a directory holds another run.
-    """
-    first = request.config.seed + FIRST_TUNING_SEED
-    seeds = range(first, first + request.tuning_seeds)
-    rows = []
-    for contender in contenders:
-        for values in product(*(setting.values for setting in request.grid)):
-            pairs = list(zip(request.grid, values, strict=True))
-            config = changed(contender.config, *(setting.override(value) for setting, value in pairs))
-            tag = "-".join(setting.short(value) for setting, value in pairs)
-            tuned = contender._replace(config=config)
-            runs = plan_runs(request, tuned, seeds, request.out / TUNING, tag)
-            rows.append(PlannedRow(tuned, runs, {setting.key: value for setting, value in pairs}))
-    check_directories(runs_of(rows))
-    return rows
+from seqtrain.comparison.plan import Contender, PlannedRow
+from seqtrain.comparison.records import Point, Tuning, TuningPoint
+from seqtrain.comparison.request import Setting
 
 
 def choose(candidates: Sequence[PlannedRow], grid: Sequence[Setting]) -> tuple[list[Contender], list[Tuning]]:
@@ -84,12 +60,3 @@ def at_the_edge(point: Mapping[str, Point], grid: Sequence[Setting]) -> list[str
         if len(numbers) == len(values) and point[key] in (min(numbers), max(numbers)):
             edges.append(key)
     return edges
-
-
-def remarks_on(records: Sequence[Tuning]) -> list[str]:
-    """What a user should do about choices at the edge of the grid."""
-    return [
-        f"{label(entry.cell, entry.at)}: the best {key} tried is {entry.chosen[key]}, at the edge of the grid; widen it"
-        for entry in records
-        for key in entry.at_the_edge
-    ]

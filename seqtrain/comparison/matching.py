@@ -67,10 +67,11 @@ def make_fair(request: TrainingRequest, contenders: Sequence[Contender], tasks: 
         fair = with_budget(fair, request.budget, tasks)
     if not timed:
         return fair
-    for old, (cell, at, config, off) in zip(new, fair, strict=True):
-        budget = [f"train.steps={config.train.steps}", "train.epochs=null"] if request.budget is not None else []
-        settings = [f"model.hidden_size={config.model.hidden_size}", *budget]
-        measured[_key(request, old, references[at])] = Measured(cell=cell, at=at, settings=settings, off=off)
+    for old, each in zip(new, fair, strict=True):
+        budget = [f"train.steps={each.config.train.steps}", "train.epochs=null"] if request.budget is not None else []
+        settings = [f"model.hidden_size={each.config.model.hidden_size}", *budget]
+        key = _key(request, old, references[old.at])
+        measured[key] = Measured(cell=each.cell, at=each.at, settings=settings, off=each.off)
     if new:
         strict_json.write(request.out / MEASURED, {key: entry.as_json() for key, entry in measured.items()})
     return [

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from seqtrain.comparison.options import FIRST_TUNING_SEED
@@ -16,6 +17,7 @@ from seqtrain.config.build import build_model, build_task
 from seqtrain.config.describe import affects_of
 from seqtrain.config.diff import differences
 from seqtrain.config.resolve import resolved
+from seqtrain.models.settings import CELL_SECTIONS
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.memory_estimate import check_together, estimate
 from seqtrain.runs.resume import saved_config
@@ -25,21 +27,6 @@ from seqtrain.system.settings import NO_RESULT
 
 DONE = ("solved", "finished", "diverged")
 """Statuses of runs that are not trained further."""
-
-
-class Contender(NamedTuple):
-    """One cell at one value of the varied setting; its runs differ in their seed alone.
-
-    cell : the label of the cell.
-    at : the value; None if nothing is varied.
-    off : by which part it has more (or fewer) parameters, or a longer (or shorter) step, than it should match; None if
-        nothing is matched.
-    """
-
-    cell: str
-    at: Point
-    config: Config
-    off: float | None = None
 
 
 class PlannedRun(NamedTuple):
@@ -54,17 +41,27 @@ class PlannedRun(NamedTuple):
         return summary is not None and summary.status in DONE
 
 
-class PlannedRow(NamedTuple):
-    """The runs of a contender; `point` holds the settings of the grid that it tries."""
+class Contender(NamedTuple):
+    """One cell at one value of the varied setting; its runs differ in their seed alone.
 
-    contender: Contender
-    runs: list[PlannedRun]
-    point: Mapping[str, Point]
+    cell : the label of the cell.
+    at : the value; None if nothing is varied.
+    off : by which part it has more (or fewer) parameters, or a longer (or shorter) step, than it should match; None if
+        nothing is matched.
+    runs, point : its runs, and the settings of the grid that they try; empty before `plan_runs`.
+    """
+
+    cell: str
+    at: Point
+    config: Config
+    off: float | None = None
+    runs: Sequence[PlannedRun] = ()
+    point: Mapping[str, Point] = MappingProxyType({})
 
 
-def runs_of(rows: Sequence[PlannedRow]) -> list[PlannedRun]:
+def runs_of(contenders: Sequence[Contender]) -> list[PlannedRun]:
     """All their runs."""
-    return [run for row in rows for run in row.runs]
+    return [run for contender in contenders for run in contender.runs]
 
 
 def changed(config: Config, *overrides: str) -> Config:
@@ -118,24 +115,19 @@ def _cell_section(config: Config, cell: Cell) -> tuple[Cell, list[str]]:
         return own.model_dump() | dict(cell), []
     if ":" in str(cell["name"]):
         return cell, []
+    known = CELL_SECTIONS[cell["name"]].model_fields
     given = own.model_dump(exclude_unset=True, exclude={"name", "folder"})
-    alone = config.model_dump()
-    alone["model"]["cell"] = {"name": cell["name"]}
-    try:
-        known = config_from(alone, f"--cells {cell['name']}").model.cell.model_dump()
-    except ConfigError:
-        return cell, []
     shared = {name: value for name, value in given.items() if name in known}
     left_out = [name for name, value in given.items() if name not in known and value is not None]
     return shared | dict(cell), left_out
 
 
-def plan_rows(request: TrainingRequest, contenders: Sequence[Contender], *, tuning: bool = False) -> list[PlannedRow]:
-    """The runs of every contender, each in a directory of its own.
+def plan_runs(request: TrainingRequest, contenders: Sequence[Contender], *, tuning: bool = False) -> list[Contender]:
+    """The contenders with their runs, each in a directory of its own.
 
     Parameters
     ----------
-    tuning : plan the runs that tune: a row for every point of the grid, with seeds that are not reported.
+    tuning : plan the runs that tune, of a contender for every point of the grid, with seeds that are not reported.
 
     Raises
     ------
@@ -145,7 +137,7 @@ def plan_rows(request: TrainingRequest, contenders: Sequence[Contender], *, tuni
     first = request.config.seed + (FIRST_TUNING_SEED if tuning else 0)
     seeds = range(first, first + (request.tuning_seeds if tuning else request.seeds))
     points = [list(zip(grid, values, strict=True)) for values in product(*(setting.values for setting in grid))]
-    rows = []
+    planned = []
     for contender, point in product(contenders, points):
         config = changed(contender.config, *(setting.override(value) for setting, value in point))
         name, options = run_name(request.name, config).rsplit("-seed", 1)[0], contender.cell.partition(" ")[2]
@@ -156,8 +148,9 @@ def plan_rows(request: TrainingRequest, contenders: Sequence[Contender], *, tuni
         ]
         stem = (request.out / TUNING if tuning else request.out) / re.sub(r"[^\w.=+-]+", "_", "-".join(parts))
         runs = [PlannedRun(_with_seed(config, seed), Path(f"{stem}-seed{seed}")) for seed in seeds]
-        rows.append(PlannedRow(contender._replace(config=config), runs, {each.key: value for each, value in point}))
-    return rows
+        tried = {setting.key: value for setting, value in point}
+        planned.append(contender._replace(config=config, runs=runs, point=tried))
+    return planned
 
 
 def _with_seed(config: Config, seed: int) -> Config:

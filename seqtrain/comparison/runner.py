@@ -10,11 +10,10 @@ from seqtrain.comparison.load_runs import Group, read_runs
 from seqtrain.comparison.matching import make_fair
 from seqtrain.comparison.plan import (
     Contender,
-    PlannedRow,
     check_directories,
     check_jobs,
     plan_contenders,
-    plan_rows,
+    plan_runs,
     runs_of,
 )
 from seqtrain.comparison.records import CONFIGS, LEVEL, QUESTION, Question, Results, RowKey, RunKey, Tuning, label
@@ -50,19 +49,19 @@ def train_and_compare(request: TrainingRequest, *, quiet: bool) -> tuple[Results
     contenders, tuning = _prepare(request, quiet=quiet), list[Tuning]()
     with RunDir(request.out).locked():
         if request.grid:
-            candidates = _free(plan_rows(request, contenders, tuning=True))
+            candidates = _free(plan_runs(request, contenders, tuning=True))
             check_jobs(runs_of(candidates), request.jobs)
-            check_jobs(runs_of(plan_rows(request, contenders)), request.jobs)  # not only after tuning
+            check_jobs(runs_of(plan_runs(request, contenders)), request.jobs)  # not only after tuning
             if code := run_all(runs_of(candidates), request.jobs, quiet=quiet):
                 return None, code
             contenders, tuning = choose(candidates, request.grid)
             for remark in chain.from_iterable(entry.remarks() for entry in tuning):
                 say(remark, quiet=quiet)
-        rows = _free(plan_rows(request, contenders))
+        rows = _free(plan_runs(request, contenders))
         check_jobs(runs_of(rows), request.jobs)
         if code := run_all(runs_of(rows), request.jobs, quiet=quiet):
             return None, code
-        groups = [Group(row.contender.cell, row.contender.at, read_runs([run.out for run in row.runs])) for row in rows]
+        groups = [Group(row.cell, row.at, read_runs([run.out for run in row.runs])) for row in rows]
         return report(groups, _question(request, rows, tuning), request.eval_lengths, request.out, quiet=quiet), 0
 
 
@@ -72,13 +71,13 @@ def commands(request: TrainingRequest, *, quiet: bool) -> Iterator[str]:
     They are lines for a shell. The configs, and the question for when the runs are gathered, are kept in `request.out`.
     """
     contenders, tuning, what = _prepare(request, quiet=quiet), list[Tuning](), "to do"
-    rows = candidates = _free(plan_rows(request, contenders, tuning=True)) if request.grid else []
+    rows = candidates = _free(plan_runs(request, contenders, tuning=True)) if request.grid else []
     if any(not run.is_done() for run in runs_of(candidates)):
         what = "that tune; repeat this when they are done, for those that follow"
     else:
         if request.grid:
             contenders, tuning = choose(candidates, request.grid)
-        rows = _free(plan_rows(request, contenders))
+        rows = _free(plan_runs(request, contenders))
         strict_json.write(request.out / QUESTION, _question(request, rows, tuning).as_json())
     waiting = [run for run in runs_of(rows) if not run.is_done()]
     say(f"{len(waiting)} of {len(runs_of(rows))} runs {what}", quiet=quiet)
@@ -95,7 +94,7 @@ def _prepare(request: TrainingRequest, *, quiet: bool) -> list[Contender]:
     request.check_reference([contender.cell for contender in contenders], "this comparison")
     check_lengths([contender.config for contender in contenders], request.eval_lengths)
     if request.match == "hidden" and request.budget is None and not request.grid:
-        _free(plan_rows(request, contenders))  # a directory that is taken is found before any text is read
+        _free(plan_runs(request, contenders))  # a directory that is taken is found before any text is read
     prepare(request.config.threads)
     RunDir(request.out).create()
     points = {contender.at: contender.config for contender in contenders}
@@ -117,17 +116,16 @@ def _prepare(request: TrainingRequest, *, quiet: bool) -> list[Contender]:
     return contenders
 
 
-def _free(rows: list[PlannedRow]) -> list[PlannedRow]:
+def _free(rows: list[Contender]) -> list[Contender]:
     """The rows, after a check that their directories are free."""
     check_directories(runs_of(rows))
     return rows
 
 
-def _question(request: TrainingRequest, rows: Sequence[PlannedRow], tuning: list[Tuning]) -> Question:
+def _question(request: TrainingRequest, rows: Sequence[Contender], tuning: list[Tuning]) -> Question:
     """What is asked of the runs after training."""
     labels = [cell_label(cell) for cell in request.cells]
     own = request.config.model.cell.name
-    contenders = [row.contender for row in rows]
     return Question(
         reference=request.reference or (own if own in labels else labels[0]),
         level=request.level or LEVEL,
@@ -137,8 +135,6 @@ def _question(request: TrainingRequest, rows: Sequence[PlannedRow], tuning: list
         command=request.command,
         tuning=tuning,
         eval_lengths=list(request.eval_lengths),
-        cells=[RowKey(cell=each.cell, at=each.at, off=each.off) for each in contenders],
-        runs=[
-            RunKey(row=row.contender.cell, at=row.contender.at, run=str(run.out)) for row in rows for run in row.runs
-        ],
+        cells=[RowKey(cell=each.cell, at=each.at, off=each.off) for each in rows],
+        runs=[RunKey(row=row.cell, at=row.at, run=str(run.out)) for row in rows for run in row.runs],
     )

@@ -6,30 +6,30 @@ from itertools import groupby
 from typing import Any
 
 from seqtrain.comparison.load_runs import FinishedRun, read_runs
-from seqtrain.comparison.plan import Contender, PlannedRow
+from seqtrain.comparison.plan import Contender
 from seqtrain.comparison.records import Point, Tuning, TuningPoint
 from seqtrain.comparison.request import Setting
 
 
-def choose(candidates: Sequence[PlannedRow], grid: Sequence[Setting]) -> tuple[list[Contender], list[Tuning]]:
+def choose(candidates: Sequence[Contender], grid: Sequence[Setting]) -> tuple[list[Contender], list[Tuning]]:
     """The best candidate of each cell at each value, and a record of how all did.
 
     The best has the most solved runs, then the fewest steps to solve within the budget, then the best mean of the best
     validation values. A run without such a value, one that diverged, counts as worse than any that has one.
     """
     chosen, records = [], []
-    for (cell, at), group in groupby(candidates, key=lambda row: row.contender[:2]):
-        tried = [(row, read_runs([run.out for run in row.runs])) for row in group]
+    for (cell, at), group in groupby(candidates, key=lambda candidate: candidate[:2]):
+        tried = [(each, read_runs([run.out for run in each.runs])) for each in group]
         best = max(tried, key=lambda pair: rank(pair[1]))[0]
-        chosen.append(best.contender)
+        chosen.append(best)
         points = [
             TuningPoint(
-                **dict[str, Any](row.point),
+                **dict[str, Any](each.point),
                 valid=_mean_of_best(runs),
                 solved=sum(run.is_solved for run in runs),
                 runs=len(runs),
             )
-            for row, runs in tried
+            for each, runs in tried
         ]
         edges = at_the_edge(best.point, grid)
         records.append(Tuning(cell=cell, at=at, chosen=dict(best.point), at_the_edge=edges, points=points))

@@ -1,5 +1,6 @@
 """A comparison as a table and sentences for people."""
 
+from itertools import groupby
 from typing import Any
 
 from rich.console import Group
@@ -41,22 +42,15 @@ def _table(results: Results) -> Table:
         f"{unit}\nper s",
         padding=(0, 1, 0, 0),
     )
-    for place, row in enumerate(rows):
-        table.add_row(
-            Text(row.cell),
-            *([str(row.at)] if varied else []),
-            str(row.hidden_size),
-            f"{row.parameters:,}",
-            figure(row.metric.mean),
-            _interval(row.metric),
-            *_judged(row, name),
-            figure(row.sequences_per_s if unit == "sequences" else row.tokens_per_s),
-        )
-        if place + 1 == len(rows) or rows[place + 1].at != row.at:
-            baseline = figure(row.baseline.get(name))
-            table.add_section()
-            table.add_row("baseline", *([str(row.at)] if varied else []), "", "", baseline, style="dim")
-            table.add_section()
+    for at, block in groupby(rows, key=lambda row: row.at):
+        point = [str(at)] if varied else []
+        for row in block:
+            figures = (str(row.hidden_size), f"{row.parameters:,}", figure(row.metric.mean), _interval(row.metric))
+            speed = figure(row.sequences_per_s if unit == "sequences" else row.tokens_per_s)
+            table.add_row(Text(row.cell), *point, *figures, *_judged(row, name), speed)
+        table.add_section()
+        table.add_row("baseline", *point, "", "", figure(row.baseline.get(name)), style="dim")
+        table.add_section()
     return table
 
 

@@ -109,12 +109,11 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     for path in {path.resolve(): path for path in paths}.values():
         try:
             run = _read_run(path)
+            first = runs.setdefault(json.dumps(run.settings, sort_keys=True), run)
+            if first is not run:
+                raise CheckpointError(f"{path}: is the same run as {first.path} (config and seed agree); give it once")
         except SeqtrainError as error:
             faults.append(str(error))
-            continue
-        first = runs.setdefault(json.dumps(run.settings, sort_keys=True), run)
-        if first is not run:
-            faults.append(f"{path}: is the same run as {first.path} (config and seed agree); give it once")
     if faults:
         raise CheckpointError("\n".join(faults))
     return list(runs.values())

@@ -239,9 +239,9 @@ def _conflicts(grid: Sequence[Setting], vary: Setting | None, budget: Budget | N
     faults = []
     if match not in (None, *get_args(Match)):
         faults.append(f"--match {match}: {choose(match, get_args(Match))}")
-    keys = [setting.key for setting in [*grid, *([vary] if vary else [])]]
-    faults += [f"{key} stands twice in --grid and --vary; once is enough" for key in _twice(keys)]
-    for key in (setting.key for setting in grid):
+    tuned, varied = ([setting.key for setting in settings if setting] for settings in (grid, [vary]))
+    faults += [f"{key} stands twice in --grid and --vary; once is enough" for key in _twice([*tuned, *varied])]
+    for key in tuned:
         why = _why_fixed(key, budget, match)
         if key == "task" or key.startswith("task."):
             why = "each cell would get a task of its own; use --vary"

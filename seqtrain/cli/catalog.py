@@ -89,7 +89,6 @@ def copy(
     file: Annotated[Path, typer.Argument(help="Where to write it; never overwrites.")],
 ) -> None:
     """Copy a shipped config, to start from."""
-
     text = config_text(name)
     try:
         with file.open("x", encoding="utf-8") as new:

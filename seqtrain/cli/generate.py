@@ -53,7 +53,6 @@ def generate(
 
 def check_options(faults: list[str]) -> None:
     """Raise a `ConfigError` if there are faults, each of which begins with the name of an option."""
-
     if faults:
         raise ConfigError([f"--{fault}" for fault in faults])
 

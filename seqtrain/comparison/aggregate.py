@@ -63,17 +63,9 @@ def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = F
 
 
 def row_of(group: Group, versus: Verdict | None = None, off: float | None = None) -> Row:
-    """The figures of one row.
-
-    A run that diverged before its first evaluation has no value, and then there is no mean either: the mean of the
-    other runs would be better than the cell is.
-    """
+    """The figures of one row."""
     runs, first = group.runs, group.summary
-    name, baseline = first.metric.name, first.baseline.get(first.metric.name)
-    values = [run.test_metric for run in runs if run.summary.test]
-    known = [value for value in values if value is not None]
-    complete = len(known) == len(runs)
-    interval = group.metric_interval(known if complete else [])
+    metric, baseline = _metric(group), first.baseline.get(first.metric.name)
     steps = [run.summary.solved_at_step for run in runs]
     median = statistics.median([float("inf") if step is None else step for step in steps])
     rates = [rate for run in runs if (rate := run.summary.throughput)]
@@ -86,12 +78,10 @@ def row_of(group: Group, versus: Verdict | None = None, off: float | None = None
         runs=len(runs),
         seeds=[run.summary.seed for run in runs],
         diverged=group.diverged,
-        metric=Values(
-            **vars(interval), values=values, sd=statistics.stdev(known) if complete and len(runs) > 1 else None
-        ),
+        metric=metric,
         test=_means([run.summary.test or {} for run in runs]),
-        valid=_means([{name: run.summary.best.value} for run in runs]),
-        of_baseline=interval.mean / baseline if interval.mean is not None and baseline else None,
+        valid=_means([{first.metric.name: run.summary.best.value} for run in runs]),
+        of_baseline=metric.mean / baseline if metric.mean is not None and baseline else None,
         solvable=group.is_solvable,
         solved=group.solved,
         solved_share=share_interval(group.solved, len(runs)),
@@ -105,6 +95,19 @@ def row_of(group: Group, versus: Verdict | None = None, off: float | None = None
         versus=versus,
         **speed,
     )
+
+
+def _metric(group: Group) -> Values:
+    """The metric over the runs.
+
+    A run that diverged before its first evaluation has no value, and then there is no mean either: the mean of the
+    other runs would be better than the cell is.
+    """
+    values = [run.test_metric for run in group.runs if run.summary.test]
+    known = [value for value in values if value is not None]
+    complete = len(known) == len(group.runs)
+    sd = statistics.stdev(known) if complete and len(known) > 1 else None
+    return Values(**vars(group.metric_interval(known if complete else [])), values=values, sd=sd)
 
 
 def _means(runs: Sequence[Mapping[str, float | None]]) -> Figures:

@@ -7,10 +7,10 @@ from typing import NamedTuple, Unpack
 from seqtrain.comparison.length_generalization import check_lengths
 from seqtrain.comparison.load_runs import check_seeds, group_runs, read_runs, varied_setting
 from seqtrain.comparison.metadata import earlier_question, group_as_before
-from seqtrain.comparison.options import Options, parse_request
+from seqtrain.comparison.options import parse_request
 from seqtrain.comparison.records import LEVEL, Assertion, Question, Results
 from seqtrain.comparison.report import report
-from seqtrain.comparison.request import Request, TrainingRequest
+from seqtrain.comparison.request import Options, Request, TrainingRequest
 from seqtrain.comparison.runner import commands, train_and_compare
 from seqtrain.runs.directory import RunDir
 from seqtrain.system.errors import ConfigError

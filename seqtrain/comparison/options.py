@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypedDict, TypeVar, Unpack, cast, get_args
+from typing import TypeVar, Unpack, cast, get_args
 
 from seqtrain.cells import CELLS
 from seqtrain.comparison.assertions import parse_conditions
 from seqtrain.comparison.records import CONFIGS, FILES, TUNING
-from seqtrain.comparison.request import Budget, Cell, Match, Request, Setting, TrainingRequest, cell_label
+from seqtrain.comparison.request import Budget, Cell, Match, Options, Request, Setting, TrainingRequest, cell_label
 from seqtrain.config import Config, find_config, load_config, read_list
 from seqtrain.config.describe import affects_of
 from seqtrain.config.errors import choose
@@ -54,28 +54,6 @@ OF_TRAINING = ("cells", "seeds", "match", "grid", "tuning_seeds", "vary", "budge
 
 BUDGET = ("train.steps", "train.epochs")
 """Settings that --budget sets."""
-
-
-class Options(TypedDict, total=False):
-    """The options of `seqtrain compare`, whose `--help` says what they mean, as they are typed there.
-
-    out : of `--out`, a path.
-    conditions : of `--assert`.
-    """
-
-    out: str | Path | None
-    cells: str | None
-    seeds: int | None
-    reference: str | None
-    match: str | None
-    grid: Sequence[str]
-    tuning_seeds: int | None
-    vary: str | None
-    budget: str | None
-    eval_lengths: str | None
-    level: float | None
-    conditions: Sequence[str]
-    jobs: int
 
 
 def parse_request(targets: Sequence[str], command: str | None = None, **options: Unpack[Options]) -> Request:

@@ -170,8 +170,7 @@ def check_directories(runs: Sequence[PlannedRun]) -> None:
     for run in runs:
         saved = saved_config(RunDir(run.out))
         other = differences(saved, resolved(run.config).model_dump()) if saved is not None else {}
-        other = {key: pair for key, pair in other.items() if affects_of(key) not in NO_RESULT}
-        changes = [f"{key} {old!r} (now {new!r})" for key, (old, new) in other.items()]
+        changes = [f"{key} {a!r} (now {b!r})" for key, (a, b) in other.items() if affects_of(key) not in NO_RESULT]
         if changes:
             faults.append(f"{run.out}: holds a run with {', '.join(changes)}; choose another directory with --out")
         elif saved is None and RunDir(run.out).holds_run():

@@ -52,8 +52,7 @@ def judge(groups: Sequence[Group], reference: str, level: float, *, timed: bool 
     """
     outcome = outcome_of(groups, timed=timed)
     references = {group.at: group for group in reversed(groups) if group.cell == reference}
-    pairs = [(group, references.get(group.at)) for group in groups]
-    tests = [(group, other) for group, other in pairs if other is not None and other is not group]
+    tests = [(group, other) for group in groups if (other := references.get(group.at, group)) is not group]
     differences = [_differences(group, other, outcome, groups) for group, other in tests]
     corrected = holm([sign_flip_p(values) for values in differences])
     verdicts = {

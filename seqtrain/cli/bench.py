@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.console import Group
+from rich.table import Column
 
 from seqtrain.cli.arguments import Json, Quiet
 from seqtrain.cli.render import grid, print_result
@@ -46,7 +47,7 @@ def bench(
     variants, sizes = _parse(cells, shapes)
     prepare(threads)
     result = bench(variants, sizes, rounds, keep_memory=keep_memory, memory=memory, quiet=quiet)
-    print_result(result, json, bench_table, *([] if json else [means_table(result)]))
+    print_result(result, json, bench_tables)
 
 
 def _parse(cells: str | None, shapes: Sequence[str] | None) -> tuple[list[str], list["Shape"]]:
@@ -76,18 +77,17 @@ def _parse(cells: str | None, shapes: Sequence[str] | None) -> tuple[list[str], 
     return list(dict.fromkeys(names)), list(dict.fromkeys(sizes))
 
 
-def bench_table(result: "Benchmark") -> Table:
-    """One row a cell and shape: milliseconds of a training step, and the ratios."""
+def bench_tables(result: "Benchmark") -> Group:
+    """One row a cell and shape, with milliseconds of a training step and the ratios; and the means over the shapes."""
     engines = ", ".join(sorted({row.engine for row in result.rows}))
     table = grid(
         f"milliseconds, medians of {result.rounds} rounds, {counted(result.threads, 'thread')}, "
         f"freed memory: {result.memory}, engine: {engines}; ratios: how many times as long as ours",
+        Column("cell", vertical="bottom"),
+        *("T,B,I,H", "step\nours", "torch\n.nn", "plain\nloop", "GEMM\nfloor", "ratio\n.nn", "ratio\nplain"),
+        *("forward\nours", "torch\n.nn", "ratio\n.nn", "peak MB\nours / .nn"),
         padding=(0, 1, 0, 0),
     )
-    table.add_column("cell", vertical="bottom")
-    columns = ("T,B,I,H", "step\nours", "torch\n.nn", "plain\nloop", "GEMM\nfloor", "ratio\n.nn", "ratio\nplain")
-    for column in (*columns, "forward\nours", "torch\n.nn", "ratio\n.nn", "peak MB\nours / .nn"):
-        table.add_column(column, justify="right", no_wrap=True)
     for row in result.rows:
         peaks = ["-" if peak is None else f"{peak / 1e6:.0f}" for peak in row.peak_bytes.values()]
         table.add_row(
@@ -99,16 +99,9 @@ def bench_table(result: "Benchmark") -> Table:
             f"{row.forward.ratio['torch_nn']:.2f}",
             " / ".join(peaks) or "-",
         )
-    return table
-
-
-def means_table(result: "Benchmark") -> Table:
-    """The geometric means over the shapes, and the least ratio."""
-    table = grid("over the shapes: geometric mean, least", title_style="")
-    table.add_column("cell")
-    for column in ("step, torch.nn", "step, plain loop", "forward, torch.nn", "forward, plain loop"):
-        table.add_column(column, justify="right")
-    for row in result.means:
-        means = [mode[peer] for mode in (row.train, row.forward) for peer in ("torch_nn", "plain")]
-        table.add_row(row.cell, *(f"{mean.geometric_mean:.2f}, {mean.least:.2f}" for mean in means))
-    return table
+    names = ("step, torch.nn", "step, plain loop", "forward, torch.nn", "forward, plain loop")
+    means_table = grid("over the shapes: geometric mean, least", "cell", *names, no_wrap=False, title_style="")
+    for mean_row in result.means:
+        means = [mode[peer] for mode in (mean_row.train, mean_row.forward) for peer in ("torch_nn", "plain")]
+        means_table.add_row(mean_row.cell, *(f"{mean.geometric_mean:.2f}, {mean.least:.2f}" for mean in means))
+    return Group(table, means_table)

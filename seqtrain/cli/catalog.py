@@ -1,6 +1,5 @@
 """`seqtrain cells`, `tasks`, `settings` and `configs`: what there is to choose from."""
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import getdoc
@@ -74,7 +73,10 @@ def configs(context: typer.Context, json: Json = False) -> None:
             {"name": name, "summary": path.read_text("utf-8").split("\n")[0].lstrip("# "), "path": str(path)}
             for name, path in config_paths().items()
         ]
-        print_result({"configs": result}, json, lambda _: config_table(result))
+        table = Table("name", "what", title="seqtrain train NAME", title_style="bold")
+        for entry in result:
+            table.add_row(Text(entry["name"]), Text(entry["summary"]))
+        print_result({"configs": result}, json, lambda _: table)
 
 
 def show(name: ShippedName) -> None:
@@ -87,7 +89,6 @@ def copy(
     file: Annotated[Path, typer.Argument(help="Where to write it; never overwrites.")],
 ) -> None:
     """Copy a shipped config, to start from."""
-
     text = config_text(name)
     try:
         with file.open("x", encoding="utf-8") as new:
@@ -141,25 +142,31 @@ def find_settings(names: Collection[str], sections: Sequence[Entry]) -> list[Ent
     ------
     ConfigError : with every name that is not known.
     """
+    from seqtrain.config.errors import guess
 
-    titles = [entry.name for entry in sections]
-    headings = {name for title in titles for name in _section_names(title) | _choice_names(title)}
+    headings = {name for entry in sections for name in _section_names(entry.name) | _choice_names(entry.name)}
     own = {
         entry.name: _choice_names(entry.name) | {setting.name for setting in entry.settings} - headings
         for entry in sections
     }
     every = headings.union(*own.values())
-    if wrong := [name for name in names if name not in every]:
-        raise ConfigError([f"{name}: there is no such section or setting; {_near(name, every)}" for name in wrong])
-    own = {title: names_within.intersection(names) for title, names_within in own.items()}
-    named = {_section(title) for title in titles if _section_names(title).intersection(names)}
-    narrowed = {_section(title) for title in titles if _section(title) in named and own[title]}
-    taken = {name for title in titles if _section(title) in narrowed for name in own[title]}
+    faults = []
+    for name in [name for name in names if name not in every]:
+        meant = guess(name, every)
+        cure = f"did you mean {meant!r}?" if meant else "seqtrain settings lists all"
+        faults.append(f"{name}: there is no such section or setting; {cure}")
+    if faults:
+        raise ConfigError(faults)
+    hits = {title: meanings.intersection(names) for title, meanings in own.items()}
+    named = {_section(title) for title in own if _section_names(title).intersection(names)}
+    within = [title for title in own if _section(title) in named and hits[title]]
+    narrowed = {_section(title) for title in within}
+    taken = {name for title in within for name in hits[title]}
 
     def is_meant(title: str) -> bool:
-        if _section(title) in named:
-            return bool(own[title]) or _section(title) not in narrowed
-        return bool(own[title] - taken) or not names
+        if _section(title) in narrowed:
+            return bool(hits[title])
+        return not names or _section(title) in named or bool(hits[title] - taken)
 
     return [entry for entry in sections if is_meant(entry.name)]
 
@@ -177,11 +184,6 @@ def _choice_names(title: str) -> set[str]:
     """The names of the choice in a title: `optimizer: adam` gives itself, `adam` and `optimizer.adam`."""
     section, _, choice = title.partition(": ")
     return {title, choice, f"{section}.{choice}"} if choice else set()
-
-
-def _near(name: str, every: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, every, n=1)
-    return f"did you mean {close[0]!r}?" if close else "seqtrain settings lists all"
 
 
 def _print(kind: str, entries: Sequence[Entry], json: bool) -> None:
@@ -203,11 +205,3 @@ def definitions(entries: Sequence[Entry]) -> Text:
             text.append(f"  {setting.name}: {setting.kind} ({default})\n      {setting.description}\n")
         text.append("\n")
     return text
-
-
-def config_table(configs: Sequence[Mapping[str, str]]) -> Table:
-    """The shipped configs."""
-    table = Table("name", "what", title="seqtrain train NAME", title_style="bold")
-    for entry in configs:
-        table.add_row(Text(entry["name"]), Text(entry["summary"]))
-    return table

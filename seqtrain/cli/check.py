@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from seqtrain.cli.arguments import ConfigName, Json, Overrides, Quiet
@@ -37,10 +37,8 @@ def check(config: ConfigName, overrides: Overrides = None, json: Json = False, q
 
 def check_table(config: str, findings: Sequence["Finding"]) -> Table:
     """Each promise, whether it holds, and what was found."""
-    table = grid(config)
-    table.add_column("promise", no_wrap=True)
-    table.add_column("holds", no_wrap=True)
-    table.add_column("found", overflow="fold")
+    found = Column("found", overflow="fold")
+    table = grid(config, Column("promise", no_wrap=True), Column("holds", no_wrap=True), found)
     for finding in findings:
         holds = {True: "yes", False: "NO", None: "-"}[finding.holds]
         table.add_row(finding.promise, holds, Text(finding.found))

@@ -67,24 +67,21 @@ def compare(
 ) -> None:
     """Train every cell with every seed and compare; or compare runs that exist."""
     from seqtrain import comparison
-    from seqtrain.cli import compare_table as tables
-    from seqtrain.cli import render
+    from seqtrain.cli.compare_table import compare_tables
 
     request = comparison.parse_request(
-        targets, out=out, cells=cells, seeds=seeds, reference=reference, match=match, grid=grid or (),
-        tuning_seeds=tuning_seeds, vary=vary, budget=budget, eval_lengths=eval_lengths, level=level,
-        conditions=conditions or (), jobs=jobs, command=shlex.join(["seqtrain", *sys.argv[1:]]),
+        targets, command=shlex.join(["seqtrain", *sys.argv[1:]]), out=out, cells=cells, seeds=seeds,
+        reference=reference, match=match, grid=grid or (), tuning_seeds=tuning_seeds, vary=vary, budget=budget,
+        eval_lengths=eval_lengths, level=level, conditions=conditions or (), jobs=jobs,
     )  # fmt: skip
     if dry_run:
         lines = comparison.dry_run(request, quiet=quiet)
         if json:
-            print_result({"commands": list(lines)}, json, None)
+            print_result({"commands": list(lines)}, json, str)
         for line in lines:
             typer.echo(line)
         return
     results, exit_code = comparison.answer(request, quiet=quiet)
-    if json:
-        print_result({"status": "interrupted"} if results is None else results.as_json(), json, None)
-    elif results is not None:
-        render.show(tables.compare_table(results), tables.compare_words(results))
+    if results is not None or json:
+        print_result(results or {"status": "interrupted"}, json, compare_tables)
     raise typer.Exit(exit_code)

@@ -48,12 +48,11 @@ def generate(
             write=None if json else write,
         )  # fmt: skip
     if json:
-        print_result(result, json, None)
+        print_result(result, json, str)
 
 
 def check_options(faults: list[str]) -> None:
     """Raise a `ConfigError` if there are faults, each of which begins with the name of an option."""
-
     if faults:
         raise ConfigError([f"--{fault}" for fault in faults])
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
+from rich.table import Column
 from rich.text import Text
 
 from seqtrain.cli.arguments import Json, RunOrCheckpoint
@@ -35,9 +36,7 @@ def predict_table(result: "Predicted") -> Group:
     read = (" " if result.unit == "word" else "").join(result.read)
     read = "".join(character if character.isprintable() else repr(character)[1:-1] for character in read)
     read = read if len(read) <= PROMPT_SHOWN else f"...{read[-PROMPT_SHOWN:]}"
-    table = grid()
-    table.add_column(f"next {result.unit}", overflow="fold")
-    table.add_column("probability", justify="right", no_wrap=True)
+    table = grid("", Column(f"next {result.unit}", overflow="fold"), "probability")
     for row in result.next:
         visible = row.token.isprintable() and not row.token.isspace()
         table.add_row(Text(row.token if visible else repr(row.token)), figure(row.probability))

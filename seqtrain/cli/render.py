@@ -2,13 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import typer
 from rich import box
 from rich.console import Console, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from seqtrain.system.words import figure
@@ -16,28 +16,15 @@ from seqtrain.system.words import figure
 WIDTH_WITHOUT_TERMINAL = 140
 
 
-def print_result(result: Any, json: bool, table: Any, *more: RenderableType) -> None:
-    """Print a result: one JSON object, or the table that the function `table` makes of it."""
-    if not json:
-        show(table(result), *more)
+def print_result(result: Any, json: bool, table: Callable[[Any], RenderableType]) -> None:
+    """Print a result: one JSON object, or what the function `table` makes of it."""
+    if json:
+        from seqtrain.system import strict_json
+
+        typer.echo(strict_json.dumps(result.as_json() if hasattr(result, "as_json") else result, indent=2))
         return
-    from dataclasses import asdict, is_dataclass
-
-    from seqtrain.system import strict_json
-
-    if hasattr(result, "as_json"):
-        result = result.as_json()
-    elif is_dataclass(result) and not isinstance(result, type):
-        result = asdict(result)
-    typer.echo(strict_json.dumps(result, indent=2))
-
-
-def show(*parts: RenderableType) -> None:
-    """Print tables or text on stdout."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console(width=None if known else WIDTH_WITHOUT_TERMINAL, highlight=False)
-    for part in parts:
-        console.print(Text(part) if isinstance(part, str) else part)
+    Console(width=None if known else WIDTH_WITHOUT_TERMINAL, highlight=False).print(table(result))
 
 
 def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
@@ -48,10 +35,22 @@ def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
-def grid(title: str | None = None, **style: Any) -> Table:
-    """An empty table with a line under the names of its columns."""
-    heading = None if title is None else Text(title)
-    return Table(title=heading, title_justify="left", **({"title_style": "bold"} | style), box=box.SIMPLE_HEAD)
+def grid(
+    title: str,
+    first: str | Column,
+    *others: str | Column,
+    no_wrap: bool = True,
+    title_style: str = "bold",
+    padding: tuple[int, int, int, int] = (0, 1, 0, 1),
+) -> Table:
+    """An empty table with a line under the names of its columns; all but the first hold numbers."""
+    columns = (
+        Column(Text(name), justify="right", no_wrap=no_wrap) if isinstance(name, str) else name for name in others
+    )
+    return Table(
+        first, *columns, title=title and Text(title), title_justify="left", title_style=title_style, padding=padding,
+        box=box.SIMPLE_HEAD,
+    )  # fmt: skip
 
 
 def in_figures(what: str, values: Mapping[str, float | None]) -> Iterator[tuple[str, str]]:
@@ -65,7 +64,3 @@ def model_line(result: Mapping[str, Any]) -> str:
         f"{result['cell']}, {result['direction']}, depth {result['depth']}, hidden size {result['hidden_size']}, "
         f"{result['parameters']:,} parameters"
     )
-
-
-def _unit(result: dict[str, Any]) -> str:
-    return "tokens" if "tokens_per_s" in result else "sequences"

@@ -10,6 +10,7 @@ from seqtrain.comparison.records import Figures, Question, Results, Row, RunResu
 from seqtrain.comparison.significance import judge, longest_solved, outcome_of
 from seqtrain.comparison.statistics import share_interval
 from seqtrain.system.runtime import versions
+from seqtrain.tasks import TASKS
 
 VERDICTS = {
     "better": "Better than {}",
@@ -31,74 +32,56 @@ def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = F
     """
     first = groups[0].summary
     verdicts = judge(groups, question.reference, question.level, timed=question.timed)
-    pairs = zip(groups, verdicts, strict=True)
-    rows = [row_of(group, verdict, _left_over(group, groups, question)) for group, verdict in pairs]
+    rows = [
+        row_of(group, verdict, _left_over(group, groups, question))
+        for group, verdict in zip(groups, verdicts, strict=True)
+    ]
     outcome = outcome_of(groups, timed=question.timed).name
     solvable = groups[0].is_solvable
     common = {"variant": first.variant, "baseline": first.baseline} if question.varied is None else {}
-    return Results(
-        task=first.task,
-        metric=first.metric,
-        outcome=outcome,
-        reference=question.reference,
-        level=question.level,
-        varied=question.varied,
-        match=question.match,
-        timed=question.timed,
-        solvable=solvable,
-        baselines={row.variant: row.baseline for row in rows},
-        cells=rows,
-        verdicts=[row.versus.sentence for row in rows if row.versus is not None],
-        longest_solved=longest_solved(groups) if question.varied and solvable else None,
-        lengths=list(question.lengths),
-        tuning=list(question.tuning),
-        notes=notes_of(groups, rows, question, gathered=gathered),
-        runs=[
+    asked = {key: value for key, value in vars(question).items() if key != "eval_lengths"}
+    found = {
+        "task": first.task,
+        "metric": first.metric,
+        "outcome": outcome,
+        "solvable": solvable,
+        "baselines": {row.variant: row.baseline for row in rows},
+        "cells": rows,
+        "verdicts": [row.versus.sentence for row in rows if row.versus is not None],
+        "longest_solved": longest_solved(groups) if question.varied and solvable else None,
+        "notes": notes_of(groups, rows, question, gathered=gathered),
+        "runs": [
             RunResult(row=group.cell, at=group.at, run=str(run.path), **run.summary.as_json())
             for group in groups
             for run in group.runs
         ],
-        versions=versions(),
-        command=question.command,
-        question=_question(first.task, rows, question.varied),
-        summary=_summary(rows, question.reference, outcome),
-        **dict[str, Any](common),
-    )
+        "versions": versions(),
+        "question": _question(first.task, rows, question.varied),
+        "summary": _summary(rows, question.reference, outcome),
+    }
+    return Results.model_validate(asked | found | common)
 
 
 def row_of(group: Group, versus: Verdict | None = None, off: float | None = None) -> Row:
-    """The figures of one row.
-
-    A run that diverged before its first evaluation has no value, and then there is no mean either: the mean of the
-    other runs would be better than the cell is.
-    """
+    """The figures of one row."""
     runs, first = group.runs, group.summary
-    baseline = first.baseline.get(first.metric.name)
-    values = [run.summary.test[first.metric.name] for run in runs if run.summary.test]
-    known = [value for value in values if value is not None]
-    complete = len(known) == len(runs)
-    interval = group.metric_interval(known if complete else [])
+    metric, baseline = _metric(group), first.baseline.get(first.metric.name)
     steps = [run.summary.solved_at_step for run in runs]
     median = statistics.median([float("inf") if step is None else step for step in steps])
-    throughput = "tokens_per_s" if "tokens_per_s" in first.model_fields_set else "sequences_per_s"
     rates = [rate for run in runs if (rate := run.summary.throughput)]
+    speed: dict[str, Any] = {f"{TASKS[first.task].work_unit}_per_s": statistics.median(rates) if rates else None}
     return Row(
         cell=group.cell,
         at=group.at,
         off=off,
-        variant=first.variant,
-        hidden_size=first.hidden_size,
-        parameters=first.parameters,
+        **first.model_dump(include={"variant", "hidden_size", "parameters", "baseline"}),
         runs=len(runs),
         seeds=[run.summary.seed for run in runs],
         diverged=group.diverged,
-        metric=Values(
-            **vars(interval), values=values, sd=statistics.stdev(known) if complete and len(runs) > 1 else None
-        ),
+        metric=metric,
         test=_means([run.summary.test or {} for run in runs]),
         valid=_means([{first.metric.name: run.summary.best.value} for run in runs]),
-        baseline=first.baseline,
-        of_baseline=interval.mean / baseline if interval.mean is not None and baseline else None,
+        of_baseline=metric.mean / baseline if metric.mean is not None and baseline else None,
         solvable=group.is_solvable,
         solved=group.solved,
         solved_share=share_interval(group.solved, len(runs)),
@@ -110,8 +93,21 @@ def row_of(group: Group, versus: Verdict | None = None, off: float | None = None
         ),
         elapsed_s=statistics.median(run.summary.elapsed_s for run in runs),
         versus=versus,
-        **{throughput: statistics.median(rates) if rates else None},
+        **speed,
     )
+
+
+def _metric(group: Group) -> Values:
+    """The metric over the runs.
+
+    A run that diverged before its first evaluation has no value, and then there is no mean either: the mean of the
+    other runs would be better than the cell is.
+    """
+    values = [run.test_metric for run in group.runs if run.summary.test]
+    known = [value for value in values if value is not None]
+    complete = len(known) == len(group.runs)
+    sd = statistics.stdev(known) if complete and len(known) > 1 else None
+    return Values(**vars(group.metric_interval(known if complete else [])), values=values, sd=sd)
 
 
 def _means(runs: Sequence[Mapping[str, float | None]]) -> Figures:

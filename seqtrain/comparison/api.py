@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 from seqtrain.comparison.length_generalization import check_lengths
-from seqtrain.comparison.load_runs import FinishedRun, Group, check_seeds, group_runs, read_runs, varied_setting
+from seqtrain.comparison.load_runs import check_seeds, group_runs, read_runs, varied_setting
 from seqtrain.comparison.metadata import earlier_question, group_as_before
 from seqtrain.comparison.options import parse_request
 from seqtrain.comparison.records import LEVEL, Assertion, Question, Results
 from seqtrain.comparison.report import report
-from seqtrain.comparison.request import Request, TrainingRequest
+from seqtrain.comparison.request import Options, Request, TrainingRequest
 from seqtrain.comparison.runner import commands, train_and_compare
 from seqtrain.runs.directory import RunDir
 from seqtrain.system.errors import ConfigError
@@ -36,20 +36,8 @@ def compare(
     config_or_runs: str | Path | Sequence[str | Path],
     overrides: Sequence[str] = (),
     *,
-    out: str | Path | None = None,
-    cells: str | None = None,
-    seeds: int | None = None,
-    reference: str | None = None,
-    match: str | None = None,
-    grid: Sequence[str] = (),
-    tuning_seeds: int | None = None,
-    vary: str | None = None,
-    budget: str | None = None,
-    eval_lengths: str | None = None,
-    level: float | None = None,
-    conditions: Sequence[str] = (),
-    jobs: int = 1,
     quiet: bool = True,
+    **options: Unpack[Options],
 ) -> Compared:
     """Train cells on a config and compare them, or compare runs that exist.
 
@@ -57,22 +45,17 @@ def compare(
     ----------
     config_or_runs : a YAML file or the name of a shipped config; or run directories, or a folder of them.
     overrides : settings to change in the config, each `KEY=VALUE`.
-    conditions : of `--assert`.
     quiet : no progress and no remarks on stderr.
-
-    The other options are those of `seqtrain compare`, written in the same way: `cells="rnn,lstm"`.
+    options : those of `seqtrain compare`, written in the same way: `cells="rnn,lstm"`, `seeds=2`. `reference`, `match`,
+        `vary`, `budget` and `eval_lengths` are texts like `cells`; `tuning_seeds` and `jobs` are numbers like `seeds`;
+        `level` is a number, `out` a path; `grid` and `conditions` (of `--assert`) are lists of texts.
 
     Raises
     ------
     SeqtrainError : an option, the config, a directory or a run cannot be used.
     """
     targets = [config_or_runs] if isinstance(config_or_runs, str | Path) else config_or_runs
-    request = parse_request(
-        [*map(str, targets), *overrides], out=None if out is None else Path(out), cells=cells, seeds=seeds,
-        reference=reference, match=match, grid=grid, tuning_seeds=tuning_seeds, vary=vary, budget=budget,
-        eval_lengths=eval_lengths, level=level, conditions=conditions, jobs=jobs,
-    )  # fmt: skip
-    return answer(request, quiet=quiet)
+    return answer(parse_request([*map(str, targets), *overrides], **options), quiet=quiet)
 
 
 def answer(request: Request, *, quiet: bool = False) -> Compared:
@@ -125,7 +108,12 @@ def gather(request: Request, *, quiet: bool = False) -> Results:
     """
     runs = read_runs(request.runs)
     earlier = earlier_question(request.out, runs, is_folder=request.is_folder)
-    question, groups = _question(runs, earlier, quiet=quiet)
+    if earlier is not None:
+        question, groups = earlier, group_as_before(runs, earlier, quiet=quiet)
+    else:
+        groups = group_runs(runs, varied := varied_setting(runs))
+        labels = [group.cell for group in groups]
+        question = Question(reference="lstm" if "lstm" in labels else labels[0], level=LEVEL, varied=varied)
     check_seeds(groups)
     request.check_reference([group.cell for group in groups], "these runs")
     lengths = request.eval_lengths or tuple(question.eval_lengths)
@@ -141,14 +129,3 @@ def gather(request: Request, *, quiet: bool = False) -> Results:
     )
     RunDir(request.out).create()
     return report(groups, question, lengths, request.out, gathered=earlier is None, quiet=quiet)
-
-
-def _question(runs: Sequence[FinishedRun], earlier: Question | None, *, quiet: bool) -> tuple[Question, list[Group]]:
-    """The earlier question about the runs, or that of runs that were trained one by one; and their groups."""
-    if earlier is not None:
-        return earlier, group_as_before(runs, earlier, quiet=quiet)
-    varied = varied_setting(runs)
-    groups = group_runs(runs, varied)
-    labels = [group.cell for group in groups]
-    reference = "lstm" if "lstm" in labels else labels[0]
-    return Question(reference=reference, level=LEVEL, varied=varied), groups

@@ -9,6 +9,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from seqtrain.comparison.records import Assertion, Row
@@ -27,11 +28,8 @@ USERS_CELL = re.compile(r"(?<!['\"\w:])[A-Za-z_]\w*:\w+(?=\.)")
 LONGEST = 200
 """The largest number of nodes of a condition's syntax tree."""
 
-Rows = Mapping[str, Mapping[str, Any]]
-"""The fields of each row, by its label."""
-
-Term = Callable[[Rows], float | None]
-"""Computes a value from the rows; None if a figure of it has no value."""
+Figure = Callable[[str, Sequence[str]], float | None]
+"""Gives the value of a figure: of a cell, under these names."""
 
 
 class Condition(NamedTuple):
@@ -39,9 +37,9 @@ class Condition(NamedTuple):
 
     text: str
     cells: list[str]
-    left: Term
-    compare: Callable[[float, float], bool]
-    right: Term
+    left: ast.expr
+    sign: ast.cmpop
+    right: ast.expr
 
     def unknown_cell(self, labels: Collection[str]) -> str | None:
         """What is wrong if the condition names a row that is not among the labels; else None."""
@@ -55,12 +53,12 @@ class Condition(NamedTuple):
         ------
         ConfigError : it names a row or a figure that the comparison does not have.
         """
-        fields = {row.label: row.as_json() for row in rows}
+        figure = partial(_figure, {row.label: row.as_json() for row in rows})
         try:
-            left, right = self.left(fields), self.right(fields)
+            left, right = _value(self.left, figure), _value(self.right, figure)
         except ValueError as fault:
             raise ConfigError(f"--assert {self.text}: {fault}") from None
-        holds = left is not None and right is not None and self.compare(left, right)
+        holds = left is not None and right is not None and OPERATORS[type(self.sign)](left, right)
         return Assertion(text=self.text, holds=holds, left=left, right=right)
 
 
@@ -70,7 +68,7 @@ def parse_conditions(texts: Sequence[str], faults: list[str]) -> tuple[Condition
     for text in texts:
         try:
             conditions.append(_parse(text))
-        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        except (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError) as error:
             why = "cannot be read" if not isinstance(error, ValueError) else str(error)
             faults.append(f"--assert {text}: {why}; write e.g. 'coupled.test.mse <= 1.05 * lstm.test.mse'")
     return tuple(conditions)
@@ -83,23 +81,29 @@ def _parse(text: str) -> Condition:
     cells: list[str] = []
     match tree.body:
         case ast.Compare(left=left, ops=[sign], comparators=[right]) if type(sign) in OPERATORS:
-            return Condition(text, cells, _term(left, cells), OPERATORS[type(sign)], _term(right, cells))
+            for side in (left, right):
+                _value(side, lambda cell, _: cells.append(cell))
+            return Condition(text, cells, left, sign, right)
     raise ValueError("is not one comparison of two terms")
 
 
-def _term(node: ast.expr, cells: list[str]) -> Term:
-    """A term of a syntax tree; the cells that it names are added to `cells`."""
+def _value(node: ast.expr, figure: Figure) -> float | None:
+    """The value of a term; None if a figure of it has no value."""
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return lambda _: float(number)
+            return float(number)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return _combined(lambda _: -1.0, operator.mul, _term(operand, cells))
+            value = _value(operand, figure)
+            return None if value is None else -value
         case ast.BinOp(left=left, op=sign, right=right) if type(sign) in OPERATORS:
-            return _combined(_term(left, cells), OPERATORS[type(sign)], _term(right, cells))
+            a, b = _value(left, figure), _value(right, figure)
+            try:
+                return None if a is None or b is None else float(OPERATORS[type(sign)](a, b))
+            except (ZeroDivisionError, OverflowError):
+                return None
         case ast.Attribute():
             cell, *names = _names(node)
-            cells.append(cell)
-            return lambda rows: _figure(rows, cell, names)
+            return figure(cell, names)
     raise ValueError(f"has {ast.unparse(node)!r} where a number or a figure is needed")
 
 
@@ -112,18 +116,7 @@ def _names(node: ast.expr) -> list[str]:
     raise ValueError(f"has {ast.unparse(node)!r} where a cell is needed")
 
 
-def _combined(left: Term, compute: Callable[[float, float], float], right: Term) -> Term:
-    def combined(rows: Rows) -> float | None:
-        a, b = left(rows), right(rows)
-        try:
-            return None if a is None or b is None else compute(a, b)
-        except (ZeroDivisionError, OverflowError):
-            return None
-
-    return combined
-
-
-def _figure(rows: Rows, cell: str, names: Sequence[str]) -> float | None:
+def _figure(rows: Mapping[str, Mapping[str, Any]], cell: str, names: Sequence[str]) -> float | None:
     if cell not in rows:
         raise ValueError(_unknown(cell, rows))
     figure, value = ".".join([cell, *names]), rows[cell]

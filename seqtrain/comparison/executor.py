@@ -51,14 +51,10 @@ def run_all(runs: Sequence[PlannedRun], jobs: int, *, quiet: bool) -> int:
             say(f"{name}: done already", quiet=quiet)
         else:
             waiting[name] = run
-    if jobs == 1:
-        return _one_by_one(waiting, quiet=quiet)
-    with LocalExecutor(jobs) as executor:
-        return _side_by_side(waiting, executor, quiet=quiet)
-
-
-def _one_by_one(runs: dict[str, PlannedRun], *, quiet: bool) -> int:
-    for name, run in runs.items():
+    if jobs > 1:
+        with LocalExecutor(jobs) as executor:
+            return _side_by_side(waiting, executor, quiet=quiet)
+    for name, run in waiting.items():
         outcome = train_run(run.config, run.out, resume=RunDir(run.out).holds_run(), quiet=quiet)
         if outcome.exit_code not in ENDED:
             say(f"{run.out}: {outcome.summary.status}; repeat the same command to go on with the comparison")
@@ -147,13 +143,10 @@ class LocalExecutor:
         if not hasattr(self._own, "worker"):
             self._own.worker = _Worker(self._threads_each)
             self._workers.append(self._own.worker)
-        worker: _Worker = self._own.worker
         interrupted = 128 + signal.SIGTERM
-        if self._stopping:
-            return interrupted
-        code, message = worker.train(run)
+        code, message = (interrupted, "") if self._stopping else self._own.worker.train(run)
         if code in ENDED:
-            return code
+            return int(code)
         if self._stopping and (code < 0 or code > 128):
             return interrupted
         if code == SeqtrainError.exit_code:
@@ -169,17 +162,18 @@ class LocalExecutor:
         self.stop(signal.SIGTERM)
         self._pool.shutdown()
         for worker in self._workers:
-            worker.close()
+            with suppress(BrokenPipeError), worker.stderr, worker.process:  # waits for its end, and closes its pipes
+                pass
 
 
 class _Worker:
     """A process that runs `seqtrain.runs.worker`, in its own session: Ctrl-C reaches it through the parent only."""
 
     def __init__(self, threads: int) -> None:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        self.stderr = tempfile.TemporaryFile()  # noqa: SIM115
         command = [sys.executable, "-m", "seqtrain.runs.worker", str(os.getpid())]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr, text=True,
             start_new_session=True,
             env={"GOMP_SPINCOUNT": "1000"} | os.environ | {"OMP_NUM_THREADS": str(threads)},  # the first as in __main__
         )  # fmt: skip
@@ -195,13 +189,8 @@ class _Worker:
             code, message = json.loads(answer)
             return code, message
         code = self.process.wait()
-        self._stderr.seek(0)
-        return code, self._stderr.read().decode("utf-8", "replace").strip()
-
-    def close(self) -> None:
-        """Wait for the process to end, and close its pipes."""
-        with suppress(BrokenPipeError), self._stderr, self.process:
-            pass
+        self.stderr.seek(0)
+        return code, self.stderr.read().decode("utf-8", "replace").strip()
 
 
 def cores() -> int:

@@ -1,6 +1,7 @@
 """Length generalisation: trained models, evaluated at lengths that they were not trained at."""
 
 from collections.abc import Sequence
+from itertools import product
 
 from seqtrain.comparison.load_runs import Group
 from seqtrain.comparison.records import LengthRow, Values
@@ -55,16 +56,15 @@ def evaluate_lengths(groups: Sequence[Group], lengths: Sequence[int], *, quiet: 
     setting = length_setting(groups[0].summary.task)
     total = len(lengths) * sum(len(group.runs) for group in groups)
     with Progress(total, label="other lengths", unit="evaluation", quiet=quiet) as progress:
-        for group in groups:
-            for length in lengths:
-                values, solved = [], 0
-                for run in group.runs:
-                    if run.summary.test:  # a run that diverged before its first evaluation has no model
-                        result = evaluate(run.path, [f"{setting}={length}"])
-                        values.append(result.figures[group.summary.metric.name])
-                        solved += bool(result.solved)
-                    progress.advance()
-                rows.append(length_row(group, setting, length, values, solved))
+        for group, length in product(groups, lengths):
+            values, solved = [], 0
+            for run in group.runs:
+                if run.summary.test:  # a run that diverged before its first evaluation has no model
+                    result = evaluate(run.path, [f"{setting}={length}"])
+                    values.append(result.figures[group.summary.metric.name])
+                    solved += bool(result.solved)
+                progress.advance()
+            rows.append(length_row(group, setting, length, values, solved))
     return rows
 
 

@@ -55,11 +55,6 @@ class FinishedRun:
         return (self.summary.test or {}).get(self.summary.metric.name)
 
     @property
-    def evaluated_every(self) -> int:
-        """Steps between two evaluations."""
-        return self.config.train.eval_every or 1
-
-    @property
     def steps_within_budget(self) -> int:
         """The steps until the run was solved, or all that it was given."""
         solved = self.summary.solved_at_step
@@ -114,12 +109,11 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     for path in {path.resolve(): path for path in paths}.values():
         try:
             run = _read_run(path)
+            first = runs.setdefault(json.dumps(run.settings, sort_keys=True), run)
+            if first is not run:
+                raise CheckpointError(f"{path}: is the same run as {first.path} (config and seed agree); give it once")
         except SeqtrainError as error:
             faults.append(str(error))
-            continue
-        first = runs.setdefault(json.dumps(run.settings, sort_keys=True), run)
-        if first is not run:
-            faults.append(f"{path}: is the same run as {first.path} (config and seed agree); give it once")
     if faults:
         raise CheckpointError("\n".join(faults))
     return list(runs.values())
@@ -157,11 +151,12 @@ def check_seeds(groups: Sequence[Group]) -> None:
     ------
     CheckpointError : two runs of a group have the same seed.
     """
-    faults = []
-    for group in groups:
-        first = {run.summary.seed: run.path for run in reversed(group.runs)}
-        others = [(run.path, first[run.summary.seed]) for run in group.runs if run.path != first[run.summary.seed]]
-        faults += [f"{path}: has the cell and the seed of {other}; give one of them" for path, other in others]
+    faults = [
+        f"{run.path}: has the cell and the seed of {first.path}; give one of them"
+        for group in groups
+        for run in group.runs
+        if (first := next(one for one in group.runs if one.summary.seed == run.summary.seed)) is not run
+    ]
     if faults:
         raise CheckpointError("\n".join(faults))
 
@@ -176,9 +171,7 @@ def varied_setting(runs: Sequence[FinishedRun]) -> str | None:
     variants = {run.summary.variant: run for run in runs}
     if len(variants) == 1:
         return None
-    settings = [run.choices for run in variants.values()]
-    keys = [key for key in settings[0] if key.startswith("task.")]
-    differ = [key for key in keys if any(other.get(key) != settings[0][key] for other in settings)]
+    differ = [key for key in different_settings([*variants.values()]) if key.startswith("task.")]
     if len(differ) != 1 or differ == ["task.path"] or len({run.summary.task for run in runs}) > 1:
         each = "; ".join(f"{run.path} is {variant}" for variant, run in variants.items())
         raise CheckpointError(f"these runs are not of one task and cannot be compared: {each}")

@@ -14,14 +14,14 @@ from pydantic import ValidationError
 
 from seqtrain.comparison.plan import Contender, changed
 from seqtrain.comparison.records import MEASURED, Point
-from seqtrain.comparison.request import Budget, TrainingRequest
+from seqtrain.comparison.request import Budget, Match, TrainingRequest
 from seqtrain.config import Config
 from seqtrain.config.build import parameters_of
 from seqtrain.runs.records import Record
 from seqtrain.runs.trainer import trial
 from seqtrain.system import strict_json
 from seqtrain.system.errors import ConfigError
-from seqtrain.system.files import UnreadableError, write_whole
+from seqtrain.system.files import UnreadableError
 from seqtrain.tasks import Spec, Task
 
 LARGEST = 100_000
@@ -58,35 +58,31 @@ def make_fair(request: TrainingRequest, contenders: Sequence[Contender], tasks: 
     """Every contender with the hidden size and the steps that the request asks for."""
     timed = request.match == "step-time" or request.is_timed
     measured = _read(request.out) if timed else {}
-    keys = [_key(request, contender) for contender in contenders]
+    overrides = {at: [request.vary.override(at)] if request.vary else [] for at in request.points}
+    references = {at: changed(request.config, *override) for at, override in overrides.items()}
+    keys = [_key(request, contender, references[contender.at]) for contender in contenders]
     new = [contender for contender, key in zip(contenders, keys, strict=True) if key not in measured]
-    fair = [_match(request, contender, tasks[contender.at]) for contender in new]
+    fair = [_match(request.match, each, references[each.at], tasks[each.at]) for each in new]
     if request.budget is not None:
         fair = with_budget(fair, request.budget, tasks)
     if not timed:
         return fair
-    for old, (cell, at, config, off) in zip(new, fair, strict=True):
-        budget = [f"train.steps={config.train.steps}", "train.epochs=null"] if request.budget is not None else []
-        settings = [f"model.hidden_size={config.model.hidden_size}", *budget]
-        measured[_key(request, old)] = Measured(cell=cell, at=at, settings=settings, off=off)
+    for old, each in zip(new, fair, strict=True):
+        budget = [f"train.steps={each.config.train.steps}", "train.epochs=null"] if request.budget is not None else []
+        settings = [f"model.hidden_size={each.config.model.hidden_size}", *budget]
+        key = _key(request, old, references[old.at])
+        measured[key] = Measured(cell=each.cell, at=each.at, settings=settings, off=each.off)
     if new:
-        content = strict_json.dumps({key: entry.as_json() for key, entry in measured.items()}, indent=2) + "\n"
-        write_whole(request.out / MEASURED, content.encode())
+        strict_json.write(request.out / MEASURED, {key: entry.as_json() for key, entry in measured.items()})
     return [
         contender._replace(config=changed(contender.config, *measured[key].settings), off=measured[key].off)
         for contender, key in zip(contenders, keys, strict=True)
     ]
 
 
-def _reference(request: TrainingRequest, contender: Contender) -> Config:
-    """The config with its own cell, at the contender's value of the varied setting."""
-    return changed(request.config, *([request.vary.override(contender.at)] if request.vary else []))
-
-
-def _key(request: TrainingRequest, contender: Contender) -> str:
+def _key(request: TrainingRequest, contender: Contender, reference: Config) -> str:
     """A name for what is timed for a contender."""
-    reference = _reference(request, contender).model_dump()
-    timed = [contender.config.model_dump(), reference, request.match, request.budget]
+    timed = [contender.config.model_dump(), reference.model_dump(), request.match, request.budget]
     return hashlib.sha256(json.dumps(timed, sort_keys=True).encode()).hexdigest()
 
 
@@ -100,16 +96,11 @@ def _read(out: Path) -> dict[str, Measured]:
     return measured
 
 
-def _match(request: TrainingRequest, contender: Contender, task: Task) -> Contender:
+def _match(match: Match, contender: Contender, reference: Config, task: Task) -> Contender:
     """The contender with its hidden size, and what is left over."""
-    reference = _reference(request, contender)
-    if request.match == "step-time":
+    if match == "step-time":
         return match_step_time(contender, reference, task)
-    if request.match == "hidden":
-        return contender
-    config = match_parameters(contender.config, reference, task.spec)
-    off = parameters_of(config, task.spec) / parameters_of(reference, task.spec) - 1
-    return contender._replace(config=config, off=off)
+    return match_parameters(contender, reference, task.spec) if match == "params" else contender
 
 
 def scaled(config: Config, width: int) -> Config:
@@ -121,10 +112,11 @@ def scaled(config: Config, width: int) -> Config:
     return changed(config, f"model.hidden_size={others}")
 
 
-def match_parameters(config: Config, reference: Config, spec: Spec) -> Config:
-    """The config with the hidden size that brings its parameters nearest to those of `reference`."""
-    width = nearest(lambda width: parameters_of(scaled(config, width), spec), parameters_of(reference, spec))
-    return scaled(config, width)
+def match_parameters(contender: Contender, reference: Config, spec: Spec) -> Contender:
+    """The contender with the hidden size that brings its parameters nearest to those of `reference`."""
+    own, target = contender.config, parameters_of(reference, spec)
+    config = scaled(own, nearest(lambda width: parameters_of(scaled(own, width), spec), target))
+    return contender._replace(config=config, off=parameters_of(config, spec) / target - 1)
 
 
 def nearest(count: Callable[[int], int], target: int) -> int:
@@ -145,7 +137,7 @@ def match_step_time(contender: Contender, reference: Config, task: Task) -> Cont
     if contender.config == reference:
         return contender._replace(off=0.0)
     own = contender.config
-    width = match_parameters(own, reference, task.spec).model.hidden_sizes()[0]
+    width = match_parameters(contender, reference, task.spec).config.model.hidden_sizes()[0]
     ratios: dict[int, float] = {}
     while width not in ratios and len(ratios) < TRIED:
         ratios[width] = relative_step_time(scaled(own, width), reference, task)

@@ -23,23 +23,25 @@ def earlier_question(out: Path, runs: Sequence[FinishedRun], *, is_folder: bool)
     ------
     CheckpointError : there is a file that no comparison has written, and it would be overwritten.
     """
-    path = out / QUESTION if (out / QUESTION).exists() else out / RESULTS
-    if not path.exists():
+    path = next((path for name in (QUESTION, RESULTS) if (path := out / name).exists()), None)
+    if path is None:
         return None
     try:
         question = Question.from_text(read_whole(path, strict_json.LARGEST))
         if fault := question.fault():
             raise UnreadableError(path, fault)
         named = {Path(run.run).resolve() for run in question.runs}
-    except UnreadableError as error:
-        why = str(error)
-    except (ValueError, RuntimeError) as error:  # also a name that no file can have, or links in a circle
-        why = f"{path}: was not written by seqtrain compare ({error})"
-    else:
-        there = {run.path.resolve() for run in runs}
-        same = named == there or (is_folder and (named < there or (path.name == QUESTION and bool(named & there))))
-        return question if same else None
-    raise CheckpointError(f"{why}; it would be overwritten: move it away, or choose another folder with --out")
+    except (
+        UnreadableError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # also a name that no file can have, or links in a circle
+        why = error if isinstance(error, UnreadableError) else f"{path}: was not written by seqtrain compare ({error})"
+        cure = "it would be overwritten: move it away, or choose another folder with --out"
+        raise CheckpointError(f"{why}; {cure}") from None
+    there = {run.path.resolve() for run in runs}
+    same = named == there or (is_folder and (named < there or (path.name == QUESTION and bool(named & there))))
+    return question if same else None
 
 
 def group_as_before(runs: Sequence[FinishedRun], question: Question, *, quiet: bool) -> list[Group]:

@@ -2,13 +2,12 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from seqtrain.comparison.load_runs import PER_RUN, Group, different_settings
 from seqtrain.comparison.options import BUDGET
 from seqtrain.comparison.records import MEASURED, Question, Row, label
 from seqtrain.comparison.significance import SAME_SPEED, STEPS, outcome_of, shortage
-from seqtrain.comparison.tuning import remarks_on
 from seqtrain.system.progress import counted, figure
 
 CELL = ("model.cell.", "model.hidden_size")
@@ -27,87 +26,81 @@ UNEQUAL_SIZES = 1.1
 def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *, gathered: bool) -> list[str]:
     """All notes; `gathered` as for `summarise`."""
     missing = len(question.runs) - sum(len(group.runs) for group in groups)
-    notes = [
-        f"runs of this comparison that are not there yet: {missing}" if missing > 0 else None,
-        _too_few_seeds(rows, question.level, gathered=gathered),
-        _sizes(rows, question.match, gathered=gathered),
-        _divergence(rows),
-        *remarks_on(question.tuning),
-        _coarse(groups, rows, timed=question.timed),
-        *(_bought_steps(groups) if question.timed else [_unequal_budgets(groups)]),
-        _unfinished(groups),
-        _other_different_settings(groups, question),
+    return [
+        *([f"runs of this comparison that are not there yet: {missing}"] if missing > 0 else []),
+        *_too_few_seeds(rows, question.level, gathered=gathered),
+        *_sizes(rows, question.match, gathered=gathered),
+        *_divergence(rows),
+        *(remark for entry in question.tuning for remark in entry.remarks()),
+        *_coarse(groups, rows, timed=question.timed),
+        *(_bought_steps(groups) if question.timed else _unequal_budgets(groups)),
+        *_unfinished(groups),
+        *_other_different_settings(groups, question),
     ]
-    return [note for note in notes if note]
 
 
-def _too_few_seeds(rows: Sequence[Row], level: float, *, gathered: bool) -> str | None:
+def _too_few_seeds(rows: Sequence[Row], level: float, *, gathered: bool) -> Iterator[str]:
     verdicts = [row.versus for row in rows if row.versus is not None]
     pairs = [verdict.pairs for verdict in verdicts if verdict.verdict == "too few seeds"]
-    return shortage(min(pairs), len(verdicts), level, option=not gathered) if pairs else None
+    if pairs and (note := shortage(min(pairs), len(verdicts), level, option=not gathered)):
+        yield note
 
 
-def _sizes(rows: Sequence[Row], match: str | None, *, gathered: bool) -> str | None:
+def _sizes(rows: Sequence[Row], match: str | None, *, gathered: bool) -> Iterator[str]:
     """That the cells at one value are of different sizes; the first such value is enough."""
     when = ", when a config is compared," if gathered else ""
-    for at in dict.fromkeys(row.at for row in rows):
+    for at in dict.fromkeys(row.at for row in rows if match in (None, "hidden")):
         sizes = {row.cell: row.parameters for row in rows if row.at == at}
         small, large = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
-        if match in (None, "hidden") and sizes[large] > UNEQUAL_SIZES * sizes[small]:
-            return (
-                f"the cells are of different sizes: {large} has {sizes[large] / sizes[small]:.1f} times the parameters "
-                f"of {small}; --match params{when} makes them equal"
+        if (ratio := sizes[large] / sizes[small]) > UNEQUAL_SIZES:
+            yield (
+                f"the cells are of different sizes: {large} has {ratio:.1f} times the parameters of {small}; "
+                f"--match params{when} makes them equal"
             )
-    return None
+            return
 
 
-def _divergence(rows: Sequence[Row]) -> str | None:
-    diverged = ", ".join(f"{row.cell} {row.diverged} of {row.runs}" for row in rows if row.diverged)
-    meaning = "such a run counts with its best checkpoint, and as worse than all others if it has none"
-    return f"diverged: {diverged}; {meaning}" if diverged else None
+def _divergence(rows: Sequence[Row]) -> Iterator[str]:
+    if diverged := ", ".join(f"{row.cell} {row.diverged} of {row.runs}" for row in rows if row.diverged):
+        meaning = "such a run counts with its best checkpoint, and as worse than all others if it has none"
+        yield f"diverged: {diverged}; {meaning}"
 
 
-def _coarse(groups: Sequence[Group], rows: Sequence[Row], *, timed: bool) -> str | None:
+def _coarse(groups: Sequence[Group], rows: Sequence[Row], *, timed: bool) -> Iterator[str]:
     """That pairs are equal because a task is only found to be solved when it is evaluated."""
     verdicts = [row.versus for row in rows if row.versus is not None]
     equal = any(any(verdict.solved) and verdict.better_in + verdict.worse_in < verdict.pairs for verdict in verdicts)
     every = groups[0].runs[0].config.train.eval_every
-    if not equal or outcome_of(groups, timed=timed) != STEPS or every is None:
-        return None
-    return (
-        f"steps to solve are counted in evaluations, every {every} steps; a smaller train.eval_every tells more apart"
-    )
+    if equal and outcome_of(groups, timed=timed) == STEPS and every is not None:
+        cure = "a smaller train.eval_every tells more apart"
+        yield f"steps to solve are counted in evaluations, every {every} steps; {cure}"
 
 
-def _bought_steps(groups: Sequence[Group]) -> list[str]:
-    """The steps that a budget in seconds gave each row."""
+def _bought_steps(groups: Sequence[Group]) -> Iterator[str]:
+    """The steps that a budget in seconds gave each row, and that they took unequal times.
+
+    They do if the machine was busy while they were timed.
+    """
     steps = ", ".join(f"{label(group.cell, group.at)} {_budget(group):,}" for group in groups)
-    return [
+    yield (
         f"the budget bought {steps} steps, by timings on this machine; times that differ by {100 * SAME_SPEED:g} % or "
-        "less count as equal",
-        *_unequal_times(groups),
-    ]
-
-
-def _unequal_budgets(groups: Sequence[Group]) -> str | None:
-    budgets = {(group.at, _budget(group)) for group in groups}
-    if len(budgets) == len({at for at, _ in budgets}) or outcome_of(groups) != STEPS:
-        return None
-    return "runs were given different numbers of steps; what was solved later than the shortest ends counts as unsolved"
-
-
-def _unequal_times(groups: Sequence[Group]) -> list[str]:
-    """That steps for equal times took unequal ones, as when the machine was busy while they were timed."""
-    notes = []
+        "less count as equal"
+    )
     for at in dict.fromkeys(group.at for group in groups):
         times = {label(group.cell, at): _seconds(group) for group in groups if group.at == at}
         if max(times.values()) > UNEQUAL_TIMES * min(times.values()):
             each = ", ".join(f"{name} {figure(seconds)}" for name, seconds in times.items())
-            notes.append(
+            yield (
                 f"the cells did not train equally long: {each} seconds for all their steps; remove {MEASURED} and the "
                 "runs to have the steps timed anew, on a machine that does nothing else"
             )
-    return notes
+
+
+def _unequal_budgets(groups: Sequence[Group]) -> Iterator[str]:
+    budgets = {(group.at, _budget(group)) for group in groups}
+    if len(budgets) > len({at for at, _ in budgets}) and outcome_of(groups) == STEPS:
+        meaning = "what was solved later than the shortest ends counts as unsolved"
+        yield f"runs were given different numbers of steps; {meaning}"
 
 
 def _budget(group: Group) -> int:
@@ -125,17 +118,16 @@ def _seconds(group: Group) -> float:
     return statistics.median(times) if times else math.nan
 
 
-def _unfinished(groups: Sequence[Group]) -> str | None:
+def _unfinished(groups: Sequence[Group]) -> Iterator[str]:
     """That most runs were best at their very end, so that longer training may change the result."""
     summaries = [run.summary for group in groups for run in group.runs]
     finished = [summary for summary in summaries if summary.status == "finished"]
-    rising = [summary for summary in finished if summary.best.step == summary.steps]
-    if 2 * len(rising) <= len(summaries):
-        return None
-    return f"{len(rising)} of {counted(len(finished), 'run')} were still improving when they ended; train longer"
+    rising = sum(summary.best.step == summary.steps for summary in finished)
+    if 2 * rising > len(summaries):
+        yield f"{rising} of {counted(len(finished), 'run')} were still improving when they ended; train longer"
 
 
-def _other_different_settings(groups: Sequence[Group], question: Question) -> str | None:
+def _other_different_settings(groups: Sequence[Group], question: Question) -> Iterator[str]:
     """That cells differ in more than the cell, as runs that were trained one by one may."""
     expected = {key for entry in question.tuning for key in entry.chosen if key.startswith(TUNED)}
     expected |= {*PER_RUN, *(BUDGET if question.timed else ())}
@@ -143,4 +135,5 @@ def _other_different_settings(groups: Sequence[Group], question: Question) -> st
     for at in dict.fromkeys(group.at for group in groups):
         differ = different_settings([run for group in groups if group.at == at for run in group.runs])
         others |= dict.fromkeys(key for key in differ if key not in expected and not key.startswith(CELL))
-    return f"the cells do not differ in the cell alone, but also in {', '.join(others)}" if others else None
+    if others:
+        yield f"the cells do not differ in the cell alone, but also in {', '.join(others)}"

@@ -4,10 +4,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
-from seqtrain.comparison.records import Point
+from seqtrain.comparison.options import FIRST_TUNING_SEED
+from seqtrain.comparison.records import TUNING, Point
 from seqtrain.comparison.request import Cell, TrainingRequest, cell_label
 from seqtrain.config import Config, config_from, located
 from seqtrain.config.build import build_model, build_task
@@ -15,31 +18,16 @@ from seqtrain.config.describe import affects_of
 from seqtrain.config.diff import differences
 from seqtrain.config.plugins import with_defaults
 from seqtrain.config.resolve import resolved
+from seqtrain.models.settings import CELL_SECTIONS
 from seqtrain.runs.directory import RunDir
-from seqtrain.runs.memory_estimate import Estimate, check_together, estimate
+from seqtrain.runs.memory_estimate import check_together, estimate
 from seqtrain.runs.resume import saved_config
 from seqtrain.runs.trainer import run_name
 from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.settings import NO_RESULT
-from seqtrain.tasks import Task
 
 DONE = ("solved", "finished", "diverged")
 """Statuses of runs that are not trained further."""
-
-
-class Contender(NamedTuple):
-    """One cell at one value of the varied setting; its runs differ in their seed alone.
-
-    cell : the label of the cell.
-    at : the value; None if nothing is varied.
-    off : by which part it has more (or fewer) parameters, or a longer (or shorter) step, than it should match; None if
-        nothing is matched.
-    """
-
-    cell: str
-    at: Point
-    config: Config
-    off: float | None = None
 
 
 class PlannedRun(NamedTuple):
@@ -54,17 +42,27 @@ class PlannedRun(NamedTuple):
         return summary is not None and summary.status in DONE
 
 
-class PlannedRow(NamedTuple):
-    """The runs of a contender; `point` holds the settings of the grid that it tries."""
+class Contender(NamedTuple):
+    """One cell at one value of the varied setting; its runs differ in their seed alone.
 
-    contender: Contender
-    runs: list[PlannedRun]
-    point: Mapping[str, Point]
+    cell : the label of the cell.
+    at : the value; None if nothing is varied.
+    off : by which part it has more (or fewer) parameters, or a longer (or shorter) step, than it should match; None if
+        nothing is matched.
+    runs, point : its runs, and the settings of the grid that they try; empty before `plan_runs`.
+    """
+
+    cell: str
+    at: Point
+    config: Config
+    off: float | None = None
+    runs: Sequence[PlannedRun] = ()
+    point: Mapping[str, Point] = MappingProxyType({})
 
 
-def runs_of(rows: Sequence[PlannedRow]) -> list[PlannedRun]:
+def runs_of(contenders: Sequence[Contender]) -> list[PlannedRun]:
     """All their runs."""
-    return [run for row in rows for run in row.runs]
+    return [run for contender in contenders for run in contender.runs]
 
 
 def changed(config: Config, *overrides: str) -> Config:
@@ -118,35 +116,46 @@ def _cell_section(config: Config, cell: Cell) -> tuple[Cell, list[str]]:
         return own.model_dump() | dict(cell), []
     if ":" in str(cell["name"]):
         return cell, []
+    known = CELL_SECTIONS[cell["name"]].model_fields
     given = own.model_dump(exclude_unset=True, exclude={"name", "folder"})
-    alone = config.model_dump()
-    alone["model"]["cell"] = {"name": cell["name"]}
-    try:
-        known = config_from(alone, f"--cells {cell['name']}").model.cell.model_dump()
-    except ConfigError:
-        return cell, []
     shared = {name: value for name, value in given.items() if name in known}
     left_out = [name for name, value in given.items() if name not in known and value is not None]
     return shared | dict(cell), left_out
 
 
-def plan_runs(
-    request: TrainingRequest, contender: Contender, seeds: Sequence[int], out: Path, tag: str = ""
-) -> list[PlannedRun]:
-    """The runs of one contender, each in a directory of its own in `out`.
+def plan_runs(request: TrainingRequest, contenders: Sequence[Contender], *, tuning: bool = False) -> list[Contender]:
+    """The contenders with their runs, each in a directory of its own.
 
     Parameters
     ----------
-    tag : a part of the names of the directories.
+    tuning : plan the runs that tune, of a contender for every point of the grid, with seeds that are not reported.
+
+    Raises
+    ------
+    ConfigError : a point of the grid does not fit the config.
     """
-    name = run_name(request.name, contender.config).rsplit("-seed", 1)[0]
-    options = contender.cell.partition(" ")[2]
-    parts = [name + (f".{options}" if options else "")]
-    if request.vary:
-        parts.append(request.vary.short(contender.at))
-    stem = re.sub(r"[^\w.=+-]+", "_", "-".join([*parts, *([tag] if tag else [])]))
-    configs = {seed: contender.config.model_copy(update={"seed": seed}) for seed in seeds}
-    return [PlannedRun(config, out / f"{stem}-seed{seed}") for seed, config in configs.items()]
+    grid = request.grid if tuning else ()
+    first = request.config.seed + (FIRST_TUNING_SEED if tuning else 0)
+    seeds = range(first, first + (request.tuning_seeds if tuning else request.seeds))
+    points = [list(zip(grid, values, strict=True)) for values in product(*(setting.values for setting in grid))]
+    planned = []
+    for contender, point in product(contenders, points):
+        config = changed(contender.config, *(setting.override(value) for setting, value in point))
+        name, options = run_name(request.name, config).rsplit("-seed", 1)[0], contender.cell.partition(" ")[2]
+        varied = [(request.vary, contender.at)] if request.vary else []
+        parts = [
+            f"{name}.{options}" if options else name,
+            *(setting.short(value) for setting, value in (*varied, *point)),
+        ]
+        stem = (request.out / TUNING if tuning else request.out) / re.sub(r"[^\w.=+-]+", "_", "-".join(parts))
+        runs = [PlannedRun(_with_seed(config, seed), Path(f"{stem}-seed{seed}")) for seed in seeds]
+        tried = {setting.key: value for setting, value in point}
+        planned.append(contender._replace(config=config, runs=runs, point=tried))
+    return planned
+
+
+def _with_seed(config: Config, seed: int) -> Config:
+    return config.model_copy(update={"seed": seed})
 
 
 def check_directories(runs: Sequence[PlannedRun]) -> None:
@@ -162,8 +171,7 @@ def check_directories(runs: Sequence[PlannedRun]) -> None:
     for run in runs:
         saved = saved_config(RunDir(run.out))
         other = differences(saved, resolved(run.config).model_dump()) if saved is not None else {}
-        other = {key: pair for key, pair in other.items() if affects_of(key) not in NO_RESULT}
-        changes = [f"{key} {old!r} (now {new!r})" for key, (old, new) in other.items()]
+        changes = [f"{key} {a!r} (now {b!r})" for key, (a, b) in other.items() if affects_of(key) not in NO_RESULT]
         if changes:
             faults.append(f"{run.out}: holds a run with {', '.join(changes)}; choose another directory with --out")
         elif saved is None and RunDir(run.out).holds_run():
@@ -179,15 +187,15 @@ def check_jobs(runs: Sequence[PlannedRun], jobs: int) -> None:
     ------
     ConfigError : they do not fit; it names the number that fits.
     """
-    waiting = [run.config.model_copy(update={"seed": 0}) for run in runs if not run.is_done()]
+    waiting = [_with_seed(run.config, 0) for run in runs if not run.is_done()]
     if min(jobs, len(waiting)) < 2:
         return  # the memory for a single run is checked when it starts
-    tasks: dict[str, Task] = {}
-    estimates: dict[str, Estimate] = {}
     keys = [(config.task.model_dump_json(), config.model_dump_json()) for config in waiting]
-    for config, (task, whole) in zip(waiting, keys, strict=True):
-        if task not in tasks:
-            tasks[task] = build_task(config, quiet=True)
-        if whole not in estimates:
-            estimates[whole] = estimate(config, tasks[task], build_model(config, tasks[task].spec))
+    sections, configs = ({key[place]: config for key, config in zip(keys, waiting, strict=True)} for place in (0, 1))
+    tasks = {key: build_task(config, quiet=True) for key, config in sections.items()}
+    estimates = {
+        key: estimate(config, task, build_model(config, task.spec))
+        for key, config in configs.items()
+        if (task := tasks[config.task.model_dump_json()])
+    }
     check_together(waiting[0], [estimates[whole] for _, whole in keys], jobs)

@@ -1,12 +1,13 @@
 """The plots of a comparison."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
+from numpy.typing import NDArray
 
 from seqtrain.comparison.load_runs import FinishedRun, Group
 from seqtrain.comparison.records import Row
@@ -17,15 +18,14 @@ MOST_CURVES = 12
 
 def draw(groups: Sequence[Group], rows: Sequence[Row], varied: str | None, out: Path) -> dict[str, str]:
     """Draw the plots that suit the comparison into `out`; returns their paths by name."""
-    plots: dict[str, Callable[[Path], None]] = {"curves": lambda path: _curves(groups, varied, path)}
+    plots = {"curves": _curves(groups, varied)}
     if varied is None:
-        plots["metric"] = lambda path: _metric(groups, rows, path)
+        plots["metric"] = _metric(groups, rows)
     elif rows[0].solvable:
-        plots["success"] = lambda path: _success(rows, varied, path)
-    paths = {name: out / f"{name}.png" for name in plots}
-    for name, draw_one in plots.items():
-        draw_one(paths[name])
-    return {name: str(path) for name, path in paths.items()}
+        plots["success"] = _success(rows, varied)
+    for name, figure in plots.items():
+        _save(figure, out / f"{name}.png")
+    return {name: str(out / f"{name}.png") for name in plots}
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -33,7 +33,7 @@ def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _curves(groups: Sequence[Group], varied: str | None, path: Path) -> None:
+def _curves(groups: Sequence[Group], varied: str | None) -> Figure:
     """Validation metric over training steps: a line a seed, the mean of each cell with its 95 % band, the baseline."""
     values = list(dict.fromkeys(group.at for group in groups))[:MOST_CURVES]
     columns = min(3, len(values))
@@ -47,7 +47,7 @@ def _curves(groups: Sequence[Group], varied: str | None, path: Path) -> None:
         _curves_at(panel, members)
         variant = members[0].summary.variant
         panel.set_title(variant if varied is None else f"{varied}={value}", parse_math=False)
-    _save(figure, path)
+    return figure
 
 
 def _curves_at(axes: Axes, groups: Sequence[Group]) -> None:
@@ -89,39 +89,35 @@ def _curve(run: FinishedRun, name: str) -> dict[int, float]:
     }
 
 
-def _band(curves: Sequence[dict[int, float]], group: Group) -> tuple[list[int], list[float], list[float], list[float]]:
-    """The mean and its 95 % interval at every evaluation; a run that stopped early counts with its last value."""
-    steps = sorted({step for curve in curves for step in curve})
-    bands = [
-        group.metric_interval([curve[max(seen)] for curve in curves if (seen := [at for at in curve if at <= step])])
-        for step in steps
-    ]
-    mean = [band.mean for band in bands if band.mean is not None]
-    low = [band.mean if band.low is None else band.low for band in bands if band.mean is not None]
-    high = [band.mean if band.high is None else band.high for band in bands if band.mean is not None]
-    return steps, mean, low, high
+def _band(curves: Sequence[dict[int, float]], group: Group) -> NDArray[np.float64]:
+    """Steps of evaluations, the mean there and its 95 % interval; a run that stopped early keeps its last value."""
+    points = []
+    for step in sorted({step for curve in curves for step in curve}):
+        band = group.metric_interval([curve[max(at)] for curve in curves if (at := [at for at in curve if at <= step])])
+        ends = (band.mean, band.mean) if band.low is None else (band.low, band.high)
+        points.append((step, band.mean, *ends))
+    return np.array(points, dtype=float).reshape(-1, 4).T
 
 
-def _metric(groups: Sequence[Group], rows: Sequence[Row], path: Path) -> None:
+def _metric(groups: Sequence[Group], rows: Sequence[Row]) -> Figure:
     """The test metric of each cell: a point a run, the mean with its 95 % interval, the baseline."""
     first = groups[0].summary
     name, baseline = first.metric.name, first.baseline.get(first.metric.name)
     figure = Figure(figsize=(8, 1.4 + 0.5 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    all_values: list[float] = []
     for place, row in enumerate(rows):
-        metric, values = row.metric, [value for value in row.metric.values if value is not None]
-        all_values += values
-        spots = [place + 0.12] * len(values)
-        axes.plot(values, spots, "o", color=f"C{place % 10}", alpha=0.4, markersize=5)
+        metric, color = row.metric, f"C{place % 10}"
+        values = [value for value in metric.values if value is not None]
+        axes.plot(values, [place + 0.12] * len(values), "o", color=color, alpha=0.4, markersize=5)
         if metric.mean is not None:
-            axes.plot(metric.mean, place, "D", color=f"C{place % 10}", markersize=7)
-        if metric.low is not None:
-            axes.plot([metric.low, metric.high or metric.low], [place, place], color=f"C{place % 10}", linewidth=2)
+            axes.plot(metric.mean, place, "D", color=color, markersize=7)
+        if metric.low is not None and metric.high is not None:
+            axes.plot([metric.low, metric.high], [place, place], color=color, linewidth=2)
     if baseline is not None:
         axes.axvline(baseline, color="black", linestyle="--", linewidth=1, label=f"baseline {baseline:.4g}")
         axes.legend()
-    wide = all_values and min(all_values) > 0 and max(all_values) > 20 * min(all_values)
+    known = [value for row in rows for value in row.metric.values if value is not None]
+    wide = known and min(known) > 0 and max(known) > 20 * min(known)
     if wide and not first.metric.higher_is_better:
         axes.set_xscale("log")
     axes.set_yticks(range(len(rows)), [_plain(row.cell) for row in rows])
@@ -130,37 +126,36 @@ def _metric(groups: Sequence[Group], rows: Sequence[Row], path: Path) -> None:
     axes.set_xlabel(f"test {name} ({better} is better): each run, mean and 95 % interval")
     axes.set_title(first.variant, parse_math=False)
     axes.grid(alpha=0.3, axis="x")
-    _save(figure, path)
+    return figure
 
 
-def _success(rows: Sequence[Row], varied: str, path: Path) -> None:
+def _success(rows: Sequence[Row], varied: str) -> Figure:
     """The share of solved runs over the varied setting, with Wilson's 95 % interval."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     values = list(dict.fromkeys(row.at for row in rows))
-    spots_of_numbers = [value for value in values if isinstance(value, int | float) and value > 0]
-    numbers = len(spots_of_numbers) == len(values)
+    numbers = [float(value) for value in values if isinstance(value, int | float) and value > 0]
+    is_log = len(numbers) == len(values)
+    places = dict(zip(values, numbers if is_log else range(len(values)), strict=True))
     cells = list(dict.fromkeys(row.cell for row in rows))
     for number, cell in enumerate(cells):
         own = [row for row in rows if row.cell == cell]
-        shift = 1 + 0.02 * (number - (len(cells) - 1) / 2) if numbers else 0.05 * number
-        spots = [float(row.at or 0) * shift if numbers else values.index(row.at) + shift for row in own]
+        shift = 0.02 * (number - (len(cells) - 1) / 2) if is_log else 0.05 * number
+        spots = [places[row.at] * (1 + shift) if is_log else places[row.at] + shift for row in own]
         shares = [(row.solved_share.mean, row.solved_share.low, row.solved_share.high) for row in own]
         mean, low, high = np.array(shares, dtype=float).T
-        off = [mean - low, high - mean]
-        axes.errorbar(spots, mean, yerr=off, color=f"C{number % 10}", marker="o", capsize=3, label=_plain(cell))
-    if numbers:
+        errors = [mean - low, high - mean]
+        axes.errorbar(spots, mean, yerr=errors, color=f"C{number % 10}", marker="o", capsize=3, label=_plain(cell))
+    if is_log:
         axes.set_xscale("log")
-        axes.set_xticks(spots_of_numbers, [str(value) for value in values], minor=False)
         axes.xaxis.set_minor_locator(NullLocator())
-    else:
-        axes.set_xticks(range(len(values)), [_plain(str(value)) for value in values])
+    axes.set_xticks([*places.values()], [_plain(str(value)) for value in values])
     axes.set_ylim(-0.05, 1.05)
     axes.set_xlabel(varied)
     axes.set_ylabel(f"share of {rows[0].runs} runs solved, 95 % interval")
     axes.grid(alpha=0.3)
     axes.legend()
-    _save(figure, path)
+    return figure
 
 
 def _plain(text: str) -> str:

@@ -169,6 +169,14 @@ class Tuning(Record):
     at_the_edge: list[str]
     points: list[TuningPoint]
 
+    def remarks(self) -> list[str]:
+        """What a user should do about choices at the edge of the grid."""
+        row = label(self.cell, self.at)
+        edges = {key: self.chosen[key] for key in self.at_the_edge}
+        return [
+            f"{row}: the best {key} tried is {value}, at the edge of the grid; widen it" for key, value in edges.items()
+        ]
+
 
 class LengthRow(Record):
     """The runs of a row, evaluated at another length; or, if `trained`, at the length of their training."""

@@ -6,6 +6,7 @@ import io
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -40,18 +41,17 @@ def report(
     from seqtrain.comparison.plots import draw  # importing matplotlib takes a while
 
     results = summarise(groups, question, gathered=gathered)
-    if eval_lengths:
-        results = results.model_copy(update={"lengths": evaluate_lengths(groups, eval_lengths, quiet=quiet)})
-    results = results.model_copy(update={"pictures": draw(groups, results.cells, question.varied, out)})
-    contents = {
-        "results.csv": csv_of(results),
-        "results.md": rendered("results.md.jinja", results, groups),
-        "report.html": rendered("report.html.jinja", results, groups),
+    made: dict[str, Any] = {
+        "pictures": draw(groups, results.cells, question.varied, out),
+        "files": {name: str(out / name) for name in (RESULTS, "results.csv", "results.md", "report.html")},
     }
-    results = results.model_copy(update={"files": {name: str(out / name) for name in (RESULTS, *contents)}})
-    for name, content in contents.items():
-        write_whole(out / name, content.encode())
-    write_whole(out / RESULTS, (strict_json.dumps(results.as_json(), indent=2) + "\n").encode())
+    if eval_lengths:
+        made["lengths"] = evaluate_lengths(groups, eval_lengths, quiet=quiet)
+    results = results.model_copy(update=made)
+    write_whole(out / "results.csv", csv_of(results).encode())
+    for name in ("results.md", "report.html"):
+        write_whole(out / name, rendered(f"{name}.jinja", results, groups).encode())
+    strict_json.write(out / RESULTS, results.as_json())
     (out / QUESTION).unlink(missing_ok=True)
     return results
 
@@ -81,13 +81,16 @@ def rendered(template: str, results: Results, groups: Sequence[Group]) -> str:
     environment.filters |= {"figure": figure, "embedded": _embedded, "yaml": strict_json.dumps}
     settings = [run.settings for group in groups for run in group.runs]
     shared = {key: value for key, value in settings[0].items() if all(other.get(key) == value for other in settings)}
-    own = [{key: value for key, value in group.runs[0].settings.items() if key not in shared} for group in groups]
+    own = [
+        {key: value for key, value in group.runs[0].settings.items() if key not in {"seed", *shared}}
+        for group in groups
+    ]
     return environment.get_template(template).render(
         result=results,
         name=results.metric.name,
         better="higher" if results.metric.higher_is_better else "lower",
         shared=shared,
-        own=[{key: value for key, value in row.items() if key != "seed"} for row in own],
+        own=own,
         machine=platform.platform(),
     )
 

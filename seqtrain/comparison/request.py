@@ -1,9 +1,9 @@
-"""What to compare, as types: the options of a command line after they are parsed (see `options`)."""
+"""What to compare, as types: the options of a command line, as they are typed and after `options` has parsed them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from seqtrain.comparison.assertions import Condition
 from seqtrain.comparison.records import Point, label
@@ -16,6 +16,28 @@ Match = Literal["hidden", "params", "step-time"]
 
 Cell = Mapping[str, Any]
 """The section of a cell: its name and options."""
+
+
+class Options(TypedDict, total=False):
+    """The options of `seqtrain compare`, whose `--help` says what they mean, as they are typed there.
+
+    out : of `--out`, a path.
+    conditions : of `--assert`.
+    """
+
+    out: str | Path | None
+    cells: str | None
+    seeds: int | None
+    reference: str | None
+    match: str | None
+    grid: Sequence[str]
+    tuning_seeds: int | None
+    vary: str | None
+    budget: str | None
+    eval_lengths: str | None
+    level: float | None
+    conditions: Sequence[str]
+    jobs: int
 
 
 class Setting(NamedTuple):

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from seqtrain.comparison.executor import run_all
 from seqtrain.comparison.length_generalization import check_lengths
@@ -9,8 +10,6 @@ from seqtrain.comparison.load_runs import Group, read_runs
 from seqtrain.comparison.matching import make_fair
 from seqtrain.comparison.plan import (
     Contender,
-    PlannedRow,
-    PlannedRun,
     check_directories,
     check_jobs,
     plan_contenders,
@@ -21,7 +20,7 @@ from seqtrain.comparison.records import CONFIGS, LEVEL, QUESTION, Question, Resu
 from seqtrain.comparison.report import report
 from seqtrain.comparison.request import TrainingRequest, cell_label
 from seqtrain.comparison.significance import shortage
-from seqtrain.comparison.tuning import choose, plan_tuning, remarks_on
+from seqtrain.comparison.tuning import choose
 from seqtrain.config import to_yaml
 from seqtrain.config.build import build_model, build_task
 from seqtrain.config.describe import affects_of
@@ -47,49 +46,41 @@ def train_and_compare(request: TrainingRequest, *, quiet: bool) -> tuple[Results
     ------
     SeqtrainError : something is wrong with the config or the directories, before anything is trained; or a run failed.
     """
-    contenders, jobs = _prepare(request, quiet=quiet), request.jobs
+    contenders, tuning = _prepare(request, quiet=quiet), list[Tuning]()
     with RunDir(request.out).locked():
-        tuning: list[Tuning] = []
         if request.grid:
-            candidates = plan_tuning(request, contenders)
-            check_jobs(runs_of(candidates), jobs)
-            check_jobs(runs_of(_plan(request, contenders)), jobs)  # not only after tuning
-            if code := run_all(runs_of(candidates), jobs, quiet=quiet):
+            candidates = _free(plan_runs(request, contenders, tuning=True))
+            check_jobs(runs_of(candidates), request.jobs)
+            check_jobs(runs_of(plan_runs(request, contenders)), request.jobs)  # not only after tuning
+            if code := run_all(runs_of(candidates), request.jobs, quiet=quiet):
                 return None, code
             contenders, tuning = choose(candidates, request.grid)
-            for remark in remarks_on(tuning):
+            for remark in chain.from_iterable(entry.remarks() for entry in tuning):
                 say(remark, quiet=quiet)
-        rows = _plan_free(request, contenders)
-        check_jobs(runs_of(rows), jobs)
-        if code := run_all(runs_of(rows), jobs, quiet=quiet):
+        rows = _free(plan_runs(request, contenders))
+        check_jobs(runs_of(rows), request.jobs)
+        if code := run_all(runs_of(rows), request.jobs, quiet=quiet):
             return None, code
-        groups = [Group(row.contender.cell, row.contender.at, read_runs([run.out for run in row.runs])) for row in rows]
+        groups = [Group(row.cell, row.at, read_runs([run.out for run in row.runs])) for row in rows]
         return report(groups, _question(request, rows, tuning), request.eval_lengths, request.out, quiet=quiet), 0
 
 
 def commands(request: TrainingRequest, *, quiet: bool) -> Iterator[str]:
     """The commands of the runs that are not done, as far as they are known: with a grid, first those that tune.
 
-    The question is kept in `request.out` for when the runs are gathered.
+    They are lines for a shell. The configs, and the question for when the runs are gathered, are kept in `request.out`.
     """
-    contenders, tuning = _prepare(request, quiet=quiet), list[Tuning]()
-    if request.grid:
-        candidates = plan_tuning(request, contenders)
-        if any(not run.is_done() for run in runs_of(candidates)):
-            what = "that tune; repeat this when they are done, for those that follow"
-            yield from _commands_to_do(request, runs_of(candidates), what, quiet=quiet)
-            return
-        contenders, tuning = choose(candidates, request.grid)
-    rows = _plan_free(request, contenders)
-    question = _question(request, rows, tuning).as_json()
-    write_whole(request.out / QUESTION, (strict_json.dumps(question, indent=2) + "\n").encode())
-    yield from _commands_to_do(request, runs_of(rows), "to do", quiet=quiet)
-
-
-def _commands_to_do(request: TrainingRequest, runs: Sequence[PlannedRun], what: str, *, quiet: bool) -> Iterator[str]:
-    """The commands of the runs that are not done, as lines for a shell; their configs are written beside the runs."""
-    waiting = [run for run in runs if not run.is_done()]
-    say(f"{len(waiting)} of {len(runs)} runs {what}", quiet=quiet)
+    contenders, tuning, what = _prepare(request, quiet=quiet), list[Tuning](), "to do"
+    rows = candidates = _free(plan_runs(request, contenders, tuning=True)) if request.grid else []
+    if any(not run.is_done() for run in runs_of(candidates)):
+        what = "that tune; repeat this when they are done, for those that follow"
+    else:
+        if request.grid:
+            contenders, tuning = choose(candidates, request.grid)
+        rows = _free(plan_runs(request, contenders))
+        strict_json.write(request.out / QUESTION, _question(request, rows, tuning).as_json())
+    waiting = [run for run in runs_of(rows) if not run.is_done()]
+    say(f"{len(waiting)} of {len(runs_of(rows))} runs {what}", quiet=quiet)
     for run in waiting:
         file = request.out / CONFIGS / f"{run.out.name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +94,7 @@ def _prepare(request: TrainingRequest, *, quiet: bool) -> list[Contender]:
     request.check_reference([contender.cell for contender in contenders], "this comparison")
     check_lengths([contender.config for contender in contenders], request.eval_lengths)
     if request.match == "hidden" and request.budget is None and not request.grid:
-        _plan_free(request, contenders)  # a directory that is taken is found before any text is read
+        _free(plan_runs(request, contenders))  # a directory that is taken is found before any text is read
     prepare(request.config.threads)
     RunDir(request.out).create()
     points = {contender.at: contender.config for contender in contenders}
@@ -125,23 +116,16 @@ def _prepare(request: TrainingRequest, *, quiet: bool) -> list[Contender]:
     return contenders
 
 
-def _plan_free(request: TrainingRequest, contenders: Sequence[Contender]) -> list[PlannedRow]:
-    """The runs that are reported, in directories that are free."""
-    rows = _plan(request, contenders)
+def _free(rows: list[Contender]) -> list[Contender]:
+    """The rows, after a check that their directories are free."""
     check_directories(runs_of(rows))
     return rows
 
 
-def _plan(request: TrainingRequest, contenders: Sequence[Contender]) -> list[PlannedRow]:
-    seeds = range(request.config.seed, request.config.seed + request.seeds)
-    return [PlannedRow(each, plan_runs(request, each, seeds, request.out), {}) for each in contenders]
-
-
-def _question(request: TrainingRequest, rows: Sequence[PlannedRow], tuning: list[Tuning]) -> Question:
+def _question(request: TrainingRequest, rows: Sequence[Contender], tuning: list[Tuning]) -> Question:
     """What is asked of the runs after training."""
     labels = [cell_label(cell) for cell in request.cells]
     own = request.config.model.cell.name
-    contenders = [row.contender for row in rows]
     return Question(
         reference=request.reference or (own if own in labels else labels[0]),
         level=request.level or LEVEL,
@@ -151,8 +135,6 @@ def _question(request: TrainingRequest, rows: Sequence[PlannedRow], tuning: list
         command=request.command,
         tuning=tuning,
         eval_lengths=list(request.eval_lengths),
-        cells=[RowKey(cell=each.cell, at=each.at, off=each.off) for each in contenders],
-        runs=[
-            RunKey(row=row.contender.cell, at=row.contender.at, run=str(run.out)) for row in rows for run in row.runs
-        ],
+        cells=[RowKey(cell=each.cell, at=each.at, off=each.off) for each in rows],
+        runs=[RunKey(row=row.cell, at=row.at, run=str(run.out)) for row in rows for run in row.runs],
     )

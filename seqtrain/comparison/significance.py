@@ -1,11 +1,12 @@
 """What can be claimed: each cell against a reference, on the same seeds, in figures and in words."""
 
-import statistics
+import math
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
-from seqtrain.comparison.load_runs import Group
-from seqtrain.comparison.records import Point, Verdict, VerdictName
+from seqtrain.comparison.load_runs import FinishedRun, Group
+from seqtrain.comparison.records import Point, Verdict, VerdictName, label
 from seqtrain.comparison.statistics import effect_size, holm, least_p, mean_interval, pairs_needed, sign_flip_p
 from seqtrain.system.progress import counted, figure
 
@@ -51,8 +52,7 @@ def judge(groups: Sequence[Group], reference: str, level: float, *, timed: bool 
     """
     outcome = outcome_of(groups, timed=timed)
     references = {group.at: group for group in reversed(groups) if group.cell == reference}
-    pairs = [(group, references.get(group.at)) for group in groups]
-    tests = [(group, other) for group, other in pairs if other is not None and other is not group]
+    tests = [(group, other) for group in groups if (other := references.get(group.at, group)) is not group]
     differences = [_differences(group, other, outcome, groups) for group, other in tests]
     corrected = holm([sign_flip_p(values) for values in differences])
     verdicts = {
@@ -77,15 +77,15 @@ def _values(group: Group, outcome: Outcome, groups: Sequence[Group]) -> dict[int
     without a metric, as it diverged, counts as worse than the worst of all by the distance of the worst from the best.
     """
     peers = [run for peer in groups if peer.at == group.at for run in peer.runs]
-    if outcome == STEPS:
-        horizon = min(run.summary.planned_steps for run in peers)
-        later = horizon + max(run.evaluated_every for run in peers)
-        solved = {run.summary.seed: run.summary.solved_at_step for run in group.runs}
-        return {seed: step if step and step <= horizon else later for seed, step in solved.items()}
-    if outcome == SHARE:
-        late = max(1 + run.evaluated_every / run.summary.planned_steps for run in peers)
-        shares = {run.summary.seed: (run.summary.solved_at_step or 0) / run.summary.planned_steps for run in group.runs}
-        return {seed: share or late for seed, share in shares.items()}
+    if outcome in (STEPS, SHARE):
+
+        def used(run: FinishedRun, steps: int | None) -> float:
+            return (steps or math.inf) / (run.summary.planned_steps if outcome == SHARE else 1)
+
+        horizon = min(used(run, run.summary.planned_steps) for run in peers)
+        missing = horizon + max(used(run, run.config.train.eval_every) for run in peers)
+        solved = {run.summary.seed: used(run, run.summary.solved_at_step) for run in group.runs}
+        return {seed: steps if steps <= horizon else missing for seed, steps in solved.items()}
     known = [value for run in peers if (value := run.test_metric) is not None]
     low, high = min(known, default=0.0), max(known, default=0.0)
     beyond = (high - low) or abs(high) or 1.0
@@ -118,8 +118,8 @@ def _verdict(
         verdict="undecided",
         sentence="",
     )
-    verdict = verdict.model_copy(update={"verdict": _name(verdict)})
-    return verdict.model_copy(update={"sentence": _sentence(verdict)})
+    name = _name(verdict)
+    return verdict.model_copy(update={"verdict": name, "sentence": _sentence(verdict, name)})
 
 
 def _name(verdict: Verdict) -> VerdictName:
@@ -134,24 +134,24 @@ def _name(verdict: Verdict) -> VerdictName:
     return "undecided" if least_p(unequal) * verdict.tests > verdict.level else "not distinguishable"
 
 
-def _sentence(verdict: Verdict) -> str:
+def _sentence(verdict: Verdict, name: VerdictName) -> str:
     """The verdict for people."""
-    cell, reference = verdict.cell, verdict.reference
-    at = "" if verdict.at is None else f" at {verdict.at}"
-    if verdict.verdict == "none solved":
-        cure = "train longer, or judge by the metric with train.stop_when_solved=false"
-        if all(verdict.diverged):
-            cure = "runs of both diverged; try a lower optimizer.lr, or optimizer.clip_norm=1"
-        return f"{cell} and {reference}{at}: no run of either was solved, so {verdict.outcome} cannot tell; {cure}"
-    evidence = _evidence(verdict)
-    match verdict.verdict:
+    cell, reference = verdict.cell, label(verdict.reference, verdict.at)
+    match name:
+        case "none solved":
+            cure = "train longer, or judge by the metric with train.stop_when_solved=false"
+            if all(verdict.diverged):
+                cure = "runs of both diverged; try a lower optimizer.lr, or optimizer.clip_norm=1"
+            return f"{cell} and {reference}: no run of either was solved, so {verdict.outcome} cannot tell; {cure}"
         case "better" | "worse":
-            return f"{cell} is {verdict.verdict} than {reference}{at}: {evidence}"
+            begin = f"{cell} is {name} than {reference}:"
         case "too few seeds":
-            return f"{cell} and {reference}{at}: too few seeds to tell at {100 * verdict.level:g} %; {evidence}"
+            begin = f"{cell} and {reference}: too few seeds to tell at {100 * verdict.level:g} %;"
         case "undecided":
-            return f"{cell} and {reference}{at}: undecided, as too many pairs are equal; {evidence}"
-    return f"{cell} is not distinguishable from {reference}{at}: {evidence}"
+            begin = f"{cell} and {reference}: undecided, as too many pairs are equal;"
+        case _:
+            begin = f"{cell} is not distinguishable from {reference}:"
+    return f"{begin} {_evidence(verdict)}"
 
 
 def _evidence(verdict: Verdict) -> str:
@@ -196,9 +196,7 @@ def longest_solved(groups: Sequence[Group]) -> dict[str, Point] | None:
         return None
     longest: dict[str, Point] = {}
     for cell in dict.fromkeys(group.cell for group in groups):
-        longest[cell] = None
-        for group in sorted((group for group in groups if group.cell == cell), key=lambda group: float(group.at or 0)):
-            if statistics.fmean(run.is_solved for run in group.runs) <= 0.5:
-                break
-            longest[cell] = group.at
+        own = sorted((group for group in groups if group.cell == cell), key=lambda group: float(group.at or 0))
+        solved = takewhile(lambda group: 2 * group.solved > len(group.runs), own)
+        longest[cell] = next((group.at for group in reversed([*solved])), None)
     return longest

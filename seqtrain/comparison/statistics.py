@@ -84,11 +84,10 @@ def holm(ps: Sequence[float]) -> list[float]:
 
     If no hypothesis is false, the probability that any corrected value falls below a level is at most that level.
     """
-    corrected, largest = [1.0] * len(ps), 0.0
-    for rank, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
-        corrected[place] = largest
-    return corrected
+    order, tests = np.argsort(ps), len(ps)
+    corrected = np.empty(tests)
+    corrected[order] = np.maximum.accumulate(np.minimum(1.0, np.arange(tests, 0, -1) * np.asarray(ps)[order]))
+    return [float(value) for value in corrected]
 
 
 def effect_size(differences: Sequence[float]) -> float | None:

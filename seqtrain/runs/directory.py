@@ -13,7 +13,7 @@ from seqtrain.config import yaml
 from seqtrain.runs.records import MetricsRecord, Summary
 from seqtrain.system import strict_json
 from seqtrain.system.errors import CheckpointError, ConfigError
-from seqtrain.system.files import UnreadableError, append_line, flush_to_disk, open_regular, read_whole, write_whole
+from seqtrain.system.files import UnreadableError, append_line, flush_to_disk, open_regular, read_whole
 
 LONGEST = 1 << 20
 """Bytes of the longest line of metrics.jsonl that is read: seqtrain writes some hundreds."""
@@ -205,7 +205,7 @@ class RunDir:
     def write_summary(self, summary: Summary) -> None:
         """Write how the run ended."""
         self.check_still_own()
-        write_whole(self.summary, (strict_json.dumps(summary.as_json(), indent=2) + "\n").encode())
+        strict_json.write(self.summary, summary.as_json())
 
     def load_summary(self) -> Summary:
         """How the run ended.

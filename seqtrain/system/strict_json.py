@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_jsonable_python
 
-from seqtrain.system.files import UnreadableError, read_whole
+from seqtrain.system.files import UnreadableError, read_whole, write_whole
 
 LARGEST = 1 << 26
 """Bytes of the largest file that is read: those of seqtrain are far smaller."""
@@ -20,6 +20,11 @@ def finite(value: Any) -> Any:
 def dumps(value: Any, *, indent: int | None = None) -> str:
     """The value as JSON text."""
     return json.dumps(finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def write(path: Path, value: Any) -> None:
+    """Write a JSON file; see `write_whole`."""
+    write_whole(path, (dumps(value, indent=2) + "\n").encode())
 
 
 def read(path: Path) -> dict[str, Any]:

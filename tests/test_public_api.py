@@ -137,8 +137,14 @@ def test_numbers_that_the_command_line_refuses_are_refused(run):
             evaluate(run, dynamic=dynamic, dynamic_decay=decay)
 
 
-def test_overrides_of_another_type_are_refused_with_the_cure():
-    with pytest.raises(ConfigError, match="give a list of texts, each KEY=VALUE"):
-        train("quickstart", "train.steps=5")
+def test_a_single_text_is_one_override_and_what_is_no_text_is_none(tmp_path):
+    assert train("quickstart", QUICK, out=tmp_path / "a").summary.steps == 4
+    assert train(tmp_path / "a", "train.steps=5", resume=True).summary.steps == 5
+    compared = compare(tmp_path / "a", out=tmp_path / "b", conditions="lstm.test.mse > 0")
+    assert (compared.exit_code, [one.holds for one in compared.results.assertions]) == (0, [True])
+    with pytest.raises(ConfigError, match=r"task\.lenght is not a setting of task 'adding'"):
+        compare("quickstart", "task.lenght=5", out=tmp_path / "c")
+    with pytest.raises(ConfigError, match="--jobs is 0; it must be from 1 to 1,024"):
+        compare("quickstart", QUICK, out=tmp_path / "c", jobs=0)
     with pytest.raises(ConfigError, match="3 is not an override; write the text KEY=VALUE"):
         train("quickstart", [3])

@@ -31,7 +31,7 @@ def check(config: ConfigName, overrides: Overrides = None, json: Json = False, q
             say(f"{finding.promise} does not hold: {finding.found}", quiet=quiet)
     holds = all(finding.holds is not False for finding in findings)
     result = {"config": str(path), "holds": holds, "promises": [finding._asdict() for finding in findings]}
-    print_result(result, json, lambda _: check_table(str(path), findings))
+    print_result(result, json, lambda _: check_table(config, findings))
     raise typer.Exit(0 if holds else PROMISE_BROKEN)
 
 

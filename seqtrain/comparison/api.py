@@ -12,6 +12,7 @@ from seqtrain.comparison.records import LEVEL, Assertion, Question, Results
 from seqtrain.comparison.report import report
 from seqtrain.comparison.request import Options, Request, TrainingRequest
 from seqtrain.comparison.runner import commands, train_and_compare
+from seqtrain.config import texts
 from seqtrain.runs.directory import RunDir
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.progress import say
@@ -55,7 +56,7 @@ def compare(
     SeqtrainError : an option, the config, a directory or a run cannot be used.
     """
     targets = [config_or_runs] if isinstance(config_or_runs, str | Path) else config_or_runs
-    return answer(parse_request([*map(str, targets), *overrides], **options), quiet=quiet)
+    return answer(parse_request([*map(str, targets), *texts(overrides)], **options), quiet=quiet)
 
 
 def answer(request: Request, *, quiet: bool = False) -> Compared:

@@ -12,7 +12,7 @@ from seqtrain.cells import CELLS
 from seqtrain.comparison.assertions import parse_conditions
 from seqtrain.comparison.records import CONFIGS, FILES, TUNING
 from seqtrain.comparison.request import Budget, Cell, Match, Options, Request, Setting, TrainingRequest, cell_label
-from seqtrain.config import Config, find_config, load_config, read_list
+from seqtrain.config import Config, find_config, load_config, read_list, texts
 from seqtrain.config.describe import affects_of
 from seqtrain.config.errors import choose
 from seqtrain.runs.directory import RunDir
@@ -27,6 +27,7 @@ SEEDS, TUNING_SEEDS = 3, 2
 """Numbers of seeds unless others are given."""
 
 MOST_SEEDS = 10_000
+MOST_JOBS = 1024
 
 FIRST_TUNING_SEED = 1_000_000
 """Added to the seed of the config: seeds for tuning are never among those reported."""
@@ -86,7 +87,7 @@ def parse_request(targets: Sequence[str], command: str | None = None, **options:
         reference=options.get("reference"),
         level=level,
         eval_lengths=_parsed(_lengths, options.get("eval_lengths"), faults) or (),
-        conditions=parse_conditions(options.get("conditions", ()), faults),
+        conditions=parse_conditions(texts(options.get("conditions", ())), faults),
         command=command,
     )
     if not runs:
@@ -98,15 +99,16 @@ def parse_request(targets: Sequence[str], command: str | None = None, **options:
 def _training_request(request: Request, targets: Sequence[str], options: Options, faults: list[str]) -> TrainingRequest:
     """The request with the options that say what to train; `faults` are those found before."""
     cells = _parsed(_cells, options.get("cells"), faults)
-    grid = [_parsed(partial(_setting, "--grid"), text, faults) for text in options.get("grid", ())]
+    grid = [_parsed(partial(_setting, "--grid"), text, faults) for text in texts(options.get("grid", ()))]
     tuned = tuple(setting for setting in grid if setting is not None)
     varied = _parsed(partial(_setting, "--vary"), options.get("vary"), faults)
     budget = _parsed(_budget, options.get("budget"), faults)
     faults += _conflicts(tuned, varied, budget, options.get("match"))
     if options.get("tuning_seeds") is not None and not grid:
         faults.append("--tuning-seeds: there is no --grid to tune; add one, or leave it out")
-    seeds = _count("seeds", options.get("seeds"), SEEDS, faults)
-    tuning_seeds = _count("tuning-seeds", options.get("tuning_seeds"), TUNING_SEEDS, faults)
+    seeds = _count("seeds", options.get("seeds"), SEEDS, MOST_SEEDS, faults)
+    tuning_seeds = _count("tuning-seeds", options.get("tuning_seeds"), TUNING_SEEDS, MOST_SEEDS, faults)
+    jobs = _count("jobs", options.get("jobs"), 1, MOST_JOBS, faults)
     config, path = _config(targets, faults)
     if config.seed + max(seeds, FIRST_TUNING_SEED + tuning_seeds if tuned else 0) >= 2**63:  # a seed has 63 bits
         raise ConfigError(
@@ -125,16 +127,16 @@ def _training_request(request: Request, targets: Sequence[str], options: Options
         tuning_seeds=tuning_seeds,
         vary=varied,
         budget=budget,
-        jobs=options.get("jobs", 1),
+        jobs=jobs,
     )
     labels = training_request.labels()
     _raise([fault for condition in request.conditions if (fault := condition.unknown_cell(labels))])
     return training_request
 
 
-def _count(option: str, number: int | None, default: int, faults: list[str]) -> int:
-    if number is not None and not 1 <= number <= MOST_SEEDS:
-        faults.append(f"--{option} is {number}; it must be from 1 to {MOST_SEEDS:,}")
+def _count(option: str, number: int | None, default: int, most: int, faults: list[str]) -> int:
+    if number is not None and not 1 <= number <= most:
+        faults.append(f"--{option} is {number}; it must be from 1 to {most:,}")
     return default if number is None else number
 
 

@@ -20,11 +20,12 @@ from seqtrain.config.plugins import with_defaults
 from seqtrain.config.resolve import resolved
 from seqtrain.models.settings import CELL_SECTIONS
 from seqtrain.runs.directory import RunDir
-from seqtrain.runs.memory_estimate import check_together, estimate
+from seqtrain.runs.memory_estimate import Estimate, check_together, estimate
 from seqtrain.runs.resume import saved_config
 from seqtrain.runs.trainer import run_name
 from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.settings import NO_RESULT
+from seqtrain.tasks import Task
 
 DONE = ("solved", "finished", "diverged")
 """Statuses of runs that are not trained further."""
@@ -190,12 +191,11 @@ def check_jobs(runs: Sequence[PlannedRun], jobs: int) -> None:
     waiting = [_with_seed(run.config, 0) for run in runs if not run.is_done()]
     if min(jobs, len(waiting)) < 2:
         return  # the memory for a single run is checked when it starts
-    keys = [(config.task.model_dump_json(), config.model_dump_json()) for config in waiting]
-    sections, configs = ({key[place]: config for key, config in zip(keys, waiting, strict=True)} for place in (0, 1))
-    tasks = {key: build_task(config, quiet=True) for key, config in sections.items()}
-    estimates = {
-        key: estimate(config, task, build_model(config, task.spec))
-        for key, config in configs.items()
-        if (task := tasks[config.task.model_dump_json()])
-    }
-    check_together(waiting[0], [estimates[whole] for _, whole in keys], jobs)
+    tasks: dict[str, Task] = {}
+    estimates: dict[str, Estimate] = {}
+    for config in waiting:
+        section, whole = config.task.model_dump_json(), config.model_dump_json()
+        if whole not in estimates:
+            task = tasks[section] = tasks.get(section) or build_task(config, quiet=True)
+            estimates[whole] = estimate(config, task, build_model(config, task.spec))
+    check_together(waiting[0], [estimates[config.model_dump_json()] for config in waiting], jobs)

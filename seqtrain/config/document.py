@@ -101,9 +101,7 @@ def document_from(data: dict[str, Any], source: str, overrides: Sequence[str] = 
 def _completed(document: Document, overrides: Sequence[str]) -> Document:
     """Apply the overrides, and name the sections that need no name."""
     _expand_names(document.data)
-    if isinstance(overrides, str):
-        raise ConfigError(f"overrides: are the text {short(overrides)}; give a list of texts, each KEY=VALUE")
-    for override in overrides:
+    for override in texts(overrides):
         document.faults += _apply(document, override)
     for winner, loser in RIVALS:
         document.remarks += _displace(document, winner, loser)
@@ -114,6 +112,11 @@ def _completed(document: Document, overrides: Sequence[str]) -> Document:
         if isinstance(section, dict):
             section.setdefault("name", name)
     return document
+
+
+def texts(given: str | Sequence[str]) -> Sequence[str]:
+    """A list of texts; a program may give a single one alone, which would be read letter by letter."""
+    return [given] if isinstance(given, str) else given
 
 
 def read_list(text: str, source: str) -> list[Any]:

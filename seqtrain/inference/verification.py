@@ -83,7 +83,10 @@ def check_promises(config: Config, say: Callable[[str], None] = lambda _: None) 
         restored = _restored(config, RunDir(folder / "whole").last)
         batch = restored.task.train_batch(0, min(SEQUENCES, config.train.batch_size))
         yield causality(restored.model, batch, config.model.direction)
-        yield padding(restored.model, restored.task.train_batch(0, SEQUENCES))  # also where training has batches of one
+        several = restored.task.train_batch(0, SEQUENCES)  # also where training has batches of one
+        yield (alone := independence(restored.model, several))
+        mixed = Finding("padding", None, "see batch: the sequences change each other's outputs")
+        yield padding(restored.model, several) if alone.holds else mixed
         yield gradients(restored, batch)
 
 
@@ -152,6 +155,15 @@ def causality(model: SequenceModel, batch: Batch, direction: str) -> Finding:
     result = "the same to the last bit" if same else f"they differ by {_relative(before, after):.1g}"
     steps = f"outputs of steps 1 to {len(begin)} with other inputs from step {len(begin) + 1} on"
     return Finding("causality", same, f"{steps}: {result}")
+
+
+def independence(model: SequenceModel, batch: Batch) -> Finding:
+    """A sequence gives the same outputs alone as beside others of its length."""
+    B = batch.inputs.shape[1]
+    with torch.no_grad():
+        alone, beside = (model.predict(inputs)[0].activations[:, 0] for inputs in (batch.inputs[:, :1], batch.inputs))
+    worst = _relative(alone, beside)
+    return Finding("batch", worst <= CLOSE, f"a sequence alone, and beside {B - 1} others: differs by {worst:.1g}")
 
 
 def padding(model: SequenceModel, batch: Batch) -> Finding:

@@ -1,6 +1,6 @@
 """Run a cell over time with the engine that is asked for; by default the fastest that can."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -11,7 +11,7 @@ from seqtrain.cells import Cell
 from seqtrain.recurrence.fused import unroll_fused, why_not_fused
 from seqtrain.recurrence.kernels import kernel_of
 from seqtrain.recurrence.library import library, variant
-from seqtrain.recurrence.reference import unroll_reference
+from seqtrain.recurrence.reference import check_lengths, unroll_reference
 
 Engine = Literal["auto", "reference", "fused"]
 Unroll = Callable[..., tuple[Tensor, Any]]
@@ -22,7 +22,7 @@ def unroll(
     x: Tensor,
     state: Any = None,
     *,
-    lengths: Tensor | None = None,
+    lengths: Tensor | Sequence[int] | None = None,
     reverse: bool = False,
     engine: Engine = "auto",
 ) -> tuple[Tensor, Any]:
@@ -47,8 +47,8 @@ def unroll(
 
     Raises
     ------
-    ValueError : the engine is unknown, or it cannot run the cell (`fused`); or, in the compiled engine, a tensor has
-        another shape, type or device than it needs.
+    ValueError : the engine is unknown, or it cannot run the cell (`fused`); `x` or `lengths` has another shape or
+        values than it needs; or, in the compiled engine, a tensor has another type or device.
     RuntimeError : gradients of gradients, or a transform of `torch.func`, are asked of the compiled engine.
     MemoryError : the compiled engine finds no memory.
     """
@@ -56,6 +56,11 @@ def unroll(
         raise ValueError(f"engine is {engine!r}; use one of {', '.join(get_args(Engine))}")
     # A single step of a single sequence, as when a text is generated, is slower: packing the weights takes longer.
     is_faster = x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[:2] != (1, 1)
+    if x.dim() != 3 or len(x) == 0 or x.shape[2] != cell.input_size:
+        raise ValueError(f"x has the shape {list(x.shape)}; this cell needs [T, B, {cell.input_size}], T at least 1")
+    if lengths is not None:
+        lengths = torch.as_tensor(lengths, device=x.device)
+        check_lengths(lengths, x)
     is_fused = engine == "fused" or (engine == "auto" and is_faster and why_not_fused(cell) is None)
     run = unroll_fused if is_fused else unroll_reference
     return run(cell, x, state, lengths=lengths, reverse=reverse)

@@ -10,7 +10,7 @@ from seqtrain.cells.base import GateCell
 from seqtrain.recurrence import autograd
 from seqtrain.recurrence.kernels import KERNELS, kernel_of
 from seqtrain.recurrence.library import library
-from seqtrain.recurrence.reference import unroll_reference
+from seqtrain.recurrence.reference import check_lengths, unroll_reference
 
 
 def why_not_fused(cell: Cell) -> str | None:
@@ -82,9 +82,6 @@ def _check(cell: GateCell, kernel: str, x: Tensor, state: Any, lengths: Tensor |
                 f"{name} is {tensor.dtype} {list(tensor.shape)} on {tensor.device}; the engine needs torch.float32 "
                 f"{list(shape)} on cpu"
             )
-    if lengths is None:
-        return vectors
-    whole = not lengths.is_floating_point() and lengths.device.type == "cpu"
-    if not whole or lengths.shape != (B,) or bool(((lengths < 0) | (lengths > T)).any()):
-        raise ValueError(f"lengths must be {B} whole numbers from 0 to {T}; got {lengths.tolist()}")
+    if lengths is not None:
+        check_lengths(lengths, x)
     return vectors

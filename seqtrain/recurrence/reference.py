@@ -59,6 +59,19 @@ def unroll_reference(
     return torch.stack(outputs), state
 
 
+def check_lengths(lengths: Tensor, x: Tensor) -> None:
+    """Refuse lengths that are not those of the sequences of `x`, `[T, B, I]`.
+
+    Raises
+    ------
+    ValueError : they are not B whole numbers from 0 to T on the same device.
+    """
+    T, B = x.shape[:2]
+    whole = not lengths.is_floating_point() and lengths.device == x.device
+    if not whole or lengths.shape != (B,) or bool(((lengths < 0) | (lengths > T)).any()):
+        raise ValueError(f"lengths must be {B} whole numbers from 0 to {T} on {x.device}; got {lengths.tolist()}")
+
+
 def choose_rows(rows: Tensor, new: Tensor, other: Tensor | float) -> Tensor:
     """`new` `[B, ...]` in the rows that are True, `other` elsewhere; `rows` is `[B]`."""
     return new.where(rows.view(-1, *[1] * (new.dim() - 1)), other)

@@ -80,8 +80,8 @@ def test_all_promises_hold_and_the_verb_says_so(seqtrain):
     assert done.code == 0
     assert done.json["holds"] is True
     assert [(row["promise"], row["holds"]) for row in done.json["promises"]] == [
-        ("determinism", True), ("resume", True), ("test set", True), ("causality", True), ("padding", True),
-        ("gradients", True),
+        ("determinism", True), ("resume", True), ("test set", True), ("causality", True), ("batch", True),
+        ("padding", True), ("gradients", True),
     ]  # fmt: skip
     assert list(Path().iterdir()) == [Path("broken.py")]
 
@@ -203,6 +203,7 @@ def test_a_small_gradient_is_held_to_its_own_size(monkeypatch):
 @pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Gregarious", False), ("Whispering", False)])
 def test_padding_fails_where_sequences_see_each_other(cell, holds):
     _, restored, batch = trained(f"model.cell=broken:{cell}")
+    assert check.independence(restored.model, batch).holds is holds
     assert check.padding(restored.model, batch).holds is holds
 
 
@@ -215,18 +216,20 @@ def test_padding_fails_where_the_last_state_is_that_of_the_padding():
         return loop.unroll(cell, x, state, **options)
 
     restored.model.stack.loop = loop._replace(unroll=unroll)
+    assert check.independence(restored.model, batch).holds is True
     assert check.padding(restored.model, batch).holds is False
 
 
-def test_padding_has_batch_mates_whatever_the_batch_size(monkeypatch):
+def test_a_sequence_has_batch_mates_whatever_the_batch_size(monkeypatch):
     """Nothing but this one is asked here: the others have tests of their own."""
     true = check.Finding("", True, "")
     for promise in ("determinism", "resume", "same_test_set", "causality", "gradients"):
         monkeypatch.setattr(check, promise, lambda *_: true)
     config = load_config("quickstart", [*SMALL, *SMALL_SETS, "task.length=9", "model.cell=broken:Gregarious"])
     alone = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": 1})})
-    (found,) = (finding for finding in check.check_promises(alone) if finding.promise == "padding")
-    assert (found.holds, "beside 7 others" in found.found) == (False, True)
+    found = {finding.promise: finding for finding in check.check_promises(alone)}
+    assert (found["batch"].holds, "beside 7 others" in found["batch"].found) == (False, True)
+    assert found["padding"] == ("padding", None, "see batch: the sequences change each other's outputs")
 
 
 @pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Careless", False)])
@@ -259,6 +262,7 @@ def test_promises_of_the_model_hold_on_other_kinds_of_tasks(name, overrides):
     _, restored, batch = trained(*overrides, name=name)
     direction = restored.config.model.direction
     assert check.causality(restored.model, batch, direction).holds is (True if direction == "forward" else None)
+    assert check.independence(restored.model, batch).holds is True
     assert check.padding(restored.model, batch).holds is True
     assert check.gradients(restored, batch).holds is True
 

@@ -147,3 +147,18 @@ def test_extreme_inputs_stay_finite(name):
     outputs.sum().backward()
     assert outputs.isfinite().all()
     assert all(p.grad.isfinite().all() for p in cell.parameters())
+
+
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("name", ["lstm", "odyssey"])
+def test_arguments_that_do_not_fit_are_refused_whatever_the_engine(engine, name):
+    cell, x = CELLS[name](3, 4).float(), torch.randn(5, 2, 3, dtype=torch.float32)
+    for wrong in (torch.zeros(5, 2, 4), torch.zeros(5, 3), torch.zeros(0, 2, 3)):
+        with pytest.raises(ValueError, match=r"this cell needs \[T, B, 3\], T at least 1"):
+            unroll(cell, wrong.float(), engine=engine)
+    for wrong in ([6, 1], [5], [5.0, 3.0], [-1, 2], [[5, 3]]):
+        with pytest.raises(ValueError, match="lengths must be 2 whole numbers from 0 to 5 on cpu"):
+            unroll(cell, x, lengths=wrong, engine=engine)
+    listed, _ = unroll(cell, x, lengths=[5, 3], engine=engine)
+    given, _ = unroll(cell, x, lengths=torch.tensor([5, 3]), engine=engine)
+    assert torch.equal(listed, given)

@@ -1,6 +1,7 @@
 """From pydantic's errors to sentences: where, what was wrong, what is allowed, the cure."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple, get_args
 
@@ -85,6 +86,8 @@ def to_fault(error: ErrorDetails, data: dict[str, Any], own_cell: type[Section] 
         case "model_type" | "model_attributes_type" | "dict_type":
             return Fault(path, f"is {got}; it must be a section with settings of its own")
     kind = _KINDS.get(error["type"], error["msg"].lower())
+    if kind.endswith("number") and re.match(r"[-+]?\d", str(error["input"])) and isinstance(error["input"], str):
+        kind += " in decimal digits"  # 0x1F, 1_000 and 1:40 are text
     return Fault(path, f"is {got}; it must be {kind}{', or a list of them' if _takes(path, ' | list, each') else ''}")
 
 

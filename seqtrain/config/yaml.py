@@ -13,8 +13,15 @@ DEEPEST, LARGEST, MOST = 50, 1 << 18, 10_000
 """Sections within sections, bytes of a file, and its values and keys: people write a hundredth of it."""
 
 
+_DIGITS = "-+.0123456789"
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML in which `1e-3` is a number, as people write it, and which has no aliases."""
+    """YAML in which every number is decimal and may be written `1e-3` or `010`, and which has no aliases.
+
+    YAML 1.1 reads `010` as 8, `1:40` as 100, `no` as false and `2014-05-01` as a date. Here the first is 10, and the
+    others are text, which no setting takes for a number.
+    """
 
     _depth = _nodes = 0
 
@@ -46,19 +53,27 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+_NUMBER = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+_FORMS = (("bool", "[Tt]rue|TRUE|[Ff]alse|FALSE", "tTfF"), ("int", "[-+]?[0-9]+", _DIGITS), ("float", _NUMBER, _DIGITS))
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in pairs if not tag.endswith((":timestamp", ":bool", ":int", ":float"))]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML without aliases, also where one value stands in two places."""
+    """YAML without aliases. A text that this loader, or YAML 1.1, would read as something else is quoted."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        """Write every value out."""
+        """Write every value out, also where one value stands in two places."""
         return True
+
+
+for kind in (_Loader, _Dumper):
+    for name, form, first in _FORMS:
+        kind.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(f"^({form})$"), list(first))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+_Loader.add_constructor("tag:yaml.org,2002:float", lambda _, node: float(re.sub(r"\.(?=[inIN])", "", node.value)))
 
 
 def dump(data: Any) -> str:

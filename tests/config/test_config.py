@@ -5,6 +5,7 @@ import yaml
 
 from seqtrain.config import Config, config_from, load_config, schema, to_yaml
 from seqtrain.config.describe import find_setting, sections, settings_of
+from seqtrain.config.yaml import dump, parse
 from seqtrain.models.settings import Model
 from seqtrain.system import shipped
 from seqtrain.system.errors import ConfigError
@@ -43,6 +44,29 @@ def test_short_forms_and_defaults(write):
 def test_floats_as_people_write_them(write, text):
     assert load_config(write(MINIMAL + f"optimizer: {{lr: {text}}}\n")).optimizer.lr == 0.001
     assert load_config(write(MINIMAL), [f"optimizer.lr={text}"]).optimizer.lr == 0.001
+
+
+@pytest.mark.parametrize(("text", "number"), [("010", 10), ("08", 8), ("0", 0), ("+7", 7)])
+def test_whole_numbers_are_decimal(write, text, number):
+    assert load_config(write(MINIMAL + f"seed: {text}\n")).seed == number
+    assert load_config(write(MINIMAL), [f"seed={text}"]).seed == number
+    assert load_config(write(MINIMAL), ["model.hidden_size=[010, 08]"]).model.hidden_size == [10, 8]
+
+
+@pytest.mark.parametrize("text", ["1:40", "0x1F", "0b11", "0o17", "1_000", "1_0.5", "190:20:30.15"])
+def test_numbers_in_other_forms_are_refused_with_the_cure(write, text):
+    for read in (
+        lambda: load_config(write(MINIMAL + f"seed: {text}\n")),
+        lambda: load_config(write(MINIMAL), [f"seed={text}"]),
+        lambda: load_config(write(MINIMAL), [f"model.hidden_size=[{text}]"]),
+    ):
+        with pytest.raises(ConfigError, match=f"is '{text}'; it must be a whole number in decimal digits"):
+            read()
+
+
+@pytest.mark.parametrize("text", ["no", "on", "2014-05-01", "1e-3", "010", "1:40", "true", "null", "0x1F", "=", ".5"])
+def test_a_text_is_written_so_that_it_is_read_as_text(text):
+    assert parse(dump({"option": text}), "config")[1] == {"option": text}
 
 
 def test_overrides(write):
@@ -365,7 +389,8 @@ FILES = [
     ("a: b: c\n", "c.yaml:1: is not valid YAML"),
     (MINIMAL + "seed: 1\nseed: 2\n", "c.yaml:4: seed is given twice, first in line 3; keep one"),
     ("a: &a [*a]\n" + MINIMAL, "c.yaml:1: is not valid YAML (it has an alias; write the value out)"),
-    ("seed: 2020-02-30\n" + MINIMAL, "c.yaml:1: is not valid YAML ('2020-02-30' is no timestamp)"),
+    ("seed: 2020-02-30\n" + MINIMAL, "c.yaml:1: seed is '2020-02-30'; it must be a whole number in decimal digits"),
+    ("seed: !!int '0x10'\n" + MINIMAL, "c.yaml:1: is not valid YAML ('0x10' is no int)"),
     ("model: {cell: rnn}\n", "c.yaml: task is missing; choose one of adding"),
     ("task: adding\n", "c.yaml: model is missing; add a section model with a cell"),
     ("x: " + "[" * 5000 + "]" * 5000, "c.yaml:1: is not valid YAML (nested more than 50 deep)"),

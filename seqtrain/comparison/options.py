@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, Unpack, cast, get_args
+from typing import Any, TypeVar, Unpack, cast, get_args
 
 from seqtrain.cells import CELLS
 from seqtrain.comparison.assertions import parse_conditions
 from seqtrain.comparison.records import CONFIGS, FILES, TUNING
 from seqtrain.comparison.request import Budget, Cell, Match, Options, Request, Setting, TrainingRequest, cell_label
 from seqtrain.config import Config, find_config, load_config, read_list, texts
-from seqtrain.config.describe import affects_of
+from seqtrain.config.describe import affects_of, is_text
 from seqtrain.config.errors import choose
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.trainer import RUNS
@@ -194,13 +194,16 @@ def _twice(names: Iterable[str]) -> list[str]:
 
 def _setting(option: str, text: str) -> Setting:
     key, equals, listed = text.partition("=")
-    values = read_list(listed, f"{option} {text}") if equals else []
+    key = key.strip()
+    values: list[Any] = listed.split(",") if is_text(key, listed) else read_list(listed, f"{option} {text}")
+    if not equals:
+        values = []
     plain = all(isinstance(value, str | int | float | None) for value in values)
     finite = strict_json.finite(values) == values
     if not key or not plain or not finite or len(values) < 2 or any(values.count(value) > 1 for value in values):
         example = "optimizer.lr=1e-3,3e-3,1e-2" if option == "--grid" else "task.length=50,100,200"
         raise ConfigError(f"{option} {text}: write a setting and two or more different plain values, e.g. {example}")
-    return Setting(key.strip(), tuple(values))
+    return Setting(key, tuple(values))
 
 
 def _budget(text: str) -> Budget:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 from seqtrain.comparison.assertions import Condition
 from seqtrain.comparison.records import Point, label
 from seqtrain.config import Config
+from seqtrain.config.describe import is_text
 from seqtrain.config.errors import choose
 from seqtrain.system import strict_json
 from seqtrain.system.errors import ConfigError
@@ -48,7 +49,8 @@ class Setting(NamedTuple):
 
     def override(self, value: Point) -> str:
         """`task.length=50`, as on the command line."""
-        return f"{self.key}={strict_json.dumps(value)}"
+        as_it_is = isinstance(value, str) and is_text(self.key, value)
+        return f"{self.key}={value if as_it_is else strict_json.dumps(value)}"
 
     def short(self, value: Point) -> str:
         """`length=50`, for names of directories."""

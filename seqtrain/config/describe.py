@@ -67,6 +67,16 @@ def all_settings() -> dict[str, Setting]:
     return settings
 
 
+def is_text(key: str, value: str) -> bool:
+    """Whether a value on the command line is a text, which is taken as it is, rather than YAML.
+
+    A setting that may be null reads `null` and nothing as null.
+    """
+    setting = all_settings().get(key)
+    kinds = () if setting is None else setting.kind.split(" | ")
+    return "text" in kinds and not ("null" in kinds and value in ("", "null"))
+
+
 def find_setting(word: str) -> list[str]:
     """The full names of the settings whose last part is `word`: `steps` is `train.steps`."""
     return [key for key in all_settings() if key.rpartition(".")[2] == word and key != "model.cell.folder"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from seqtrain.config.describe import is_text
 from seqtrain.config.schema import NAMED, Config
 from seqtrain.config.yaml import DEEPEST, LARGEST, parse, read_beginning
 from seqtrain.system.errors import ConfigError, plain, short
@@ -174,11 +175,13 @@ def _apply(document: Document, override: str) -> Iterator[str]:
         example = f"task.path={override}" if _exists(override) else "train.steps=500"
         yield f"{shown}: is not an override; write KEY=VALUE, e.g. {example}"
         return
-    try:
-        _, value = parse(text, shown)
-    except ConfigError as error:
-        yield str(error)
-        return
+    value: Any = text
+    if not is_text(".".join(path), text):
+        try:
+            _, value = parse(text, shown)
+        except ConfigError as error:
+            yield str(error)
+            return
     section: Any = document.data
     for part in path[:-1]:
         if section.get(part) is None:

@@ -6,7 +6,6 @@ went down.
 
 import copy
 import hashlib
-import json
 import math
 import os
 import signal
@@ -265,7 +264,7 @@ def _content(run: RunDir) -> dict[str, object]:
 def _restored(config: Config, checkpoint: Path) -> Restored:
     """A checkpoint without its config, apart from the file of a user's own cell."""
     folder = getattr(config.model.cell, "folder", None)
-    return restore(checkpoint, [] if folder is None else [f"model.cell.folder={json.dumps(folder)}"], quiet=True)
+    return restore(checkpoint, [] if folder is None else [f"model.cell.folder={folder}"], quiet=True)
 
 
 def _train(config: Config, out: Path) -> None:

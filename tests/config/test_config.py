@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from seqtrain.comparison.options import parse_request
 from seqtrain.config import Config, config_from, load_config, schema, to_yaml
 from seqtrain.config.describe import find_setting, sections, settings_of
 from seqtrain.config.yaml import dump, parse
@@ -140,6 +141,42 @@ def test_resolved_config_reads_back_equal(write):
     user = load_config(write("task: adding\nmodel: {cell: {name: 'a.b:C', deep: 3}}"))
     assert load_config(write(to_yaml(user))) == user
     assert user.model_dump()["model"]["cell"] == {"name": "a.b:C", "folder": None, "deep": 3}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "poems #2.txt",
+        "act 1: scene 2.txt",
+        "@home",
+        "[draft].txt",
+        "2014",
+        "no",
+        "null",
+        "{a: b}",
+        "'x'",
+        "010 ",
+        "a=b",
+    ],
+)
+def test_a_text_on_the_command_line_is_taken_as_it_is(write, tmp_path, name):
+    (tmp_path / name).write_text("one two three\n" * 100)
+    path = str(tmp_path / name)
+    assert load_config("words", [f"task.path={name}"]).task.path == path
+    varied = parse_request(["words"], vary=f"task.path={name},shipped:stories").vary
+    assert [varied.override(value) for value in varied.values] == [f"task.path={name}", "task.path=shipped:stories"]
+
+
+def test_null_on_the_command_line_is_null_where_a_text_may_be(write):
+    for value in ("null", ""):
+        config = load_config(write(MINIMAL), ["model.cell={name: a:B, folder: x}", f"model.cell.folder={value}"])
+        assert config.model.cell.folder is None
+
+
+def test_a_text_that_is_not_there_has_a_cure(write, tmp_path):
+    (tmp_path / "a b.txt").write_text("one two\n")
+    assert "write 'a b.txt' without the inner quotes" in faults("words", "task.path='a b.txt'")[0]
+    assert "write standard input to a file" in faults("words", "task.path=-")[0]
 
 
 def test_text_paths_become_absolute_but_shipped_ones_stay(write, text_folder):

@@ -114,6 +114,12 @@ def faults_of_text(name: str, fractions: Sequence[float] | None) -> Faults:
     if name.startswith(PREFIX) and not exists:
         yield "path", f"is {name!r}, but the text that comes with seqtrain is {PREFIX}stories"
         return
+    if name == "-":
+        yield "path", "is '-', but training reads a text more than once; write standard input to a file and give that"
+        return
+    if not exists and len(name) > 2 and name[0] == name[-1] and name[0] in "'\"" and text_path(name[1:-1]).exists():
+        yield "path", f"is {name!r}, which has quotes of its own; write {name[1:-1]!r} without the inner quotes"
+        return
     if not exists:
         files = "give a text file, or a folder with train.txt, valid.txt and test.txt"
         yield "path", f"is {name!r}, but there is no {path.absolute()}; {files}{_WHERE_TO_FIND.get(path.name, '')}"

@@ -63,7 +63,7 @@ def cache_folder() -> Path:
     """
     own, users = os.environ.get("SEQTRAIN_CACHE"), os.environ.get("XDG_CACHE_HOME")
     try:
-        return Path(own) if own else Path(users or "~/.cache").expanduser() / "seqtrain"
+        return (Path(own) if own else Path(users or "~/.cache") / "seqtrain").expanduser()
     except RuntimeError as error:
         raise OSError(str(error)) from None
 

@@ -5,7 +5,7 @@ of temporary arrays and fragmentation of the heap. So a run is refused only if i
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -72,7 +72,7 @@ def estimate(config: Config, task: Task, model: SequenceModel) -> Estimate:
     step = len(train.inputs) * kept + max(len(train.inputs) * backward, 3 * scores)  # and the gradient of the scores
     return Estimate(
         weights=(2 + _kept_by_weight(config)) * own + packed,
-        activations=NUMBER * config.train.batch_size * step,
+        activations=NUMBER * task.trained_together(config.train.batch_size) * step,
         evaluation=NUMBER * columns * max(len(valid.inputs) * widest, 2 * valid_scores),
         saving=(1 + _kept_by_weight(config)) * own,
         sets=task.fixed_bytes(),
@@ -136,7 +136,7 @@ def check_model_memory(config: Config, spec: Spec) -> None:
     widths, blocks = config.model.hidden_sizes(), max(1, len(getattr(cell_class(config), "gates", ())))
     recurrent = (1 + (config.model.direction == "bidirectional")) * blocks * sum(H * H for H in widths)
     embedding = spec.input_size * (resolved(config).model.embedding_size or 0) if spec.words else 0
-    _check(config, Estimate(NUMBER * (2 + _kept_by_weight(config)) * (recurrent + embedding)), 0)
+    _check(config, Estimate(NUMBER * (2 + _kept_by_weight(config)) * (recurrent + embedding)), {})
 
 
 def check_memory(config: Config, task: Task, model: SequenceModel) -> Estimate:
@@ -147,18 +147,20 @@ def check_memory(config: Config, task: Task, model: SequenceModel) -> Estimate:
     ConfigError : naming the setting that asks for the most.
     """
     needs = estimate(config, task, model)
-    _check(config, needs, task.evaluated_together(config.train.eval_batch_size))
+    train = config.train
+    trained, evaluated = task.trained_together(train.batch_size), task.evaluated_together(train.eval_batch_size)
+    _check(config, needs, {"activations": trained, "evaluation": evaluated})
     return needs
 
 
-def _check(config: Config, needs: Estimate, evaluated: int) -> None:
+def _check(config: Config, needs: Estimate, together: Mapping[str, int]) -> None:
+    """Refuse what does not fit, given the sequences that are together in a batch."""
     device = build_device(config)
     room, needed, part = available(device), _on_device(needs, device), _largest(needs)
     if room is None or needed <= room:
         return
     (words, setting), size, cure = PARTS[part], getattr(needs, part), "make it smaller"
-    batch = {"activations": config.train.batch_size, "evaluation": evaluated}.get(part)
-    if batch is not None:
+    if (batch := together.get(part)) is not None:
         fitting = batch * (room - needed + size) // size
         cure = f"{fitting:,} could fit" if fitting > 0 else "not even 1 would fit: shorten the sequences as well"
     raise ConfigError(

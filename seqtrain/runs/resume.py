@@ -18,6 +18,7 @@ from seqtrain.runs.checkpoint import Checkpoint, Header, load_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError, short
 from seqtrain.system.settings import Affects
+from seqtrain.tasks import Task
 from seqtrain.training.state import named_tensors
 
 MAY_CHANGE = settings_that_affect(Affects.BUDGET, Affects.SPEED, Affects.MACHINE, Affects.SAVING)
@@ -111,7 +112,7 @@ def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> list[str]
 
 
 def check_resumable(
-    config: Config, steps: int, header: Header, checkpoint: Checkpoint, model: SequenceModel, run: RunDir
+    config: Config, task: Task, steps: int, header: Header, checkpoint: Checkpoint, model: SequenceModel, run: RunDir
 ) -> None:
     """Refuse to resume from what does not fit, or with a best checkpoint that cannot be evaluated at the end.
 
@@ -129,7 +130,8 @@ def check_resumable(
     with about(run.last, instead_of_resuming(run)):
         if checkpoint.header.spec != header.spec:
             raise CheckpointError("its spec does not fit its own config")
-        check_training(checkpoint, model, config.train.batch_size, kept_by_optimizer(config))
+        columns = task.trained_together(config.train.batch_size)
+        check_training(checkpoint, model, columns, kept_by_optimizer(config))
     if run.best.exists():
         best_weights(run, model)
     check_fingerprints(checkpoint, header.fingerprints, run.last, "start anew with --overwrite")
@@ -203,13 +205,13 @@ def check_weights(weights: Mapping[str, Tensor], like: Mapping[str, Tensor], wha
 
 
 def check_training(
-    checkpoint: Checkpoint, model: SequenceModel, batch_size: int, kept: Mapping[str, Tensor | None]
+    checkpoint: Checkpoint, model: SequenceModel, columns: int, kept: Mapping[str, Tensor | None]
 ) -> None:
     """Raise a CheckpointError unless a run can go on from a checkpoint.
 
     Parameters
     ----------
-    batch_size : of training: sequences in the carried state.
+    columns : sequences in the carried state.
     kept : what the optimizer keeps for a parameter of shape `[1, 1]`, by name.
     """
     record, names = checkpoint.header.training, [name.split("/") for name in checkpoint.training]
@@ -226,7 +228,7 @@ def check_training(
     }
     carried = None
     if any(parts[0] == "carried" for parts in names):
-        carried = [[cell.initial_state(batch_size) for cell in layer] for layer in model.stack.cells()]
+        carried = [[cell.initial_state(columns) for cell in layer] for layer in model.stack.cells()]
     own = dict(model.named_parameters()) if record.averaged else {}
     check_weights(checkpoint.training, named_tensors(optimizer, carried, own), "training tensors")
 

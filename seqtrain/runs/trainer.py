@@ -206,7 +206,7 @@ def _build(
     header = header_of(config, task)
     encoded(Checkpoint(header, model.state_dict(), {}))  # what cannot be saved is refused now, not after hours
     if checkpoint is not None:
-        check_resumable(config, recipe.steps, header, checkpoint, model, directory)
+        check_resumable(config, task, recipe.steps, header, checkpoint, model, directory)
     state = TrainState(model, build_optimizer(config, model))
     return _Run(config, directory, recipe, state, header, Clock(time.monotonic()), on_record, quiet)
 

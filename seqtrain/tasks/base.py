@@ -201,6 +201,10 @@ class Task(Configurable, ABC):
     def specimen(self, split: Split, batch_size: int) -> Batch:
         """One sequence as long as those in a batch of that size, to estimate the memory of a batch."""
 
+    def trained_together(self, batch_size: int) -> int:
+        """Sequences, or columns of a text, in a training batch; a short text makes fewer columns than are asked for."""
+        return batch_size
+
     def evaluated_together(self, batch_size: int | None) -> int:
         """Sequences, or columns of a text, that are evaluated side by side, given the number in the config."""
         return batch_size or self.eval_batch_size

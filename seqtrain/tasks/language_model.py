@@ -140,6 +140,10 @@ class LanguageModel(Task):
         """Windows in a number of passes."""
         return self._layout(batch_size)[1].steps(epochs)
 
+    def trained_together(self, batch_size: int) -> int:
+        """The columns that the training text makes."""
+        return len(self._layout(batch_size)[0].begins)
+
     def _layout(self, batch_size: int) -> tuple[Columns, Windows]:
         if batch_size not in self._layouts:
             columns = Columns(self.tokens["train"], batch_size)

@@ -563,6 +563,7 @@ RESUMED = [
     ("stories", ("schedule=cosine", "schedule.warmup=3")),
     ("words", ("model.cell=gru", "schedule.name=plateau", "optimizer=sgd", "optimizer.momentum=0.9")),
     ("words", ("model.cell={name: odyssey, ablation: full_gate_recurrence}", "task.window=7")),
+    ("words", ("task.path=short.txt", "train.batch_size=70", "task.window=3")),  # of which it makes 68 columns
 ]
 
 
@@ -581,6 +582,7 @@ def stop_after(steps, monkeypatch):
 @pytest.mark.parametrize("stop_at", [3, 4])
 def test_n_steps_are_k_steps_a_resume_and_the_rest(name, overrides, stop_at, monkeypatch):
     """Interrupted between two evaluations or at one: the same checkpoints, byte for byte, and the same records."""
+    Path("short.txt").write_text("a b c\n" * 300)
     config = small(name, "train.steps=9", "train.log_every=2", *overrides)
     run(config, "whole")
     with monkeypatch.context() as patched:

@@ -73,7 +73,7 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
     ConfigError : a user's own cell cannot be loaded, or the engine does not serve the cell.
     """
     section = config.model
-    model = assemble(config, spec)
+    model = assemble(config, spec, cell_class(config))
     stack = model.stack
     cells = [cell for layer in stack.cells() for cell in layer]
     if section.weight_drop and any("w_h" not in dict(cell.named_parameters()) for cell in cells):
@@ -93,15 +93,10 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
     return model
 
 
-def assemble(config: Config, spec: Spec) -> SequenceModel:
-    """The parts of a model, put together and initialised; with `torch.device("meta")` only their shapes.
-
-    Raises
-    ------
-    ConfigError : a user's own cell cannot be loaded.
-    """
+def assemble(config: Config, spec: Spec, cell: type[Cell]) -> SequenceModel:
+    """The parts of a model, put together and initialised; with `torch.device("meta")` only their shapes."""
     config = resolved(config)
-    cell, section = cell_class(config), config.model
+    section = config.model
     options = section.cell.options()
     with seeded_global_generator(config.seed, "init"):
         encoder, width = _encoder(config, spec)
@@ -130,9 +125,15 @@ def weights_of(config: Config, spec: Spec) -> dict[str, Tensor]:
 
 
 def outline(config: Config, spec: Spec) -> SequenceModel:
-    """The model on torch's meta device, which has shapes and no numbers."""
-    with torch.device("meta"):
-        return assemble(config, spec)
+    """The model on torch's meta device, which has shapes and no numbers; with numbers if a user's cell needs them."""
+    cell = cell_class(config)  # not on that device: this takes a step with a user's cell
+    try:
+        with torch.device("meta"):
+            return assemble(config, spec, cell)
+    except (RuntimeError, TypeError, ValueError, NotImplementedError):
+        if cell in CELLS.values():
+            raise
+        return assemble(config, spec, cell)
 
 
 def _remembers_apart(cell: Cell) -> bool:

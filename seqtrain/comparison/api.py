@@ -108,9 +108,9 @@ def gather(request: Request, *, quiet: bool = False) -> Results:
     ConfigError : the reference is not a cell of the runs, or the task does not take a length.
     """
     runs = read_runs(request.runs)
-    earlier = earlier_question(request.out, runs, is_folder=request.is_folder)
+    earlier = earlier_question(runs, request.folder, request.out)
     if earlier is not None:
-        question, groups = earlier, group_as_before(runs, earlier, quiet=quiet)
+        question, groups = earlier, group_as_before(runs, earlier, request.folder or request.out, quiet=quiet)
     else:
         groups = group_runs(runs, varied := varied_setting(runs))
         labels = [group.cell for group in groups]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +43,13 @@ class FinishedRun:
     def choices(self) -> Mapping[str, Any]:
         """The settings by dotted key, with None for values that follow from other settings."""
         return flatten(unresolved(self.config).model_dump(mode="json"))
+
+    @property
+    def variant(self) -> str:
+        """What decides the data: the definition of the task, or the content of a text wherever it is."""
+        if "task.path" in self.settings and self.summary.fingerprints:
+            return json.dumps(self.summary.fingerprints, sort_keys=True)
+        return self.summary.variant
 
     @property
     def is_solved(self) -> bool:
@@ -105,18 +112,36 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     ------
     CheckpointError : one holds no finished run, or one run is given twice.
     """
-    runs, faults = dict[str, FinishedRun](), list[str]()
+    runs, faults = list[FinishedRun](), list[str]()
     for path in {path.resolve(): path for path in paths}.values():
         try:
-            run = _read_run(path)
-            first = runs.setdefault(json.dumps(run.settings, sort_keys=True), run)
-            if first is not run:
-                raise CheckpointError(f"{path}: is the same run as {first.path} (config and seed agree); give it once")
+            runs.append(_read_run(path))
         except SeqtrainError as error:
             faults.append(str(error))
+    runs, firsts = _by_content(runs), dict[str, FinishedRun]()
+    for run in runs:
+        first = firsts.setdefault(json.dumps(run.settings, sort_keys=True), run)
+        if first is not run:
+            faults.append(f"{run.path}: is the same run as {first.path} (config and seed agree); give it once")
     if faults:
         raise CheckpointError("\n".join(faults))
-    return list(runs.values())
+    return runs
+
+
+def _by_content(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """The runs, with one path for all texts of one content, and a number behind the path of another content."""
+    paths: dict[tuple[str, ...], str] = {}  # by the other settings of the task and the content
+    found = []
+    for run in runs:
+        if "task.path" in run.settings and run.summary.fingerprints:
+            path, others = run.settings["task.path"], run.config.task.model_copy(update={"path": ""}).model_dump_json()
+            taken = [other for (settings, _), other in paths.items() if settings == others]
+            content = json.dumps(run.summary.fingerprints, sort_keys=True)
+            name = f"{path} (content {len(taken) + 1})" if path in taken else path
+            task = run.config.task.model_copy(update={"path": paths.setdefault((others, content), name)})
+            run = replace(run, config=run.config.model_copy(update={"task": task}))
+        found.append(run)
+    return found
 
 
 def _read_run(path: Path) -> FinishedRun:
@@ -168,12 +193,12 @@ def varied_setting(runs: Sequence[FinishedRun]) -> str | None:
     ------
     CheckpointError : they are not of one task, or differ in several of its settings.
     """
-    variants = {run.summary.variant: run for run in runs}
+    variants = {run.variant: run for run in runs}
     if len(variants) == 1:
         return None
     differ = [key for key in different_settings([*variants.values()]) if key.startswith("task.")]
     if len(differ) != 1 or differ == ["task.path"] or len({run.summary.task for run in runs}) > 1:
-        each = "; ".join(f"{run.path} is {variant}" for variant, run in variants.items())
+        each = "; ".join(f"{run.path} is {run.summary.variant}" for run in variants.values())
         raise CheckpointError(f"these runs are not of one task and cannot be compared: {each}")
     return differ[0]
 

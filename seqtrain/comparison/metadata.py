@@ -11,26 +11,41 @@ from seqtrain.system.files import UnreadableError, read_whole
 from seqtrain.system.progress import say
 
 
-def earlier_question(out: Path, runs: Sequence[FinishedRun], *, is_folder: bool) -> Question | None:
+def earlier_question(runs: Sequence[FinishedRun], folder: Path | None, out: Path) -> Question | None:
     """The question or the results in a folder if they are about the same runs; else None.
 
     Parameters
     ----------
-    is_folder : whether the runs are all that the folder holds, rather than named: then there may be more of them, and
-        fewer than a question names that has no results yet.
+    folder : that holds the runs, if a folder was named rather than runs; its question comes before that of `out`. There
+        may be more runs in it than the question names, and fewer if it has no results yet.
 
     Raises
     ------
-    CheckpointError : there is a file that no comparison has written, and it would be overwritten.
+    CheckpointError : there is a file in `out` that no comparison has written, and it would be overwritten.
     """
-    path = next((path for name in (QUESTION, RESULTS) if (path := out / name).exists()), None)
+    own = _read_question(out)
+    there = {run.path.resolve() for run in runs}
+    if folder is not None and (found := own if folder == out else _read_question(folder)) is not None:
+        question, path = found
+        named = {_place(run.run, folder) for run in question.runs}
+        if named <= there or (path.name == QUESTION and bool(named & there)):
+            return question
+    if own is None or {_place(run.run, out) for run in own[0].runs} != there:
+        return None
+    return own[0]
+
+
+def _read_question(folder: Path) -> tuple[Question, Path] | None:
+    """The question or the results in a folder, and the file; None if there is neither."""
+    path = next((path for name in (QUESTION, RESULTS) if (path := folder / name).exists()), None)
     if path is None:
         return None
     try:
         question = Question.from_text(read_whole(path, strict_json.LARGEST))
         if fault := question.fault():
             raise UnreadableError(path, fault)
-        named = {Path(run.run).resolve() for run in question.runs}
+        for run in question.runs:
+            _place(run.run, folder)
     except (
         UnreadableError,
         ValueError,
@@ -39,17 +54,21 @@ def earlier_question(out: Path, runs: Sequence[FinishedRun], *, is_folder: bool)
         why = error if isinstance(error, UnreadableError) else f"{path}: was not written by seqtrain compare ({error})"
         cure = "it would be overwritten: move it away, or choose another folder with --out"
         raise CheckpointError(f"{why}; {cure}") from None
-    there = {run.path.resolve() for run in runs}
-    same = named == there or (is_folder and (named < there or (path.name == QUESTION and bool(named & there))))
-    return question if same else None
+    return question, path
 
 
-def group_as_before(runs: Sequence[FinishedRun], question: Question, *, quiet: bool) -> list[Group]:
+def _place(run: str, folder: Path) -> Path:
+    """Where a run of a question is: in the folder of the question, which may have moved since, or where it was."""
+    inside = folder / Path(run).name
+    return (inside if inside.exists() else Path(run)).resolve()
+
+
+def group_as_before(runs: Sequence[FinishedRun], question: Question, folder: Path, *, quiet: bool) -> list[Group]:
     """The groups of an earlier question about the same runs, as far as these exist."""
     by_path = {run.path.resolve(): run for run in runs}
     members: dict[tuple[str, object], list[FinishedRun]] = {}
     for key in question.runs:
-        if (run := by_path.pop(Path(key.run).resolve(), None)) is not None:
+        if (run := by_path.pop(_place(key.run, folder), None)) is not None:
             members.setdefault((key.row, key.at), []).append(run)
     if by_path:
         others = ", ".join(str(run.path) for run in by_path.values())

@@ -82,7 +82,7 @@ def parse_request(targets: Sequence[str], command: str | None = None, **options:
         faults.append(f"--level is {level:g}; it must lie between {LEVELS[0]:g} and {LEVELS[1]:g}")
     request = Request(
         runs=paths,
-        is_folder=folder is not None and out in (None, folder),
+        folder=folder,
         out=out or folder or RUNS / "compare",
         reference=options.get("reference"),
         level=level,

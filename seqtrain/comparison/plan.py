@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
@@ -24,8 +24,11 @@ from seqtrain.runs.memory_estimate import Estimate, check_together, estimate
 from seqtrain.runs.resume import saved_config
 from seqtrain.runs.trainer import run_name
 from seqtrain.system.errors import CheckpointError, ConfigError
-from seqtrain.system.settings import NO_RESULT
+from seqtrain.system.settings import NO_RESULT, Affects
 from seqtrain.tasks import Task
+
+FREE = (*NO_RESULT, Affects.CONTENT)
+"""What a setting affects in which a run may differ from the one that is planned; a text has a check of its own."""
 
 DONE = ("solved", "finished", "diverged")
 """Statuses of runs that are not trained further."""
@@ -172,13 +175,32 @@ def check_directories(runs: Sequence[PlannedRun]) -> None:
     for run in runs:
         saved = saved_config(RunDir(run.out))
         other = differences(saved, resolved(run.config).model_dump()) if saved is not None else {}
-        changes = [f"{key} {a!r} (now {b!r})" for key, (a, b) in other.items() if affects_of(key) not in NO_RESULT]
+        changes = [f"{key} {a!r} (now {b!r})" for key, (a, b) in other.items() if affects_of(key) not in FREE]
         if changes:
             faults.append(f"{run.out}: holds a run with {', '.join(changes)}; choose another directory with --out")
         elif saved is None and RunDir(run.out).holds_run():
             faults.append(f"{run.out}: holds a run without a readable config.yaml; choose another with --out")
+    if not faults:
+        faults += _other_texts(runs)
     if faults:
         raise CheckpointError("\n".join(faults))
+
+
+def _other_texts(runs: Sequence[PlannedRun]) -> Iterator[str]:
+    """Finished runs whose text has another content than the one that they were trained on, which may have moved."""
+    contents: dict[str, dict[str, str]] = {}
+    for run in runs:
+        summary = RunDir(run.out).read_summary() if "path" in type(run.config.task).model_fields else None
+        if summary is None or not summary.fingerprints:
+            continue
+        section = run.config.task.model_dump_json()
+        if section not in contents:
+            contents[section] = build_task(run.config, quiet=True).fingerprints()
+        if contents[section] != summary.fingerprints:
+            yield (
+                f"{run.out}: was trained on another content of {run.config.task.path}; restore it, or choose another "
+                "directory with --out"
+            )
 
 
 def check_jobs(runs: Sequence[PlannedRun], jobs: int) -> None:

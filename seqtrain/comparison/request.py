@@ -69,7 +69,7 @@ class Request:
     """What to ask of runs that exist.
 
     runs : their directories.
-    is_folder : whether they are all runs in one folder, rather than named one by one.
+    folder : that holds them, if it was named rather than the runs one by one.
     out : where the results go.
     reference : the label of the cell that the others are compared with; None for the default.
     level : the probability with which a verdict may be wrong by chance; None for the default.
@@ -79,7 +79,7 @@ class Request:
     """
 
     runs: tuple[Path, ...] = ()
-    is_folder: bool = False
+    folder: Path | None = None
     out: Path
     reference: str | None = None
     level: float | None = None

@@ -61,7 +61,8 @@ def train_and_compare(request: TrainingRequest, *, quiet: bool) -> tuple[Results
         check_jobs(runs_of(rows), request.jobs)
         if code := run_all(runs_of(rows), request.jobs, quiet=quiet):
             return None, code
-        groups = [Group(row.cell, row.at, read_runs([run.out for run in row.runs])) for row in rows]
+        finished = iter(read_runs([run.out for run in runs_of(rows)]))
+        groups = [Group(row.cell, row.at, [next(finished) for _ in row.runs]) for row in rows]
         return report(groups, _question(request, rows, tuning), request.eval_lengths, request.out, quiet=quiet), 0
 
 

@@ -114,7 +114,7 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
 
 def _check_allowed(changes: Iterable[str], path: Path) -> None:
     """Refuse settings that belong to the training of the weights."""
-    free = settings_that_affect(Affects.DATA, Affects.EVALUATION, Affects.SPEED, Affects.MACHINE)
+    free = settings_that_affect(Affects.DATA, Affects.CONTENT, Affects.EVALUATION, Affects.SPEED, Affects.MACHINE)
     if wrong := [key for key in changes if key not in free]:
         others = [key for key in free if not key.startswith("task.")]
         raise ConfigError(
@@ -130,11 +130,7 @@ def _with_trusted_cell(config: Config, checkpoint: Checkpoint, path: Path) -> Co
         outline = weights_of(config, checkpoint.header.spec)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    except (ConfigError, RuntimeError, TypeError, ValueError, NotImplementedError, OverflowError) as error:
-        if ":" in config.model.cell.name:
-            return config  # a user's cell need not support tensors without numbers
-        if isinstance(error, ConfigError):
-            raise
+    except (RuntimeError, TypeError, ValueError, NotImplementedError, OverflowError) as error:
         raise CheckpointError(f"{path}: its config asks for a model that cannot be built ({short(error)})") from None
     with about(path, OTHER):
         check_weights(checkpoint.weights, outline)

@@ -70,6 +70,7 @@ class Summary(Record):
     """How a run ended: `summary.json`.
 
     variant : the definition of the task with its settings.
+    fingerprints : SHA-256 of each fixed set: the same for the same text, wherever it is.
     steps : training steps done; `skipped_steps` of them changed nothing.
     planned_steps : training steps that the run was given.
     test : loss and metrics of the best checkpoint on the test set; None if there is no best, or the run is interrupted.
@@ -84,6 +85,7 @@ class Summary(Record):
     status: Status
     task: str
     variant: str
+    fingerprints: dict[str, str] = {}
     cell: str
     direction: str
     depth: Size

@@ -256,6 +256,7 @@ def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
         status=ending.status,
         task=task.name,
         variant=task.definition,
+        fingerprints=run.header.fingerprints,
         cell=config.model.cell.name,
         direction=config.model.direction,
         depth=len(config.model.hidden_sizes()),

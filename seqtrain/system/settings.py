@@ -59,6 +59,9 @@ class Affects(StrEnum):
     """The trained weights: `eval` and `--resume` refuse another value."""
     DATA = "data"
     """The sequences in training and evaluation: `eval` accepts another value, to test weights on other sequences."""
+    CONTENT = "content"
+    """The data, which are the content of a file wherever it is: `eval` accepts another file, `--resume` and `compare`
+    accept the same content at another place."""
     EVALUATION = "evaluation"
     """The evaluation of trained weights and its data: `eval` accepts another value."""
     BUDGET = "budget"

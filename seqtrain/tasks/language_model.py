@@ -59,7 +59,7 @@ class LanguageModel(Task):
     carries_state = True
     eval_batch_size = 1  # the state is carried through the whole split
 
-    path: Annotated[str, Field(min_length=1), Affects.DATA]
+    path: Annotated[str, Field(min_length=1), Affects.CONTENT]
     """A UTF-8 text file, or a folder with train.txt, valid.txt and test.txt; `shipped:stories` comes with seqtrain."""
     unit: Unit = "word"
     """What is predicted."""

@@ -36,7 +36,7 @@ def test_runs_that_are_started_by_hand_are_gathered_as_they_were_asked_for(seqtr
     for line in lines[:3]:
         seqtrain(*shlex.split(line)[1:])
     early = seqtrain("compare", "by-hand", "--out", "early", "--json")
-    assert early.json["reference"] == "gru"  # the first: in another folder nothing is known
+    assert (early.json["reference"], early.json["level"]) == ("rnn", 0.2)  # of the folder
     early = seqtrain("compare", "by-hand", "--json")
     assert early.json["notes"][0] == "runs of this comparison that are not there yet: 1"
     assert (early.json["reference"], len(early.json["runs"])) == ("rnn", 3)
@@ -71,3 +71,22 @@ def test_a_comparison_is_gathered_under_its_own_names(seqtrain):
     for key in ("cells", "verdicts", "reference", "match", "notes"):
         assert again[key] == made[key]
     assert len(made["verdicts"]) == 1
+
+
+def test_a_comparison_that_moved_keeps_its_question(seqtrain, monkeypatch, tmp_path):
+    """Reference, level, matching, tuning and lengths belong to the folder, wherever it is gathered from."""
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 2, "--reference", "rnn")
+    command += ("--match", "params", "--level", "0.2", "--eval-lengths", "30", "--grid", "optimizer.lr=1e-3,1e-2")
+    seqtrain(*command, "--tuning-seeds", 1, "--out", "here/one")
+    wanted = seqtrain("compare", "here/one", "--json").json
+    Path("here").rename("there")
+    monkeypatch.chdir(tmp_path / "there")
+    found = [seqtrain("compare", "one", "--json").json]
+    monkeypatch.chdir("/")
+    found.append(seqtrain("compare", tmp_path / "there/one", "--json").json)
+    found.append(seqtrain("compare", tmp_path / "there/one", "--out", tmp_path / "elsewhere", "--json").json)
+    same = ("reference", "match", "level", "varied", "timed", "tuning", "verdicts", "lengths", "notes")
+    for gathered in found:
+        assert {key: gathered[key] for key in same} == {key: wanted[key] for key in same}
+    assert wanted["reference"] == "rnn"
+    assert wanted["tuning"]

@@ -33,7 +33,8 @@ def test_the_files_read_back_to_what_was_written(trained):
 def test_the_keys_of_the_files_have_their_order(trained):
     _, run, _ = trained
     assert list(json.loads(run.summary.read_text())) == [
-        "status", "task", "variant", "cell", "direction", "depth", "hidden_size", "parameters", "seed", "steps",
+        "status", "task", "variant", "fingerprints", "cell", "direction", "depth", "hidden_size", "parameters", "seed",
+        "steps",
         "skipped_steps", "planned_steps", "metric", "best", "test", "baseline", "solved_at_step", "elapsed_s",
         "sequences_per_s", "engine", "device", "threads", "versions", "divergence",
     ]  # fmt: skip

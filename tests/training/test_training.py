@@ -745,7 +745,8 @@ def test_files_of_a_run(name, unit):
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary == outcome.summary.as_json()
     assert set(summary) == {
-        "status", "task", "variant", "cell", "direction", "depth", "hidden_size", "parameters", "seed", "steps",
+        "status", "task", "variant", "fingerprints", "cell", "direction", "depth", "hidden_size", "parameters", "seed",
+        "steps",
         "planned_steps", "metric", "best", "test", "baseline", "solved_at_step", "elapsed_s", f"{unit}_per_s", "engine",
         "device", "threads", "versions", "divergence", "skipped_steps",
     }  # fmt: skip

@@ -21,8 +21,8 @@ from seqtrain.system.files import UnreadableError
 from seqtrain.system.settings import NO_RESULT
 from seqtrain.tasks import TASKS
 
-PER_RUN = {"seed", *settings_that_affect(*NO_RESULT)} - {"model.cell.folder"}
-"""Settings in which the runs of a row may differ; another folder may hold another cell of the same name."""
+PER_RUN = {"seed", *settings_that_affect(*NO_RESULT)}
+"""Settings in which the runs of a row may differ."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from seqtrain.config import Config, config_from, located
 from seqtrain.config.build import build_model, build_task
 from seqtrain.config.describe import affects_of
 from seqtrain.config.diff import differences
-from seqtrain.config.plugins import with_defaults
+from seqtrain.config.plugins import as_defined
 from seqtrain.config.resolve import resolved
 from seqtrain.models.settings import CELL_SECTIONS
 from seqtrain.runs.directory import RunDir
@@ -100,7 +100,7 @@ def plan_contenders(request: TrainingRequest) -> tuple[list[Contender], list[str
             data["model"]["cell"] = section
             try:
                 config = config_from(data, f"--cells {label}", overrides)
-                contenders.append(Contender(label, value, with_defaults(located(config, request.beside))))
+                contenders.append(Contender(label, value, as_defined(located(config, request.beside))))
             except ConfigError as error:
                 faults += error.faults
     names: dict[str, str] = {}
@@ -176,6 +176,8 @@ def check_directories(runs: Sequence[PlannedRun]) -> None:
         saved = saved_config(RunDir(run.out))
         other = differences(saved, resolved(run.config).model_dump()) if saved is not None else {}
         changes = [f"{key} {a!r} (now {b!r})" for key, (a, b) in other.items() if affects_of(key) not in FREE]
+        if "model.cell.code" in other:
+            changes = [f"another code of {run.config.model.cell.name}"]
         if changes:
             faults.append(f"{run.out}: holds a run with {', '.join(changes)}; choose another directory with --out")
         elif saved is None and RunDir(run.out).holds_run():

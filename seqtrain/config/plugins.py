@@ -31,6 +31,7 @@ from pydantic import JsonValue, ValidationError
 from seqtrain.cells import Cell
 from seqtrain.config.errors import choose, to_fault
 from seqtrain.config.schema import Config
+from seqtrain.config.user_code import fingerprint, folder_of, import_from, source_of
 from seqtrain.models.settings import UserCell
 from seqtrain.recurrence import unroll_reference
 from seqtrain.system.errors import CheckpointError, ConfigError
@@ -90,18 +91,35 @@ def user_section(cell: type[Cell], section: UserCell) -> Declared:
         raise ConfigError([f"{'.'.join(fault.path)} {fault.message}" for fault in faults]) from None
 
 
-def with_defaults(config: Config) -> Config:
-    """The same config, with the defaults of the options of a user's own cell, which may change in the user's code.
+def as_defined(config: Config) -> Config:
+    """The same config, with what the code of a user's own cell says now: the defaults of its options, its fingerprint.
 
     Raises
     ------
-    ConfigError : as `user_cell`.
+    ConfigError : as `user_cell`; or the config was made with another code.
     """
     cell = config.model.cell
     if not isinstance(cell, UserCell):
         return config
     options = user_section(import_cell(cell.name, cell.folder), cell).options() | cell.options()
-    return _with_cell(config, UserCell(name=cell.name, folder=cell.folder, **options))
+    if changed := changed_code(config):
+        raise ConfigError(f"{changed}; restore it, or set model.cell.code=null to use the present code")
+    return _with_cell(config, UserCell(name=cell.name, folder=cell.folder, code=code_of(cell), **options))
+
+
+def code_of(cell: UserCell) -> str | None:
+    """Identifies the code of a user's own cell; None if there is no source file."""
+    module, here = cell.name.split(":")[0], Path.cwd()
+    folder = folder_of(module, [Path(cell.folder or here), here, *map(Path, sys.path)])
+    return None if folder is None else fingerprint(folder, module)
+
+
+def changed_code(config: Config) -> str | None:
+    """A sentence if the code of a user's own cell is not the one that the config names; else None."""
+    cell = config.model.cell
+    if not isinstance(cell, UserCell) or cell.code in (None, found := code_of(cell)):
+        return None
+    return f"model.cell.code: the code of {cell.name} has changed: {cell.code} then, {found} now"
 
 
 def without_folder(config: dict[str, JsonValue]) -> tuple[dict[str, JsonValue], str | None]:
@@ -135,7 +153,7 @@ def with_trusted_cell(config: Config, noted: str | None) -> Config:
     source, folder = next(_sources(module), (None, ""))
     if source is not None and _defines(source, class_name):
         return with_folder(config, folder)
-    place = shlex.quote(noted) if noted and _source(Path(noted), module) and noted.isprintable() else "FOLDER"
+    place = shlex.quote(noted) if noted and source_of(Path(noted), module) and noted.isprintable() else "FOLDER"
     raise CheckpointError(
         f"its cell, {cell.name}, is not part of seqtrain; for a checkpoint, such code is imported only from a file of "
         f"the current folder or from Python's path, and no such class is there; if you trust the code in {place}, put "
@@ -155,10 +173,9 @@ def _with_cell(config: Config, cell: Named) -> Config:
 def _import(name: str, folders: list[str], where: str) -> ModuleType:
     """Import a module from one of these folders, or from Python's path."""
     folders = list(dict.fromkeys(folders))
-    sys.path[:0] = folders
+    folder = folder_of(name, map(Path, folders))
     try:
-        importlib.invalidate_caches()
-        return importlib.import_module(name)
+        return importlib.import_module(name) if folder is None else import_from(folder, name)
     except ModuleNotFoundError as error:
         if error.name not in (name, name.split(".")[0]):
             raise ConfigError(f"{where}: importing {name} failed: {error}; install what it needs") from None
@@ -166,12 +183,10 @@ def _import(name: str, folders: list[str], where: str) -> ModuleType:
             f"{where}: there is no module {name} in {' or '.join(folders)}; name the folder that holds "
             f"{name.split('.')[0]}.py: model.cell.folder=FOLDER, or put it on PYTHONPATH"
         ) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"{where}: importing {name} failed: {type(error).__name__}: {error}; correct the module"
         ) from error
-    finally:
-        del sys.path[: len(folders)]
 
 
 def _try_a_step(cell: type[Cell], options: dict[str, Any], where: str, given: dict[str, Any]) -> None:
@@ -181,7 +196,7 @@ def _try_a_step(cell: type[Cell], options: dict[str, Any], where: str, given: di
             outputs, state = unroll_reference(
                 cell(input_size=2, hidden_size=3, **(options | given)), torch.zeros(2, 1, 2)
             )
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         settings = f" with {', '.join(f'{name} {value!r}' for name, value in given.items())}" if given else ""
         raise ConfigError(
             f"{where}{settings}: cannot take a step: {type(error).__name__}: {error}; correct the cell or its options"
@@ -198,19 +213,9 @@ def _sources(module: str) -> Iterator[tuple[Path, str]]:
     here = Path.cwd()
     chosen = {Path(folder).absolute() for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder}
     for folder in (here, *(Path(folder).absolute() for folder in sys.path)):
-        source = _source(folder, module)
+        source = source_of(folder, module)
         if source is not None and (folder != here or folder in chosen or source.parent == here):
             yield source, str(folder)
-
-
-def _source(folder: Path, module: str) -> Path | None:
-    """The source file of a module in a folder; nothing is imported."""
-    *packages, last = module.split(".")
-    for package in packages:
-        folder = folder / package
-        if not (folder / "__init__.py").is_file():
-            return None
-    return next((source for source in (folder / last / "__init__.py", folder / f"{last}.py") if source.is_file()), None)
 
 
 def _defines(source: Path, class_name: str) -> bool:

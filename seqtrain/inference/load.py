@@ -8,7 +8,7 @@ from seqtrain.config import Config, config_from
 from seqtrain.config.build import build_model, build_task, weights_of
 from seqtrain.config.describe import settings_that_affect
 from seqtrain.config.diff import Change, differences
-from seqtrain.config.plugins import with_trusted_cell, without_folder
+from seqtrain.config.plugins import changed_code, with_trusted_cell, without_folder
 from seqtrain.config.resolve import unresolved
 from seqtrain.inference.text_model import TextModel
 from seqtrain.models import SequenceModel
@@ -17,6 +17,7 @@ from seqtrain.runs.directory import checkpoint_path
 from seqtrain.runs.resume import about, check_fingerprints, check_weights
 from seqtrain.system.errors import CheckpointError, ConfigError, short
 from seqtrain.system.files import split_file
+from seqtrain.system.progress import say
 from seqtrain.system.runtime import keep_freed_memory, prepare
 from seqtrain.system.settings import Affects
 from seqtrain.system.shipped import text_path
@@ -44,7 +45,7 @@ def load_model(run_or_checkpoint: str | Path) -> SequenceModel:
     SeqtrainError : there is none, or the code of a user's own cell cannot be found (see `plugins`).
     """
     config, checkpoint, path = _read_for_cpu(run_or_checkpoint)
-    return _built(_with_trusted_cell(config, checkpoint, path), checkpoint, path)
+    return _built(_with_trusted_cell(config, checkpoint, path, quiet=False), checkpoint, path)
 
 
 def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
@@ -61,7 +62,7 @@ def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
             f"{path}: holds a model of task {config.task.name!r}, which writes no text; give one of task "
             "'language_model', e.g. what seqtrain train words made"
         )
-    model = _built(_with_trusted_cell(config, checkpoint, path), checkpoint, path)
+    model = _built(_with_trusted_cell(config, checkpoint, path, quiet=False), checkpoint, path)
     return TextModel(model, vocabulary, config.task.unit, str(path))
 
 
@@ -94,7 +95,7 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
     config = config_from(before.model_dump(), str(path), overrides)
     changes = differences(before.model_dump(), config.model_dump())
     _check_allowed(changes, path)
-    config = _with_trusted_cell(config, checkpoint, path)
+    config = _with_trusted_cell(config, checkpoint, path, quiet=quiet)
     if "task.path" not in changes:
         _check_text(config, path)
     prepare(config.threads)
@@ -123,8 +124,11 @@ def _check_allowed(changes: Iterable[str], path: Path) -> None:
         )
 
 
-def _with_trusted_cell(config: Config, checkpoint: Checkpoint, path: Path) -> Config:
-    """The config with the folder of its cell's code, after a check of the weights on a model without numbers."""
+def _with_trusted_cell(config: Config, checkpoint: Checkpoint, path: Path, *, quiet: bool) -> Config:
+    """The config with the folder of its cell's code, after a check of the weights on a model without numbers.
+
+    If the code has changed since the training, a remark on stderr says so: only the user knows whether it matters.
+    """
     try:
         config = with_trusted_cell(config, without_folder(checkpoint.header.config)[1])
         outline = weights_of(config, checkpoint.header.spec)
@@ -134,6 +138,8 @@ def _with_trusted_cell(config: Config, checkpoint: Checkpoint, path: Path) -> Co
         raise CheckpointError(f"{path}: its config asks for a model that cannot be built ({short(error)})") from None
     with about(path, OTHER):
         check_weights(checkpoint.weights, outline)
+    if changed := changed_code(config):
+        say(f"{path}: {changed}; the weights were trained with the other code", quiet=quiet)
     return config
 
 

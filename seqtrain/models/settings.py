@@ -32,9 +32,13 @@ class UserCell(Named):
     """Folder of the module; null for the result of the search, which is then written here. The folder in a checkpoint
     is ignored."""
 
+    code: str | None = None
+    """Identifies the code of the cell without its comments; null for the code that is found, which is then noted here.
+    Another code is another cell."""
+
     def options(self) -> dict[str, Any]:
         """The arguments of its constructor."""
-        return self.model_dump(exclude={"name", "folder"})
+        return self.model_dump(exclude={"name", "folder", "code"})
 
 
 CELL_SECTIONS = {name: section_of(cell, name, cell.given) for name, cell in CELLS.items()}

@@ -103,6 +103,11 @@ def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> list[str]
         for key, (old, new) in changes.items()
         if key not in MAY_CHANGE or (key == "train.epochs" and None in (old, new))  # other defaults depend on the unit
     )
+    if "model.cell.code" in changes:
+        raise CheckpointError(
+            f"{run.last}: the code of {config.model.cell.name} has changed since it was saved; restore the code, or "
+            "start anew with --overwrite or another --out"
+        )
     if named:
         raise CheckpointError(
             f"{run.last} was saved with {named}; drop --resume or restore the config beside it "

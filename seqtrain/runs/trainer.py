@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from seqtrain.config import Config, to_yaml
 from seqtrain.config.build import build_model, build_optimizer, build_recipe, build_task, check_batch_size
-from seqtrain.config.plugins import with_defaults
+from seqtrain.config.plugins import as_defined
 from seqtrain.config.resolve import resolved
 from seqtrain.models import count_parameters
 from seqtrain.runs.checkpoint import Checkpoint, Header, encoded, header_of, load_checkpoint, save_checkpoint
@@ -91,7 +91,7 @@ def train_run(
     """
     prepare(config.threads)
     keep_freed_memory()
-    config, directory = resolved(with_defaults(config)), RunDir(out)
+    config, directory = resolved(as_defined(config)), RunDir(out)
     with directory.locked():
         check_free(directory, resume=resume, overwrite=overwrite)
         checkpoint, changed = None, list[str]()

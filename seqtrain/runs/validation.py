@@ -8,6 +8,8 @@ from typing import Any
 
 from seqtrain.config import read_config
 from seqtrain.config.build import build_device, build_model, build_task, cell_class, check_batch_size, total_steps
+from seqtrain.config.plugins import as_defined
+from seqtrain.config.resolve import resolved
 from seqtrain.models import count_parameters
 from seqtrain.runs.memory_estimate import check_memory, check_model_memory
 from seqtrain.system.errors import ConfigError, SeqtrainError
@@ -55,12 +57,12 @@ def validate(
     ------
     SeqtrainError : with every fault.
     """
-    resolved, source = read_config(config, overrides, quiet=quiet)
-    prepare(resolved.threads)
+    made, source = read_config(config, overrides, quiet=quiet)
+    prepare(made.threads)
     faults, task = [], None
     for build in (build_device, partial(build_task, quiet=quiet), cell_class):
         try:
-            built = build(resolved)
+            built = build(made)
         except SeqtrainError as error:
             faults.append(str(error))
         else:
@@ -68,11 +70,12 @@ def validate(
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
     assert task is not None
-    check_batch_size(resolved, task)
-    check_model_memory(resolved, task.spec)
-    model = build_model(resolved, task.spec)
-    needed = check_memory(resolved, task, model)
-    section, optimizer = resolved.model, resolved.optimizer
+    made = resolved(as_defined(made))
+    check_batch_size(made, task)
+    check_model_memory(made, task.spec)
+    model = build_model(made, task.spec)
+    needed = check_memory(made, task, model)
+    section, optimizer = made.model, made.optimizer
     return Validated(
         config=str(source),
         task=task.name,
@@ -86,7 +89,7 @@ def validate(
         parameters=count_parameters(model),
         engine=model.stack.loop.name,
         optimizer={"name": optimizer.name, "lr": optimizer.lr, "clip_norm": optimizer.clip_norm},
-        steps=total_steps(resolved, task),
-        memory={"peak": needed.peak, **needed._asdict(), "available": available(build_device(resolved))},
-        settings=resolved.model_dump(),
+        steps=total_steps(made, task),
+        memory={"peak": needed.peak, **needed._asdict(), "available": available(build_device(made))},
+        settings=made.model_dump(),
     )

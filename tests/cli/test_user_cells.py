@@ -95,8 +95,8 @@ def test_a_users_cell_works_in_every_verb(own_cell):
     assert own_cell("train", "words", *SMALL, cell, "train.steps=6", "--resume").code == 0
 
 
-def test_a_run_holds_the_defaults_of_a_users_cell(own_cell, tmp_path, monkeypatch):
-    """They stand in the user's code, which may change: a run is not continued with another value."""
+def test_a_run_holds_the_defaults_and_the_code_of_a_users_cell(own_cell, tmp_path, monkeypatch):
+    """The user's code may change: a run is not continued, or counted as done, with other code."""
     run, cell = ("quickstart", *QUICK, "model.cell=my_cells:MyCell"), tmp_path / "my_cells.py"
     assert own_cell("train", *run, "--out", "run").code == 0
     assert "decay: 0.9" in Path("run/config.yaml").read_text()
@@ -106,11 +106,14 @@ def test_a_run_holds_the_defaults_of_a_users_cell(own_cell, tmp_path, monkeypatc
     assert "done already" in own_cell(*compare).err
     cell.write_text(MY_CELLS.replace("decay: float = 0.9", "decay: float = 0.25"))
     monkeypatch.delitem(sys.modules, "my_cells")
-    refused = own_cell("train", *run, "--out", "run", "--resume", "train.steps=8")
-    assert (refused.code, "model.cell.decay 0.9, the config says 0.25" in refused.err) == (2, True)
+    has_changed = "the code of my_cells:MyCell has changed"
+    for verb in ("train", *run, "--out", "run"), ("train", "run"):
+        refused = own_cell(*verb, "--resume", "train.steps=8")
+        assert (refused.code, has_changed in refused.err) == (2, True)
     refused = own_cell(*compare)
-    assert (refused.code, "model.cell.decay 0.9 (now 0.25)" in refused.err) == (2, True)
-    assert own_cell("eval", "run").code == 0
+    assert (refused.code, "holds a run with another code of my_cells:MyCell" in refused.err) == (2, True)
+    evaluated = own_cell("eval", "run")
+    assert (evaluated.code, has_changed in evaluated.err) == (0, True)
     assert load_model("run").stack.cells()[0][0].decay == 0.9
 
 
@@ -270,3 +273,21 @@ def test_wrong_user_cells(own_cell, tmp_path, cell, wanted):
     assert (result.code, result.out) == (2, "")
     assert wanted in result.err
     assert not Path("runs").exists()
+
+
+def test_cells_of_one_name_are_told_apart_by_their_code(seqtrain, tmp_path):
+    for folder, decay in (("a", 0.9), ("b", 0.25), ("c", 0.9)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "my_cells.py").write_text(
+            MY_CELLS.replace("decay: float = 0.9", f"decay: float = {decay}")
+        )
+    for seed, folder in enumerate("abc"):
+        cell = ("model.cell=my_cells:MyCell", f"model.cell.folder={folder}", f"seed={seed}")
+        assert seqtrain("train", "quickstart", *QUICK, *cell, "--out", f"run-{folder}").code == 0
+    assert "decay: 0.25" in Path("run-b/config.yaml").read_text()
+    gathered = seqtrain("compare", "run-a", "run-b", "run-c", "--json").json
+    rows = [(row["cell"], len(row["metric"]["values"])) for row in gathered["cells"]]
+    assert [count for _, count in rows] == [2, 1]
+    assert all("code=" in label for label, _ in rows)
+    evaluated = seqtrain("eval", "run-b", "model.cell.folder=a")
+    assert (evaluated.code, "the code of my_cells:MyCell has changed" in evaluated.err) == (0, True)

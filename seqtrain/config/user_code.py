@@ -1,0 +1,149 @@
+"""The source code of users' cells: where it is, what identifies it, and importing it by its file.
+
+Two folders may each hold a `my_cells.py` with helper modules of the same names. Python keeps modules by name, so the
+second import would return the first module. Here the modules of a folder are kept by the folder.
+"""
+
+import ast
+import hashlib
+import importlib
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+
+class _Imported(NamedTuple):
+    """The modules that were imported from a folder, and the fingerprint of the code."""
+
+    code: str
+    modules: dict[str, ModuleType]
+
+
+_IMPORTED: dict[Path, _Imported] = {}
+
+
+def source_of(folder: Path, module: str) -> Path | None:
+    """The source file of a module in a folder; nothing is imported."""
+    *packages, last = module.split(".")
+    for package in packages:
+        folder = folder / package
+        if not (folder / "__init__.py").is_file():
+            return None
+    return next((source for source in (folder / last / "__init__.py", folder / f"{last}.py") if source.is_file()), None)
+
+
+def folder_of(module: str, folders: Iterable[Path]) -> Path | None:
+    """The first of these folders that has the module, with links resolved."""
+    return next((folder.resolve() for folder in folders if source_of(folder, module) is not None), None)
+
+
+def fingerprint(folder: Path, module: str) -> str:
+    """Identifies the code of a module and of the modules in the same folder that it imports, in 12 hexadecimal digits.
+
+    Comments, docstrings and the layout of the code do not count.
+    """
+    digest = hashlib.sha256()
+    for source in sorted(_sources(folder, module)):
+        digest.update(f"{source.relative_to(folder)}\n{_without_comments(source)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:12]
+
+
+def _sources(folder: Path, module: str) -> set[Path]:
+    """The source files of a module and of what it imports from the folder; if it is installed, of its package."""
+    installed = folder in {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib", "stdlib")}
+    found, waiting = set[Path](), [module]
+    while waiting:
+        name = waiting.pop()
+        source = source_of(folder, name)
+        if source is None or source in found or (installed and name.split(".")[0] != module.split(".")[0]):
+            continue
+        found.add(source)
+        package = name if source.name == "__init__.py" else name.rpartition(".")[0]
+        parents = name.split(".")[:-1]
+        waiting += [".".join(parents[: end + 1]) for end in range(len(parents))]
+        waiting += _imports(source, package)
+    return found
+
+
+def _imports(source: Path, package: str) -> Iterator[str]:
+    """The modules that a source file may import, by their full names."""
+    for node in ast.walk(_tree(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level and package else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" if base else alias.name for alias in node.names)
+
+
+def _tree(source: Path) -> ast.Module:
+    try:
+        return ast.parse(source.read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])
+
+
+def _without_comments(source: Path) -> str:
+    tree = _tree(source)
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [line for line in body if not _is_string(line)] or [ast.Pass()]  # type: ignore[attr-defined]
+    return ast.unparse(tree)
+
+
+def _is_string(line: ast.AST) -> bool:
+    match line:
+        case ast.Expr(ast.Constant(str())):
+            return True
+    return False
+
+
+def import_from(folder: Path, name: str) -> ModuleType:
+    """Import a module by its file in a folder, anew if its code has changed since.
+
+    Raises
+    ------
+    Exception : whatever the module raises.
+    """
+    code = fingerprint(folder, name)
+    earlier = _IMPORTED.get(folder)
+    own = earlier.modules if earlier is not None and earlier.code == code else {}
+    for other in _IMPORTED.values():
+        for key, module in other.modules.items():
+            if sys.modules.get(key) is module:
+                del sys.modules[key]
+    displaced = _displaced(folder, name.split(".")[0]) if not own else {}
+    sys.modules.update(own)
+    before, path = set(sys.modules), list(sys.path)
+    sys.path[:0] = [str(folder), str(Path.cwd())]
+    try:
+        importlib.invalidate_caches()
+        imported = importlib.import_module(name)
+    finally:
+        sys.path[:] = path
+        new = {key: sys.modules[key] for key in sys.modules.keys() - before if _is_in(sys.modules[key], folder)}
+        _IMPORTED[folder] = _Imported(code, own | new)
+        sys.modules.update(displaced)
+    return imported
+
+
+def _displaced(folder: Path, top: str) -> dict[str, ModuleType]:
+    """Take a module with its submodules out of `sys.modules` if it came from another file than that in the folder."""
+    present, source = sys.modules.get(top), source_of(folder, top)
+    if present is None or source is None or _file_of(present) == source:
+        return {}
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name == top or name.startswith(f"{top}.")}
+
+
+def _file_of(module: ModuleType) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return None if file is None else Path(file).resolve()
+
+
+def _is_in(module: ModuleType, folder: Path) -> bool:
+    file = _file_of(module)
+    return file is not None and file.is_relative_to(folder)

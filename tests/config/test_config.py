@@ -140,7 +140,7 @@ def test_resolved_config_reads_back_equal(write):
         assert config_from(config.model_dump(), "x") == config
     user = load_config(write("task: adding\nmodel: {cell: {name: 'a.b:C', deep: 3}}"))
     assert load_config(write(to_yaml(user))) == user
-    assert user.model_dump()["model"]["cell"] == {"name": "a.b:C", "folder": None, "deep": 3}
+    assert user.model_dump()["model"]["cell"] == {"name": "a.b:C", "folder": None, "code": None, "deep": 3}
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def train_and_compare(request: TrainingRequest, *, quiet: bool) -> tuple[Results
     SeqtrainError : something is wrong with the config or the directories, before anything is trained; or a run failed.
     """
     contenders, tuning = _prepare(request, quiet=quiet), list[Tuning]()
-    with RunDir(request.out).locked():
+    with RunDir(request.out).locked(quiet=quiet):
         if request.grid:
             candidates = _free(plan_runs(request, contenders, tuning=True))
             check_jobs(runs_of(candidates), request.jobs)

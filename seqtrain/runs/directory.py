@@ -13,7 +13,8 @@ from seqtrain.config import yaml
 from seqtrain.runs.records import MetricsRecord, Summary
 from seqtrain.system import strict_json
 from seqtrain.system.errors import CheckpointError, ConfigError
-from seqtrain.system.files import UnreadableError, append_line, flush_to_disk, open_regular, read_whole
+from seqtrain.system.files import UNSUPPORTED, UnreadableError, append_line, flush_to_disk, open_regular, read_whole
+from seqtrain.system.progress import say
 
 LONGEST = 1 << 20
 """Bytes of the longest line of metrics.jsonl that is read: seqtrain writes some hundreds."""
@@ -70,10 +71,11 @@ class RunDir:
             raise CheckpointError(f"{self.path}: is not writable; choose another directory with --out")
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, quiet: bool = False) -> Iterator[None]:
         """Make the directory, and keep other processes from running in it, until the process ends at the latest.
 
-        A directory that was made for the lock and is still empty in the end is removed again.
+        A directory that was made for the lock and is still empty in the end is removed again. Where the file system has
+        no locks, a remark on stderr says that other processes are not noticed.
 
         Raises
         ------
@@ -82,7 +84,9 @@ class RunDir:
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.create()
         if sys.platform != "win32":  # which has no flock
-            self._locked = _flock(self.path)
+            self._locked, is_locked = _flock(self.path)
+            if not is_locked:
+                say(f"{self.path}: this file system has no locks; do not start a second run in it", quiet=quiet)
         try:
             yield
         finally:
@@ -227,16 +231,21 @@ class RunDir:
             return None
 
 
-def _flock(path: Path) -> int:
-    """Lock a directory; returns the descriptor that holds the lock."""
+def _flock(path: Path) -> tuple[int, bool]:
+    """Lock a directory; returns the descriptor that holds the lock, and False if the file system has no locks."""
     import fcntl
 
-    directory = None
+    directory, is_locked = None, True
     with suppress(BlockingIOError, FileNotFoundError):  # not found: another process has just removed what it made
         directory = os.open(path, os.O_RDONLY)
-        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            is_locked = False
         if os.path.samestat(os.fstat(directory), path.stat()):
-            return directory
+            return directory, is_locked
     if directory is not None:
         os.close(directory)
     raise CheckpointError(

@@ -92,7 +92,7 @@ def train_run(
     prepare(config.threads)
     keep_freed_memory()
     config, directory = resolved(as_defined(config)), RunDir(out)
-    with directory.locked():
+    with directory.locked(quiet=quiet):
         check_free(directory, resume=resume, overwrite=overwrite)
         checkpoint, changed = None, list[str]()
         if resume and directory.last.exists():

@@ -1,5 +1,6 @@
 """Write files so that a reader never sees half of one, and read files that may be something else than expected."""
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -7,6 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from seqtrain.system.errors import SeqtrainError
+
+UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+"""Numbers of the errors with which a file system says that it has no locks, or that it flushes no folders."""
 
 
 class UnwritableError(SeqtrainError):
@@ -122,12 +126,15 @@ def flush_to_disk(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush the new name of a file too, where the system can: Windows cannot open folders."""
+    """Flush the new name of a file too, where the system can: Windows cannot open folders, some disks flush none."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
     finally:
         os.close(descriptor)
 

@@ -160,6 +160,7 @@ class LanguageModel(Task):
 
     def count_eval_batches(self, split: Split, batch_size: int) -> int:
         """How many windows `eval_batches` gives."""
+        self._check_length(split)
         return len(Columns(self.tokens[split], batch_size).starts(self._eval_window(batch_size)))
 
     def _eval_window(self, batch_size: int) -> int:
@@ -202,9 +203,10 @@ class LanguageModel(Task):
     def conversions(self, split: Split, loss: float) -> dict[str, float]:
         """The loss in other units: bits per character for words, perplexity per word for characters."""
         text, nats = self.tokens[split].text, loss * (len(self.tokens[split]) - 1)
-        if self.unit == "word":
-            return {"bits_per_character": nats / math.log(2) / text.characters()}
-        return {"word_perplexity": perplexity(nats / max(1, text.words()))}
+        if self.unit == "character":
+            return {"word_perplexity": perplexity(nats / max(1, text.words()))}
+        characters = text.characters()  # none if only the end of a line is predicted
+        return {"bits_per_character": nats / math.log(2) / characters} if characters else {}
 
     def _check_length(self, split: str) -> None:
         """Raise a DataError if there is nothing to predict."""

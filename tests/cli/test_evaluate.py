@@ -179,3 +179,21 @@ def test_eval_of_what_is_not_a_checkpoint(seqtrain, tmp_path):
         result = seqtrain("eval", argument)
         assert (result.code, result.out) == (2, "")
         assert wanted in result.err
+
+
+@pytest.mark.parametrize("unit", ["words", "characters"])
+@pytest.mark.parametrize("split", ["test", "valid", "train"])
+@pytest.mark.parametrize("text", ["a b a b", "a", "a ", "\n", "\n\n", "a\n", "b a", "a b a b\n" * 4, ""])
+def test_a_text_of_any_length_is_evaluated_or_refused_in_a_sentence(seqtrain, tmp_path, text, split, unit):
+    (tmp_path / "trained.txt").write_text("a b b a\n" * 50)
+    (tmp_path / "short.txt").write_text(text)
+    small = ("model.embedding_size=4", "task.path=trained.txt", "--out", "run", "--quiet")
+    assert seqtrain("train", unit, *SMALL, *small).code == 0
+    for fractions in ("null", "[0,0,1]", "[1,0,0]", "[0,1,0]"):
+        settings = ("task.path=short.txt", f"task.fractions={fractions}")
+        for dynamic in ((), ("--dynamic", "0.1")):
+            evaluated = seqtrain("eval", "run", *settings, "--split", split, *dynamic, "--json")
+            assert evaluated.code in (0, 2)
+            assert (evaluated.code == 0) or evaluated.err.count("seqtrain: ") == 1
+            if evaluated.code == 0:
+                assert evaluated.json["loss"] > 0

@@ -247,6 +247,35 @@ def test_a_directory_that_another_process_made_and_removed_meanwhile_is_not_lock
         run(small())
 
 
+@pytest.mark.parametrize("number", ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EINVAL"])
+def test_a_file_system_without_locks_is_said_once(monkeypatch, capfd, number):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(getattr(errno, number), "refused")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert train_run(small(), Path("run")).summary.status == "finished"
+    assert capfd.readouterr().err.count("run: this file system has no locks; do not start a second run in it") == 1
+
+
+@pytest.mark.parametrize(("number", "ends_well"), [("EINVAL", True), ("ENOSYS", True), ("EIO", False)])
+def test_a_folder_that_cannot_be_flushed_is_let_be_but_a_broken_disk_is_not(monkeypatch, number, ends_well):
+    original = os.fsync
+
+    def refuse(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(getattr(errno, number), "refused")
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    if ends_well:
+        assert run(small()).summary.status == "finished"
+    else:
+        with pytest.raises(UnwritableError, match="cannot be written"):
+            run(small())
+
+
 def test_a_run_that_stands_past_its_last_evaluation_may_end_there(monkeypatch):
     """Killed at step 6, saved at 6, and now to have 6 steps in all: evaluated, with no throughput to record."""
     config = ("train.eval_every=100", "train.log_every=100")

@@ -46,7 +46,7 @@ def main() -> None:
 
 def _hint_at_settings() -> None:
     """After a usage error, name the settings that an unknown option may mean: `--steps` is `train.steps`."""
-    if sys.argv[1:2] and sys.argv[1] not in ("train", "eval", "compare", "validate"):
+    if sys.argv[1:2] and sys.argv[1] not in ("train", "eval", "compare", "validate", "check"):
         return  # the verb takes no settings
     from seqtrain.config.describe import find_setting
 

@@ -8,6 +8,7 @@ import typer
 
 from seqtrain.cli.arguments import Json, Out, Quiet
 from seqtrain.cli.render import print_result
+from seqtrain.comparison.defaults import COMPARED, LEVEL, MOST_JOBS, MOST_SEEDS, SEEDS, TUNING_SEEDS
 
 
 def compare(
@@ -20,11 +21,13 @@ def compare(
     cells: Annotated[
         str | None,
         typer.Option(
-            help="Cells to train, with commas between, options as in '{name: gru, reset: before}'; by default rnn, "
-            "lstm, peephole, coupled, gru."
+            help="Cells to train, with commas between, options as in '{name: gru, reset: before}'; by default "
+            f"{', '.join(COMPARED)}."
         ),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, max=10_000, help="Seeds of each cell; by default 3.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=MOST_SEEDS, help=f"Seeds of each cell; by default {SEEDS}.")
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -38,7 +41,9 @@ def compare(
         list[str] | None,
         typer.Option(metavar="KEY=A,B,C", help="Tune this setting for each cell on validation; may be repeated."),
     ] = None,
-    tuning_seeds: Annotated[int | None, typer.Option(min=1, max=10_000, help="Seeds that tune; by default 2.")] = None,
+    tuning_seeds: Annotated[
+        int | None, typer.Option(min=1, max=MOST_SEEDS, help=f"Seeds that tune; by default {TUNING_SEEDS}.")
+    ] = None,
     vary: Annotated[
         str | None, typer.Option(metavar="KEY=A,B,C", help="Compare at each of these values, e.g. of task.length.")
     ] = None,
@@ -51,13 +56,17 @@ def compare(
     ] = None,
     level: Annotated[
         float | None,
-        typer.Option(help="Significance level: the probability that any verdict is wrong by chance; by default 0.05."),
+        typer.Option(
+            help=f"Significance level: the probability that any verdict is wrong by chance; by default {LEVEL}."
+        ),
     ] = None,
     conditions: Annotated[
         list[str] | None,
         typer.Option("--assert", metavar="CONDITION", help="Exit 4 unless it holds: 'gru.test.mse <= lstm.test.mse'."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Runs at a time; the cores are divided among them.")] = 1,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=MOST_JOBS, help="Runs at a time; the cores are divided among them.")
+    ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the commands of the runs that are not done, one a line.")
     ] = False,

@@ -11,6 +11,7 @@ import typer
 
 from seqtrain.cli.arguments import Json, RunOrCheckpoint
 from seqtrain.cli.render import print_result
+from seqtrain.inference.defaults import TEMPERATURE, TOKENS, TOP_P
 from seqtrain.system.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ PromptText = Annotated[
 def generate(
     run: RunOrCheckpoint,
     prompt: PromptText = "",
-    tokens: Annotated[int, typer.Option(help="Words or characters to write.")] = 100,
+    tokens: Annotated[int, typer.Option(help="Words or characters to write.")] = TOKENS,
     temperature: Annotated[
         float, typer.Option(help="Below 1 prefers likely tokens, above 1 unlikely ones; 0 takes the most likely.")
-    ] = 1.0,
+    ] = TEMPERATURE,
     top_k: Annotated[int | None, typer.Option(help="Draw from this many of the most likely.")] = None,
-    top_p: Annotated[float, typer.Option(help="Draw from the fewest most likely that together have this share.")] = 1.0,
+    top_p: Annotated[
+        float, typer.Option(help="Draw from the fewest most likely that together have this share.")
+    ] = TOP_P,
     seed: Annotated[int, typer.Option(help="The same seed writes the same text.")] = 0,
     allow_unk: Annotated[bool, typer.Option("--allow-unk", help="Also write <unk>, for any unknown word.")] = False,
     json: Json = False,

@@ -10,6 +10,7 @@ from rich.text import Text
 from seqtrain.cli.arguments import Json, RunOrCheckpoint
 from seqtrain.cli.generate import PromptText, check_options, load
 from seqtrain.cli.render import grid, print_result
+from seqtrain.inference.defaults import TOP
 from seqtrain.system.words import figure
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ PROMPT_SHOWN = 100
 def predict(
     run: RunOrCheckpoint,
     prompt: PromptText = "",
-    top: Annotated[int, typer.Option(help="How many to show.")] = 5,
+    top: Annotated[int, typer.Option(help="How many to show.")] = TOP,
     json: Json = False,
 ) -> None:
     """Predict the next word or character with a trained language model: the most likely ones."""

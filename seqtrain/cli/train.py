@@ -37,12 +37,14 @@ def train(
 
 def run_table(trained: "Trained") -> Table:
     """The summary of a run."""
+    from seqtrain.tasks import TASKS
+
     summary = trained.summary
     name, best = summary.metric.name, summary.best
     unit = "tokens" if "tokens_per_s" in summary.model_fields_set else "sequences"
     speed = f"{figure(summary.throughput)} {unit}/s"
     rows = [
-        ("status", _status(summary, solvable=unit == "sequences")),  # a text is never solved
+        ("status", _status(summary, solvable=TASKS[summary.task].solvable)),
         ("task", summary.variant),
         ("model", model_line(vars(summary))),
         (f"best valid {name}", f"{figure(best.value)} at step {best.step}" if best.step else "-"),

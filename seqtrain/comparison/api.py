@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Unpack
 
+from seqtrain.comparison.defaults import LEVEL
 from seqtrain.comparison.length_generalization import check_lengths
 from seqtrain.comparison.load_runs import check_seeds, group_runs, read_runs, varied_setting
 from seqtrain.comparison.metadata import earlier_question, group_as_before
 from seqtrain.comparison.options import parse_request
-from seqtrain.comparison.records import LEVEL, Assertion, Question, Results
+from seqtrain.comparison.records import Assertion, Question, Results
 from seqtrain.comparison.report import report
 from seqtrain.comparison.request import Options, Request, TrainingRequest
 from seqtrain.comparison.runner import commands, train_and_compare
@@ -77,6 +78,10 @@ def dry_run(request: Request, *, quiet: bool = False) -> Iterator[str]:
     """The commands that a comparison would run, one a run; see `runner.commands`."""
     if not isinstance(request, TrainingRequest):
         raise ConfigError("--dry-run says what would be trained; it goes with a config, not with run directories")
+    if request.conditions:
+        raise ConfigError(
+            "--assert: there is nothing to check before the runs are trained; leave it out with --dry-run"
+        )
     return commands(request, quiet=quiet)
 
 

@@ -129,16 +129,13 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
 
 
 def _by_content(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """The runs, with one path for all texts of one content, and a number behind the path of another content."""
-    paths: dict[tuple[str, ...], str] = {}  # by the other settings of the task and the content
+    """The runs, with one path for all texts of one content."""
+    paths: dict[str, str] = {}
     found = []
     for run in runs:
         if "task.path" in run.settings and run.summary.fingerprints:
-            path, others = run.settings["task.path"], run.config.task.model_copy(update={"path": ""}).model_dump_json()
-            taken = [other for (settings, _), other in paths.items() if settings == others]
-            content = json.dumps(run.summary.fingerprints, sort_keys=True)
-            name = f"{path} (content {len(taken) + 1})" if path in taken else path
-            task = run.config.task.model_copy(update={"path": paths.setdefault((others, content), name)})
+            path = paths.setdefault(run.variant, run.settings["task.path"])
+            task = run.config.task.model_copy(update={"path": path})
             run = replace(run, config=run.config.model_copy(update={"task": task}))
         found.append(run)
     return found

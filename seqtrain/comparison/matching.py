@@ -17,15 +17,16 @@ from seqtrain.comparison.records import MEASURED, Point
 from seqtrain.comparison.request import Budget, Match, TrainingRequest
 from seqtrain.config import Config
 from seqtrain.config.build import parameters_of
+from seqtrain.config.describe import settings_that_affect
+from seqtrain.config.diff import flatten
+from seqtrain.models.settings import MOST_UNITS
 from seqtrain.runs.records import Record
 from seqtrain.runs.trainer import trial
 from seqtrain.system import strict_json
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.files import UnreadableError
+from seqtrain.system.settings import Affects
 from seqtrain.tasks import Spec, Task
-
-LARGEST = 100_000
-"""The largest hidden size that is tried."""
 
 TRIED = 6
 """The largest number of sizes whose training step is timed to find the one that takes as long as the reference."""
@@ -81,8 +82,10 @@ def make_fair(request: TrainingRequest, contenders: Sequence[Contender], tasks: 
 
 
 def _key(request: TrainingRequest, contender: Contender, reference: Config) -> str:
-    """A name for what is timed for a contender."""
-    timed = [contender.config.model_dump(), reference.model_dump(), request.match, request.budget]
+    """A name for what is timed for a contender; where its text and its code are does not matter."""
+    places = {key: None for key in settings_that_affect(Affects.CONTENT, Affects.MACHINE) if key != "threads"}
+    configs = [flatten(config.model_dump()) | places for config in (contender.config, reference)]
+    timed = [*configs, request.match, request.budget]
     return hashlib.sha256(json.dumps(timed, sort_keys=True).encode()).hexdigest()
 
 
@@ -122,8 +125,8 @@ def match_parameters(contender: Contender, reference: Config, spec: Spec) -> Con
 def nearest(count: Callable[[int], int], target: int) -> int:
     """The size whose count is nearest to the target, if counts grow with the size."""
     high = 1
-    while count(high) < target and high < LARGEST:
-        high = min(2 * high, LARGEST)
+    while count(high) < target and high < MOST_UNITS:
+        high = min(2 * high, MOST_UNITS)
     high = 1 + bisect_left(range(1, high), target, lo=high // 2, key=count)
     return min((size for size in (high - 1, high) if size), key=lambda size: abs(count(size) - target))
 
@@ -151,7 +154,7 @@ def _next_width(ratios: Mapping[int, float]) -> int:
     a, *others = sorted(ratios, key=lambda width: abs(math.log(ratios[width])))
     power = math.log(ratios[a] / ratios[others[0]]) / math.log(a / others[0]) if others else 1.0
     factor = float(ratios[a] ** (-1 / min(3.0, max(0.5, power))))
-    return min(LARGEST, max(1, round(a * min(2.0, max(0.5, factor)))))
+    return min(MOST_UNITS, max(1, round(a * min(2.0, max(0.5, factor)))))
 
 
 def relative_step_time(config: Config, reference: Config, task: Task) -> float:

@@ -27,10 +27,10 @@ def earlier_question(runs: Sequence[FinishedRun], folder: Path | None, out: Path
     there = {run.path.resolve() for run in runs}
     if folder is not None and (found := own if folder == out else _read_question(folder)) is not None:
         question, path = found
-        named = {_place(run.run, folder) for run in question.runs}
+        named = set(_places(question, folder).values())
         if named <= there or (path.name == QUESTION and bool(named & there)):
             return question
-    if own is None or {_place(run.run, out) for run in own[0].runs} != there:
+    if own is None or set(_places(own[0], out).values()) != there:
         return None
     return own[0]
 
@@ -44,8 +44,7 @@ def _read_question(folder: Path) -> tuple[Question, Path] | None:
         question = Question.from_text(read_whole(path, strict_json.LARGEST))
         if fault := question.fault():
             raise UnreadableError(path, fault)
-        for run in question.runs:
-            _place(run.run, folder)
+        _places(question, folder)
     except (
         UnreadableError,
         ValueError,
@@ -57,18 +56,24 @@ def _read_question(folder: Path) -> tuple[Question, Path] | None:
     return question, path
 
 
-def _place(run: str, folder: Path) -> Path:
-    """Where a run of a question is: in the folder of the question, which may have moved since, or where it was."""
-    inside = folder / Path(run).name
-    return (inside if inside.exists() else Path(run)).resolve()
+def _places(question: Question, folder: Path) -> dict[str, Path]:
+    """Where the runs of a question are, by their recorded paths.
+
+    Runs of one folder are those of the folder of the question, which may have moved since. Runs that were named one by
+    one, from several folders, are where they were.
+    """
+    names = [run.run for run in question.runs]
+    is_own = len({Path(name).parent for name in names}) == 1
+    inside = {name: folder / Path(name).name for name in names}
+    return {name: (inside[name] if is_own and inside[name].exists() else Path(name)).resolve() for name in names}
 
 
 def group_as_before(runs: Sequence[FinishedRun], question: Question, folder: Path, *, quiet: bool) -> list[Group]:
     """The groups of an earlier question about the same runs, as far as these exist."""
     by_path = {run.path.resolve(): run for run in runs}
-    members: dict[tuple[str, object], list[FinishedRun]] = {}
+    places, members = _places(question, folder), dict[tuple[str, object], list[FinishedRun]]()
     for key in question.runs:
-        if (run := by_path.pop(_place(key.run, folder), None)) is not None:
+        if (run := by_path.pop(places[key.run], None)) is not None:
             members.setdefault((key.row, key.at), []).append(run)
     if by_path:
         others = ", ".join(str(run.path) for run in by_path.values())

@@ -124,7 +124,7 @@ def _unfinished(groups: Sequence[Group]) -> Iterator[str]:
     finished = [summary for summary in summaries if summary.status == "finished"]
     rising = sum(summary.best.step == summary.steps for summary in finished)
     if 2 * rising > len(summaries):
-        yield f"{rising} of {counted(len(finished), 'run')} were still improving when they ended; train longer"
+        yield f"{rising} of {counted(len(finished), 'run')} improved until the end; train longer"
 
 
 def _other_different_settings(groups: Sequence[Group], question: Question) -> Iterator[str]:

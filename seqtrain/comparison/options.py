@@ -1,6 +1,7 @@
 """The options of `seqtrain compare`, parsed and checked once: what the user typed becomes a request."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import Any, TypeVar, Unpack, cast, get_args
 
 from seqtrain.cells import CELLS
 from seqtrain.comparison.assertions import parse_conditions
+from seqtrain.comparison.defaults import COMPARED, LEVELS, MOST_JOBS, MOST_SEEDS, SEEDS, TUNING_SEEDS
 from seqtrain.comparison.records import CONFIGS, FILES, TUNING
 from seqtrain.comparison.request import Budget, Cell, Match, Options, Request, Setting, TrainingRequest, cell_label
 from seqtrain.config import Config, find_config, load_config, read_list, texts
@@ -23,22 +25,10 @@ from seqtrain.system.settings import Affects
 
 T = TypeVar("T")
 
-SEEDS, TUNING_SEEDS = 3, 2
-"""Numbers of seeds unless others are given."""
-
-MOST_SEEDS = 10_000
-MOST_JOBS = 1024
-
 FIRST_TUNING_SEED = 1_000_000
 """Added to the seed of the config: seeds for tuning are never among those reported."""
 
-LEVELS = (0.001, 0.5)
-"""Limits of the significance level: below, no usual number of seeds could show a difference."""
-
 UNITS = ("steps", "sequences", "tokens", "seconds")
-
-COMPARED = ("rnn", "lstm", "peephole", "coupled", "gru")
-"""The cells that are trained unless others are named. Of `odyssey` one ablation alone would say little."""
 
 FIXED = {
     "seed": "--seeds counts the seeds",
@@ -209,7 +199,7 @@ def _setting(option: str, text: str) -> Setting:
 def _budget(text: str) -> Budget:
     unit, _, number = text.partition("=")
     with suppress(ValueError):
-        amount = float(number)
+        amount = float(number if re.fullmatch(r"[0-9.eE+-]+", number) else "")
         if unit in UNITS and 0 < amount < math.inf:
             if unit != "seconds" and amount != int(amount):
                 raise ConfigError(f"--budget {text}: {unit} are whole; write a whole number")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from seqtrain.comparison.defaults import LEVEL
 from seqtrain.comparison.statistics import Estimate
 from seqtrain.runs.records import Metric, Record, Summary
 
@@ -19,9 +20,6 @@ FILES = (
     CONFIGS, TUNING,
 )  # fmt: skip
 """What a comparison leaves in its folder beside the runs."""
-
-LEVEL = 0.05
-"""Significance level unless another is given."""
 
 Point = str | int | float | bool | None
 """A value of a setting that is varied or tuned."""

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
+from seqtrain.comparison.defaults import LEVEL
 from seqtrain.comparison.executor import run_all
 from seqtrain.comparison.length_generalization import check_lengths
 from seqtrain.comparison.load_runs import Group, read_runs
@@ -16,7 +17,7 @@ from seqtrain.comparison.plan import (
     plan_runs,
     runs_of,
 )
-from seqtrain.comparison.records import CONFIGS, LEVEL, QUESTION, Question, Results, RowKey, RunKey, Tuning, label
+from seqtrain.comparison.records import CONFIGS, QUESTION, Question, Results, RowKey, RunKey, Tuning, label
 from seqtrain.comparison.report import report
 from seqtrain.comparison.request import TrainingRequest, cell_label
 from seqtrain.comparison.significance import shortage

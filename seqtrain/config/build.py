@@ -224,4 +224,4 @@ def build_recipe(config: Config, task: Task) -> Recipe:
 def cell_class(config: Config) -> type[Cell]:
     """The class of the config's cell; a user's own is imported (see `build_model`)."""
     section = config.model.cell
-    return user_cell(section) if isinstance(section, UserCell) else CELLS[section.name]
+    return user_cell(section, config.model.hidden_sizes()[0]) if isinstance(section, UserCell) else CELLS[section.name]

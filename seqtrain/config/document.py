@@ -127,7 +127,9 @@ def read_list(text: str, source: str) -> list[Any]:
     ------
     ConfigError : it is no such list.
     """
-    _, data = parse(f"[{text}]", source)
+    node, data = parse(f"[{text}]", source)
+    if faults := list(_collect_lines(node, (), Document({}, source))):
+        raise ConfigError(faults)
     return data if isinstance(data, list) else [data]
 
 
@@ -137,7 +139,7 @@ def _displace(document: Document, winner: Path_, loser: Path_) -> Iterator[str]:
     if not isinstance(section, dict) or winner not in document.overrides or loser in document.overrides:
         return
     value = section.get(loser[1])
-    if value is not None and section[winner[1]] is not None:
+    if value is not None and section.get(winner[1]) is not None:
         section[loser[1]] = None
         yield f"{document.overrides[winner]} takes the place of {dotted(loser)}: {value} in {document.source}"
 
@@ -152,6 +154,9 @@ def _is_folder(data: dict[str, Any]) -> bool:
 
 def _collect_lines(node: yaml.Node | None, path: Path_, document: Document) -> Iterator[str]:
     """Note the line of every key; yield a fault for every key that is given twice."""
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            yield from _collect_lines(item, (*path, str(number)), document)
     if not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:
@@ -178,10 +183,11 @@ def _apply(document: Document, override: str) -> Iterator[str]:
     value: Any = text
     if not is_text(".".join(path), text):
         try:
-            _, value = parse(text, shown)
+            node, value = parse(text, shown)
         except ConfigError as error:
             yield str(error)
             return
+        yield from _collect_lines(node, path, Document({}, shown))
     section: Any = document.data
     for part in path[:-1]:
         if section.get(part) is None:

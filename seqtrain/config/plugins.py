@@ -38,17 +38,20 @@ from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.rng import seeded_global_generator
 from seqtrain.system.settings import Declared, Named, section_of
 
+LARGEST_TRIED = 1024
+"""Units of a cell that is tried before a model is built; more would take a while."""
 
-def user_cell(section: UserCell) -> type[Cell]:
+
+def user_cell(section: UserCell, hidden_size: int) -> type[Cell]:
     """The class of a user's own cell, imported and proved to take a step with the options of the config.
 
     Raises
     ------
     ConfigError : it cannot be imported, is no cell, or does not take the options.
     """
-    cell = import_cell(section.name, section.folder)
+    cell = _import_noted(section)
     options = user_section(cell, section).options()
-    _try_a_step(cell, options, f"model.cell {section.name!r}", section.options())
+    _try_a_step(cell, options | section.options(), f"model.cell {section.name!r}", section.options(), hidden_size)
     return cell
 
 
@@ -60,7 +63,7 @@ def import_cell(name: str, folder: str | None = None) -> type[Cell]:
     ConfigError : it cannot be imported, or is no cell.
     """
     where, (module_name, class_name) = f"model.cell {name!r}", name.split(":")
-    module = _import(module_name, [folder or str(Path.cwd()), str(Path.cwd())], where)
+    module = _import(module_name, folder or str(Path.cwd()), where)
     cell = getattr(module, class_name, None)
     if not (inspect.isclass(cell) and issubclass(cell, Cell)):
         cells = [n for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, Cell) and c is not Cell]
@@ -101,7 +104,7 @@ def as_defined(config: Config) -> Config:
     cell = config.model.cell
     if not isinstance(cell, UserCell):
         return config
-    options = user_section(import_cell(cell.name, cell.folder), cell).options() | cell.options()
+    options = user_section(_import_noted(cell), cell).options() | cell.options()
     if changed := changed_code(config):
         raise ConfigError(f"{changed}; restore it, or set model.cell.code=null to use the present code")
     return _with_cell(config, UserCell(name=cell.name, folder=cell.folder, code=code_of(cell), **options))
@@ -110,7 +113,7 @@ def as_defined(config: Config) -> Config:
 def code_of(cell: UserCell) -> str | None:
     """Identifies the code of a user's own cell; None if there is no source file."""
     module, here = cell.name.split(":")[0], Path.cwd()
-    folder = folder_of(module, [Path(cell.folder or here), here, *map(Path, sys.path)])
+    folder = folder_of(module, [Path(cell.folder) if cell.folder else here, here, *map(Path, sys.path)])
     return None if folder is None else fingerprint(folder, module)
 
 
@@ -170,18 +173,25 @@ def _with_cell(config: Config, cell: Named) -> Config:
     return config.model_copy(update={"model": config.model.model_copy(update={"cell": cell})})
 
 
-def _import(name: str, folders: list[str], where: str) -> ModuleType:
-    """Import a module from one of these folders, or from Python's path."""
-    folders = list(dict.fromkeys(folders))
-    folder = folder_of(name, map(Path, folders))
+def _import_noted(section: UserCell) -> type[Cell]:
+    """The class of a config's cell; if a run notes its code, and its folder is gone, from the current folder."""
+    has_moved = section.code is not None and section.folder is not None and not Path(section.folder).exists()
+    return import_cell(section.name, None if has_moved else section.folder)
+
+
+def _import(name: str, folder: str, where: str) -> ModuleType:
+    """Import a module from a folder, or from Python's path."""
     try:
-        return importlib.import_module(name) if folder is None else import_from(folder, name)
+        found = folder_of(name, [Path(folder)])
+        return importlib.import_module(name) if found is None else import_from(found, name)
     except ModuleNotFoundError as error:
+        if name.endswith(".py") and Path(folder, name).exists():
+            raise ConfigError(f"{where}: names a file; write {name.removesuffix('.py')}:Class") from None
         if error.name not in (name, name.split(".")[0]):
             raise ConfigError(f"{where}: importing {name} failed: {error}; install what it needs") from None
         raise ConfigError(
-            f"{where}: there is no module {name} in {' or '.join(folders)}; name the folder that holds "
-            f"{name.split('.')[0]}.py: model.cell.folder=FOLDER, or put it on PYTHONPATH"
+            f"{where}: there is no module {name} in {folder}; name the folder that holds {name.split('.')[0]}.py: "
+            "model.cell.folder=FOLDER, or put it on PYTHONPATH"
         ) from None
     except (Exception, SystemExit) as error:
         raise ConfigError(
@@ -189,22 +199,21 @@ def _import(name: str, folders: list[str], where: str) -> ModuleType:
         ) from error
 
 
-def _try_a_step(cell: type[Cell], options: dict[str, Any], where: str, given: dict[str, Any]) -> None:
-    """Raise a ConfigError if a small cell cannot run over two steps, or has a state of another form."""
+def _try_a_step(cell: type[Cell], options: dict[str, Any], where: str, given: dict[str, Any], hidden_size: int) -> None:
+    """Raise a ConfigError if a cell of that size cannot run over two steps, or has a state of another form."""
+    T, B, H = 2, 2, min(hidden_size, LARGEST_TRIED)
     try:
         with seeded_global_generator("trial"):
-            outputs, state = unroll_reference(
-                cell(input_size=2, hidden_size=3, **(options | given)), torch.zeros(2, 1, 2)
-            )
+            outputs, state = unroll_reference(cell(input_size=2, hidden_size=H, **options), torch.zeros(T, B, 2))
     except (Exception, SystemExit) as error:
         settings = f" with {', '.join(f'{name} {value!r}' for name, value in given.items())}" if given else ""
         raise ConfigError(
             f"{where}{settings}: cannot take a step: {type(error).__name__}: {error}; correct the cell or its options"
         ) from error
-    if outputs.shape != (2, 1, 3) or getattr(state, "_fields", ("",))[0] != "hidden":
+    if outputs.shape != (T, B, H) or getattr(state, "_fields", ("",))[0] != "hidden":
         raise ConfigError(
-            f"{where}: its state must be a NamedTuple whose first field is hidden, [B, H]; with B 1 and H 3 its "
-            f"outputs over 2 steps are {list(outputs.shape)}"
+            f"{where}: its state must be a NamedTuple whose first field is hidden, [B, H]; with B {B} and H {H} its "
+            f"outputs over {T} steps are {list(outputs.shape)}"
         )
 
 

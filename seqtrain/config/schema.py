@@ -27,7 +27,7 @@ class Config(Section):
     threads: Annotated[Annotated[int, Field(ge=1, le=4096)] | None, Affects.MACHINE] = None
     """CPU threads; null for what PyTorch finds. Results repeat to the byte only with the same number."""
     engine: Annotated[Literal["auto", "reference", "fused"], Affects.SPEED] = "auto"
-    """What runs the cells over time: fused is the compiled engine (rnn, lstm, peephole, coupled and gru on the CPU),
+    """What runs the cells over time: fused is the compiled engine (on the CPU, for the cells that it has a kernel for),
     reference the plain loop, auto the fused one wherever it serves."""
     task: Annotated[Named, OneOf(TASK_SECTIONS)]
     """What to learn."""

@@ -13,6 +13,9 @@ DEEPEST, LARGEST, MOST = 50, 1 << 18, 10_000
 """Sections within sections, bytes of a file, and its values and keys: people write a hundredth of it."""
 
 
+WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "timestamp": "a date"}
+"""The kinds of YAML values in messages."""
+
 _DIGITS = "-+.0123456789"
 
 
@@ -49,7 +52,8 @@ class _Loader(yaml.SafeLoader):
         except yaml.YAMLError:
             raise
         except Exception:  # whatever int(), date() and the like raise
-            problem = f"{short(node.value)} is no {node.tag.rpartition(':')[2]}"
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{short(node.value)} is not {WORDS.get(kind, kind)}"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
 
@@ -59,6 +63,13 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in pairs if not tag.endswith((":timestamp", ":bool", ":int", ":float"))]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def _number(text: str) -> str:
+    """The text of a number; `!!int 1_0`, which Python would take, is an error."""
+    if not re.fullmatch(_NUMBER, text):
+        raise ValueError(text)
+    return text
 
 
 class _Dumper(yaml.SafeDumper):
@@ -72,8 +83,10 @@ class _Dumper(yaml.SafeDumper):
 for kind in (_Loader, _Dumper):
     for name, form, first in _FORMS:
         kind.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(f"^({form})$"), list(first))
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
-_Loader.add_constructor("tag:yaml.org,2002:float", lambda _, node: float(re.sub(r"\.(?=[inIN])", "", node.value)))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(_number(node.value)))
+_Loader.add_constructor(
+    "tag:yaml.org,2002:float", lambda _, node: float(re.sub(r"\.(?=[inIN])", "", _number(node.value)))
+)
 
 
 def dump(data: Any) -> str:

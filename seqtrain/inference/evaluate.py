@@ -119,8 +119,8 @@ def evaluate(
     Parameters
     ----------
     run_or_checkpoint : a checkpoint, or a run directory, which stands for its best one.
-    overrides : settings to change, each `KEY=VALUE`: those of the task that the weights allow, `train.eval_batch_size`,
-        `device`, `threads`, `engine`.
+    overrides : settings to change, each `KEY=VALUE`: those that affect the data, the evaluation, the speed or the
+        machine, as far as the weights allow.
     split : `train` only of a text.
     dynamic, dynamic_decay : continue to learn from a text while it is evaluated; see `DynamicEvaluation`.
     quiet : no progress and no remarks on stderr.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from seqtrain.inference.defaults import TEMPERATURE, TOP_P
 from seqtrain.models import SequenceModel
 from seqtrain.system.errors import CheckpointError
 from seqtrain.system.rng import generator
@@ -31,9 +32,9 @@ class Sampling(NamedTuple):
     probabilities of the allowed tokens are divided by their sum.
     """
 
-    temperature: float = 1.0
+    temperature: float = TEMPERATURE
     top_k: int | None = None
-    top_p: float = 1.0
+    top_p: float = TOP_P
 
     def faults(self, tokens: int = 1) -> list[str]:
         """A message for each setting that is out of its range, and for the number of tokens to draw."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from seqtrain.inference.defaults import TEMPERATURE, TOKENS, TOP, TOP_P
 from seqtrain.inference.sampling import Sampling, continue_tokens, read_tokens
 from seqtrain.models import SequenceModel
 from seqtrain.system.errors import ConfigError
@@ -116,11 +117,11 @@ class TextModel(NamedTuple):
     def generate(
         self,
         prompt: str = "",
-        tokens: int = 100,
+        tokens: int = TOKENS,
         *,
-        temperature: float = 1.0,
+        temperature: float = TEMPERATURE,
         top_k: int | None = None,
-        top_p: float = 1.0,
+        top_p: float = TOP_P,
         seed: int = 0,
         allow_unk: bool = False,
         write: Callable[[str], None] | None = None,
@@ -164,13 +165,15 @@ class TextModel(NamedTuple):
         settings = {"tokens": tokens, **sampling._asdict(), "allow_unk": allow_unk}
         return Generated(self.checkpoint, self.unit, *given, generated, nats, "".join(text), settings, seed)
 
-    def predict(self, prompt: str = "", top: int = 5) -> Predicted:
+    def predict(self, prompt: str = "", top: int = TOP) -> Predicted:
         """Predict the next token: the `top` most likely ones with their probabilities.
 
         Raises
         ------
         CheckpointError : a score of the model is not finite.
         """
+        if top < 1:
+            raise ConfigError(f"top is {top}; it must be 1 or more")
         given = self.read(prompt)
         scores, _ = read_tokens(self.model, self.vocabulary.encode(given.read), None)
         likely = torch.softmax(scores.double(), 0).sort(descending=True, stable=True)

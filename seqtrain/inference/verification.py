@@ -192,7 +192,11 @@ def gradients(restored: Restored, batch: Batch) -> Finding:
         exact = _gradients(restored, exact_model, batch)
         slope, norm = _slope(restored, exact_model, batch, exact)
     except RuntimeError as error:
-        return Finding("gradients", None, f"the cell does not run in double precision ({error})")
+        return Finding(
+            "gradients",
+            None,
+            f"the cell does not run in double precision ({error}); make new tensors with weight.new_zeros(...)",
+        )
     if not norm > 0:
         return Finding("gradients", None, f"the norm of all gradients is {norm:g}")
     errors = {name: _gradient_error(exact[name], single.get(name), norm) for name in exact}
@@ -241,7 +245,8 @@ def _slope(restored: Restored, model: SequenceModel, batch: Batch, gradient: dic
 
 def _relative(one: Tensor, other: Tensor) -> float:
     """The largest difference, relative to the largest value."""
-    return float((one - other).abs().max() / one.abs().max().clamp(min=1e-12))
+    largest = torch.maximum(one.abs().max(), other.abs().max())
+    return float((one - other).abs().max() / largest.clamp(min=1e-12))
 
 
 def _compare(promise: str, one: Path, other: Path, what: str) -> Finding:

@@ -44,7 +44,8 @@ class UserCell(Named):
 CELL_SECTIONS = {name: section_of(cell, name, cell.given) for name, cell in CELLS.items()}
 """The sections of the built-in cells."""
 
-Width = Annotated[int, Field(ge=1, le=100_000)]
+MOST_UNITS = 100_000
+Width = Annotated[int, Field(ge=1, le=MOST_UNITS)]
 Widths = Annotated[
     Annotated[Width, Tag("one")] | Annotated[list[Width], Field(min_length=1, max_length=1000), Tag("each")],
     ONE_OR_EACH,
@@ -55,7 +56,7 @@ class Model(Dropout):
     """The network."""
 
     cell: Annotated[Named, OneOf(CELL_SECTIONS, others=UserCell)]
-    """The recurrent cell: rnn, lstm, peephole, coupled, gru, odyssey, or `module:Class` for your own; with options,
+    """The recurrent cell; `module:Class` is your own, the class of that name in module.py. With options:
     {name: ..., option: ...}."""
     hidden_size: Annotated[Widths, Affects.SIZE] = 128
     """Units in each layer and direction; a list has the units of each layer, from the lowest up."""

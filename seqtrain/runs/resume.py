@@ -131,7 +131,9 @@ def check_resumable(
     CheckpointError : about either file.
     """
     if steps < (done := checkpoint.header.step):
-        raise CheckpointError(f"{run.last}: has {done} steps done, the config asks for {steps}; raise it")
+        raise CheckpointError(
+            f"{run.last}: has {done} steps done, the config asks for {steps}; raise train.steps or train.epochs"
+        )
     with about(run.last, instead_of_resuming(run)):
         if checkpoint.header.spec != header.spec:
             raise CheckpointError("its spec does not fit its own config")

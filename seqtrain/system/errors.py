@@ -46,7 +46,7 @@ class Diverged(SeqtrainError):
 def short(value: Any, width: int = 40) -> str:
     """A value for a message, cut to a readable length."""
     try:
-        text = repr(value)
+        text = "null" if value is None else repr(value)
     except ValueError:  # a number with thousands of digits
         text = f"a number of {value.bit_length()} bits" if isinstance(value, int) else "a number of many digits"
     return text if len(text) <= width else text[: width - 3] + "..."

@@ -72,7 +72,7 @@ class LanguageModel(Task):
     max_size: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
     """Largest size of the vocabulary, including <unk>; null for no limit."""
     fractions: Annotated[
-        Fractions | None, Null(FRACTIONS, when=lambda task: not text_path(task.path).is_dir()), Affects.DATA
+        Fractions | None, Null(FRACTIONS, when=lambda task: text_path(task.path).is_file()), Affects.DATA
     ] = None
     """Shares of train, valid and test in a single file; null for {null}. [0, 0, 1] evaluates all of it."""
 

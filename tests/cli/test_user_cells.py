@@ -68,6 +68,21 @@ class Refuses(MyCell):
         raise ValueError("no")
 
 
+class Narrow(MyCell):
+    def step(self, x_gates, state):
+        return Memory(torch.tanh(x_gates)[:, :3])
+
+
+class OneRow(MyCell):
+    def step(self, x_gates, state):
+        return Memory(torch.tanh(x_gates)[:1])
+
+
+class Leaves(MyCell):
+    def step(self, x_gates, state):
+        raise SystemExit(0)
+
+
 class WrongState(MyCell):
     def step(self, x_gates, state):
         return Memory(torch.zeros(1, 7))
@@ -252,7 +267,7 @@ def test_an_option_of_a_users_cell_has_an_effect(own_cell):
 @pytest.mark.parametrize(
     ("cell", "wanted"),
     [
-        ("my_cells:MyCel", "has no class MyCel derived from seqtrain.cells.Cell; choose one of Half, MyCell, Odd"),
+        ("my_cells:MyCel", "has no class MyCel derived from seqtrain.cells.Cell; choose one of Half, Leaves, MyCell, Narrow, Odd"),
         ("my_cells:NoCell", "has no class NoCell derived from"),
         ("my_cells:Half", "does not define initial_state, step"),
         ("my_cellz:MyCell", "there is no module my_cellz in"),
@@ -263,13 +278,20 @@ def test_an_option_of_a_users_cell_has_an_effect(own_cell):
         ("{name: my_cells:MyCell, decay: fast}", "model.cell.decay is 'fast'; it must be a number"),
         ("my_cells:Refuses", "cannot take a step: ValueError: no"),
         ("my_cells:WrongState", "over 2 steps are [2, 1, 7]"),
+        ("my_cells:Narrow", "over 2 steps are [2, 2, 3]"),
+        ("my_cells:OneRow", "over 2 steps are [2, 1, 4]"),
+        ("my_cells:Leaves", "cannot take a step: SystemExit: 0"),
+        ("leaving:X", "importing leaving failed: SystemExit: 0"),
+        ("my_cells.py:MyCell", "names a file; write my_cells:Class"),
+        ("{name: my_cells:MyCell, folder: elsewhere}", "there is no module my_cells in elsewhere"),
         ("{name: my_cells:MyCell, decay: 2024-01-01}", "model.cell.decay is '2024-01-01'; it must be a number"),
         ("broken:X", "importing broken failed: ZeroDivisionError"),
     ],
 )
 def test_wrong_user_cells(own_cell, tmp_path, cell, wanted):
     (tmp_path / "broken.py").write_text("1 / 0\n")
-    result = own_cell("train", "quickstart", f"model.cell={cell}")
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit(0)\n")
+    result = own_cell("train", "quickstart", "model.hidden_size=4", f"model.cell={cell}")
     assert (result.code, result.out) == (2, "")
     assert wanted in result.err
     assert not Path("runs").exists()

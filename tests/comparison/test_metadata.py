@@ -73,6 +73,17 @@ def test_a_comparison_is_gathered_under_its_own_names(seqtrain):
     assert len(made["verdicts"]) == 1
 
 
+def test_runs_of_one_name_in_two_folders_are_not_taken_for_each_other(seqtrain):
+    """The results lie in the folder of one of them, which has the name of the other, too."""
+    for folder, cell in (("y", "gru"), ("x", "lstm")):
+        assert seqtrain("train", "quickstart", *QUICK, f"model.cell={cell}", "--out", f"{folder}/s").code == 0
+    first = seqtrain("compare", "y/s", "x/s", "--out", "x", "--json").json
+    for again in (("x",), ("y/s", "x/s", "--out", "x")):
+        rows = seqtrain("compare", *again, "--json").json["cells"]
+        figures = {row["cell"]: row["metric"]["mean"] for row in first["cells"]}
+        assert all(row["metric"]["mean"] == figures[row["cell"]] for row in rows)
+
+
 def test_a_comparison_that_moved_keeps_its_question(seqtrain, monkeypatch, tmp_path):
     """Reference, level, matching, tuning and lengths belong to the folder, wherever it is gathered from."""
     command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 2, "--reference", "rnn")

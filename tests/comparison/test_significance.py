@@ -278,7 +278,7 @@ def test_that_runs_were_still_improving_is_said():
         return [run(seed, budget=100, best={"step": at, "value": 1.0}) for seed, at in enumerate(best)]
 
     assert (
-        "3 of 4 runs were still improving when they ended; train longer"
+        "3 of 4 runs improved until the end; train longer"
         in result(("a", ended(100, 100)), ("b", ended(100, 50)))["notes"]
     )
     assert "improving" not in " ".join(result(("a", ended(100, 50)), ("b", ended(100, 50)))["notes"])

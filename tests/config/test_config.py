@@ -167,6 +167,17 @@ def test_a_text_on_the_command_line_is_taken_as_it_is(write, tmp_path, name):
     assert [varied.override(value) for value in varied.values] == [f"task.path={name}", "task.path=shipped:stories"]
 
 
+def test_a_key_that_is_given_twice_is_refused_on_the_command_line(write):
+    for override in ("optimizer={name: adam, lr: 0.1, lr: 0.2}", "model.cell={name: lstm, name: gru}"):
+        assert "is given twice" in faults(write(MINIMAL), override)[0]
+    with pytest.raises(ConfigError, match="name is given twice"):
+        parse_request(["quickstart"], cells="rnn,{name: lstm, name: gru}")
+
+
+def test_a_section_that_replaces_an_override_is_no_bug(write):
+    assert load_config("words", ["train.steps=5", "train={epochs: 3}"], quiet=True).train.epochs == 3
+
+
 def test_null_on_the_command_line_is_null_where_a_text_may_be(write):
     for value in ("null", ""):
         config = load_config(write(MINIMAL), ["model.cell={name: a:B, folder: x}", f"model.cell.folder={value}"])
@@ -427,7 +438,7 @@ FILES = [
     (MINIMAL + "seed: 1\nseed: 2\n", "c.yaml:4: seed is given twice, first in line 3; keep one"),
     ("a: &a [*a]\n" + MINIMAL, "c.yaml:1: is not valid YAML (it has an alias; write the value out)"),
     ("seed: 2020-02-30\n" + MINIMAL, "c.yaml:1: seed is '2020-02-30'; it must be a whole number in decimal digits"),
-    ("seed: !!int '0x10'\n" + MINIMAL, "c.yaml:1: is not valid YAML ('0x10' is no int)"),
+    ("seed: !!int '0x10'\n" + MINIMAL, "c.yaml:1: is not valid YAML ('0x10' is not a whole number)"),
     ("model: {cell: rnn}\n", "c.yaml: task is missing; choose one of adding"),
     ("task: adding\n", "c.yaml: model is missing; add a section model with a cell"),
     ("x: " + "[" * 5000 + "]" * 5000, "c.yaml:1: is not valid YAML (nested more than 50 deep)"),

@@ -1,0 +1,15 @@
+"""Defaults and limits of the options of `compare`, for the command line and for programs."""
+
+COMPARED = ("rnn", "lstm", "peephole", "coupled", "gru")
+"""The cells that are trained unless others are named. Of `odyssey` one ablation alone would say little."""
+
+SEEDS, TUNING_SEEDS = 3, 2
+"""Numbers of seeds unless others are given."""
+
+MOST_SEEDS, MOST_JOBS = 10_000, 1024
+
+LEVEL = 0.05
+"""Significance level unless another is given."""
+
+LEVELS = (0.001, 0.5)
+"""Limits of the significance level: below, no usual number of seeds could show a difference."""

@@ -17,7 +17,7 @@ def earlier_question(runs: Sequence[FinishedRun], folder: Path | None, out: Path
     Parameters
     ----------
     folder : that holds the runs, if a folder was named rather than runs; its question comes before that of `out`. There
-        may be more runs in it than the question names, and fewer if it has no results yet.
+        may be more or fewer runs in it than the question names.
 
     Raises
     ------
@@ -25,18 +25,14 @@ def earlier_question(runs: Sequence[FinishedRun], folder: Path | None, out: Path
     """
     own = _read_question(out)
     there = {run.path.resolve() for run in runs}
-    if folder is not None and (found := own if folder == out else _read_question(folder)) is not None:
-        question, path = found
-        named = set(_places(question, folder).values())
-        if named <= there or (path.name == QUESTION and bool(named & there)):
-            return question
-    if own is None or set(_places(own[0], out).values()) != there:
-        return None
-    return own[0]
+    found = None if folder is None else own if folder == out else _read_question(folder)
+    if found is not None and folder is not None and there & set(_places(found, folder).values()):
+        return found
+    return own if own is not None and set(_places(own, out).values()) == there else None
 
 
-def _read_question(folder: Path) -> tuple[Question, Path] | None:
-    """The question or the results in a folder, and the file; None if there is neither."""
+def _read_question(folder: Path) -> Question | None:
+    """The question or the results in a folder; None if there is neither."""
     path = next((path for name in (QUESTION, RESULTS) if (path := folder / name).exists()), None)
     if path is None:
         return None
@@ -53,7 +49,7 @@ def _read_question(folder: Path) -> tuple[Question, Path] | None:
         why = error if isinstance(error, UnreadableError) else f"{path}: was not written by seqtrain compare ({error})"
         cure = "it would be overwritten: move it away, or choose another folder with --out"
         raise CheckpointError(f"{why}; {cure}") from None
-    return question, path
+    return question
 
 
 def _places(question: Question, folder: Path) -> dict[str, Path]:

@@ -267,7 +267,10 @@ def test_an_option_of_a_users_cell_has_an_effect(own_cell):
 @pytest.mark.parametrize(
     ("cell", "wanted"),
     [
-        ("my_cells:MyCel", "has no class MyCel derived from seqtrain.cells.Cell; choose one of Half, Leaves, MyCell, Narrow, Odd"),
+        (
+            "my_cells:MyCel",
+            "has no class MyCel derived from seqtrain.cells.Cell; choose one of Half, Leaves, MyCell",
+        ),
         ("my_cells:NoCell", "has no class NoCell derived from"),
         ("my_cells:Half", "does not define initial_state, step"),
         ("my_cellz:MyCell", "there is no module my_cellz in"),
@@ -313,3 +316,16 @@ def test_cells_of_one_name_are_told_apart_by_their_code(seqtrain, tmp_path):
     assert all("code=" in label for label, _ in rows)
     evaluated = seqtrain("eval", "run-b", "model.cell.folder=a")
     assert (evaluated.code, "the code of my_cells:MyCell has changed" in evaluated.err) == (0, True)
+
+
+def test_a_project_that_moved_keeps_its_cell(seqtrain, tmp_path, monkeypatch):
+    """The folder in the config of a run is gone; the same code in the current folder is the cell, other code is not."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/my_cells.py").write_text(MY_CELLS)
+    monkeypatch.chdir(tmp_path / "old")
+    assert seqtrain("train", "quickstart", *QUICK, "model.cell=my_cells:MyCell", "--out", "run").code == 0
+    (tmp_path / "old").rename(tmp_path / "new")
+    monkeypatch.chdir(tmp_path / "new")
+    assert seqtrain("train", "run", "--resume", "train.steps=6").code == 0
+    Path("my_cells.py").write_text(MY_CELLS.replace("torch.tanh(x_gates))", "torch.sin(x_gates))"))
+    assert seqtrain("train", "run", "--resume", "train.steps=8").code == 2

@@ -1,6 +1,7 @@
 """What a folder remembers of its comparison."""
 
 import shlex
+import shutil
 from pathlib import Path
 
 from samples import QUICK
@@ -96,6 +97,9 @@ def test_a_comparison_that_moved_keeps_its_question(seqtrain, monkeypatch, tmp_p
     monkeypatch.chdir("/")
     found.append(seqtrain("compare", tmp_path / "there/one", "--json").json)
     found.append(seqtrain("compare", tmp_path / "there/one", "--out", tmp_path / "elsewhere", "--json").json)
+    shutil.rmtree(next((tmp_path / "there/one").glob("quickstart-gru*seed1")))
+    fewer = seqtrain("compare", tmp_path / "there/one", "--json").json
+    assert (fewer["reference"], fewer["level"], len(fewer["runs"])) == ("rnn", 0.2, 3)
     same = ("reference", "match", "level", "varied", "timed", "tuning", "verdicts", "lengths", "notes")
     for gathered in found:
         assert {key: gathered[key] for key in same} == {key: wanted[key] for key in same}

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import SMALL
 
+from seqtrain.comparison.records import MEASURED
+
 TEXT = "the old man saw the sea and the sea saw him\n" * 40
 OTHER = TEXT[:-4] + "her\n"
 """Another end: only the part that is the test set."""
@@ -78,11 +80,13 @@ def test_a_folder_of_text_may_move(seqtrain):
     assert seqtrain("train", "words", *QUICK, "task.path=text", "--out", "run").code == 0
     compare = ("compare", "words", *QUICK[:-1], "--cells", "lstm,gru", "--seeds", 1, "--budget", "seconds=0.1")
     assert seqtrain(*compare, "task.path=text", "--out", "both").code == 0
+    timed = Path("both", MEASURED).read_text()
     Path("text").rename("moved")
     went_on = seqtrain("train", "words", *QUICK, "task.path=moved", "--out", "run", "--resume", "train.steps=6")
     assert went_on.code == 0
     again = seqtrain(*compare, "task.path=moved", "--out", "both")
     assert (again.code, again.err.count("done already") > 0) == (0, True)
+    assert Path("both", MEASURED).read_text() == timed
     assert seqtrain("train", "words", *QUICK, "seed=1", "task.path=moved", "--out", "other", "train.steps=6").code == 0
     together = seqtrain("compare", "run", "other", "--json").json
     assert [(row["cell"], len(row["metric"]["values"])) for row in together["cells"]] == [("lstm", 2)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from seqtrain.system.errors import SeqtrainError
+from seqtrain.system.streams import to_stderr
 
 INTERRUPTED = "interrupted; what was saved before is whole"
 
@@ -53,11 +54,11 @@ def _hint_at_settings() -> None:
     for option in (word.partition("=")[0] for word in sys.argv[1:] if word.startswith("--")):
         if settings := find_setting(option.removeprefix("--").replace("-", "_").split(".")[-1]):
             choices = " or ".join(f"{setting}=VALUE" for setting in settings)
-            print(f"seqtrain: {option} is a setting, not an option; write {choices}", file=sys.stderr)
+            to_stderr(f"seqtrain: {option} is a setting, not an option; write {choices}")
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
-    print(f"seqtrain: {message}".replace("\n", "\nseqtrain: "), file=sys.stderr)
+    to_stderr(f"seqtrain: {message}".replace("\n", "\nseqtrain: "))
     sys.exit(exit_code)
 
 

@@ -13,6 +13,7 @@ from seqtrain.cli.generate import generate
 from seqtrain.cli.predict import predict
 from seqtrain.cli.train import train
 from seqtrain.cli.validate import validate
+from seqtrain.system.streams import results_apart
 
 app = typer.Typer(
     help="Train, evaluate and compare recurrent sequence models from a YAML config, and write text with them.",
@@ -22,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (train, evaluate, generate, predict, compare, bench, validate, check, cells, tasks, settings):
-    app.command("eval" if verb is evaluate else verb.__name__)(verb)
+    app.command("eval" if verb is evaluate else verb.__name__)(results_apart(verb))
 
 configs_app = typer.Typer(help="List the configs that come with seqtrain, show or copy one.")
 configs_app.callback(invoke_without_command=True)(configs)

@@ -14,6 +14,7 @@ from seqtrain.cli.arguments import Json
 from seqtrain.cli.render import print_result
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.shipped import config_paths
+from seqtrain.system.streams import to_stdout
 
 if TYPE_CHECKING:
     from seqtrain.cells import Cell
@@ -81,7 +82,7 @@ def configs(context: typer.Context, json: Json = False) -> None:
 
 def show(name: ShippedName) -> None:
     """Print a shipped config as it is written."""
-    typer.echo(config_text(name), nl=False)
+    to_stdout(config_text(name))
 
 
 def copy(
@@ -97,7 +98,7 @@ def copy(
         raise ConfigError(f"{file}: exists already and is not overwritten; choose another name") from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written ({error.strerror})") from None
-    typer.echo(f"{file} written; train it with: seqtrain train {file}")
+    to_stdout(f"{file} written; train it with: seqtrain train {file}\n")
 
 
 def config_text(name: str) -> str:

@@ -9,6 +9,7 @@ import typer
 from seqtrain.cli.arguments import Json, Out, Quiet
 from seqtrain.cli.render import print_result
 from seqtrain.comparison.defaults import COMPARED, LEVEL, MOST_JOBS, MOST_SEEDS, SEEDS, TUNING_SEEDS
+from seqtrain.system.streams import to_stdout
 
 
 def compare(
@@ -88,7 +89,7 @@ def compare(
         if json:
             print_result({"commands": list(lines)}, json, str)
         for line in lines:
-            typer.echo(line)
+            to_stdout(f"{line}\n")
         return
     results, exit_code = comparison.answer(request, quiet=quiet)
     if results is not None or json:

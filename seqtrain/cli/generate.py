@@ -13,6 +13,7 @@ from seqtrain.cli.arguments import Json, RunOrCheckpoint
 from seqtrain.cli.render import print_result
 from seqtrain.inference.defaults import TEMPERATURE, TOKENS, TOP_P
 from seqtrain.system.errors import ConfigError, DataError
+from seqtrain.system.streams import stdout
 
 if TYPE_CHECKING:
     from seqtrain.inference.text_model import TextModel
@@ -101,8 +102,8 @@ def live_text() -> Iterator[Callable[[str], None]]:
     def write(piece: str) -> None:
         nonlocal last
         last = piece
-        sys.stdout.write(piece)
-        sys.stdout.flush()
+        stdout().write(piece)
+        stdout().flush()
 
     try:
         try:
@@ -111,5 +112,5 @@ def live_text() -> Iterator[Callable[[str], None]]:
             if not last.endswith("\n"):
                 write("\n")
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the buffered rest has to go somewhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout().fileno())  # the buffered rest has to go somewhere
         raise SystemExit(0) from None

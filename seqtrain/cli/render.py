@@ -1,16 +1,15 @@
 """Print results on stdout, as tables or as JSON: what several verbs share."""
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import typer
 from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from seqtrain.system.streams import stdout, to_stdout
 from seqtrain.system.words import figure
 
 WIDTH_WITHOUT_TERMINAL = 140
@@ -21,10 +20,15 @@ def print_result(result: Any, json: bool, table: Callable[[Any], RenderableType]
     if json:
         from seqtrain.system import strict_json
 
-        typer.echo(strict_json.dumps(result.as_json() if hasattr(result, "as_json") else result, indent=2))
+        data = result.as_json() if hasattr(result, "as_json") else result
+        is_utf8 = (stdout().encoding or "").lower().replace("-", "") == "utf8"  # a JSON parser expects nothing else
+        to_stdout(strict_json.dumps(data, indent=2, ascii_only=not is_utf8) + "\n")
         return
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if known else WIDTH_WITHOUT_TERMINAL, highlight=False).print(table(result))
+    known = stdout().isatty() or "COLUMNS" in os.environ
+    console = Console(file=stdout(), width=None if known else WIDTH_WITHOUT_TERMINAL, highlight=False)
+    with console.capture() as printed:
+        console.print(table(result))
+    to_stdout(printed.get())
 
 
 def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:

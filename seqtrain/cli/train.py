@@ -7,6 +7,7 @@ from rich.table import Table
 
 from seqtrain.cli.arguments import ConfigName, Json, Out, Overrides, Quiet
 from seqtrain.cli.render import facts, in_figures, model_line, print_result
+from seqtrain.system.streams import to_stderr
 from seqtrain.system.words import counted, figure
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def train(
     trained = train(config, overrides or (), out=out, resume=resume, overwrite=overwrite, quiet=quiet)
     print_result(trained, json, run_table)
     if trained.message:
-        typer.echo(trained.message, err=True)
+        to_stderr(trained.message)
     raise typer.Exit(trained.exit_code)
 
 

@@ -2,11 +2,13 @@
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from tqdm import tqdm
 
+from seqtrain.system.streams import to_stderr
 from seqtrain.system.words import counted, figure, in_words
 
 __all__ = ["LINE_EVERY_S", "Progress", "counted", "figure", "in_words", "say"]
@@ -44,10 +46,13 @@ class Progress:
         """One more step is done."""
         self.done += 1
         if self._bar is not None:
-            self._bar.update()
+            try:
+                self._bar.update()
+            except OSError:  # the terminal has gone
+                self._bar.disable, self._bar = True, None
         elif self._lines and time.monotonic() - self._line_at >= LINE_EVERY_S:
             self._line_at = time.monotonic()
-            print(self._line(), file=sys.stderr, flush=True)
+            to_stderr(self._line())
 
     def show(self, **figures: float | str | None) -> None:
         """Set figures beside the count, or words as they are; None leaves a figure as it was."""
@@ -69,10 +74,11 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):
+                self._bar.close()
 
 
 def say(message: str, *, quiet: bool = False) -> None:
     """A line on stderr."""
     if not quiet:
-        print(message, file=sys.stderr, flush=True)
+        to_stderr(message)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request to stop, which the training loop follows between two steps."""
+"""Signals as a request to save and stop, which the training loop follows between two steps."""
 
 import signal
 import threading
@@ -13,9 +13,13 @@ class StopRequest:
     signal_number: int | None = None
 
 
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+"""Ctrl-C, a machine that shuts down, a connection that breaks, a batch system before its time limit."""
+
+
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Note the first SIGINT or SIGTERM; a second one acts as it did before.
+    """Note the first of these signals; a second one acts as it did before. One that is ignored stays ignored.
 
     Only the main thread can receive signals; in another thread nothing is noted.
     """
@@ -23,18 +27,18 @@ def stop_requests() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    known = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]  # Windows has no SIGHUP
+    before = {number: handler for number in known if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
 
     def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         request.signal_number = number
-        for other in numbers:
+        for other in before:
             signal.signal(other, before[other])
 
-    for number in numbers:
+    for number in before:
         signal.signal(number, note)
     try:
         yield request
     finally:
-        for number in numbers:
-            signal.signal(number, before[number])
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -17,9 +17,9 @@ def finite(value: Any) -> Any:
     return to_jsonable_python(value, inf_nan_mode="null")
 
 
-def dumps(value: Any, *, indent: int | None = None) -> str:
+def dumps(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
     """The value as JSON text."""
-    return json.dumps(finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
+    return json.dumps(finite(value), indent=indent, allow_nan=False, ensure_ascii=ascii_only)
 
 
 def write(path: Path, value: Any) -> None:

@@ -11,7 +11,9 @@ import pytest
 from conftest import SMALL_SETS
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)]
+)
 def test_a_signal_saves_the_run_and_sets_the_exit_code(tmp_path, number, code):
     run = tmp_path / "run"
     command = ("train", "quickstart", *SMALL_SETS, "train.steps=1000000", "train.log_every=1", "--out", str(run))
@@ -41,10 +43,10 @@ import seqtrain.runs.trainer
 from seqtrain.__main__ import main
 
 def fit(*arguments, stop_requested, **hooks):
-    print("ready", flush=True)
+    print("ready", file=sys.__stdout__, flush=True)
     while not stop_requested():
         time.sleep(0.01)
-    print("noted", flush=True)
+    print("noted", file=sys.__stdout__, flush=True)
     time.sleep(60)
 
 seqtrain.runs.trainer.fit = fit

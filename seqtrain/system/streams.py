@@ -1,0 +1,66 @@
+"""Standard output and standard error, whose reader may go away: a closed terminal, `| head`, a full disk."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout, suppress
+from typing import ParamSpec, TextIO, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_results: TextIO | None = None
+"""Standard output, while `results_apart` sends what others print to standard error."""
+
+
+def stdout() -> TextIO:
+    """Where results go."""
+    return _results or sys.stdout
+
+
+def to_stdout(text: str) -> None:
+    """Write a part of a result. Once the reader has gone, nothing more is written, and nothing fails.
+
+    Raises
+    ------
+    OSError : it cannot be written for another reason, such as a full disk.
+    """
+    try:
+        stdout().write(text)
+        stdout().flush()
+    except BrokenPipeError:
+        _silence(stdout())
+
+
+def to_stderr(line: str) -> None:
+    """Write a line that is no result. If it cannot be written, nothing fails: a training must not end for its log."""
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _silence(sys.stderr)
+
+
+def results_apart(verb: Callable[P, R]) -> Callable[P, R]:
+    """A verb whose standard output has its result alone; what a user's code prints goes to standard error."""
+
+    @functools.wraps(verb)
+    def apart(*arguments: P.args, **options: P.kwargs) -> R:
+        global _results  # there is one standard output
+        _results = sys.stdout
+        try:
+            with redirect_stdout(sys.stderr):
+                return verb(*arguments, **options)
+        finally:
+            _results = None
+
+    return apart
+
+
+def _silence(stream: TextIO) -> None:
+    """Let the rest of a stream go nowhere; otherwise Python fails at its end, when it writes the buffered rest."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

@@ -1,0 +1,130 @@
+"""Standard output and standard error of the command line: who reads them, and what is on them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, SMALL_SETS
+
+from seqtrain.system.signals import stop_requests
+
+TRAIN = ("train", "quickstart", *SMALL, *SMALL_SETS, "threads=1", "--out", "run")
+SEQTRAIN = (sys.executable, "-m", "seqtrain")
+
+
+@pytest.fixture(autouse=True)
+def _in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def without_reader(stream, *command):
+    """The exit code of a command whose standard output or standard error has no reader any more."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    other = "stdout" if stream == "stderr" else "stderr"
+    try:
+        return subprocess.run(
+            [*SEQTRAIN, *command], check=False, **{stream: writing, other: subprocess.DEVNULL}
+        ).returncode
+    finally:
+        os.close(writing)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("settings",), ("settings", "--json"), ("cells",), ("configs",), ("configs", "show", "quickstart"),
+        ("compare", "quickstart", "--dry-run", "--out", "dry"), TRAIN, (*TRAIN, "--json"),
+    ],
+)  # fmt: skip
+def test_a_reader_of_the_result_that_has_gone_is_no_fault(command):
+    assert without_reader("stdout", *command) == 0
+    if command[0] == "train":
+        assert json.loads(Path("run/summary.json").read_text())["status"] == "finished"
+
+
+def test_a_reader_of_the_log_that_has_gone_ends_no_training():
+    """The run says several lines on its way."""
+    assert without_reader("stderr", *TRAIN, "--resume") == 0
+    assert json.loads(Path("run/summary.json").read_text())["status"] == "finished"
+    assert without_reader("stderr", *TRAIN) == 2  # the run is there already
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_log_ends_no_training_and_under_the_result_is_said():
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run([*SEQTRAIN, *TRAIN, "--resume"], stderr=full, stdout=subprocess.DEVNULL).returncode == 0
+        told = subprocess.run([*SEQTRAIN, "settings"], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (told.returncode, b"No space left on device" in told.stderr) == (2, True)
+
+
+def test_json_is_ascii_where_the_terminal_is_not_utf8():
+    Path("text.txt").write_text("la forêt 你好\n" * 60, "utf-8")
+    run = ("train", "words", *SMALL, "model.embedding_size=4", "task.path=text.txt", "--out", "run", "--json")
+    done = subprocess.run([*SEQTRAIN, *run], capture_output=True, env=os.environ | {"PYTHONIOENCODING": "cp1252"})
+    assert json.loads(done.stdout.decode("ascii"))["status"] == "finished"
+    ask = [*SEQTRAIN, "predict", "run", "--prompt", "la forêt 你好", "--json"]
+    done = subprocess.run(ask, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "cp1252"})
+    assert json.loads(done.stdout.decode("ascii"))["prompt"] == ["la", "forêt", "你好"]
+
+
+CHATTY = """
+from typing import NamedTuple
+import torch
+from seqtrain.cells import Cell
+
+print("imported")
+
+
+class State(NamedTuple):
+    hidden: torch.Tensor
+
+
+class Chatty(Cell):
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        print("made")
+        self.w = torch.nn.Linear(input_size, hidden_size)
+
+    def project(self, x):
+        return self.w(x)
+
+    def step(self, x_gates, state):
+        print("stepped")
+        return State(torch.tanh(x_gates))
+
+    def initial_state(self, batch_size):
+        return State(self.w.weight.new_zeros(batch_size, self.hidden_size))
+"""
+
+
+def test_what_a_users_cell_prints_is_no_part_of_the_result(seqtrain):
+    Path("chatty.py").write_text(CHATTY)
+    cell, small = "model.cell=chatty:Chatty", (*SMALL, *SMALL_SETS)
+    for command in (
+        ("validate", "quickstart", *small, cell),
+        ("train", "quickstart", *small, cell, "--out", "run"),
+        ("eval", "run"),
+        ("compare", "quickstart", *small, "--cells", "chatty:Chatty,rnn", "--seeds", 1),
+    ):
+        called = seqtrain(*command, "--json")
+        assert called.code == 0
+        assert isinstance(json.loads(called.out), dict)
+        assert "made" in called.err
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored(name):
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with stop_requests() as request:
+            os.kill(os.getpid(), number)
+            assert signal.getsignal(number) is signal.SIG_IGN
+        assert request.signal_number is None
+    finally:
+        signal.signal(number, before)

@@ -113,4 +113,4 @@ def live_text() -> Iterator[Callable[[str], None]]:
                 write("\n")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout().fileno())  # the buffered rest has to go somewhere
-        raise SystemExit(0) from None
+        raise typer.Exit(0) from None

@@ -34,6 +34,8 @@ POLL_S = 0.2
 ENDED = (0, Diverged.exit_code)
 """Exit codes of runs that are not trained further."""
 
+INTERRUPTED = 128 + signal.SIGTERM
+
 
 def run_all(runs: Sequence[PlannedRun], jobs: int, *, quiet: bool) -> int:
     """Train every run that is not done, `jobs` at a time; returns 0, or the exit code of the signal that interrupted.
@@ -143,13 +145,15 @@ class LocalExecutor:
         if not hasattr(self._own, "worker"):
             self._own.worker = _Worker(self._threads_each)
             self._workers.append(self._own.worker)
-        interrupted = 128 + signal.SIGTERM
-        code, message = (interrupted, "") if self._stopping else self._own.worker.train(run)
-        if code in ENDED:
-            return int(code)
+        if self._stopping:
+            return INTERRUPTED
+        worker: _Worker = self._own.worker
+        code, message, has_answered = worker.train(run)
+        if has_answered and code in ENDED:
+            return code
         if self._stopping and (code < 0 or code > 128):
-            return interrupted
-        if code == SeqtrainError.exit_code:
+            return INTERRUPTED
+        if has_answered and code == SeqtrainError.exit_code:
             raise SeqtrainError(message)
         error = SeqtrainError(f"{run.out}: its process ended with exit code {code}{message and f': {message}'}")
         error.exit_code = 1
@@ -178,8 +182,11 @@ class _Worker:
             env={"GOMP_SPINCOUNT": "1000"} | os.environ | {"OMP_NUM_THREADS": str(threads)},  # the first as in __main__
         )  # fmt: skip
 
-    def train(self, run: PlannedRun) -> tuple[int, str]:
-        """Exit code and message of the run; if the process died, its own exit code and last words."""
+    def train(self, run: PlannedRun) -> tuple[int, str, bool]:
+        """Exit code and message of the run, and True; if the process died, its own exit code and last words, and False.
+
+        A process that leaves with 0, as a cell may make it do, has not trained its run.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         order = json.dumps({"config": run.config.model_dump(), "out": str(run.out)})
@@ -187,10 +194,10 @@ class _Worker:
             print(order, file=self.process.stdin, flush=True)
         if answer := self.process.stdout.readline():
             code, message = json.loads(answer)
-            return code, message
+            return code, message, True
         code = self.process.wait()
         self.stderr.seek(0)
-        return code, self.stderr.read().decode("utf-8", "replace").strip()
+        return code, self.stderr.read().decode("utf-8", "replace").strip(), False
 
 
 def cores() -> int:

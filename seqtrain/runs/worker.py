@@ -16,6 +16,7 @@ from pathlib import Path
 from seqtrain.config import config_from
 from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import SeqtrainError
+from seqtrain.system.streams import left_by_user_code
 
 POLL_S = 0.5
 
@@ -43,6 +44,8 @@ def _train(config: dict[str, object], out: Path) -> tuple[int, str]:
         outcome = train_run(config_from(config, str(out)), out, resume=True, quiet=True)
     except SeqtrainError as error:
         return error.exit_code, str(error)
+    except SystemExit as left:
+        return SeqtrainError.exit_code, f"{out}: {left_by_user_code(left)}"
     except OSError as error:
         return SeqtrainError.exit_code, f"{error.filename or out}: {error.strerror}"
     return outcome.exit_code, outcome.message or ""

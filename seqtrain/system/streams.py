@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from typing import ParamSpec, TextIO, TypeVar
 
+from seqtrain.system.errors import SeqtrainError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -43,7 +45,12 @@ def to_stderr(line: str) -> None:
 
 
 def results_apart(verb: Callable[P, R]) -> Callable[P, R]:
-    """A verb whose standard output has its result alone; what a user's code prints goes to standard error."""
+    """A verb whose output and exit code are its own: what a user's code prints goes to standard error.
+
+    Raises
+    ------
+    SeqtrainError : the user's code ends the program.
+    """
 
     @functools.wraps(verb)
     def apart(*arguments: P.args, **options: P.kwargs) -> R:
@@ -52,10 +59,17 @@ def results_apart(verb: Callable[P, R]) -> Callable[P, R]:
         try:
             with redirect_stdout(sys.stderr):
                 return verb(*arguments, **options)
+        except SystemExit as left:
+            raise SeqtrainError(left_by_user_code(left)) from left
         finally:
             _results = None
 
     return apart
+
+
+def left_by_user_code(left: SystemExit) -> str:
+    """A message about code of a user that ends the program: its exit code would say that a run is done."""
+    return f"the code of a cell ended the program, with exit code {left.code}; a cell must not call sys.exit"
 
 
 def _silence(stream: TextIO) -> None:

@@ -83,6 +83,13 @@ class Leaves(MyCell):
         raise SystemExit(0)
 
 
+class Quits(MyCell):
+    def step(self, x_gates, state):
+        if len(x_gates) > 2:  # not when it is tried
+            raise SystemExit(0)
+        return super().step(x_gates, state)
+
+
 class WrongState(MyCell):
     def step(self, x_gates, state):
         return Memory(torch.zeros(1, 7))
@@ -329,3 +336,14 @@ def test_a_project_that_moved_keeps_its_cell(seqtrain, tmp_path, monkeypatch):
     assert seqtrain("train", "run", "--resume", "train.steps=6").code == 0
     Path("my_cells.py").write_text(MY_CELLS.replace("torch.tanh(x_gates))", "torch.sin(x_gates))"))
     assert seqtrain("train", "run", "--resume", "train.steps=8").code == 2
+
+
+@pytest.mark.parametrize("jobs", [None, 1, 2])
+def test_a_cell_that_ends_the_program_does_not_decide_the_exit_code(own_cell, jobs):
+    """Exit code 0 would say that the run is done."""
+    run = ("train", "quickstart", *QUICK, "model.cell=my_cells:Quits")
+    if jobs is not None:
+        run = ("compare", "quickstart", *QUICK, "--cells", "my_cells:Quits,rnn", "--seeds", "1", "--jobs", jobs)
+    ended = own_cell(*run)
+    assert (ended.code, "the code of a cell ended the program, with exit code 0" in ended.err) == (2, True)
+    assert not list(Path("runs").rglob("*Quits*/summary.json"))

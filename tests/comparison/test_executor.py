@@ -62,15 +62,19 @@ def test_few_processes_train_many_runs(seqtrain, tmp_path):
     assert [row["metric"] for row in many["cells"]] == [row["metric"] for row in alone["cells"]]
 
 
-def test_a_worker_that_dies_is_said_with_its_last_words(seqtrain, tmp_path):
-    """It is not a fault of the input, so exit code 1: a cell may crash, or the system may kill for memory."""
-    died = "if 'worker' in sys.argv[0]: os.write(2, b'last words'); os._exit(77)"
+@pytest.mark.parametrize("code", [77, 0, 2, 3, 143])
+def test_a_worker_that_dies_is_said_with_its_last_words(seqtrain, tmp_path, code):
+    """It is not a fault of the input, so exit code 1: a cell may crash, or the system may kill for memory.
+
+    Whatever its exit code is, its run is not done.
+    """
+    died = f"if 'worker' in sys.argv[0]: os.write(2, b'last words'); os._exit({code})"
     own = users_cell(tmp_path, "fatal", died)
     refused = seqtrain(
         "compare", "quickstart", *QUICK, "--cells", f"{own},gru", "--seeds", 1, "--jobs", 2, "--out", "o"
     )
     assert refused.code == 1
-    assert "o/quickstart-fatal.Own-seed0: its process ended with exit code 77: last words" in refused.err
+    assert f"o/quickstart-fatal.Own-seed0: its process ended with exit code {code}: last words" in refused.err
     assert "Traceback" not in refused.err
 
 
@@ -161,7 +165,7 @@ def test_a_worker_does_not_begin_without_its_parent(tmp_path):
     worker = [sys.executable, "-m", "seqtrain.runs.worker", str(os.getppid())]
     ended = subprocess.run(worker, cwd=tmp_path, input=order + "\n", text=True, capture_output=True, check=False)
     assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "")
-    assert not (tmp_path / "run/last.pt").exists()
+    assert not (tmp_path / "run").exists()
 
 
 @needs_proc

@@ -21,7 +21,9 @@ from seqtrain.system.settings import Affects
 from seqtrain.tasks import Task
 from seqtrain.training.state import named_tensors
 
-MAY_CHANGE = settings_that_affect(Affects.BUDGET, Affects.CONTENT, Affects.SPEED, Affects.MACHINE, Affects.SAVING)
+MAY_CHANGE = settings_that_affect(
+    Affects.BUDGET, Affects.CONTENT, Affects.SPEED, Affects.MACHINE, Affects.SAVING, Affects.NOTHING
+)
 """Settings that may change when a run is resumed."""
 
 ROUNDING = (*settings_that_affect(Affects.SPEED), "threads")

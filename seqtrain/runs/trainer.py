@@ -249,8 +249,9 @@ def _train(run: _Run, stop_requested: Callable[[], bool]) -> _Ending:
 def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
     """The summary of a run that has ended; the earlier one if there was nothing left to train."""
     if earlier is not None and not run.clock.work and earlier.status == ending.status != "diverged":
-        run.say(f"{ending.status} already, nothing to train")
-        return earlier
+        run.say(f"{ending.status} already, nothing to train{_why_ended(run)}")
+        same_budget = earlier.planned_steps == run.recipe.steps
+        return earlier if same_budget else earlier.model_copy(update={"planned_steps": run.recipe.steps})
     config, task, state = run.config, run.recipe.task, run.state
     return Summary(
         status=ending.status,
@@ -279,6 +280,16 @@ def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
         divergence=strict_json.finite(ending.divergence),
         **{f"{task.work_unit}_per_s": run.clock.throughput()},
     )
+
+
+def _why_ended(run: _Run) -> str:
+    """What ended a run before its last step, and the setting that lets it go on; nothing if all its steps are done."""
+    state, train = run.state, run.config.train
+    if state.step >= run.recipe.steps:
+        return ""
+    if state.solved_at_step is not None and train.stop_when_solved:
+        return "; train.stop_when_solved=false lets it go on"
+    return f"; its patience of {train.patience} is used up, a larger train.patience lets it go on, or null"
 
 
 def _test_figures(run: _Run) -> dict[str, float] | None:

@@ -124,7 +124,8 @@ def _judge(state: TrainState, recipe: Recipe, value: float, *, solved: bool) -> 
         state.solved_at_step = state.step
     state.evaluated_at = state.step
     state.stalled = 0 if improved else state.stalled + 1
-    state.stalled_since_cut = 0 if improved else state.stalled_since_cut + 1
+    is_warming_up = state.step <= recipe.schedule.warmup  # the learning rate has never had its full value
+    state.stalled_since_cut = 0 if improved or is_warming_up else state.stalled_since_cut + 1
     if recipe.schedule.is_due(state.stalled_since_cut):
         state.cuts, state.stalled_since_cut = state.cuts + 1, 0
     return improved

@@ -32,12 +32,12 @@ class Train(Section):
     """Weight of the last layer's mean squared outputs in the loss (activation regularisation, Merity et al. 2017)."""
     tar: Annotated[float, Field(ge=0)] = 0.0
     """Likewise of their changes from step to step (temporal activation regularisation)."""
-    stop_when_solved: bool = False
+    stop_when_solved: Annotated[bool, Affects.BUDGET] = False
     """Stop at the first evaluation that meets the task's rule for "solved"."""
     average_after: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     """Average the weights from the first evaluation on that is worse than the best of all but the last so many before
     it, and evaluate the average (NT-ASGD, Merity et al. 2018, who say 5); null for never."""
-    patience: Steps | None = None
+    patience: Annotated[Steps | None, Affects.BUDGET] = None
     """Stop after so many evaluations without improvement; null for never."""
     on_divergence: Annotated[Literal["stop", "skip"], Affects.BUDGET] = "stop"
     """What to do when the loss or gradient of a step is not finite: stop ends the run with exit 3, skip withholds the

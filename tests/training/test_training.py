@@ -554,6 +554,18 @@ def test_plateau_cuts_the_learning_rate():
     assert rates == pytest.approx({2: 1, 4: 1, 6: 1, 8: 0.5, 10: 0.5, 12: 0.25})
 
 
+def test_a_plateau_counts_from_the_end_of_the_warmup():
+    config = small(
+        "quickstart", "train.steps=14", "optimizer=sgd", "optimizer.lr=1e-30", "schedule=plateau", "schedule.warmup=6",
+        "schedule.patience=1", "schedule.factor=0.5", "train.log_every=1",
+    )  # fmt: skip
+    run(config)
+    rates = {r.step: r.lr / 1e-30 for r in records(split="train")}
+    assert [rates[step] for step in (3, 5, 6, 7, 10, 11)] == pytest.approx([3 / 6, 5 / 6, 1, 1, 1, 0.5], rel=0.2)
+    assert rates[10] == pytest.approx(1)
+    assert rates[11] == pytest.approx(0.5)
+
+
 # --- resuming ---------------------------------------------------------------------------------------------------
 
 RESUMED = [
@@ -668,7 +680,7 @@ def test_resume_extends_a_finished_run_and_refuses_another_config():
     "override",
     [
         "seed=1", "optimizer.lr=0.1", "schedule=cosine", "train.batch_size=5", "train.eval_every=3",
-        "train.eval_batch_size=5", "train.log_every=3", "train.stop_when_solved=true", "train.patience=3",
+        "train.eval_batch_size=5",
     ],
 )  # fmt: skip
 def test_resume_refuses_what_would_make_other_weights_or_records(override):
@@ -676,6 +688,40 @@ def test_resume_refuses_what_would_make_other_weights_or_records(override):
     saved = checkpoint_of(small("quickstart", "train.stop_when_solved=false"))
     with pytest.raises(CheckpointError, match=f"was saved with {override.partition('=')[0]}[ .].*; drop --resume"):
         check_same(small("quickstart", "train.stop_when_solved=false", override), saved, RunDir(Path("run")))
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "words"),
+    [
+        ("train.patience=1", "train.patience=3", "its patience of 1 is used up"),
+        ("train.patience=1", "train.patience=null", "its patience of 1 is used up"),
+        ("train.stop_when_solved=true", "train.stop_when_solved=false", "train.stop_when_solved=false lets it go on"),
+    ],
+)
+def test_a_run_that_stopped_early_goes_on_and_ends_as_if_it_had_been_so_from_the_start(
+    monkeypatch, capfd, first, then, words
+):
+    """With more steps alone it says why not, and has them as its budget."""
+    settings = ("train.steps=8", "optimizer.lr=1e-9", "train.stop_when_solved=false")
+    if "solved" in first:
+        monkeypatch.setattr(Adding, "solved", lambda *_: True)
+    early = run(small("quickstart", *settings, first), "run").summary
+    assert early.steps < 8
+    more = train_run(small("quickstart", *settings, first, "train.steps=12"), Path("run"), resume=True).summary
+    assert words in capfd.readouterr().err
+    assert (more.steps, more.planned_steps) == (early.steps, 12)
+    assert "steps: 12" in Path("run/config.yaml").read_text()
+    went_on = run(small("quickstart", *settings, then, "train.steps=12"), "run", resume=True).summary
+    whole = run(small("quickstart", *settings, then, "train.steps=12"), "whole").summary
+    assert went_on.steps == whole.steps > early.steps
+    assert (went_on.best, went_on.test, went_on.planned_steps) == (whole.best, whole.test, whole.planned_steps)
+    assert Path("whole/last.safetensors").read_bytes() == Path("run/last.safetensors").read_bytes()
+
+
+def test_how_often_records_are_written_may_change():
+    run(small("quickstart"))
+    assert run(small("quickstart", "train.log_every=1", "train.steps=6"), resume=True).summary.steps == 6
+    assert [record.step for record in records(split="train")][-2:] == [5, 6]
 
 
 def checkpoint_of(config):

@@ -7,6 +7,7 @@ from pathlib import Path
 from samples import QUICK, result, run
 
 from seqtrain.comparison.load_runs import group_runs
+from seqtrain.tasks.marked_numbers import Adding
 
 
 def test_compare_gathers_run_directories(seqtrain):
@@ -98,3 +99,26 @@ def test_what_affects_no_result_does_not_tell_rows_apart(seqtrain):
     seqtrain("train", "quickstart", *QUICK, "--out", "r/a")
     seqtrain("train", "quickstart", *QUICK, *same, "seed=1", "--out", "r/b")
     assert [(row["cell"], row["runs"]) for row in seqtrain("compare", "r", "--json").json["cells"]] == [("lstm", 2)]
+
+
+def test_runs_that_were_extended_get_the_verdicts_of_runs_that_were_so_long_from_the_start(seqtrain, monkeypatch):
+    """Some of them are solved before the first end, and are not trained further."""
+    monkeypatch.setattr(
+        Adding, "solved", lambda _, means: int(means["mse"] * 1e6) % 4 == 0
+    )  # in one evaluation of four
+    for cell in ("rnn", "gru"):
+        for seed in range(6):
+            settings = (f"model.cell={cell}", f"seed={seed}", "train.stop_when_solved=true")
+            name, train = f"{cell}-{seed}", ("train", "quickstart", *QUICK, *settings)
+            assert seqtrain(*train, "train.steps=4", "--out", f"extended/{name}").code == 0
+            assert seqtrain(*train, "train.steps=8", "--out", f"extended/{name}", "--resume").code == 0
+            assert seqtrain(*train, "train.steps=8", "--out", f"whole/{name}").code == 0
+    extended, whole = (seqtrain("compare", folder, "--json").json for folder in ("extended", "whole"))
+    assert extended["verdicts"] == whole["verdicts"]
+    for one, other in zip(extended["cells"], whole["cells"], strict=True):
+        assert (one["solved"], one["steps_to_solve"], one["metric"]) == (
+            other["solved"],
+            other["steps_to_solve"],
+            other["metric"],
+        )
+    assert 0 < sum(row["solved"] for row in whole["cells"]) < 12

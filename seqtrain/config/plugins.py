@@ -20,7 +20,7 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -199,7 +199,7 @@ def _import(name: str, folder: str, where: str) -> ModuleType:
         ) from error
 
 
-def _try_a_step(cell: type[Cell], options: dict[str, Any], where: str, given: dict[str, Any], hidden_size: int) -> None:
+def _try_a_step(cell: type[Cell], options: Mapping[str, Any], where: str, given: Mapping[str, Any], hidden_size: int) -> None:
     """Raise a ConfigError if a cell of that size cannot run over two steps, or has a state of another form."""
     T, B, H = 2, 2, min(hidden_size, LARGEST_TRIED)
     try:

@@ -199,7 +199,9 @@ def _import(name: str, folder: str, where: str) -> ModuleType:
         ) from error
 
 
-def _try_a_step(cell: type[Cell], options: Mapping[str, Any], where: str, given: Mapping[str, Any], hidden_size: int) -> None:
+def _try_a_step(
+    cell: type[Cell], options: Mapping[str, Any], where: str, given: Mapping[str, Any], hidden_size: int
+) -> None:
     """Raise a ConfigError if a cell of that size cannot run over two steps, or has a state of another form."""
     T, B, H = 2, 2, min(hidden_size, LARGEST_TRIED)
     try:

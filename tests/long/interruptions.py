@@ -24,6 +24,7 @@ import torch._dynamo  # noqa: F401  # as PyTorch's optimizers do when the first 
 
 import seqtrain.cli
 import seqtrain.cli.render  # noqa: F401
+import seqtrain.runs.train  # noqa: F401
 from seqtrain.__main__ import main as run_command
 
 SHORT = ("threads=1", "train.steps=60", "train.eval_every=20", "train.log_every=3", "train.save_every=7",

@@ -31,6 +31,7 @@ def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *
         *_too_few_seeds(rows, question.level, gathered=gathered),
         *_sizes(rows, question.match, gathered=gathered),
         *_divergence(rows),
+        *_lost(groups),
         *(remark for entry in question.tuning for remark in entry.remarks()),
         *_coarse(groups, rows, timed=question.timed),
         *(_bought_steps(groups) if question.timed else _unequal_budgets(groups)),
@@ -64,6 +65,13 @@ def _divergence(rows: Sequence[Row]) -> Iterator[str]:
     if diverged := ", ".join(f"{row.cell} {row.diverged} of {row.runs}" for row in rows if row.diverged):
         meaning = "such a run counts with its best checkpoint, and as worse than all others if it has none"
         yield f"diverged: {diverged}; {meaning}"
+
+
+def _lost(groups: Sequence[Group]) -> Iterator[str]:
+    """That the best checkpoint of a run was removed."""
+    lost = [str(run.path) for group in groups for run in group.runs if run.summary.lost_best_step is not None]
+    if lost:
+        yield f"a better checkpoint was removed, and a later one counts, of {', '.join(lost)}"
 
 
 def _coarse(groups: Sequence[Group], rows: Sequence[Row], *, timed: bool) -> Iterator[str]:

@@ -107,6 +107,8 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
             f"{changed}: the weights in {path} do not allow it; they were trained for other symbols or classes"
         )
     model = _built(config, checkpoint, path)
+    if (lost := checkpoint.header.lost_best_step) is not None:
+        say(f"{path}: a better checkpoint of the run, of step {lost}, was removed", quiet=quiet)
     if not any(key.startswith("task.") and key != "task.window" for key in changes):
         otherwise = "name another with task.path=... to evaluate on it"
         check_fingerprints(checkpoint, task.fingerprints(), path, otherwise)

@@ -63,6 +63,7 @@ class Header(BaseModel):
     config : the resolved config.
     variant : of the task.
     fingerprints : hashes of the task's fixed sets.
+    lost_best_step : of a better evaluation of the run whose checkpoint was removed.
     spec : what the model takes and gives.
     vocabulary, counts : the tokens of a text model and how often each stood in its training text.
     step : training steps done.
@@ -80,6 +81,7 @@ class Header(BaseModel):
     vocabulary: Annotated[list[str], Field(fail_fast=True)] | None
     counts: Annotated[list[Whole], Field(fail_fast=True)] | None
     step: Whole = 0
+    lost_best_step: Whole | None = None
     training: TrainingRecord | None = None
 
     @model_validator(mode="after")

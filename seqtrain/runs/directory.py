@@ -275,7 +275,9 @@ def checkpoint_path(run_or_checkpoint: Path) -> Path:
     if run.best.exists():
         return run.best
     if run.last.exists():
-        raise CheckpointError(f"{run.path}: has no {best}, the run was never evaluated; give {run.last}")
+        raise CheckpointError(
+            f"{run.path}: has no {best}: the run was never evaluated, or it was removed; give {run.last}"
+        )
     if run.older_checkpoint is not None:
         raise CheckpointError(
             f"{run.older_checkpoint}: was written by an older seqtrain, whose checkpoints this one cannot read; use "

@@ -73,6 +73,7 @@ class Summary(Record):
     fingerprints : SHA-256 of each fixed set: the same for the same text, wherever it is.
     steps : training steps done; `skipped_steps` of them changed nothing.
     planned_steps : training steps that the run was given.
+    lost_best_step : of a better evaluation whose checkpoint was removed; `best` is then the best of the later ones.
     test : loss and metrics of the best checkpoint on the test set; None if there is no best, or the run is interrupted.
     baseline : what the best model without a memory reaches on the test set.
     solved_at_step : the first evaluation that met the task's rule; None if none did.
@@ -97,6 +98,7 @@ class Summary(Record):
     planned_steps: Size
     metric: Metric
     best: Best
+    lost_best_step: Count | None = None
     test: dict[str, float | None] | None
     baseline: dict[str, float | None]
     solved_at_step: Count | None

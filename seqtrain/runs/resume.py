@@ -142,6 +142,7 @@ def check_resumable(
         columns = task.trained_together(config.train.batch_size)
         check_training(checkpoint, model, columns, kept_by_optimizer(config))
     if run.best.exists():
+        check_best(run, checkpoint)
         best_weights(run, model)
     check_fingerprints(checkpoint, header.fingerprints, run.last, "start anew with --overwrite")
 
@@ -167,6 +168,30 @@ def check_fingerprints(checkpoint: Checkpoint, rebuilt: Mapping[str, str], sourc
         )
 
 
+WITHOUT_BEST = "remove it to go on without it, with --resume, or start anew with --overwrite"
+
+
+def check_best(run: RunDir, last: Checkpoint) -> None:
+    """Refuse a best checkpoint that is not the one that the last checkpoint knows.
+
+    A run that was killed between the two has a newer best one; it evaluates that step again.
+
+    Raises
+    ------
+    CheckpointError : it cannot be read, or is of another run or another evaluation.
+    """
+    best, record = load_checkpoint(run.best, WITHOUT_BEST).header, last.header.training
+    known = None if record is None else record.best_step
+    others = differences(best.config, last.header.config).keys() - set(MAY_CHANGE)
+    if others or best.fingerprints != last.header.fingerprints:
+        why = f"it was trained with another {', '.join(sorted(others)) or 'text'}"
+    elif best.step != known and best.step <= last.header.step:
+        why = f"it is of step {best.step}, the best evaluation was that of step {known}"
+    else:
+        return
+    raise CheckpointError(f"{run.best}: is not the best checkpoint of this run, {why}; {WITHOUT_BEST}")
+
+
 def best_weights(run: RunDir, model: SequenceModel) -> dict[str, Tensor]:
     """The weights of the best checkpoint.
 
@@ -174,9 +199,8 @@ def best_weights(run: RunDir, model: SequenceModel) -> dict[str, Tensor]:
     ------
     CheckpointError : it cannot be read, or its weights are of another model.
     """
-    otherwise = "remove it to go on without it, with --resume, or start anew with --overwrite"
-    weights = load_checkpoint(run.best, otherwise).weights
-    with about(run.best, otherwise):
+    weights = load_checkpoint(run.best, WITHOUT_BEST).weights
+    with about(run.best, WITHOUT_BEST):
         check_weights(weights, model.state_dict())
     return weights
 

@@ -169,11 +169,27 @@ class _Run:
         """Save a checkpoint, the best one first: after a kill between the two, the evaluation is repeated, not lost."""
         self.directory.flush_metrics()
         state = self.state
-        header = self.header.model_copy(update={"step": state.step, "training": state.record()})
+        values = {"step": state.step, "lost_best_step": state.lost_best_step, "training": state.record()}
+        header = self.header.model_copy(update=values)
         checkpoint = Checkpoint(header, state.evaluated.state_dict(), state.tensors())
         if best:
             save_checkpoint(self.directory.best, checkpoint.for_evaluation())
         save_checkpoint(self.directory.last, checkpoint)
+
+    def has_lost_best(self) -> bool:
+        """Whether the best checkpoint was removed, and the run goes on without it; the last one may take its place."""
+        state, best = self.state, self.directory.best
+        if state.best_step is None or best.exists():
+            return False
+        if state.best_step == state.step:
+            self.save(best=True)
+            self.say(f"{best.name} was missing and is written again; it is the last checkpoint")
+            return False
+        self.say(
+            f"{best.name}, of step {state.best_step}, is missing; the best of the later evaluations takes its place"
+        )
+        state.forget_best()
+        return True
 
 
 class _Ending(NamedTuple):
@@ -223,7 +239,7 @@ def _restore(run: _Run, checkpoint: Checkpoint) -> Summary | None:
     run.clock.started_at -= elapsed
     directory.summary.unlink(missing_ok=True)
     run.say(f"resuming at step {state.step}")
-    if summary is None or summary.fault_beside(run.config):
+    if run.has_lost_best() or summary is None or summary.fault_beside(run.config):
         return None
     if summary.status == "diverged" and run.config.train.on_divergence == "stop":
         run.say("it diverged and will do so again; train.on_divergence=skip withholds such steps")
@@ -269,6 +285,7 @@ def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
         planned_steps=run.recipe.steps,
         metric=Metric(**task.metric._asdict()),
         best=Best(step=state.best_step, value=state.best_value),
+        lost_best_step=state.lost_best_step,
         test=strict_json.finite(_test_figures(run)) if ending.status != "interrupted" else None,
         baseline=strict_json.finite(task.baseline("test")),
         solved_at_step=state.solved_at_step,

@@ -116,7 +116,7 @@ def _evaluate(state: TrainState, recipe: Recipe, progress: Progress, record: Cal
 def _judge(state: TrainState, recipe: Recipe, value: float, *, solved: bool) -> bool:
     """Compare an evaluation with the best so far; an evaluation that solves the task is better than any other."""
     first_solved = solved and state.solved_at_step is None
-    comparable = solved or state.solved_at_step is None
+    comparable = solved or state.solved_at_step is None or state.best_step is None
     improved = first_solved or (comparable and recipe.task.metric.better(value, state.best_value))
     if improved:
         state.best_step, state.best_value = state.step, value

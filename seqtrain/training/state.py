@@ -22,6 +22,7 @@ class Counters:
     skipped_steps : steps that changed nothing, since the loss or gradient was not finite.
     evaluated_at : the step of the last evaluation.
     best_step, best_value : of the best evaluation so far; one that solves the task is better than any that does not.
+    lost_best_step : of a better evaluation whose checkpoint was removed, so that the best of the later ones counts.
     stalled : evaluations since then.
     cuts, stalled_since_cut : of the plateau schedule.
     solved_at_step : of the first evaluation that met the task's rule.
@@ -33,6 +34,7 @@ class Counters:
     evaluated_at: Whole = 0
     best_step: Whole | None = None
     best_value: float | None = None
+    lost_best_step: Whole | None = None
     stalled: Whole = 0
     cuts: Whole = 0
     stalled_since_cut: Whole = 0
@@ -79,6 +81,11 @@ class TrainState(Counters):
     def evaluated(self) -> SequenceModel:
         """The model that is evaluated and saved: with the mean of the weights, if there is one."""
         return self.model if self.average is None else cast(SequenceModel, self.average.module)
+
+    def forget_best(self) -> None:
+        """Go on without the best evaluation so far, whose checkpoint is gone; evaluate at the end again."""
+        self.lost_best_step, self.best_step, self.best_value = self.best_step, None, None
+        self.evaluated_at = max(0, min(self.evaluated_at, self.step - 1))
 
     def record(self) -> TrainingRecord:
         """The plain values but `step`."""

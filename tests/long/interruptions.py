@@ -23,7 +23,7 @@ from pathlib import Path
 import torch._dynamo  # noqa: F401  # as PyTorch's optimizers do when the first is made; here once for all processes
 
 import seqtrain.cli
-import seqtrain.cli.render  # noqa: F401
+import seqtrain.cli.render
 import seqtrain.runs.train  # noqa: F401
 from seqtrain.__main__ import main as run_command
 

@@ -13,7 +13,7 @@ from conftest import SMALL, SMALL_SETS
 
 import seqtrain.training.loop
 from seqtrain.config import load_config
-from seqtrain.runs.checkpoint import load_checkpoint
+from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.trainer import train_run
@@ -479,3 +479,61 @@ def test_a_report_that_finds_no_room_leaves_the_one_before(monkeypatch, seqtrain
     assert failed.code == 2
     assert "o/results.csv: cannot be written (No space left on device)" in failed.err
     assert Path("o/results.json").read_bytes() == before
+
+
+@pytest.fixture
+def best_at_2(monkeypatch):
+    """A run of six steps, evaluated at 2, 4 and 6, whose metric grows from evaluation to evaluation."""
+    values = iter(range(1, 100))
+    original = seqtrain.training.loop.evaluate
+
+    def growing(model, task, split, *others):
+        means = original(model, task, split, *others)
+        return means | {"mse": float(next(values))} if split == "valid" else means
+
+    monkeypatch.setattr(seqtrain.training.loop, "evaluate", growing)
+    run(small("train.steps=6", "train.save_every=1"))
+    assert load_checkpoint(Path("run/best.safetensors")).header.step == 2
+
+
+@pytest.mark.parametrize("steps", [6, 10])
+def test_a_run_whose_best_checkpoint_was_removed_says_so(best_at_2, seqtrain, steps):
+    """It counts with the best of the later evaluations, never as a run without any."""
+    Path("run/best.safetensors").unlink()
+    resumed = train_run(small(f"train.steps={steps}", "train.save_every=1"), Path("run"), resume=True).summary
+    assert (resumed.lost_best_step, resumed.steps) == (2, steps)
+    assert resumed.best.step == 6
+    assert resumed.test is not None
+    assert load_checkpoint(Path("run/best.safetensors")).header.step == resumed.best.step
+    evaluated = seqtrain("eval", "run")
+    assert (evaluated.code, "a better checkpoint of the run, of step 2, was removed" in evaluated.err) == (0, True)
+    notes = seqtrain("compare", "run", "--out", "c", "--json").json["notes"]
+    assert any("a better checkpoint was removed, and a later one counts, of run" in note for note in notes)
+    again = run(small(f"train.steps={steps + 2}", "train.save_every=1"), resume=True).summary
+    assert again.lost_best_step == 2
+
+
+def test_a_removed_best_checkpoint_that_is_the_last_is_written_again():
+    config = small("train.steps=2", "train.eval_every=2")
+    run(config)
+    before = Path("run/best.safetensors").read_bytes()
+    Path("run/best.safetensors").unlink()
+    resumed = run(config, resume=True).summary
+    assert (resumed.lost_best_step, resumed.best.step) == (None, 2)
+    assert Path("run/best.safetensors").read_bytes() == before
+
+
+def test_the_best_checkpoint_of_another_run_or_step_is_refused(best_at_2):
+    own = Path("run/best.safetensors").read_bytes()
+    run(small("train.steps=6", "seed=1"), "other")
+    shutil.copy("other/best.safetensors", "run/best.safetensors")
+    longer = small("train.steps=8", "train.save_every=1")
+    with pytest.raises(
+        CheckpointError, match="is not the best checkpoint of this run, it was trained with another seed"
+    ):
+        run(longer, resume=True)
+    save_checkpoint(Path("run/best.safetensors"), load_checkpoint(Path("run/last.safetensors")).for_evaluation())
+    with pytest.raises(CheckpointError, match="it is of step 6, the best evaluation was that of step 2; remove it"):
+        run(longer, resume=True)
+    Path("run/best.safetensors").write_bytes(own)
+    assert run(longer, resume=True).summary.best.step == 2

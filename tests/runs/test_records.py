@@ -35,7 +35,8 @@ def test_the_keys_of_the_files_have_their_order(trained):
     assert list(json.loads(run.summary.read_text())) == [
         "status", "task", "variant", "fingerprints", "cell", "direction", "depth", "hidden_size", "parameters", "seed",
         "steps",
-        "skipped_steps", "planned_steps", "metric", "best", "test", "baseline", "solved_at_step", "elapsed_s",
+        "skipped_steps", "planned_steps", "metric", "best", "lost_best_step",
+        "test", "baseline", "solved_at_step", "elapsed_s",
         "sequences_per_s", "engine", "device", "threads", "versions", "divergence",
     ]  # fmt: skip
     keys = {record["split"]: list(record) for record in map(json.loads, run.metrics.read_text().splitlines())}

@@ -793,7 +793,8 @@ def test_files_of_a_run(name, unit):
     assert set(summary) == {
         "status", "task", "variant", "fingerprints", "cell", "direction", "depth", "hidden_size", "parameters", "seed",
         "steps",
-        "planned_steps", "metric", "best", "test", "baseline", "solved_at_step", "elapsed_s", f"{unit}_per_s", "engine",
+        "planned_steps", "metric", "best", "lost_best_step",
+        "test", "baseline", "solved_at_step", "elapsed_s", f"{unit}_per_s", "engine",
         "device", "threads", "versions", "divergence", "skipped_steps",
     }  # fmt: skip
     metric = summary["metric"]["name"]

@@ -216,7 +216,7 @@ def test_what_a_run_argument_means(tmp_path):
     with pytest.raises(CheckpointError, match="is not a run directory"):
         checkpoint_path(tmp_path)
     run.last.touch()
-    with pytest.raises(CheckpointError, match=r"never evaluated; give .*last\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"never evaluated, or it was removed; give .*last\.safetensors"):
         checkpoint_path(tmp_path)
     run.best.touch()
     assert checkpoint_path(tmp_path) == run.best

@@ -1,5 +1,6 @@
 """`seqtrain eval`."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -181,19 +182,25 @@ def test_eval_of_what_is_not_a_checkpoint(seqtrain, tmp_path):
         assert wanted in result.err
 
 
-@pytest.mark.parametrize("unit", ["words", "characters"])
-@pytest.mark.parametrize("split", ["test", "valid", "train"])
+@pytest.fixture(scope="module", params=["words", "characters"])
+def text_run(request, tmp_path_factory) -> Path:
+    """A trained run on a text of words, and of characters."""
+    folder = tmp_path_factory.mktemp(request.param)
+    (folder / "trained.txt").write_text("a b b a\n" * 50)
+    small = (*SMALL, "model.embedding_size=4", f"task.path={folder / 'trained.txt'}")
+    return train(request.param, small, out=folder / "run").path
+
+
 @pytest.mark.parametrize("text", ["a b a b", "a", "a ", "\n", "\n\n", "a\n", "b a", "a b a b\n" * 4, ""])
-def test_a_text_of_any_length_is_evaluated_or_refused_in_a_sentence(seqtrain, tmp_path, text, split, unit):
-    (tmp_path / "trained.txt").write_text("a b b a\n" * 50)
+def test_a_text_of_any_length_is_evaluated_or_refused_in_a_sentence(seqtrain, tmp_path, text_run, text):
     (tmp_path / "short.txt").write_text(text)
-    small = ("model.embedding_size=4", "task.path=trained.txt", "--out", "run", "--quiet")
-    assert seqtrain("train", unit, *SMALL, *small).code == 0
-    for fractions in ("null", "[0,0,1]", "[1,0,0]", "[0,1,0]"):
+    for split, fractions, dynamic in product(
+        ("test", "valid", "train"), ("null", "[0,0,1]", "[1,0,0]", "[0,1,0]"), ((), ("--dynamic", "0.1"))
+    ):
         settings = ("task.path=short.txt", f"task.fractions={fractions}")
-        for dynamic in ((), ("--dynamic", "0.1")):
-            evaluated = seqtrain("eval", "run", *settings, "--split", split, *dynamic, "--json")
-            assert evaluated.code in (0, 2)
-            assert (evaluated.code == 0) or evaluated.err.count("seqtrain: ") == 1
-            if evaluated.code == 0:
-                assert evaluated.json["loss"] > 0
+        evaluated = seqtrain("eval", text_run, *settings, "--split", split, *dynamic, "--json")
+        assert evaluated.code in (0, 2)
+        if evaluated.code == 0:
+            assert evaluated.json["loss"] > 0
+        else:
+            assert evaluated.err.count("seqtrain: ") == 1

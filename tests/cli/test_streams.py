@@ -36,11 +36,8 @@ def without_reader(stream, *command):
 
 @pytest.mark.parametrize(
     "command",
-    [
-        ("settings",), ("settings", "--json"), ("cells",), ("configs",), ("configs", "show", "quickstart"),
-        ("compare", "quickstart", "--dry-run", "--out", "dry"), TRAIN, (*TRAIN, "--json"),
-    ],
-)  # fmt: skip
+    [("settings",), ("settings", "--json"), ("compare", "quickstart", "--dry-run", "--out", "dry"), TRAIN],
+)
 def test_a_reader_of_the_result_that_has_gone_is_no_fault(command):
     assert without_reader("stdout", *command) == 0
     if command[0] == "train":
@@ -51,7 +48,6 @@ def test_a_reader_of_the_log_that_has_gone_ends_no_training():
     """The run says several lines on its way."""
     assert without_reader("stderr", *TRAIN, "--resume") == 0
     assert json.loads(Path("run/summary.json").read_text())["status"] == "finished"
-    assert without_reader("stderr", *TRAIN) == 2  # the run is there already
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -62,11 +58,9 @@ def test_a_full_disk_under_the_log_ends_no_training_and_under_the_result_is_said
     assert (told.returncode, b"No space left on device" in told.stderr) == (2, True)
 
 
-def test_json_is_ascii_where_the_terminal_is_not_utf8():
+def test_json_is_ascii_where_the_terminal_is_not_utf8(seqtrain):
     Path("text.txt").write_text("la forêt 你好\n" * 60, "utf-8")
-    run = ("train", "words", *SMALL, "model.embedding_size=4", "task.path=text.txt", "--out", "run", "--json")
-    done = subprocess.run([*SEQTRAIN, *run], capture_output=True, env=os.environ | {"PYTHONIOENCODING": "cp1252"})
-    assert json.loads(done.stdout.decode("ascii"))["status"] == "finished"
+    assert seqtrain("train", "words", *SMALL, "model.embedding_size=4", "task.path=text.txt", "--out", "run").code == 0
     ask = [*SEQTRAIN, "predict", "run", "--prompt", "la forêt 你好", "--json"]
     done = subprocess.run(ask, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "cp1252"})
     assert json.loads(done.stdout.decode("ascii"))["prompt"] == ["la", "forêt", "你好"]

@@ -62,7 +62,7 @@ def test_few_processes_train_many_runs(seqtrain, tmp_path):
     assert [row["metric"] for row in many["cells"]] == [row["metric"] for row in alone["cells"]]
 
 
-@pytest.mark.parametrize("code", [77, 0, 2, 3, 143])
+@pytest.mark.parametrize("code", [77, 0, 3])
 def test_a_worker_that_dies_is_said_with_its_last_words(seqtrain, tmp_path, code):
     """It is not a fault of the input, so exit code 1: a cell may crash, or the system may kill for memory.
 

@@ -574,7 +574,7 @@ RESUMED = [
     ("lookaround", ("model.dropout=0.2",)),
     ("stories", ("schedule=cosine", "schedule.warmup=3")),
     ("words", ("model.cell=gru", "schedule.name=plateau", "optimizer=sgd", "optimizer.momentum=0.9")),
-    ("words", ("model.cell={name: odyssey, ablation: full_gate_recurrence}", "task.window=7")),
+    ("words", ("model.cell={name: odyssey, ablation: full_gate_recurrence}", "task.path=short.txt", "task.window=7")),
     ("words", ("task.path=short.txt", "train.batch_size=70", "task.window=3")),  # of which it makes 68 columns
 ]
 

@@ -26,7 +26,9 @@ class CoupledCell(MemoryCell):
     --------------
     As the LSTM, without the input gate; p zero.
 
-    Differs from the paper: peepholes are optional and off by default.
+    Differs from the paper: the forget gate has the weights and the input gate is 1 - f; Greff et al. keep the input
+    gate and forget with 1 - i, which is the same with the signs of the weights turned. Peepholes are optional and off
+    by default.
     """
 
     gates = ("f", "g", "o")

@@ -28,8 +28,8 @@ class Sampling(NamedTuple):
     top_p : draw from the nucleus, the fewest most likely tokens that together have at least this probability
         (Holtzman et al. 2020); 1 for all.
 
-    `top_k` and `top_p` both use the distribution after the temperature. A token must be allowed by both. The
-    probabilities of the allowed tokens are divided by their sum.
+    `top_k` and `top_p` both use the whole distribution after the temperature: `top_p` does not count within the `top_k`
+    tokens. A token must be allowed by both. The probabilities of the allowed tokens are divided by their sum.
     """
 
     temperature: float = TEMPERATURE

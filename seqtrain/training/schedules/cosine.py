@@ -15,7 +15,7 @@ class Cosine(Schedule):
 
     name: Literal["cosine"] = "cosine"
     final: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The part that is left at the last step."""
+    """The part that is left at the last step; with 0 that step has a learning rate of 0 and changes nothing."""
 
     def shape(self, step: int, *, steps: int, cuts: int, epoch: int) -> float:  # noqa: ARG002
         """From 1 down to `final`."""

@@ -8,7 +8,11 @@ from seqtrain.training.schedules.base import Schedule
 
 
 class Plateau(Schedule):
-    """Multiply the learning rate when the validation metric stops improving."""
+    """Multiply the learning rate when the validation metric stops improving.
+
+    As `torch.optim.lr_scheduler.ReduceLROnPlateau` with `threshold=0`: any improvement counts. Evaluations count from
+    the end of the warm-up.
+    """
 
     name: Literal["plateau"] = "plateau"
     patience: Annotated[int, Field(ge=0, le=1_000_000)] = 0

@@ -176,20 +176,18 @@ class _Run:
             save_checkpoint(self.directory.best, checkpoint.for_evaluation())
         save_checkpoint(self.directory.last, checkpoint)
 
-    def has_lost_best(self) -> bool:
-        """Whether the best checkpoint was removed, and the run goes on without it; the last one may take its place."""
+    def recover_best(self) -> bool:
+        """Write the best checkpoint again if it was removed; returns False if that is not possible."""
         state, best = self.state, self.directory.best
         if state.best_step is None or best.exists():
-            return False
+            return True
         if state.best_step == state.step:
             self.save(best=True)
             self.say(f"{best.name} was missing and is written again; it is the last checkpoint")
-            return False
-        self.say(
-            f"{best.name}, of step {state.best_step}, is missing; the best of the later evaluations takes its place"
-        )
+            return True
+        self.say(f"{best.name}, of step {state.best_step}, is missing; the best of the later evaluations will be saved")
         state.forget_best()
-        return True
+        return False
 
 
 class _Ending(NamedTuple):
@@ -239,7 +237,7 @@ def _restore(run: _Run, checkpoint: Checkpoint) -> Summary | None:
     run.clock.started_at -= elapsed
     directory.summary.unlink(missing_ok=True)
     run.say(f"resuming at step {state.step}")
-    if run.has_lost_best() or summary is None or summary.fault_beside(run.config):
+    if not run.recover_best() or summary is None or summary.fault_beside(run.config):
         return None
     if summary.status == "diverged" and run.config.train.on_divergence == "stop":
         run.say("it diverged and will do so again; train.on_divergence=skip withholds such steps")

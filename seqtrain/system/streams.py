@@ -36,7 +36,7 @@ def to_stdout(text: str) -> None:
 
 
 def to_stderr(line: str) -> None:
-    """Write a line that is no result. If it cannot be written, nothing fails: a training must not end for its log."""
+    """Write a line that is no result. If that fails, nothing is raised: a training must not stop because of its log."""
     try:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()

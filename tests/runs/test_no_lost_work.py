@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import SMALL, SMALL_SETS
 
+import seqtrain.tasks.marked_numbers
 import seqtrain.training.loop
 from seqtrain.config import load_config
 from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -511,6 +512,22 @@ def test_a_run_whose_best_checkpoint_was_removed_says_so(best_at_2, seqtrain, st
     assert any("a better checkpoint was removed, and a later one counts, of run" in note for note in notes)
     again = run(small(f"train.steps={steps + 2}", "train.save_every=1"), resume=True).summary
     assert again.lost_best_step == 2
+
+
+def test_a_solved_run_whose_best_checkpoint_was_removed_still_has_test_figures(best_at_2, monkeypatch):
+    """Later evaluations do not solve the task, but they are all that is left."""
+    monkeypatch.setattr(seqtrain.tasks.marked_numbers.Adding, "solved", lambda _, means: means["mse"] < 2)
+    values = iter((1.0, *range(2, 100)))
+    original = seqtrain.training.loop.evaluate
+    monkeypatch.setattr(
+        seqtrain.training.loop, "evaluate", lambda *given: original(*given) | {"mse": float(next(values))}
+    )
+    run(small("train.steps=6", "train.save_every=1", "train.stop_when_solved=false"), "solved")
+    Path("solved/best.safetensors").unlink()
+    longer = small("train.steps=8", "train.save_every=1", "train.stop_when_solved=false")
+    resumed = run(longer, "solved", resume=True).summary
+    assert (resumed.solved_at_step, resumed.lost_best_step) == (2, 2)
+    assert resumed.test is not None
 
 
 def test_a_removed_best_checkpoint_that_is_the_last_is_written_again():

@@ -4,10 +4,13 @@ What concerns one section alone is checked by the section itself (`faults`); her
 """
 
 from collections.abc import Iterator
+from typing import Any
 
+from seqtrain.config.document import Path_
 from seqtrain.config.errors import Fault
 from seqtrain.config.schema import Config
-from seqtrain.models.settings import Model
+from seqtrain.models.settings import Model, is_own_cell
+from seqtrain.system.settings import beyond_float32
 from seqtrain.tasks import TASKS, Task
 from seqtrain.training.settings import Train
 
@@ -24,6 +27,7 @@ def check_together(config: Config, *, task_is_known: bool = True) -> Iterator[Fa
     for path in ("optimizer", "schedule"):
         yield from (Fault((path, name), message) for name, message in getattr(config, path).faults())
     yield from _skips(config.train)
+    yield from _numbers(config.model_dump(), ())
 
 
 def _direction(model: Model, task: type[Task]) -> Iterator[Fault]:
@@ -71,6 +75,19 @@ def _epochs(config: Config, task: type[Task]) -> Iterator[Fault]:
         )
     if not task.has_epochs and (name := config.schedule.counted_in_epochs()):
         yield Fault(("schedule", name), f"is not set and means an epoch, {no_epochs}; give it in steps")
+
+
+def _numbers(value: Any, path: Path_) -> Iterator[Fault]:
+    """Numbers that float32 does not hold. The options of a user's own cell are its own, as it may compute in another
+    precision; its trial step shows whether it takes them."""
+    if isinstance(value, float) and (message := beyond_float32(value)):
+        yield Fault(path, message)
+    elif isinstance(value, dict) and not (path == ("model", "cell") and is_own_cell(value["name"])):
+        for name, part in value.items():
+            yield from _numbers(part, (*path, name))
+    elif isinstance(value, list):
+        for place, part in enumerate(value):
+            yield from _numbers(part, (*path, str(place)))
 
 
 def _skips(train: Train) -> Iterator[Fault]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seqtrain.inference.load import Restored, restore
 from seqtrain.system.errors import ConfigError, Diverged
 from seqtrain.system.progress import Progress, figure, say
+from seqtrain.system.settings import beyond_float32
 from seqtrain.tasks import LanguageModel, Split
 from seqtrain.tasks.metrics import Metric
 from seqtrain.training import loop
@@ -177,6 +178,9 @@ def _dynamic(lr: float | None, decay: float | None) -> Dynamic | None:
         raise ConfigError(f"--dynamic-decay is {decay:g}, but there is no --dynamic to decay; add --dynamic LR")
     if lr is not None and not (isfinite(lr) and lr >= 0):
         raise ConfigError(f"--dynamic is {lr:g}; it must be a finite learning rate from 0")
+    for option, number in (("--dynamic", lr), ("--dynamic-decay", decay)):
+        if number is not None and (message := beyond_float32(number)):
+            raise ConfigError(f"{option} {message}")
     if decay is not None and not 0 <= decay <= 1:
         raise ConfigError(f"--dynamic-decay is {decay:g}; it must be from 0 to 1")
     return None if lr is None else Dynamic(lr, decay or 0.0)

@@ -109,6 +109,18 @@ def nulls_of(section: "Section") -> dict[str, Any]:
 Faults = Iterator[tuple[str, str]]
 """Settings that are valid one by one but not together: the name of a setting, and a message about it."""
 
+LARGEST, SMALLEST = 1e30, 1e-30
+"""Limits of the size of a number: float32 holds it, and twice it."""
+
+
+def beyond_float32(number: float) -> str:
+    """What is wrong with a number that float32 does not hold; empty if it does."""
+    if number == 0 or SMALLEST <= abs(number) <= LARGEST:
+        return ""
+    limit = f"at most {LARGEST:g}" if abs(number) > LARGEST else f"at least {SMALLEST:g}"
+    return f"is {number:g}; its size must be {limit}, as models compute in float32"
+
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]

@@ -13,7 +13,7 @@ from seqtrain.config.document import Path_
 from seqtrain.config.schema import NAMED, Config
 from seqtrain.models.settings import UserCell
 from seqtrain.system.errors import plain, short
-from seqtrain.system.settings import Section, described, name_of
+from seqtrain.system.settings import Null, Section, described, marker_of, name_of
 
 
 class Fault(NamedTuple):
@@ -67,14 +67,9 @@ def to_fault(error: ErrorDetails, data: dict[str, Any], own_cell: type[Section] 
         case "literal_error":
             options = _literals(path, section or section_class(_without_places(path)[:-1], data))
             return Fault(path, f"is {got}; {choose(error['input'], map(str, options))}")
-        case "greater_than_equal":
-            return Fault(path, f"is {got}; it must be at least {_number(limits['ge'])}")
-        case "greater_than":
-            return Fault(path, f"is {got}; it must be more than {_number(limits['gt'])}")
-        case "less_than_equal":
-            return Fault(path, f"is {got}; it must be at most {_number(limits['le'])}")
-        case "less_than":
-            return Fault(path, f"is {got}; it must be less than {_number(limits['lt'])}")
+        case "greater_than_equal" | "greater_than" | "less_than_equal" | "less_than" as bound:
+            limit = _number(*limits.values())
+            return Fault(path, f"is {got}; it must be {_BOUNDS[bound]} {limit}{_or_null(path, data, section)}")
         case "string_pattern_mismatch":
             form = "cpu, cuda or cuda:1" if path == ("device",) else "module:Class, such as my_cells:MyCell"
             return Fault(path, f"is {got}; write it as {form}")
@@ -88,8 +83,16 @@ def to_fault(error: ErrorDetails, data: dict[str, Any], own_cell: type[Section] 
     kind = _KINDS.get(error["type"], error["msg"].lower())
     if kind.endswith("number") and re.match(r"[-+]?\d", str(error["input"])) and isinstance(error["input"], str):
         kind += " in decimal digits"  # 0x1F, 1_000 and 1:40 are text
-    return Fault(path, f"is {got}; it must be {kind}{', or a list of them' if _takes(path, ' | list, each') else ''}")
+    a_list = ", or a list of them" if _takes(path, " | list, each") else ""
+    return Fault(path, f"is {got}; it must be {kind}{a_list}{_or_null(path, data, section)}")
 
+
+_BOUNDS = {
+    "greater_than_equal": "at least",
+    "greater_than": "more than",
+    "less_than_equal": "at most",
+    "less_than": "less than",
+}
 
 _KINDS = {
     "int_type": "a whole number",
@@ -116,6 +119,15 @@ def _without_tags(loc: tuple[int | str, ...]) -> Path_:
         path = (*path, str(part))
         skip = path in NAMED or _takes(path, " | list, each")
     return path
+
+
+def _or_null(path: Path_, data: dict[str, Any], own_cell: type[Section] | None) -> str:
+    """`, or null for no limit` if null switches a setting off; else nothing."""
+    field = (own_cell or section_class(_without_places(path)[:-1], data)).model_fields.get(path[-1])
+    if field is None or marker_of(field, Null) is not None:  # null stands for a default
+        return ""
+    meaning = re.search(r"null for [^,;.]+", described(field))
+    return f", or {meaning[0]}" if meaning else ""
 
 
 def _takes(path: Path_, kind: str) -> bool:

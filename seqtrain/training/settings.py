@@ -13,7 +13,7 @@ class Train(Section):
     steps: Annotated[Steps | None, Null(3000, when=lambda train: train.epochs is None), Affects.BUDGET] = None
     """Training steps at most; null for {null}, or for as many as epochs take."""
     epochs: Annotated[Annotated[int, Field(ge=1, le=10_000)] | None, Affects.BUDGET] = None
-    """Passes through the training text at most, instead of steps."""
+    """Passes through the training text at most, instead of steps; null for as many as steps take."""
     batch_size: Size = 64
     """Sequences, or columns of a text, in a step."""
     eval_every: Annotated[Steps | None, Null(200, when=lambda train: train.epochs is None)] = None

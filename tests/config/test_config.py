@@ -5,7 +5,7 @@ import yaml
 
 from seqtrain.comparison.options import parse_request
 from seqtrain.config import Config, config_from, load_config, schema, to_yaml
-from seqtrain.config.describe import find_setting, sections, settings_of
+from seqtrain.config.describe import all_settings, find_setting, sections, settings_of
 from seqtrain.config.yaml import dump, parse
 from seqtrain.models.settings import Model
 from seqtrain.system import shipped
@@ -420,6 +420,16 @@ SINGLE = [
     ("steps", "is not an override; write KEY=VALUE"),
     ("seed.x=3", "seed is 0, which has no settings of its own"),
     ("train.steps=[1", "is not valid YAML"),
+    ("optimizer.clip_norm=0", "optimizer.clip_norm is 0; it must be more than 0, or null for no clipping"),
+    ("optimizer.clip_norm=none", "is 'none'; it must be a number, or null for no clipping"),
+    ("train.patience=0", "train.patience is 0; it must be at least 1, or null for never"),
+    ("train.save_every_s=false", "is False; it must be a number, or null for none"),
+    ("model.cell={name: lstm, chrono: 0}", "model.cell.chrono is 0; it must be at least 3, or null for none"),
+    ("model.embedding_size=0", "it must be at least 1, or null for the first hidden_size with text"),
+    ("optimizer={name: rmsprop, lr: 1e300}", "lr is 1e+300; its size must be at most 1e+30, as models"),
+    ("model.init_range=2e38", "model.init_range is 2e+38; its size must be at most 1e+30"),
+    ("model.cell={name: lstm, forget_bias: -1e39}", "forget_bias is -1e+39; its size must be at most 1e+30"),
+    ("optimizer.betas=[0.9, 1e-50]", "optimizer.betas.1 is 1e-50; its size must be at least 1e-30"),
 ]
 
 
@@ -561,6 +571,15 @@ def test_kinds_of_settings_in_words():
     assert kinds["train.stop_when_solved"] == "true | false"
     assert kinds["config.optimizer"] == "adam | adamw | rmsprop | sgd"
     assert not [name for name, kind in kinds.items() if kind in ("", "None", "object")]
+
+
+def test_a_setting_that_may_be_null_says_what_for():
+    unsaid = [
+        key
+        for key, setting in all_settings().items()
+        if "null" in setting.kind.split(" | ") and "null for" not in setting.description
+    ]
+    assert unsaid == []
 
 
 def test_settings_are_found_by_their_last_word():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from seqtrain.system.errors import SeqtrainError
+from seqtrain.system.files import check_name
 from seqtrain.system.streams import to_stderr
 
 INTERRUPTED = "interrupted; what was saved before is whole"
@@ -26,6 +27,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows "?"
     try:
+        for argument in sys.argv[1:]:
+            check_name(argument)
         app()
     except SystemExit as ended:
         if ended.code == 2:

@@ -103,6 +103,7 @@ _KINDS = {
     "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "text",
+    "string_unicode": "UTF-8",
     "string_too_short": "text that is not empty",
     "list_type": "a list",
 }
@@ -123,7 +124,8 @@ def _without_tags(loc: tuple[int | str, ...]) -> Path_:
 
 def _or_null(path: Path_, data: dict[str, Any], own_cell: type[Section] | None) -> str:
     """`, or null for no limit` if null switches a setting off; else nothing."""
-    field = (own_cell or section_class(_without_places(path)[:-1], data)).model_fields.get(path[-1])
+    section = own_cell or section_class(_without_places(path)[:-1], data)
+    field = section.model_fields.get("".join(path[-1:]))
     if field is None or marker_of(field, Null) is not None:  # null stands for a default
         return ""
     meaning = re.search(r"null for [^,;.]+", described(field))

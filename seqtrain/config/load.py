@@ -17,7 +17,7 @@ from seqtrain.config.yaml import dump
 from seqtrain.models.settings import UserCell
 from seqtrain.system import shipped
 from seqtrain.system.errors import ConfigError
-from seqtrain.system.files import split_file
+from seqtrain.system.files import check_name, split_file
 from seqtrain.system.progress import say
 
 
@@ -75,6 +75,7 @@ def located(config: Config, beside: Path) -> Config:
     module = cell.name.split(":")[0].split(".")[0]
     for folder in (Path.cwd(), beside.absolute()):
         if (folder / f"{module}.py").exists() or (folder / module).is_dir():
+            check_name(folder)
             return with_folder(config, str(folder))
     return config
 
@@ -184,6 +185,7 @@ def _with_absolute_path(config: Config) -> Config:
     if "path" not in type(task).model_fields or task.path.startswith(shipped.PREFIX):
         return config
     path = str(shipped.text_path(task.path).absolute())
+    check_name(path)
     return config.model_copy(update={"task": task.model_copy(update={"path": path})})
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from seqtrain.config.document import Path_
 from seqtrain.config.errors import Fault
 from seqtrain.config.schema import Config
-from seqtrain.models.settings import Model, is_own_cell
-from seqtrain.system.settings import beyond_float32
+from seqtrain.models.settings import Model, UserCell
+from seqtrain.system.settings import Section, beyond_float32
 from seqtrain.tasks import TASKS, Task
 from seqtrain.training.settings import Train
 
@@ -27,7 +27,7 @@ def check_together(config: Config, *, task_is_known: bool = True) -> Iterator[Fa
     for path in ("optimizer", "schedule"):
         yield from (Fault((path, name), message) for name, message in getattr(config, path).faults())
     yield from _skips(config.train)
-    yield from _numbers(config.model_dump(), ())
+    yield from _numbers(config, ())
 
 
 def _direction(model: Model, task: type[Task]) -> Iterator[Fault]:
@@ -82,8 +82,8 @@ def _numbers(value: Any, path: Path_) -> Iterator[Fault]:
     precision; its trial step shows whether it takes them."""
     if isinstance(value, float) and (message := beyond_float32(value)):
         yield Fault(path, message)
-    elif isinstance(value, dict) and not (path == ("model", "cell") and is_own_cell(value["name"])):
-        for name, part in value.items():
+    elif isinstance(value, Section) and not isinstance(value, UserCell):
+        for name, part in value:
             yield from _numbers(part, (*path, name))
     elif isinstance(value, list):
         for place, part in enumerate(value):

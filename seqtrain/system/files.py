@@ -30,13 +30,26 @@ class UnreadableError(SeqtrainError):
         super().__init__(f"{path}: {why}")
 
 
+def check_name(path: Path | str) -> None:
+    """Raise a `SeqtrainError` if a name is not UTF-8, as on a disk of an old system: JSON and YAML cannot hold it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        name = str(path).encode("utf-8", "backslashreplace").decode().replace(r"\udc", r"\x")  # how Python holds a byte
+        raise SeqtrainError(
+            f"{name}: is not UTF-8; rename the file or folder, e.g. with convmv -f latin1 -t utf8, or convert the text"
+        ) from None
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a file to read bytes; a pipe or a device, which may never end, is refused at once.
 
     Raises
     ------
     UnreadableError : it is not a regular file, or cannot be read.
+    SeqtrainError : its name is not UTF-8.
     """
+    check_name(path)
     try:
         file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
     except FileNotFoundError:
@@ -81,7 +94,9 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     Raises
     ------
     UnwritableError : it cannot be written; `path` is as it was.
+    SeqtrainError : its name is not UTF-8.
     """
+    check_name(path)
     beside = path.with_name(path.name + ".tmp")
     try:
         beside.unlink(missing_ok=True)  # a link would be followed, and a pipe would block

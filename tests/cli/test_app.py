@@ -10,6 +10,9 @@ import time
 import pytest
 from conftest import SMALL_SETS
 
+from seqtrain import evaluate
+from seqtrain.system.errors import SeqtrainError
+
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)]
@@ -104,3 +107,37 @@ def test_every_thread_flushes_subnormals_to_zero():
         "x = torch.full((4_000_000,), 1e-30); assert int((x * 1e-10 != 0).sum()) == 0"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "quickstart", *SMALL_SETS, "--out", "r\udce9n"),
+        ("train", "words", "task.path=t\udce9xt.txt"),
+        ("validate", "n\udce9.yaml"),
+        ("compare", "quickstart", *SMALL_SETS, "--out", "c\udce9"),
+        ("predict", "run", "--prompt", "the c\udce9"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_name_that_is_not_utf8_is_refused_before_any_work(seqtrain, tmp_path, command):
+    called = seqtrain(*command, "--json")
+    assert (called.code, called.out) == (2, "")
+    (line,) = called.err.splitlines()
+    assert "\\xe9" in line
+    assert "is not UTF-8; rename the file or folder, e.g. with convmv" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_whose_name_is_not_utf8(seqtrain, tmp_path, monkeypatch):
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "text.txt").write_text("the cat sat\n" * 100)
+    assert seqtrain("train", "quickstart", *SMALL_SETS, "--out", "run", "--json").code == 0
+    assert seqtrain("eval", "run", "--json").code == 0
+    refused = seqtrain("train", "words", "task.path=text.txt", "--out", "words")
+    assert (refused.code, (folder / "words").exists()) == (2, False)
+    assert f"{tmp_path}/caf\\xe9/text.txt: is not UTF-8" in refused.err
+    with pytest.raises(SeqtrainError, match=r"caf\\xe9/run/best.safetensors: is not UTF-8"):
+        evaluate(folder / "run")

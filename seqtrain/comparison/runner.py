@@ -108,7 +108,9 @@ def _prepare(request: TrainingRequest, *, quiet: bool) -> list[Contender]:
         check_memory(contender.config, task, build_model(contender.config, task.spec))
     tests = len(contenders) - len(tasks)  # at each point, all but the reference
     few = shortage(request.seeds, tests, request.level or LEVEL, option=True)
-    for remark in [*remarks, *([few] if few else [])]:
+    if request.jobs > 1:  # with one job, each run prints them itself
+        remarks += chain.from_iterable(task.remarks(points[at].train.batch_size) for at, task in tasks.items())
+    for remark in dict.fromkeys([*remarks, *([few] if few else [])]):
         say(remark, quiet=quiet)
     if request.match != "hidden":
         sizes = [

@@ -1,5 +1,6 @@
 """A trained language model that reads text and writes it."""
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -11,7 +12,8 @@ from seqtrain.inference.defaults import TEMPERATURE, TOKENS, TOP, TOP_P
 from seqtrain.inference.sampling import Sampling, continue_tokens, read_tokens
 from seqtrain.models import SequenceModel
 from seqtrain.system.errors import ConfigError
-from seqtrain.tasks.text.tokenizer import EOS, Unit, tokens_of
+from seqtrain.system.files import check_name
+from seqtrain.tasks.text.tokenizer import BYTE_ORDER_MARK, EOS, Unit, tokens_of
 from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 
 
@@ -95,15 +97,25 @@ class TextModel(NamedTuple):
         """Read a prompt as the model reads it.
 
         The end of the text does not end its last line; a line feed does. Line ends of all systems are the same. A text
-        of white space is an empty prompt.
+        of white space is an empty prompt. Letters with accents are read in the form, composed or decomposed, in which
+        the vocabulary knows more of the prompt.
+
+        Raises
+        ------
+        SeqtrainError : it is not UTF-8, as an argument of the command line may be.
         """
-        text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-        tokens = tokens_of(text, self.unit) if text.strip() else []
-        if tokens and self.unit == "word" and not text.endswith("\n"):
-            tokens.pop()  # the <eos> of the last line, which goes on
+        check_name(text)
+        text = text.replace("\r\n", "\n").replace("\r", "\n").replace(BYTE_ORDER_MARK, "")
         known = self.vocabulary.numbers
+        forms = [text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]
+        tokens = min(map(self._split, forms), key=lambda tokens: sum(token not in known for token in tokens))
         read = [token if token in known else UNK for token in tokens] or [self.start()]
         return Prompt(tokens, read, list(dict.fromkeys(token for token in tokens if token not in known)))
+
+    def _split(self, text: str) -> list[str]:
+        """The tokens of a prompt, whose last line goes on."""
+        tokens = tokens_of(text, self.unit) if text.strip() else []
+        return tokens[:-1] if self.unit == "word" and not text.endswith("\n") else tokens
 
     def start(self) -> str:
         """The token that a text starts after: `<eos>` or a line feed; if it is unknown, the most frequent token."""

@@ -210,7 +210,7 @@ def _build(
     task = build_task(config, None if checkpoint is None else checkpoint.header.known_words(), quiet=quiet)
     check_batch_size(config, task)
     check_model_memory(config, task.spec)
-    for remark in task.remarks():
+    for remark in task.remarks(config.train.batch_size):
         say(remark, quiet=quiet)
     recipe = build_recipe(config, task)
     model = build_model(config, task.spec)

@@ -14,6 +14,7 @@ from seqtrain.models import count_parameters
 from seqtrain.runs.memory_estimate import check_memory, check_model_memory
 from seqtrain.system.errors import ConfigError, SeqtrainError
 from seqtrain.system.memory import available
+from seqtrain.system.progress import say
 from seqtrain.system.runtime import prepare
 from seqtrain.tasks import Task
 
@@ -72,6 +73,8 @@ def validate(
     assert task is not None
     made = resolved(as_defined(made))
     check_batch_size(made, task)
+    for remark in task.remarks(made.train.batch_size):
+        say(remark, quiet=quiet)
     check_model_memory(made, task.spec)
     model = build_model(made, task.spec)
     needed = check_memory(made, task, model)

@@ -241,8 +241,8 @@ class Task(Configurable, ABC):
         """What a reader of the figures on a split should know about its data."""
         return {}
 
-    def remarks(self) -> list[str]:
-        """What a person should know before training on the task."""
+    def remarks(self, batch_size: int) -> list[str]:  # noqa: ARG002
+        """What a person should know before training on the task, with so many sequences or columns in a step."""
         return []
 
     def conversions(self, split: Split, loss: float) -> dict[str, float]:  # noqa: ARG002

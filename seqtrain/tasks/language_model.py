@@ -11,10 +11,12 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtrain.system.errors import DataError
+from seqtrain.system.files import split_file
 from seqtrain.system.settings import Affects, Faults, Null, Size
 from seqtrain.system.shipped import text_path
 from seqtrain.tasks.base import Batch, Prediction, Split, Task
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
+from seqtrain.tasks.text.advice import remarks_on
 from seqtrain.tasks.text.batchify import Columns
 from seqtrain.tasks.text.bptt import Windows
 from seqtrain.tasks.text.corpus import SPLITS, Tokens, faults_of_text, read_corpus, sources
@@ -28,6 +30,9 @@ Fractions = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_lengt
 LONGEST_WINDOW = 1024
 MOST_SCORES = 1 << 24
 """Limits of a window in evaluation, where its size changes the time only: steps, and scores (64 MiB)."""
+
+MUCH_UNK = 0.25
+"""The share of `<unk>` in the training text from which on the perplexity is mostly that of `<unk>`."""
 
 
 class LanguageModel(Task):
@@ -96,6 +101,7 @@ class LanguageModel(Task):
         self.eval_window: int | None = None  # None: as many steps as memory allows
         corpus = read_corpus(path, self.unit, fractions, quiet=self.quiet)
         self.sources = sources(path, fractions)
+        self._file = split_file(path, "train") if path.is_dir() else path
         counted = known or Vocabulary.count(corpus.train.counts(), min_count=self.min_count, max_size=self.max_size)
         self.vocabulary, self.counts = counted.tokens, counted.counts
         parts = corpus._asdict().items()
@@ -189,16 +195,35 @@ class LanguageModel(Task):
         tokens, number = self.tokens[split], self.vocabulary.index(UNK)
         return sum(int((targets == number).sum()) for targets in tokens.blocks(1)) / (len(tokens) - 1)
 
-    def remarks(self) -> list[str]:
-        """A remark if the validation text has `<unk>` and the training text has not."""
-        share = self._unk_share("valid")
-        if self.counts is None or self.counts[self.vocabulary.index(UNK)] or not share:
-            return []
-        return [
-            f"{100 * share:.2g} % of the validation text is {UNK}, which the training text never has, so no model can "
-            "learn to expect it; task.min_count=2 makes the rare words of training <unk> too (perplexities with "
-            "different vocabularies do not compare)"
-        ]
+    def remarks(self, batch_size: int) -> list[str]:
+        """Remarks on the form of the text, on columns shorter than a window, and on `<unk>`."""
+        form = list(remarks_on(self._file, self.unit))
+        return [*form, *self._remarks_on_columns(batch_size), *self._remarks_on_unk(advise_min_count=not form)]
+
+    def _remarks_on_columns(self, batch_size: int) -> Iterator[str]:
+        length, predictions = self._layout(batch_size)[0].length, len(self.tokens["train"]) - 1
+        if batch_size > 1 and length < min(self.window, predictions):
+            yield (
+                f"train.batch_size {batch_size} cuts the {predictions:,} {self.unit}s of training into columns of "
+                f"{length}, shorter than task.window {self.window}, so that nothing further back is ever seen; use "
+                f"train.batch_size={max(1, predictions // self.window)} or less"
+            )
+
+    def _remarks_on_unk(self, *, advise_min_count: bool) -> Iterator[str]:
+        if self.counts is None:
+            return
+        known, valid = self.counts[self.vocabulary.index(UNK)] / sum(self.counts), self._unk_share("valid")
+        if known > MUCH_UNK:
+            yield (
+                f"{100 * known:.2g} % of the training text is {UNK}, so that a low perplexity says little; lower "
+                "task.min_count, or raise task.max_size"
+            )
+        elif not known and valid:
+            cure = "; task.min_count=2 makes the rare words of training <unk> too" if advise_min_count else ""
+            yield (
+                f"{100 * valid:.2g} % of the validation text is {UNK}, which the training text never has, so no model "
+                f"can learn to expect it{cure} (perplexities with different vocabularies do not compare)"
+            )
 
     def conversions(self, split: Split, loss: float) -> dict[str, float]:
         """The loss in other units: bits per character for words, perplexity per word for characters."""

@@ -7,6 +7,7 @@ import math
 import signal
 import subprocess
 import sys
+import unicodedata
 from collections import Counter
 from itertools import islice, pairwise
 from pathlib import Path
@@ -25,7 +26,7 @@ from seqtrain.inference.sampling import READ_AT_ONCE, Sampling, continue_tokens,
 from seqtrain.inference.text_model import TextModel, pieces
 from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.runs.trainer import train_run
-from seqtrain.system.errors import CheckpointError, ConfigError
+from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
 from seqtrain.system.rng import generator
 from seqtrain.tasks.text.vocabulary import Vocabulary
 
@@ -290,7 +291,7 @@ class Case(NamedTuple):
         Case("the\r\n\r\ncat\r", ["the", "<eos>", "<eos>", "cat", "<eos>"]),
         Case("the cat\n", ["the", "cat", "<eos>"]),
         Case("the \n ", ["the", "<eos>"]),
-        Case("\ufeffthe", ["the"]),
+        Case("\ufeffthe\n\ufeffcat", ["the", "<eos>", "cat"]),
         Case("你好 🙂 你好\u3000🙂", ["你好", "🙂", "你好", "🙂"], ["你好", "<unk>", "你好", "<unk>"], ("🙂",)),
         Case("The the <unk> dog", ["The", "the", "<unk>", "dog"], ["<unk>", "the", "<unk>", "<unk>"], ("The", "dog")),
         *(Case(text, [], ["<eos>"]) for text in ("", "   ", "\n\n", "\r\n", "\ufeff", "\u3000")),
@@ -311,6 +312,24 @@ def test_a_prompt_of_characters():
 def test_where_a_text_starts_without_a_line_end():
     for unit in ("word", "character"):
         assert TextModel(Fixed([0.0]), Vocabulary(["b", "<unk>", "a", "c"], [3, 9, 5, 5]), unit).start() == "a"
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_prompt_is_read_in_the_form_that_the_vocabulary_has(form):
+    typed = {other: unicodedata.normalize(other, "café déjà") for other in ("NFC", "NFD")}
+    words = typed[form].split()
+    model = TextModel(Fixed([0.0]), Vocabulary(["<unk>", *words, "<eos>"], [1] * 4), "word")
+    letters = sorted(set(typed[form]))
+    by_letter = TextModel(Fixed([0.0]), Vocabulary(["<unk>", *letters], [1] * (len(letters) + 1)), "character")
+    for text in typed.values():
+        assert model.read(text) == (words, words, [])
+        assert by_letter.read(text) == (list(typed[form]), list(typed[form]), [])
+
+
+def test_a_prompt_that_is_not_utf8():
+    model = TextModel(Fixed([0.0]), Vocabulary(KNOWN, [1] * 5), "word")
+    with pytest.raises(SeqtrainError, match=r"the caf\\xe9: is not UTF-8"):
+        model.read("the caf\udce9")
 
 
 def test_how_tokens_are_joined():
@@ -571,7 +590,7 @@ def test_a_reader_that_has_seen_enough_ends_it(runs):
 def test_bytes_that_are_no_text_and_json_of_any_script(runs):
     command = [sys.executable, "-m", "seqtrain", "generate", str(runs["words"]), "--tokens", "3", "--prompt"]
     ran = subprocess.run([*command, b"the \xff"], capture_output=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith(b"the ?")
+    assert (ran.returncode, ran.stdout) == (2, b"")
+    assert ran.stderr.startswith(rb"seqtrain: the \xff: is not UTF-8;")
     ran = subprocess.run([*command, "你 🙂", "--json"], capture_output=True, check=True)
     assert json.loads(ran.stdout.decode())["unknown"] == ["你", "🙂"]

@@ -1,6 +1,7 @@
 """Language model: every token counts once, the state is carried, the baseline follows from counts."""
 
 import math
+import unicodedata
 from collections import Counter
 
 import pytest
@@ -164,9 +165,77 @@ def test_published_names_of_the_files(text_folder, name):
 def test_a_remark_if_the_training_text_has_no_unk(tmp_path):
     (tmp_path / "a.txt").write_text("a b\n" * 80 + "a c\n" * 10 + "a b\n" * 10)
     cut = {"fractions": (0.8, 0.1, 0.1)}
-    (remark,) = make(tmp_path / "a.txt", **cut).remarks()
+    (remark,) = make(tmp_path / "a.txt", **cut).remarks(1)
     assert remark.startswith("34 % of the validation text is <unk>, which the training text never has")
     (tmp_path / "b.txt").write_text("a b\n" * 79 + "a rare\n" + "a c\n" * 10 + "a b\n" * 10)
-    assert make(tmp_path / "b.txt", min_count=2, **cut).remarks() == []
+    assert make(tmp_path / "b.txt", min_count=2, **cut).remarks(1) == []
     (tmp_path / "c.txt").write_text("a b\n" * 100)
-    assert make(tmp_path / "c.txt", **cut).remarks() == []
+    assert make(tmp_path / "c.txt", **cut).remarks(1) == []
+
+
+LINES = ["春天来了花开了", "大地一片新绿", "鸟儿飞过山岗"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\n".join(LINES * 60), "\u3000\u3000" + "\u3000\u3000".join(line + "。\n" for line in LINES * 60)],
+    ids=["lines", "indented"],
+)
+def test_words_of_a_text_without_spaces(tmp_path, text):
+    (tmp_path / "a.txt").write_text(text)
+    (remark,) = [remark for remark in make(tmp_path / "a.txt").remarks(1) if "white space" in remark]
+    assert "use task.unit=character" in remark
+    assert make(tmp_path / "a.txt", unit="character").remarks(1) == []
+
+
+def test_no_min_count_is_advised_where_words_are_lines(tmp_path):
+    (tmp_path / "a.txt").write_text(
+        "\n".join(f"{a}的{b}" for a in LINES for b in "一二三四五六七八九十山水花鸟") + "\n新"
+    )
+    remarks = "\n".join(make(tmp_path / "a.txt", fractions=[0.8, 0.1, 0.1]).remarks(1))
+    assert "of the validation text is <unk>" in remarks
+    assert "min_count" not in remarks
+
+
+def test_a_training_text_that_is_mostly_unk(tmp_path):
+    (tmp_path / "a.txt").write_text("".join(f"one{n} two{n} of\n" for n in range(200)))
+    (remark,) = make(tmp_path / "a.txt", min_count=2).remarks(1)
+    assert remark == (
+        "50 % of the training text is <unk>, so that a low perplexity says little; lower task.min_count, or raise "
+        "task.max_size"
+    )
+
+
+def test_columns_that_are_shorter_than_the_window(tmp_path):
+    (tmp_path / "a.txt").write_text("ab " * 250)
+    task = make(tmp_path / "a.txt", unit="character", window=64)
+    predictions = len(task.tokens["train"]) - 1
+    (remark,) = task.remarks(64)
+    assert remark.startswith(
+        f"train.batch_size 64 cuts the {predictions} characters of training into columns of {-(-predictions // 64)}, "
+        "shorter than task.window 64"
+    )
+    most = int(remark.partition("use train.batch_size=")[2].split()[0])
+    assert task.remarks(most) == []
+    assert task.remarks(most + 1) != []
+
+
+def test_an_eos_of_the_text_itself(tmp_path):
+    (tmp_path / "a.txt").write_text("a b <eos>\n" * 50)
+    (remark,) = make(tmp_path / "a.txt").remarks(1)
+    assert remark.startswith("the text has <eos> of its own (50 in its first MiB)")
+
+
+@pytest.mark.parametrize("text", ["caf\u00e9 cafe\u0301 bar\n", "cafe\u0301 caf\u00e9 bar\n"])
+def test_letters_with_accents_in_two_forms(tmp_path, text):
+    (tmp_path / "a.txt").write_text(text * 50)
+    (remark,) = make(tmp_path / "a.txt").remarks(1)
+    assert "composed and decomposed" in remark
+    for form in ("NFC", "NFD"):
+        (tmp_path / "b.txt").write_text(unicodedata.normalize(form, text) * 50)
+        assert make(tmp_path / "b.txt").remarks(1) == []
+
+
+def test_byte_order_marks_inside_are_no_part_of_a_word(tmp_path):
+    (tmp_path / "a.txt").write_text("\ufeffthe cat\n" * 50)
+    assert sorted(make(tmp_path / "a.txt").vocabulary) == ["<eos>", "<unk>", "cat", "the"]

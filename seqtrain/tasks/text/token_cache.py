@@ -29,7 +29,7 @@ from seqtrain.tasks.text.tokenizer import BLOCK, Unit, binary, blocks_of, decode
 LARGE = 16 << 20
 """Bytes of the smallest text whose tokens are kept in a file."""
 
-VERSION = 1
+VERSION = 2
 """Of the format, and of the rules of `tokenise`."""
 
 FOOTER = struct.Struct("<QQI")

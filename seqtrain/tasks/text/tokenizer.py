@@ -18,6 +18,7 @@ from seqtrain.system.progress import Progress
 Unit = Literal["word", "character"]
 Write = Callable[[NDArray[np.int32]], object]
 EOS = "<eos>"
+BYTE_ORDER_MARK = "\ufeff"
 BLOCK = 1 << 20
 """Bytes read at a time; the progress bar counts in this unit, MiB."""
 
@@ -61,7 +62,9 @@ def blocks_of(path: Path, doing: str, *, quiet: bool) -> Iterator[bytes]:
 
 
 def decode(path: Path, blocks: Iterable[bytes]) -> Iterator[str]:
-    r"""The characters in the bytes of a file, without a byte order mark, and with `\n` for all line ends.
+    r"""The characters in the bytes of a file, without byte order marks, and with `\n` for all line ends.
+
+    A byte order mark inside, where files were joined, is no part of a word either.
 
     Raises
     ------
@@ -70,7 +73,7 @@ def decode(path: Path, blocks: Iterable[bytes]) -> Iterator[str]:
     # Not the decoder "utf-8-sig": it leaves a byte order mark out of positions, and drops half of one without an error.
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")(), translate=True)
     remaining, position, lines = iter(blocks), 0, 0
-    started, empty = False, True
+    empty = True
     for block in chain(remaining, [b""]):  # the last one gives the rest in the decoder
         if b"\0" in block:
             raise binary(path, position + block.index(0))
@@ -80,8 +83,7 @@ def decode(path: Path, blocks: Iterable[bytes]) -> Iterator[str]:
         except UnicodeDecodeError as error:
             raise _not_utf8(path, error, position, lines, remaining) from None
         lines += block.count(b"\n")
-        if text and not started:
-            started, text = True, text.removeprefix("\ufeff")
+        text = text.replace(BYTE_ORDER_MARK, "")
         if text:
             empty = empty and text.isspace()
             yield text

@@ -64,7 +64,7 @@ def test_a_text_is_tokenised_once_and_then_mapped(cache, text, unit, monkeypatch
         assert tokens_of(read_text(text, unit)) == expected
     assert len(calls) == 1
     assert [entry.name for entry in entries(cache)] == [
-        f"{hashlib.sha256(text.read_bytes()).hexdigest()}-{unit}-v1.ids"
+        f"{hashlib.sha256(text.read_bytes()).hexdigest()}-{unit}-v2.ids"
     ]
 
 

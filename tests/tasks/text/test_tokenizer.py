@@ -31,7 +31,7 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
 @settings(max_examples=400, deadline=None)
 def test_blocks_give_the_tokens_of_the_whole_file(tmp_path_factory, text, mark, size, unit):
     content = ("\ufeff" * mark + text).encode()
-    assume(content.decode("utf-8-sig").strip())
+    assume(content.decode().replace("\ufeff", "").strip())
     path = tmp_path_factory.getbasetemp() / "a.txt"
     assert by_blocks(path, content, size, unit) == whole(content, unit)
 
@@ -54,7 +54,7 @@ def expected_fault(path, content):
             f"{path}:{content.count(10, 0, error.start) + 1}: is not UTF-8 (byte {content[error.start]:#04x} at "
             f"position {error.start}); convert it, e.g. iconv -f latin1 -t utf-8"
         )
-    assert not content.decode("utf-8-sig").strip()
+    assert not content.decode().replace("\ufeff", "").strip()
     return f"{path}: is empty; give a file with text in it"
 
 

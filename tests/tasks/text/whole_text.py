@@ -5,7 +5,7 @@ import torch
 
 def whole(content, unit):
     """The tokens of a file."""
-    text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    text = content.decode().replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")
     if unit == "character":
         return list(text)
     lines = text.removesuffix("\n").split("\n")

@@ -1,0 +1,39 @@
+"""Remarks on a training text, judged by its beginning: what makes a model of it worse than it need be, and the cure."""
+
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from seqtrain.tasks.text.tokenizer import BLOCK, EOS, Unit
+
+LONG_WORD = 12
+"""Characters of the mean word from which a text is taken for one without spaces; twice as many as usual."""
+
+
+def remarks_on(path: Path, unit: Unit) -> Iterator[str]:
+    """Remarks on the form of a text file."""
+    with path.open("rb") as file:
+        beginning = file.read(BLOCK).decode("utf-8", "ignore")
+    if unit == "word":
+        words = beginning.split()
+        if lacks_spaces(beginning):
+            yield (
+                "the text has hardly any white space within its lines, so that a line or a clause is taken for a "
+                "word; use task.unit=character (the config characters), or put spaces between the words"
+            )
+        if EOS in words:
+            yield (
+                f"the text has {EOS} of its own ({words.count(EOS):,} in its first MiB), and every line end becomes "
+                f"another one, which is easy to predict and lowers the perplexity; remove {EOS} from the text"
+            )
+    if not any(unicodedata.is_normalized(form, beginning) for form in ("NFC", "NFD")):
+        yield (
+            "the text writes letters with accents in two ways, composed and decomposed, so that one word counts as "
+            "two; convert it, e.g. uconv -x any-nfc"
+        )
+
+
+def lacks_spaces(text: str) -> bool:
+    """Whether the lines of a text are hardly split at white space, as in Chinese, Japanese or Thai."""
+    words, lines = text.split(), [line for line in text.splitlines() if line.strip()]
+    return bool(words) and (len(words) < 1.5 * len(lines) or sum(map(len, words)) > LONG_WORD * len(words))

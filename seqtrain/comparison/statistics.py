@@ -2,16 +2,26 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from seqtrain.runs.records import Record
 
 EXACT_UP_TO = 16
 """The largest number of pairs for which the test tries all patterns of signs; for more pairs it draws as many."""
+
+PATTERNS = 1 << EXACT_UP_TO
+"""The largest number of patterns that are tried."""
+
+DRAWN_TOGETHER = 1 << 20
+"""Signs that are drawn at one time, whatever the number of pairs."""
+
+ROUNDING = 1e-10
+"""A sum of differences is 0 if it is at most this part of the sum of their absolute values."""
 
 
 class Estimate(Record):
@@ -51,27 +61,43 @@ def share_interval(successes: int, trials: int, confidence: float = 0.95) -> Est
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
-    """Two-sided p of paired differences, under the hypothesis that each could as well have the other sign.
+    """Two-sided p of the mean of paired differences, if each could as well have the other sign.
 
     The test tries all 2^n patterns of signs up to `EXACT_UP_TO` pairs. It is then exact for any symmetric distribution
-    of the differences, and its smallest p is `least_p(n)`.
+    of the differences, and its smallest p is `least_p(n)`. A pattern changes the sum by twice the sum of the
+    differences that it flips; so it is at least as extreme as the data exactly if these do not sum to more than 0.
+    Sums are compared so, and not with the sum of all, which may be large beside the differences that decide.
     """
-    if len(differences) < 2 or not any(differences):
-        return 1.0
-    test = stats.permutation_test(
-        (np.asarray(differences, dtype=float),),
-        np.mean,
-        permutation_type="samples",
-        n_resamples=2**EXACT_UP_TO,
-        vectorized=True,
-        rng=0,
-    )
-    return min(1.0, float(test.pvalue))
+    values = np.asarray(differences, dtype=float)
+    values = values / (np.abs(values).max(initial=0.0) or 1.0)  # so that no sum overflows
+    values = values if math.fsum(values) >= 0 else -values
+    if len(values) > EXACT_UP_TO:
+        extreme = sum(_count_extreme(*block) for block in _drawn_sums(values))
+        return min(1.0, 2 * (extreme + 1) / (PATTERNS + 1))
+    sums = sizes = np.zeros(1)
+    for value in values:
+        sums, sizes = np.append(sums, sums + value), np.append(sizes, sizes + abs(value))
+    return min(1.0, 2 * _count_extreme(sums, sizes) / len(sums))
+
+
+def _count_extreme(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> int:
+    """How many sums are at most 0, up to the rounding of numbers whose absolute values sum to `sizes`."""
+    return int((sums <= ROUNDING * sizes).sum())
+
+
+def _drawn_sums(values: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """The sums of random subsets, and of their absolute values, in blocks of bounded memory."""
+    draw, rows = np.random.default_rng(0), max(1, DRAWN_TOGETHER // len(values))
+    both = np.stack([values, np.abs(values)], axis=1)
+    for first in range(0, PATTERNS, rows):
+        shape = (min(rows, PATTERNS - first), len(values))
+        sums, sizes = (draw.integers(0, 2, shape, dtype=np.int8) @ both).T
+        yield sums, sizes
 
 
 def least_p(pairs: int) -> float:
     """The smallest p that the sign-flip test can give."""
-    return max(2.0 ** (1 - pairs), 2 / (2**EXACT_UP_TO + 1)) if pairs else 1.0
+    return max(2.0 ** (1 - pairs), 2 / (PATTERNS + 1)) if pairs else 1.0
 
 
 def pairs_needed(level: float, tests: int) -> int | None:

@@ -2,6 +2,8 @@
 
 import itertools
 import statistics
+import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -58,20 +60,55 @@ def test_share_interval_of_a_textbook():
 
 
 def brute_force(differences):
-    """Twice the smaller tail, over all patterns of signs."""
-    sums = [
-        sum(s * d for s, d in zip(signs, differences, strict=True))
-        for signs in itertools.product((1, -1), repeat=len(differences))
-    ]
-    seen = sum(differences)
-    tails = [sum(value >= seen - 1e-12 for value in sums), sum(value <= seen + 1e-12 for value in sums)]
-    return min(1.0, 2 * min(tails) / len(sums))
+    """The part of all patterns of signs whose sum is as far from 0 as that of the data, in rational arithmetic."""
+    exact = [Fraction(str(difference)) for difference in differences]  # 0.1 is a tenth
+    seen = abs(sum(exact))
+    patterns = [*itertools.product((1, -1), repeat=len(exact))]
+    sums = (sum(s * d for s, d in zip(signs, exact, strict=True)) for signs in patterns)
+    return sum(abs(value) >= seen for value in sums) / len(patterns)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_sign_flip_test_tries_every_pattern(seed):
     differences = np.random.default_rng(seed).normal(0.5, 1, size=3 + seed).tolist()
-    assert sign_flip_p(differences) == pytest.approx(brute_force(differences))
+    assert sign_flip_p(differences) == brute_force(differences)
+
+
+@pytest.mark.parametrize(
+    "differences",
+    [
+        [0.1, 0.2, -0.3],
+        [0.1, 0.2, -0.3] * 2,  # sums to 5.6e-17 in floating-point numbers, and several patterns to -5.6e-17
+        [0.7, -0.1, -0.6, 0.3, -0.2, -0.1, 0.0],
+        [1e15, 1, 1, 1, 1, 1],  # a diverged run beside others: the sum of all has no digits left for these
+        [1e30, 0.25, 0.5, -0.25, 0.5],
+        [-1e300, 1e300, 2.0, -1.0],
+        [1e-300, 2e-300, 3e-300],
+        [3, 3, -1, -1, -1, -1, -2],
+    ],
+)
+def test_sign_flip_test_counts_ties_as_rational_arithmetic_does(differences):
+    assert sign_flip_p(differences) == brute_force(differences)
+    assert sign_flip_p([-difference for difference in differences]) == brute_force(differences)
+
+
+def test_sign_flip_test_of_decimal_fractions_is_exact():
+    draw = np.random.default_rng(3)
+    for pairs in (2, 4, 6, 8):
+        for _ in range(10):
+            differences = (draw.integers(-4, 5, size=pairs) / 10).tolist()
+            assert sign_flip_p(differences) == brute_force(differences)
+
+
+def test_sign_flip_test_of_thousands_of_seeds_has_bounded_memory():
+    """All patterns of 1,000 pairs would be 500 MiB of numbers."""
+    differences = np.random.default_rng(0).normal(0.2, 1, size=1000).tolist()
+    tracemalloc.start()
+    try:
+        assert sign_flip_p(differences) < 1e-4
+        assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_sign_flip_test_at_its_ends():

@@ -8,7 +8,7 @@ import typer
 
 from seqtrain.cli.arguments import Json, Out, Quiet
 from seqtrain.cli.render import print_result
-from seqtrain.comparison.defaults import COMPARED, LEVEL, MOST_JOBS, MOST_SEEDS, SEEDS, TUNING_SEEDS
+from seqtrain.comparison.defaults import ADVISED_SEEDS, COMPARED, LEVEL, MOST_JOBS, MOST_SEEDS, SEEDS, TUNING_SEEDS
 from seqtrain.system.streams import to_stdout
 
 
@@ -27,7 +27,12 @@ def compare(
         ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, max=MOST_SEEDS, help=f"Seeds of each cell; by default {SEEDS}.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_SEEDS,
+            help=f"Seeds of each cell; by default {SEEDS}, too few for a claim; {ADVISED_SEEDS} are advised.",
+        ),
     ] = None,
     reference: Annotated[
         str | None,

@@ -78,8 +78,11 @@ class Verdict(Record):
     """A row against the row of the reference at the same value, paired by seed.
 
     solved, diverged : numbers of runs, of the row and of the reference.
+    difference : the mean of the differences of the pairs.
+    ratio : the geometric mean of the ratios of the pairs, if the test compares logarithms, as of steps to solve; else
+        None.
     better_in, worse_in : numbers of pairs.
-    effect_size : Cohen's d_z; None if the differences do not vary.
+    effect_size : Cohen's d_z, of the differences of what is tested; None if they do not vary.
     p, p_corrected : of the sign-flip test, without and with Holm's correction over all `tests`.
     """
 
@@ -92,6 +95,7 @@ class Verdict(Record):
     solved: list[int]
     diverged: list[int]
     difference: Estimate
+    ratio: Estimate | None
     better_in: int
     worse_in: int
     effect_size: float | None

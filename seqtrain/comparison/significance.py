@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
+from seqtrain.comparison.defaults import ADVISED_SEEDS
 from seqtrain.comparison.load_runs import FinishedRun, Group
 from seqtrain.comparison.records import Point, Verdict, VerdictName, label
 from seqtrain.comparison.statistics import effect_size, holm, least_p, mean_interval, pairs_needed, sign_flip_p
@@ -12,14 +13,22 @@ from seqtrain.system.progress import counted, figure
 
 
 class Outcome(NamedTuple):
-    """What the cells are judged by: its name for people, and its direction."""
+    """What the cells are judged by.
+
+    name : for people.
+    on_logarithms : whether the test compares logarithms, and so the ratio of two values instead of their difference.
+    """
 
     name: str
     lower_is_better: bool
+    on_logarithms: bool = False
 
 
-STEPS = Outcome("steps to solve", True)
-SHARE = Outcome("share of the time until solved", True)
+STEPS = Outcome("steps to solve", lower_is_better=True, on_logarithms=True)
+SHARE = Outcome("share of the time until solved", lower_is_better=True, on_logarithms=True)
+"""Times spread in proportion to their size: on logarithms the test finds more, and claims no more where there is
+nothing (`tests/long/power.py`).
+"""
 
 SAME_SPEED = 0.05
 """Times to solve that differ by at most this part count as equal: the steps of a budget in seconds come from timings,
@@ -53,21 +62,26 @@ def judge(groups: Sequence[Group], reference: str, level: float, *, timed: bool 
     outcome = outcome_of(groups, timed=timed)
     references = {group.at: group for group in reversed(groups) if group.cell == reference}
     tests = [(group, other) for group in groups if (other := references.get(group.at, group)) is not group]
-    differences = [_differences(group, other, outcome, groups) for group, other in tests]
-    corrected = holm([sign_flip_p(values) for values in differences])
+    pairs = [_pairs(group, other, outcome, groups) for group, other in tests]
+    corrected = holm([sign_flip_p(_tested(values, outcome)) for values in pairs])
     verdicts = {
         (group.cell, group.at): _verdict(group, other, outcome, values, p, len(tests), level)
-        for (group, other), values, p in zip(tests, differences, corrected, strict=True)
+        for (group, other), values, p in zip(tests, pairs, corrected, strict=True)
     }
     return [verdicts.get((group.cell, group.at)) for group in groups]
 
 
-def _differences(group: Group, reference: Group, outcome: Outcome, groups: Sequence[Group]) -> list[float]:
-    """The differences of the pairs."""
+def _pairs(group: Group, reference: Group, outcome: Outcome, groups: Sequence[Group]) -> list[tuple[float, float]]:
+    """The values of the runs with the same seed; two that are too close to tell apart are equal."""
     own, other = (_values(row, outcome, groups) for row in (group, reference))
     close = SAME_SPEED if outcome == SHARE else 0.0
     pairs = [(own[seed], other[seed]) for seed in own if seed in other]
-    return [0.0 if abs(a - b) <= close * max(a, b) else a - b for a, b in pairs]
+    return [(a, a if abs(a - b) <= close * max(a, b) else b) for a, b in pairs]
+
+
+def _tested(pairs: Sequence[tuple[float, float]], outcome: Outcome) -> list[float]:
+    """The differences that the test takes."""
+    return [math.log(a) - math.log(b) if outcome.on_logarithms else a - b for a, b in pairs]
 
 
 def _values(group: Group, outcome: Outcome, groups: Sequence[Group]) -> dict[int, float]:
@@ -94,10 +108,18 @@ def _values(group: Group, outcome: Outcome, groups: Sequence[Group]) -> dict[int
 
 
 def _verdict(
-    group: Group, reference: Group, outcome: Outcome, differences: Sequence[float], p: float, tests: int, level: float
+    group: Group,
+    reference: Group,
+    outcome: Outcome,
+    pairs: Sequence[tuple[float, float]],
+    p: float,
+    tests: int,
+    level: float,
 ) -> Verdict:
     """The record of a comparison; `p` is corrected."""
     sign = -1 if outcome.lower_is_better else 1
+    differences = _tested(pairs, outcome)
+    tested = mean_interval(differences)
     verdict = Verdict(
         cell=group.cell,
         at=group.at,
@@ -107,7 +129,8 @@ def _verdict(
         pairs=len(differences),
         solved=[group.solved, reference.solved],
         diverged=[group.diverged, reference.diverged],
-        difference=mean_interval(differences),
+        difference=mean_interval([a - b for a, b in pairs]),
+        ratio=tested.exponential() if outcome.on_logarithms else None,
         better_in=sum(sign * difference > 0 for difference in differences),
         worse_in=sum(sign * difference < 0 for difference in differences),
         effect_size=effect_size(differences) if differences else None,
@@ -118,16 +141,21 @@ def _verdict(
         verdict="undecided",
         sentence="",
     )
-    name = _name(verdict)
+    name = _name(verdict, is_lower=(tested.mean or 0) < 0)
     return verdict.model_copy(update={"verdict": name, "sentence": _sentence(verdict, name)})
 
 
-def _name(verdict: Verdict) -> VerdictName:
-    """`better`, `worse` or `not distinguishable`; or, where no result could have been significant, why."""
+def _name(verdict: Verdict, *, is_lower: bool) -> VerdictName:
+    """`better`, `worse` or `not distinguishable`; or, where no result could have been significant, why.
+
+    Parameters
+    ----------
+    is_lower : whether the mean of what was tested is below that of the reference.
+    """
     if not any(verdict.solved) and verdict.outcome in (STEPS.name, SHARE.name):
         return "none solved"
     if verdict.p_corrected <= verdict.level:
-        return "better" if ((verdict.difference.mean or 0) < 0) == verdict.lower_is_better else "worse"
+        return "better" if is_lower == verdict.lower_is_better else "worse"
     if least_p(verdict.pairs) * verdict.tests > verdict.level:
         return "too few seeds"
     unequal = verdict.better_in + verdict.worse_in
@@ -155,18 +183,20 @@ def _sentence(verdict: Verdict, name: VerdictName) -> str:
 
 
 def _evidence(verdict: Verdict) -> str:
-    """Difference, effect size, pairs and p, in words."""
-    difference, change = verdict.difference, "difference unknown"
-    if difference.mean is not None:
-        change = f"{'+' if difference.mean > 0 else ''}{figure(difference.mean)}"
-    if difference.low is not None:
-        change += f" (95 % interval {figure(difference.low)} to {figure(difference.high)})"
+    """Difference or ratio, effect size, pairs and p, in words."""
+    estimate, change = verdict.ratio or verdict.difference, f"{verdict.outcome} difference unknown"
+    if verdict.ratio is not None and verdict.ratio.mean is not None:
+        change = f"{figure(verdict.ratio.mean)} times the {verdict.outcome}"
+    elif estimate.mean is not None:
+        change = f"{verdict.outcome} {'+' if estimate.mean > 0 else ''}{figure(estimate.mean)}"
+    if estimate.low is not None:
+        change += f" (95 % interval {figure(estimate.low)} to {figure(estimate.high)})"
     effect = "" if verdict.effect_size is None else f", effect size {verdict.effect_size:+.2g}"
     equal = verdict.pairs - verdict.better_in - verdict.worse_in
     corrected = f" after Holm's correction over {verdict.tests}" if verdict.tests > 1 else ""
     return (
-        f"{verdict.outcome} {change}{effect}; of {verdict.pairs} seeds better in "
-        f"{verdict.better_in}, worse in {verdict.worse_in}, equal in {equal}; p = {verdict.p_corrected:.2g}{corrected}"
+        f"{change}{effect}; of {verdict.pairs} seeds better in {verdict.better_in}, worse in {verdict.worse_in}, "
+        f"equal in {equal}; p = {verdict.p_corrected:.2g}{corrected}"
     )
 
 
@@ -181,6 +211,8 @@ def shortage(pairs: int, tests: int, level: float, *, option: bool) -> str | Non
         return None
     needed = pairs_needed(level, tests)
     more = f"--seeds {needed} can" if option else f"{needed} of each can"
+    if needed is not None and needed < ADVISED_SEEDS:
+        more += f" if the difference is large, and {ADVISED_SEEDS} are advised"
     return (
         f"{counted(pairs, 'seed')} cannot show a difference at {100 * level:g} % in {counted(tests, 'comparison')}, "
         f"whatever the results: {'no number of seeds can' if needed is None else more}"

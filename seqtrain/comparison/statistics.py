@@ -42,6 +42,11 @@ class Estimate(Record):
         high = self.high if most is None else min(self.high, most)
         return self.model_copy(update={"low": low, "high": high})
 
+    def exponential(self) -> Self:
+        """Of a mean of logarithms, the geometric mean with its interval."""
+        ends = {name: None if end is None else math.exp(end) for name, end in vars(self).items()}
+        return self.model_copy(update=ends)
+
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
     """The mean with Student's t interval; None for a mean that is not finite."""
@@ -119,4 +124,5 @@ def holm(ps: Sequence[float]) -> list[float]:
 def effect_size(differences: Sequence[float]) -> float | None:
     """Mean of paired differences over their standard deviation (Cohen's d_z); None if they do not vary."""
     spread = statistics.stdev(differences) if len(differences) > 1 else 0.0
-    return statistics.fmean(differences) / spread if spread else None
+    mean = statistics.fmean(differences)
+    return mean / spread if spread > ROUNDING * abs(mean) else None

@@ -27,6 +27,7 @@ def test_compare_trains_skips_and_draws(seqtrain):
     assert row["of_baseline"] == pytest.approx(row["metric"]["mean"] * 6)
     assert (row["runs"], row["solved"], row["median_steps_to_solve"]) == (2, 0, None)
     remark = "2 seeds cannot show a difference at 5 % in 1 comparison, whatever the results: --seeds 6 can"
+    remark += " if the difference is large, and 12 are advised"
     assert first.err.splitlines()[0] == remark  # before anything is trained
     again = seqtrain(*command)
     assert again.err.count("done already") == 4

@@ -1,6 +1,8 @@
 """What is claimed of cells, from runs made up for it."""
 
 import dataclasses
+import math
+import statistics
 
 import pytest
 from samples import result, run
@@ -9,7 +11,7 @@ from seqtrain.comparison.aggregate import summarise
 from seqtrain.comparison.load_runs import Group
 from seqtrain.comparison.records import Question
 from seqtrain.comparison.significance import longest_solved
-from seqtrain.comparison.statistics import mean_interval
+from seqtrain.comparison.statistics import mean_interval, sign_flip_p
 
 
 def with_summary(one, **fields):
@@ -93,8 +95,29 @@ def test_steps_to_solve_decide_where_runs_stop_and_the_unsolved_count():
     assert (unsolved["verdict"], unsolved["worse_in"]) == ("worse", 6)
     assert unsolved["difference"]["mean"] == pytest.approx(1050 - 350)
     assert unsolved["sentence"].startswith(
-        "b is worse than a: steps to solve +700 (95 % interval 503.7 to 896.3), effect"
+        "b is worse than a: 3.507 times the steps to solve (95 % interval 1.75 to 7.03), effect"
     )
+
+
+def test_steps_to_solve_are_compared_by_their_ratio():
+    """Half the steps with eleven seeds, and one late run: the mean difference has the other sign."""
+    own = (100, 150, 200, 250, 300, 350, 400, 450, 100, 150, 200, 9_000)
+    other = (200, 300, 400, 500, 600, 700, 800, 900, 200, 300, 400, 3_000)
+    runs = [[run(seed, step=step, budget=9_000) for seed, step in enumerate(all_)] for all_ in (other, own)]
+    found = result(("a", runs[0]), ("b", runs[1]))["cells"][1]["versus"]
+    ratios = [math.log(a / b) for a, b in zip(own, other, strict=True)]
+    assert found["ratio"]["mean"] == pytest.approx(math.exp(statistics.fmean(ratios)))
+    low = statistics.fmean(ratios) - 2.200985 * statistics.stdev(ratios) / 12**0.5
+    assert found["ratio"]["low"] == pytest.approx(math.exp(low), rel=1e-5)
+    assert found["effect_size"] == pytest.approx(statistics.fmean(ratios) / statistics.stdev(ratios))
+    assert found["p"] == sign_flip_p(ratios) < 0.05
+    assert (found["verdict"], found["difference"]["mean"] > 0) == ("better", True)
+    assert sign_flip_p([a - b for a, b in zip(own, other, strict=True)]) > 0.05
+
+
+def test_a_metric_is_compared_by_its_difference():
+    found = versus(values(1, 2, 3, 4, 5, 6), values(2, 4, 6, 8, 10, 12), stop=False)
+    assert (found["ratio"], found["sentence"][:28]) == (None, "b is better than a: test m -")
 
 
 def test_solved_at_the_last_step_is_better_than_unsolved():
@@ -212,7 +235,8 @@ def test_runs_that_exist_are_not_given_options_that_make_runs():
         ({"gathered": True}, ("6 of each can", "of a; --match params, when a config is compared, makes them equal")),
     ):
         seeds, sizes = result(("a", small), ("b", large), **question)["notes"]
-        assert seeds.endswith(f"whatever the results: {wanted[0]}")
+        advice = "if the difference is large, and 12 are advised"
+        assert seeds.endswith(f"whatever the results: {wanted[0]} {advice}")
         assert sizes.endswith(wanted[1])
 
 
@@ -282,6 +306,20 @@ def test_that_runs_were_still_improving_is_said():
         in result(("a", ended(100, 100)), ("b", ended(100, 50)))["notes"]
     )
     assert "improving" not in " ".join(result(("a", ended(100, 50)), ("b", ended(100, 50)))["notes"])
+
+
+def test_that_few_seeds_miss_differences_is_said():
+    """Of cells that are not distinguishable with fewer than 12 seeds; with 12, or a claim, there is no such note."""
+
+    def notes(seeds, factor=1):
+        runs = [run(seed, step=100 + (seed + shift) % 3) for shift in (0, 1) for seed in range(seeds)]
+        other = [run(one.summary.seed, step=factor * one.summary.solved_at_step) for one in runs[seeds:]]
+        return " ".join(result(("a", runs[:seeds]), ("b", other))["notes"])
+
+    assert "few seeds miss differences; 12 are advised" in notes(9)
+    assert "12 seeds 99 %" in notes(9)
+    assert "are advised" not in notes(12)
+    assert "are advised" not in notes(9, factor=2)
 
 
 def test_that_all_diverged_is_said():

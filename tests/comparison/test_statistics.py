@@ -1,6 +1,7 @@
 """Statistics against known answers."""
 
 import itertools
+import math
 import statistics
 import tracemalloc
 from fractions import Fraction
@@ -135,6 +136,8 @@ def test_effect_size():
     assert effect_size([1.0, 2.0, 3.0]) == pytest.approx(2.0 / statistics.stdev([1, 2, 3]))
     assert effect_size([1.0]) is None
     assert effect_size([1.0, 1.0]) is None
+    assert effect_size([math.log(2), math.log(6) - math.log(3)]) is None  # equal but for rounding
+    assert effect_size([1.0, -1.0]) == 0
 
 
 def test_no_more_false_alarms_than_stated():

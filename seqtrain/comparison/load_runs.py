@@ -27,7 +27,7 @@ PER_RUN = {"seed", *settings_that_affect(*NO_RESULT)}
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run directory holds."""
+    """What a run directory holds; of its metrics, only those of evaluations, as there may be thousands of runs."""
 
     path: Path
     config: Config
@@ -163,7 +163,7 @@ def _read_run(path: Path) -> FinishedRun:
         ) from None
     if summary.status not in DONE:
         raise CheckpointError(f"{path}: is {summary.status}, not finished; {go_on}")
-    return FinishedRun(path, config, summary, metrics)
+    return FinishedRun(path, config, summary, [record for record in metrics if record.split == "valid"])
 
 
 def check_seeds(groups: Sequence[Group]) -> None:
@@ -173,12 +173,12 @@ def check_seeds(groups: Sequence[Group]) -> None:
     ------
     CheckpointError : two runs of a group have the same seed.
     """
-    faults = [
-        f"{run.path}: has the cell and the seed of {first.path}; give one of them"
-        for group in groups
-        for run in group.runs
-        if (first := next(one for one in group.runs if one.summary.seed == run.summary.seed)) is not run
-    ]
+    faults = []
+    for group in groups:
+        firsts: dict[int, FinishedRun] = {}
+        for run in group.runs:
+            if (first := firsts.setdefault(run.summary.seed, run)) is not run:
+                faults.append(f"{run.path}: has the cell and the seed of {first.path}; give one of them")
     if faults:
         raise CheckpointError("\n".join(faults))
 

@@ -36,6 +36,7 @@ class Estimate(NamedTuple):
     evaluation : of one batch.
     saving : the copy of the checkpoint that is written.
     sets : the validation and test set.
+    windows : of a pass through a text, whose sizes vary.
     """
 
     weights: int
@@ -43,11 +44,12 @@ class Estimate(NamedTuple):
     evaluation: int = 0
     saving: int = 0
     sets: int = 0
+    windows: int = 0
 
     @property
     def peak(self) -> int:
         """All that is needed at one time: steps, evaluations and checkpoints take turns."""
-        return self.weights + self.sets + max(self.activations, self.evaluation, self.saving)
+        return self.weights + self.sets + self.windows + max(self.activations, self.evaluation, self.saving)
 
 
 PARTS = {
@@ -56,6 +58,7 @@ PARTS = {
     "evaluation": ("an evaluated batch", "train.eval_batch_size"),
     "saving": ("the copy of a checkpoint that is saved", "model.hidden_size"),
     "sets": ("the validation and test set", "task.valid_size and task.test_size"),
+    "windows": ("the windows of a pass through the text", "task.vary_window"),
 }
 """The parts of an estimate in words, and the setting to change."""
 
@@ -76,6 +79,7 @@ def estimate(config: Config, task: Task, model: SequenceModel) -> Estimate:
         evaluation=NUMBER * columns * max(len(valid.inputs) * widest, 2 * valid_scores),
         saving=(1 + _kept_by_weight(config)) * own,
         sets=task.fixed_bytes(),
+        windows=task.windows_bytes(config.train.batch_size),
     )
 
 
@@ -160,6 +164,8 @@ def _check(config: Config, needs: Estimate, together: Mapping[str, int]) -> None
     if room is None or needed <= room:
         return
     (words, setting), size, cure = PARTS[part], getattr(needs, part), "make it smaller"
+    if part == "windows":
+        cure = "switch it off, or make train.batch_size larger"
     if (batch := together.get(part)) is not None:
         fitting = batch * (room - needed + size) // size
         cure = f"{fitting:,} could fit" if fitting > 0 else "not even 1 would fit: shorten the sequences as well"
@@ -190,8 +196,8 @@ def check_together(config: Config, runs: Sequence[Estimate], jobs: int) -> None:
 
 
 def _on_device(needs: Estimate, device: torch.device) -> int:
-    """Bytes on a device; the sets stay on the CPU."""
-    return needs.peak if device.type == "cpu" else needs.peak - needs.sets
+    """Bytes on a device; the sets and the windows stay on the CPU."""
+    return needs.peak if device.type == "cpu" else needs.peak - needs.sets - needs.windows
 
 
 def _largest(needs: Estimate) -> str:

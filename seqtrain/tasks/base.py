@@ -213,6 +213,10 @@ class Task(Configurable, ABC):
         """Bytes of the validation and test set in memory."""
         return 0
 
+    def windows_bytes(self, batch_size: int) -> int:  # noqa: ARG002
+        """Bytes to draw the windows of a pass through a text, if their sizes vary."""
+        return 0
+
     @abstractmethod
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """All batches of a split, in order."""

@@ -150,6 +150,10 @@ class LanguageModel(Task):
         """The columns that the training text makes."""
         return len(self._layout(batch_size)[0].begins)
 
+    def windows_bytes(self, batch_size: int) -> int:
+        """Those of one pass."""
+        return self._layout(batch_size)[1].bytes
+
     def _layout(self, batch_size: int) -> tuple[Columns, Windows]:
         if batch_size not in self._layouts:
             columns = Columns(self.tokens["train"], batch_size)

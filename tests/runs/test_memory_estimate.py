@@ -162,6 +162,17 @@ def test_validate_tells(seqtrain):
     assert "beside Python and PyTorch" in seqtrain("validate", "quickstart").out
 
 
+def test_windows_of_a_text_that_vary_are_counted(monkeypatch):
+    config = load_config("words", ["task.vary_window=true", "task.window=10", "model.hidden_size=2"], quiet=True)
+    task = build_task(config, quiet=True)
+    model = build_model(config, task.spec)
+    assert estimate(config, task, model).windows == 24 * -(-task._layout(config.train.batch_size)[0].length // 5)
+    monkeypatch.setattr(type(task), "windows_bytes", lambda *_: 2 * GIB)
+    monkeypatch.setattr("seqtrain.runs.memory_estimate.available", lambda _: GIB)
+    with pytest.raises(ConfigError, match=r"task.vary_window: .*the windows of a pass.*switch it off, or make train"):
+        check_memory(config, task, model)
+
+
 def test_where_the_system_does_not_say_nothing_is_refused(seqtrain, monkeypatch):
     monkeypatch.setattr("seqtrain.runs.memory_estimate.available", lambda _: None)
     assert seqtrain("validate", "quickstart", "--json").json["memory"]["peak"] > 0

@@ -1,5 +1,7 @@
 """Windows of a text: every step once in a pass, computed on their own, with sizes as published."""
 
+import tracemalloc
+
 import pytest
 import torch
 from hypothesis import given
@@ -42,3 +44,30 @@ def test_sizes_depend_on_the_seed_and_the_pass():
     assert sizes(0, 0) != sizes(1, 0)
     assert sizes(0, 0) == sizes(0, 0)
     assert sizes(0, 0) != sizes(0, again.steps(1))
+
+
+def test_the_memory_of_random_windows_does_not_grow_with_the_passes():
+    """A window of each of 200 passes would be 3 MiB of tuples."""
+    windows = Windows(2_000, 20, seed=0)
+    windows.steps(2)
+    tracemalloc.start()
+    try:
+        steps = windows.steps(200)
+        assert windows.at(steps - 1).epoch == 199
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_random_windows_are_the_same_in_any_order_and_as_ever():
+    """The sizes are those of earlier versions, so a run of theirs can be resumed."""
+    forward, backward = Windows(100, 20, seed=3), Windows(100, 20, seed=3)
+    steps = range(forward.steps(4))
+    seen = [forward.at(step) for step in steps]
+    assert [backward.at(step) for step in reversed(steps)] == seen[::-1]
+    assert [window.size for window in seen[:8]] == [25, 27, 16, 17, 24, 17, 13, 13]
+
+
+def test_memory_of_windows_is_counted():
+    assert Windows(1_000_000, 20).bytes == 0
+    assert Windows(1_000_000, 20, seed=0).bytes == 200_000 * 24

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from os.path import exists
 from pathlib import Path
 from typing import Any, TypeVar, Unpack, cast, get_args
 
@@ -146,7 +147,7 @@ def _parsed(parse: Callable[[str], T], text: str | None, faults: list[str]) -> T
 
 def _config(targets: Sequence[str], faults: list[str]) -> tuple[Config, Path]:
     """The config with its settings, and its path; raises all faults, also those found before."""
-    names = [target for target in targets if "=" not in target]
+    names = _names(targets) or [target for target in targets[:1] if not _is_of_a_section(target)]
     if len(names) != 1:
         _raise([*faults, f"compare takes one config, or run directories; got {', '.join(names) or 'neither'}"])
     settings = [target for target in targets if target not in names]
@@ -241,6 +242,29 @@ def _why_fixed(key: str, budget: Budget | None, match: str | None) -> str | None
     return None
 
 
+def _names(targets: Sequence[str]) -> list[str]:
+    """The targets that are configs, run directories or folders, which may have a "=" in their names.
+
+    A target with a "=" is a name if it exists, or if what is before the "=" cannot be a setting, as in `runs/lr=0.1`. A
+    setting beside a config stays a setting if a file has its name.
+    """
+    sure = [target for target in targets if not _is_of_a_section(target) and _is_name(target)]
+    is_training = bool(sure) and not any(_runs_in(Path(target)) for target in sure)
+    return [target for target in targets if target in sure or (not is_training and _is_name(target))]
+
+
+def _is_name(target: str) -> bool:
+    key, equals, _ = target.partition("=")
+    there = exists(target)  # noqa: PTH110 - `Path.exists` raises an error if a name is too long
+    return not equals or there or not re.fullmatch(r"[\w.]+", key)
+
+
+def _is_of_a_section(target: str) -> bool:
+    """Whether a target begins like a setting of a config that there is: `train.steps=`."""
+    key, equals, _ = target.partition("=")
+    return bool(equals) and key.partition(".")[0] in Config.model_fields
+
+
 def _runs_in_targets(targets: Sequence[str]) -> dict[str, list[Path]]:
     """By target, the run directories that it means; empty if no target means any.
 
@@ -248,10 +272,10 @@ def _runs_in_targets(targets: Sequence[str]) -> dict[str, list[Path]]:
     ------
     ConfigError : a target is the folder of a comparison that holds no run yet.
     """
-    names = [target for target in targets if "=" not in target or Path(target).is_dir()]
+    names = _names(targets)
     runs = {name: _runs_in(Path(name)) for name in names}
-    if any(runs.values()):
-        return runs
+    if any(runs.values()):  # beside runs, what begins like no setting is a run that is missing
+        return {name: runs.get(name, []) for name in targets if name in runs or not _is_of_a_section(name)}
     for name in names:
         if any((Path(name) / part).is_dir() for part in (CONFIGS, TUNING)):
             raise ConfigError(

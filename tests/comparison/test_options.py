@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 from samples import QUICK
 
+from seqtrain.comparison.options import parse_request
+from seqtrain.config import find_config
+from seqtrain.system.errors import ConfigError
+
 
 def test_targets_that_cannot_be(compared):
     for arguments, wanted in (
@@ -36,6 +40,39 @@ def test_targets_that_cannot_be(compared):
     changed = compared("compare", "quickstart", *QUICK, "model.hidden_size=9", "--cells", "rnn", "--seeds", 1)
     assert changed.code == 2
     assert "holds a run with model.hidden_size 6 (now 9)" in changed.err
+
+
+def test_names_may_have_an_equals_sign(seqtrain):
+    Path("lr=0.1.yaml").write_text(Path(find_config("quickstart")).read_text())
+    (Path("folder=1") / "sub").mkdir(parents=True)
+    for out in ("runs/lr=0.1", "lr=0.3", "train.steps=4"):
+        assert seqtrain("train", "lr=0.1.yaml", *QUICK, f"seed={len(out)}", "--out", out).code == 0
+
+    def request(*targets):
+        return parse_request(targets, cells="rnn", seeds=1)
+
+    for settings in ((), ("train.steps=4",)):  # there is a run of this name, but beside a config it is a setting
+        assert request("lr=0.1.yaml", *settings).config.train.steps == (4 if settings else 3000)
+        assert request(*settings, "quickstart").name == "quickstart"
+    runs = [Path(name) for name in ("runs/lr=0.1", "lr=0.3", "train.steps=4")]
+    assert parse_request([*map(str, runs)]).runs == tuple(runs)
+    assert parse_request(["train.steps=4"]).runs == (Path("train.steps=4"),)
+    for targets, wanted in (
+        (("runs/lr=0.1", "runs/lr=0.2"), "runs/lr=0.2: there is no such run directory"),
+        (("runs/lr=0.1", "lr=0.2"), "lr=0.2: there is no such run directory"),
+        (("runs/lr=0.1", "folder=1"), "folder=1: holds no run"),
+        (("runs/lr=0.1", "train.steps=5"), "train.steps=5: says what to train; leave it out"),
+        (("lr=0.2.yaml",), "lr=0.2.yaml: no such file"),
+        (("runs/lr=0.2",), "runs/lr=0.2: no such run"),
+        (("folder=1",), "folder=1: is a folder without a run"),
+        (("quickstart", "lr=0.1.yaml"), "takes one config, or run directories; got quickstart, lr=0.1.yaml"),
+        (("quickstart", "trian.steps=5"), "trian.steps=5"),
+        (("quickstart", f"task.path={'x' * 5000}"), "task.path"),
+        (("train.steps=5",), "takes one config, or run directories; got neither"),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            parse_request(targets)
+        assert wanted in str(refused.value)
 
 
 def test_everything_that_is_wrong_is_said_at_once(seqtrain):

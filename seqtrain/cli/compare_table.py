@@ -11,6 +11,7 @@ from seqtrain.cli.render import grid
 from seqtrain.comparison.records import Results, Row, label
 from seqtrain.comparison.statistics import Estimate
 from seqtrain.system.progress import figure
+from seqtrain.system.words import visible
 
 
 def compare_tables(results: Results) -> Group:
@@ -34,7 +35,7 @@ def _table(results: Results) -> Table:
     unit = "tokens" if "tokens_per_s" in rows[0].model_fields_set else "sequences"
     better = "higher" if results.metric.higher_is_better else "lower"
     table = grid(
-        f"{results.variant or results.task}: test {name}, {better} is better; {results.outcome} decides",
+        f"{visible(results.variant or results.task)}: test {name}, {better} is better; {results.outcome} decides",
         Column("cell", overflow="fold", min_width=8, vertical="bottom"),
         *([varied.rpartition(".")[2]] if varied else []),
         *("hidden", "weights", f"{name}\nmean", "95 %\ninterval"),
@@ -43,7 +44,7 @@ def _table(results: Results) -> Table:
         padding=(0, 1, 0, 0),
     )
     for at, block in groupby(rows, key=lambda row: row.at):
-        point = [str(at)] if varied else []
+        point = [Text(visible(str(at)))] if varied else []
         for row in block:
             figures = (str(row.hidden_size), f"{row.parameters:,}", figure(row.metric.mean), _interval(row.metric))
             speed = figure(row.sequences_per_s if unit == "sequences" else row.tokens_per_s)
@@ -80,7 +81,7 @@ def _lengths_table(results: Results) -> Table:
     for row in results.lengths:
         table.add_row(
             Text(row.cell),
-            *([str(row.at)] if results.varied else []),
+            *([Text(visible(str(row.at)))] if results.varied else []),
             f"{row.length}{' (trained)' if row.trained else ''}",
             figure(row.metric.mean),
             _interval(row.metric),

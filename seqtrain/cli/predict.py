@@ -11,7 +11,7 @@ from seqtrain.cli.arguments import Json, RunOrCheckpoint
 from seqtrain.cli.generate import PromptText, check_options, load
 from seqtrain.cli.render import grid, print_result
 from seqtrain.inference.defaults import TOP
-from seqtrain.system.words import figure
+from seqtrain.system.words import figure, visible
 
 if TYPE_CHECKING:
     from seqtrain.inference.text_model import Predicted
@@ -35,10 +35,10 @@ def predict(
 def predict_table(result: "Predicted") -> Group:
     """The prompt as the model read it, and what may follow."""
     read = (" " if result.unit == "word" else "").join(result.read)
-    read = "".join(character if character.isprintable() else repr(character)[1:-1] for character in read)
+    read = visible(read)
     read = read if len(read) <= PROMPT_SHOWN else f"...{read[-PROMPT_SHOWN:]}"
     table = grid("", Column(f"next {result.unit}", overflow="fold"), "probability")
     for row in result.next:
-        visible = row.token.isprintable() and not row.token.isspace()
-        table.add_row(Text(row.token if visible else repr(row.token)), figure(row.probability))
+        is_seen = row.token.isprintable() and not row.token.isspace()
+        table.add_row(Text(row.token if is_seen else repr(row.token)), figure(row.probability))
     return Group(Text(f"{'after' if result.prompt else 'no prompt; after'}: {read}", style="bold"), table)

@@ -19,6 +19,7 @@ from seqtrain.runs.records import LARGEST, MetricsRecord, Summary
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
 from seqtrain.system.files import UnreadableError
 from seqtrain.system.settings import NO_RESULT
+from seqtrain.system.words import visible
 from seqtrain.tasks import TASKS
 
 PER_RUN = {"seed", *settings_that_affect(*NO_RESULT)}
@@ -228,7 +229,7 @@ def _label(run: FinishedRun, runs: Sequence[FinishedRun]) -> str:
     keys = [key for key in differ if key not in PER_RUN]
     ends = [key.rpartition(".")[2] for key in keys]
     names = [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]
-    return " ".join([cell, *(f"{name}={run.settings[key]}" for key, name in zip(keys, names, strict=True))])
+    return " ".join([cell, *(visible(f"{name}={run.settings[key]}") for key, name in zip(keys, names, strict=True))])
 
 
 def different_settings(runs: Sequence[FinishedRun]) -> list[str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seqtrain.comparison.load_runs import FinishedRun, Group
 from seqtrain.comparison.records import Row
+from seqtrain.system.words import visible
 
 MOST_CURVES = 12
 """The largest number of values of the varied setting whose learning curves are drawn."""
@@ -46,7 +47,7 @@ def _curves(groups: Sequence[Group], varied: str | None) -> Figure:
         members = [group for group in groups if group.at == value]
         _curves_at(panel, members)
         variant = members[0].summary.variant
-        panel.set_title(variant if varied is None else f"{varied}={value}", parse_math=False)
+        panel.set_title(visible(variant if varied is None else f"{varied}={value}"), parse_math=False)
     return figure
 
 
@@ -124,7 +125,7 @@ def _metric(groups: Sequence[Group], rows: Sequence[Row]) -> Figure:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     better = "higher" if first.metric.higher_is_better else "lower"
     axes.set_xlabel(f"test {name} ({better} is better): each run, mean and 95 % interval")
-    axes.set_title(first.variant, parse_math=False)
+    axes.set_title(visible(first.variant), parse_math=False)
     axes.grid(alpha=0.3, axis="x")
     return figure
 
@@ -159,5 +160,5 @@ def _success(rows: Sequence[Row], varied: str) -> Figure:
 
 
 def _plain(text: str) -> str:
-    """The text with its dollar signs escaped, which would begin a formula."""
-    return text.replace("$", r"\$")
+    """The text with its dollar signs escaped, which would begin a formula; an underscore would hide it in a legend."""
+    return (" " if text.startswith("_") else "") + visible(text).replace("$", r"\$")

@@ -11,6 +11,7 @@ from pydantic import Field
 from seqtrain.comparison.defaults import LEVEL
 from seqtrain.comparison.statistics import Estimate
 from seqtrain.runs.records import Metric, Record, Summary
+from seqtrain.system.words import visible
 
 QUESTION, RESULTS, MEASURED = "question.json", "results.json", "measured.json"
 CONFIGS, TUNING = "configs", "tuning"
@@ -31,7 +32,7 @@ VerdictName = Literal["better", "worse", "not distinguishable", "too few seeds",
 
 def label(cell: str, at: Point) -> str:
     """The name of a row in sentences and conditions."""
-    return cell if at is None else f"{cell} at {at}"
+    return cell if at is None else visible(f"{cell} at {at}")
 
 
 class RowKey(Record):

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from seqtrain.comparison.records import QUESTION, RESULTS, Question, Results
 from seqtrain.system import strict_json
 from seqtrain.system.files import write_whole
 from seqtrain.system.progress import figure
+from seqtrain.system.words import visible
 
 COLUMNS = (
     "cell", "at", "seed", "status", "solved_at_step", "steps", "hidden_size", "parameters", "elapsed_s", "run",
@@ -77,8 +79,9 @@ def rendered(template: str, results: Results, groups: Sequence[Group]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_in_markdown if template.endswith(".md.jinja") else None,
     )
-    environment.filters |= {"figure": figure, "embedded": _embedded, "yaml": strict_json.dumps}
+    environment.filters |= {"figure": figure, "embedded": _embedded, "yaml": strict_json.dumps, "code": _code}
     settings = [run.settings for group in groups for run in group.runs]
     shared = {key: value for key, value in settings[0].items() if all(other.get(key) == value for other in settings)}
     own = [
@@ -93,6 +96,25 @@ def rendered(template: str, results: Results, groups: Sequence[Group]) -> str:
         own=own,
         machine=platform.platform(),
     )
+
+
+class _Markdown(str):
+    """A text that is Markdown already."""
+
+    __slots__ = ()
+
+
+def _code(text: str) -> _Markdown:
+    """A text as code in Markdown, in quotes that are longer than any in it."""
+    quotes, space = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1), " " if "`" in text else ""
+    return _Markdown(f"{quotes}{space}{visible(text)}{space}{quotes}")
+
+
+def _in_markdown(value: object) -> object:
+    """A text in one line, whose characters neither end a cell of a table nor begin anything else of Markdown."""
+    if not isinstance(value, str) or isinstance(value, _Markdown):
+        return value
+    return re.sub(r"[\\`*<\[\]|~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", visible(value))
 
 
 def _embedded(path: str) -> str:

@@ -12,6 +12,7 @@ from seqtrain.config.describe import is_text
 from seqtrain.config.errors import choose
 from seqtrain.system import strict_json
 from seqtrain.system.errors import ConfigError
+from seqtrain.system.words import visible
 
 Match = Literal["hidden", "params", "step-time"]
 
@@ -140,5 +141,6 @@ class TrainingRequest(Request):
 
 
 def cell_label(cell: Cell) -> str:
-    """The name of a cell with the options that it is given."""
-    return " ".join([str(cell["name"]), *(f"{key}={value}" for key, value in cell.items() if key != "name")])
+    """The name of a cell with the options that it is given, in one line."""
+    options = (visible(f"{key}={value}") for key, value in cell.items() if key != "name")
+    return " ".join([str(cell["name"]), *options])

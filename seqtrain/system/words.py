@@ -1,4 +1,9 @@
-"""Numbers in words, for people."""
+"""Numbers and names in words, for people."""
+
+
+def visible(text: str) -> str:
+    """The text in one line, with `\\n` for a line feed, and so for every character that cannot be printed."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def figure(value: float | None) -> str:

@@ -3,11 +3,20 @@
 import csv
 import io
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 import yaml
-from samples import QUICK
+from rich.console import Console
+from samples import QUICK, run
+
+from seqtrain.cli.compare_table import compare_tables
+from seqtrain.comparison.load_runs import Group
+from seqtrain.comparison.records import Question
+from seqtrain.comparison.report import report
+from seqtrain.comparison.request import cell_label
 
 
 def test_a_line_a_run_in_csv(compared):
@@ -85,3 +94,40 @@ def test_names_cannot_break_the_report(seqtrain, tmp_path):
     small = ("model.hidden_size=6", "train.steps=2", "train.batch_size=2", "task.window=5", f"task.path={folder}")
     assert seqtrain("compare", "words", *small, "--cells", "rnn", "--seeds", 1).code == 0
     assert "<b>" not in Path("runs/compare-words/report.html").read_text()
+
+
+ODD = "a|b\n# c `d` <b>[red]*e*$f"
+
+
+def markdown_cells(line):
+    """The cells of a row of a table, as GitHub divides it: at each "|" without a backslash."""
+    return re.split(r"(?<!\\)\|", line)[1:-1]
+
+
+@pytest.mark.parametrize("varied", [None, "task.path"])
+def test_names_cannot_break_the_files_and_the_table(tmp_path, varied):
+    """An option of a cell, a value, a text's name and a command with characters of Markdown, HTML, CSV and rich."""
+    cell = cell_label({"name": "_mine:Cell", "mode": ODD})
+    at = None if varied is None else ODD
+    groups = [Group(name, at, [run(seed, variant=ODD) for seed in (0, 1)]) for name in ("lstm", cell)]
+    question = Question(reference="lstm", varied=varied, command=ODD)
+    results = report(groups, question, [], tmp_path, quiet=True)
+    lines = (tmp_path / "results.md").read_text().splitlines()
+    rows = [markdown_cells(line) for line in lines if line.startswith("|")]
+    assert len(rows) == 4
+    assert {len(row) for row in rows} == {len(rows[0])}
+    shown = r"_mine:Cell mode=a|b\n# c `d` <b>[red]*e*$f"
+    assert cell == shown
+    assert re.sub(r"\\(\W|_)", r"\1", rows[3][0]).strip() == shown
+    assert not any(line.startswith("# c") for line in lines)
+    assert r"`` a|b\n# c `d` <b>[red]*e*$f ``" in " ".join(lines)
+    with (tmp_path / "results.csv").open(newline="") as file:
+        assert [row["cell"] for row in csv.DictReader(file)] == ["lstm", "lstm", shown, shown]
+    assert json.loads((tmp_path / "results.json").read_text())["cells"][1]["cell"] == shown
+    page = (tmp_path / "report.html").read_text()
+    assert "<b>[red]" not in page
+    console = Console(width=200)
+    with console.capture() as printed:
+        console.print(compare_tables(results))
+    assert "[red]*e*$f" in printed.get()
+    assert printed.get().count("[red]") >= 3

@@ -7,7 +7,7 @@ from typing import NamedTuple, Unpack
 from seqtrain.comparison.defaults import LEVEL
 from seqtrain.comparison.length_generalization import check_lengths
 from seqtrain.comparison.load_runs import check_seeds, group_runs, read_runs, varied_setting
-from seqtrain.comparison.metadata import earlier_question, group_as_before
+from seqtrain.comparison.metadata import check_overwriting, earlier_question, group_as_before
 from seqtrain.comparison.options import parse_request
 from seqtrain.comparison.records import Assertion, Question, Results
 from seqtrain.comparison.report import report
@@ -133,5 +133,7 @@ def gather(request: Request, *, quiet: bool = False) -> Results:
             "command": "; ".join(filter(None, typed)) or None,
         }
     )
+    if request.folder is None or request.folder.resolve() != request.out.resolve():
+        check_overwriting(request.out, request.runs)
     RunDir(request.out).create()
     return report(groups, question, lengths, request.out, gathered=earlier is None, quiet=quiet)

@@ -1,6 +1,6 @@
 """What a folder says of how its runs were made, which the runs themselves do not say."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from seqtrain.comparison.load_runs import FinishedRun, Group
@@ -29,6 +29,29 @@ def earlier_question(runs: Sequence[FinishedRun], folder: Path | None, out: Path
     if found is not None and folder is not None and there & set(_places(found, folder).values()):
         return found
     return own if own is not None and set(_places(own, out).values()) == there else None
+
+
+def check_overwriting(out: Path, runs: Collection[Path] | None) -> list[Path]:
+    """Refuse to overwrite the results of other runs; returns those whose results a training in their folder replaces.
+
+    Parameters
+    ----------
+    runs : whose results come; None for runs that are trained in `out`.
+
+    Raises
+    ------
+    CheckpointError : the results in `out` are of other runs, or no comparison has written them.
+    """
+    earlier = _read_question(out)
+    places = set() if earlier is None else set(_places(earlier, out).values())
+    others = sorted(places - {run.resolve() for run in runs or ()})
+    is_own = runs is None and any(place.parent == out.resolve() for place in places)
+    if others and not is_own:
+        raise CheckpointError(
+            f"{out}: holds the results of a comparison of other runs, such as {others[0]}, which would be overwritten; "
+            "choose another folder with --out, or remove this one"
+        )
+    return others
 
 
 def _read_question(folder: Path) -> Question | None:

@@ -9,6 +9,7 @@ from seqtrain.comparison.executor import run_all
 from seqtrain.comparison.length_generalization import check_lengths
 from seqtrain.comparison.load_runs import Group, read_runs
 from seqtrain.comparison.matching import make_fair
+from seqtrain.comparison.metadata import check_overwriting
 from seqtrain.comparison.plan import (
     Contender,
     check_directories,
@@ -29,7 +30,7 @@ from seqtrain.runs.directory import RunDir
 from seqtrain.runs.memory_estimate import check_memory, check_model_memory
 from seqtrain.system import strict_json
 from seqtrain.system.files import write_whole
-from seqtrain.system.progress import say
+from seqtrain.system.progress import counted, say
 from seqtrain.system.runtime import prepare
 from seqtrain.system.settings import Affects
 
@@ -62,6 +63,13 @@ def train_and_compare(request: TrainingRequest, *, quiet: bool) -> tuple[Results
         check_jobs(runs_of(rows), request.jobs)
         if code := run_all(runs_of(rows), request.jobs, quiet=quiet):
             return None, code
+        replaced = set(check_overwriting(request.out, None)) - {run.out.resolve() for run in runs_of(rows)}
+        if replaced:
+            say(
+                f"{request.out}: the results of {counted(len(replaced), 'other run')} in this folder are replaced, and "
+                "their runs stay; repeat the command that trained them to have their results again",
+                quiet=quiet,
+            )
         finished = iter(read_runs([run.out for run in runs_of(rows)]))
         groups = [Group(row.cell, row.at, [next(finished) for _ in row.runs]) for row in rows]
         return report(groups, _question(request, rows, tuning), request.eval_lengths, request.out, quiet=quiet), 0
@@ -92,6 +100,7 @@ def commands(request: TrainingRequest, *, quiet: bool) -> Iterator[str]:
 
 def _prepare(request: TrainingRequest, *, quiet: bool) -> list[Contender]:
     """All contenders with their sizes and budgets, after a check that each can be built; prints remarks."""
+    check_overwriting(request.out, None)
     contenders, remarks = plan_contenders(request)
     request.check_reference([contender.cell for contender in contenders], "this comparison")
     check_lengths([contender.config for contender in contenders], request.eval_lengths)

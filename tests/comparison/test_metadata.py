@@ -105,3 +105,37 @@ def test_a_comparison_that_moved_keeps_its_question(seqtrain, monkeypatch, tmp_p
         assert {key: gathered[key] for key in same} == {key: wanted[key] for key in same}
     assert wanted["reference"] == "rnn"
     assert wanted["tuning"]
+
+
+def test_results_of_other_runs_are_not_overwritten(seqtrain):
+    for name in ("a", "b", "c"):
+        seqtrain("train", "quickstart", *QUICK, f"seed={ord(name)}", "--out", f"runs/{name}")
+    assert seqtrain("compare", "runs/a", "runs/b", "--reference", "lstm").code == 0
+    before = Path("runs/compare/results.json").read_text()
+    for again in (("runs/a", "runs/b"), ("runs/b", "runs/a", "runs/c")):  # the same, and more
+        assert seqtrain("compare", *again).code == 0
+    after = Path("runs/compare/results.json").read_text()
+    assert before != after
+    for targets in (("runs/a", "runs/c"), ("runs/c",), ("quickstart", *QUICK, "--cells", "rnn", "--seeds", 1)):
+        out = ("--out", "runs/compare") if targets[0] == "quickstart" else ()
+        refused = seqtrain("compare", *targets, *out)
+        assert (refused.code, refused.out) == (2, "")
+        assert "runs/compare: holds the results of a comparison of other runs, such as " in refused.err
+        assert "choose another folder with --out" in refused.err
+    assert Path("runs/compare/results.json").read_text() == after
+    assert not list(Path("runs/compare").glob("*-seed*"))
+
+
+def test_results_of_a_part_do_not_overwrite_those_of_the_whole(seqtrain):
+    command = ("compare", "quickstart", *QUICK, "--seeds", 1, "--out", "o")
+    assert "are replaced" not in seqtrain(*command, "--cells", "rnn,gru").err
+    first = Path("o/results.json").read_text()
+    refused = seqtrain("compare", "o/quickstart-rnn-seed0", "--out", "o")
+    assert (refused.code, "o: holds the results of a comparison of other runs" in refused.err) == (2, True)
+    assert Path("o/results.json").read_text() == first
+    again = seqtrain(*command, "--cells", "rnn,lstm")
+    assert (again.code, "o: the results of 1 other run in this folder are replaced" in again.err) == (0, True)
+    shutil.rmtree("o/quickstart-rnn-seed0")
+    assert seqtrain("compare", "o").code == 0  # the folder itself, of which a run was removed
+    shutil.move("o", "moved")
+    assert seqtrain(*command[:-1], "moved", "--cells", "rnn,lstm,gru").code == 0

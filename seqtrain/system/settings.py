@@ -109,8 +109,8 @@ def nulls_of(section: "Section") -> dict[str, Any]:
 Faults = Iterator[tuple[str, str]]
 """Settings that are valid one by one but not together: the name of a setting, and a message about it."""
 
-LARGEST, SMALLEST = 1e30, 1e-30
-"""Limits of the size of a number: float32 holds it, and twice it."""
+LARGEST, SMALLEST = 1e38, 1e-37
+"""Limits of the size of a number: float32 holds it, and twice or half of it."""
 
 
 def beyond_float32(number: float) -> str:

@@ -426,10 +426,10 @@ SINGLE = [
     ("train.save_every_s=false", "is False; it must be a number, or null for none"),
     ("model.cell={name: lstm, chrono: 0}", "model.cell.chrono is 0; it must be at least 3, or null for none"),
     ("model.embedding_size=0", "it must be at least 1, or null for the first hidden_size with text"),
-    ("optimizer={name: rmsprop, lr: 1e300}", "lr is 1e+300; its size must be at most 1e+30, as models"),
-    ("model.init_range=2e38", "model.init_range is 2e+38; its size must be at most 1e+30"),
-    ("model.cell={name: lstm, forget_bias: -1e39}", "forget_bias is -1e+39; its size must be at most 1e+30"),
-    ("optimizer.betas=[0.9, 1e-50]", "optimizer.betas.1 is 1e-50; its size must be at least 1e-30"),
+    ("optimizer={name: rmsprop, lr: 1e300}", "lr is 1e+300; its size must be at most 1e+38, as models"),
+    ("model.init_range=2e38", "model.init_range is 2e+38; its size must be at most 1e+38"),
+    ("model.cell={name: lstm, forget_bias: -1e39}", "forget_bias is -1e+39; its size must be at most 1e+38"),
+    ("optimizer.betas=[0.9, 1e-50]", "optimizer.betas.1 is 1e-50; its size must be at least 1e-37"),
 ]
 
 

@@ -68,7 +68,7 @@ def test_what_diverges_says_so(seqtrain, run):
     diverged = seqtrain("eval", "run", "--dynamic", 1e30)
     assert (diverged.code, diverged.out) == (3, "")
     assert "dynamic evaluation diverged: the loss of a window is" in diverged.err
-    assert "--dynamic is 1e+39; its size must be at most 1e+30" in seqtrain("eval", "run", "--dynamic", "1e39").err
+    assert "--dynamic is 1e+39; its size must be at most 1e+38" in seqtrain("eval", "run", "--dynamic", "1e39").err
     refused = seqtrain("eval", "run", "--dynamic", "inf")
     assert refused.code == 2
     assert "it must be a finite learning rate" in refused.err

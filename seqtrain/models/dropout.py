@@ -42,6 +42,10 @@ class Dropout(Section):
         return drop(x, probability, generator, locked=self.locked_dropout and x.dim() == 3)
 
 
+NO_DROPOUT = Dropout()
+"""What applies in evaluation."""
+
+
 def drop(x: Tensor, probability: float, generator: torch.Generator | None = None, *, locked: bool = False) -> Tensor:
     """Inverted dropout with masks from a given generator, so that a run can be repeated and resumed exactly.
 

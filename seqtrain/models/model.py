@@ -5,7 +5,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from seqtrain.models.dropout import Dropout, embed
+from seqtrain.models.dropout import NO_DROPOUT, Dropout, embed
 from seqtrain.models.head import cross_entropy
 from seqtrain.models.stack import Stack, StackState
 
@@ -77,7 +77,7 @@ class SequenceModel(nn.Module):
         head: nn.Module,
         *,
         every_step: bool,
-        dropout: Dropout = Dropout(),  # noqa: B008  # frozen
+        dropout: Dropout = NO_DROPOUT,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -95,7 +95,7 @@ class SequenceModel(nn.Module):
     ) -> tuple[Tensor, StackState]:
         """Outputs `[T, B, O]` if `every_step`, else `[B, O]`, and the state; see `predict`."""
         prediction, state = self.predict(inputs, lengths, state, generator)
-        return prediction.outputs, state
+        return prediction.score(prediction.features), state  # torch.export cannot follow a cached property
 
     def predict(
         self,
@@ -117,7 +117,7 @@ class SequenceModel(nn.Module):
         prediction : at every step or after the last one.
         state : the start of the next window.
         """
-        dropout = self.dropout if self.training else Dropout()
+        dropout = self.dropout if self.training else NO_DROPOUT
         if isinstance(self.encoder, nn.Embedding):
             x = embed(inputs, self.encoder.weight, dropout.embedding_dropout, generator)
         else:

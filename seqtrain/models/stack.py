@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from seqtrain.cells import Cell
-from seqtrain.models.dropout import Dropout, drop
+from seqtrain.models.dropout import NO_DROPOUT, Dropout, drop
 from seqtrain.models.zoneout import Zoneout
 from seqtrain.recurrence import Loop, Unroll, unroll_reference
 
@@ -52,7 +52,7 @@ class Stack(nn.Module):
         *,
         direction: Direction,
         merge: Merge | None = None,
-        dropout: Dropout = Dropout(),  # noqa: B008  # frozen
+        dropout: Dropout = NO_DROPOUT,
     ) -> None:
         super().__init__()
         self.reversed = {"forward": [False], "backward": [True], "bidirectional": [False, True]}[direction]
@@ -97,7 +97,7 @@ class Stack(nn.Module):
         """
         if x.shape[-1] != self.input_size:
             raise ValueError(f"the inputs have {x.shape[-1]} numbers in each step; this model needs {self.input_size}")
-        dropout = self.dropout if self.training else Dropout()
+        dropout = self.dropout if self.training else NO_DROPOUT
         states: StackState = []
         outputs = final = x
         for depth, cells in enumerate(self.cells()):

@@ -15,6 +15,7 @@ from seqtrain.recurrence.buffer_pool import empty
 from seqtrain.recurrence.gemm import Sources, gradients_of_weights, product
 from seqtrain.recurrence.kernels import KERNELS, Blocks
 from seqtrain.recurrence.library import call
+from seqtrain.recurrence.recording import NOT_RECORDED, is_recorded
 
 
 class Plan(NamedTuple):
@@ -94,6 +95,8 @@ class _Walk(torch.autograd.Function):
     def backward(ctx: Any, d_outputs: Tensor | None, *d_last: Tensor | None) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # as with create_graph=True
             raise RuntimeError("the fused engine has no gradients of gradients; use the plain loop, engine: reference")
+        if is_recorded(*(d for d in (d_outputs, *d_last) if d is not None)):
+            raise RuntimeError(NOT_RECORDED)
         plan, blocks = ctx.plan, KERNELS[ctx.plan.kernel].blocks
         outputs, x, gates, cells, aside, w_x, w_h, vectors, *state = map(_as_saved, ctx.saved_tensors)
         (T, B, H), kept = outputs.shape, _Kept(x, gates, cells, aside)

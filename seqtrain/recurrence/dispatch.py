@@ -37,8 +37,9 @@ def unroll(
         None: every sequence has T steps.
     reverse : walk from the last step of each sequence to its first. `outputs[t]` still belongs to `x[t]`.
     engine : `auto` is the compiled engine where it can run the cell, else the plain loop. `reference` is the plain
-        loop, which defines what is right, and which also has gradients of gradients and works with `torch.func`.
-        `fused` insists on the compiled engine.
+        loop, which defines what is right, and which also has gradients of gradients. `fused` insists on the compiled
+        engine. What torch traces, exports or transforms (`torch.jit.trace`, `torch.export`, `make_fx`, `torch.func`, a
+        mode, fake tensors) is the plain loop. `torch.compile` leaves the engine as it is, between two graphs.
 
     Returns
     -------
@@ -47,23 +48,34 @@ def unroll(
 
     Raises
     ------
-    ValueError : the engine is unknown, or it cannot run the cell (`fused`); `x` or `lengths` has another shape or
-        values than it needs; or, in the compiled engine, a tensor has another type or device.
-    RuntimeError : gradients of gradients, or a transform of `torch.func`, are asked of the compiled engine.
+    ValueError : the engine is unknown, or it cannot run the cell or be traced (`fused`); `x` or `lengths` has another
+        shape or values than it needs; or, in the compiled engine, a tensor has another type or device.
+    RuntimeError : gradients of gradients, or a transform of the backward pass alone, are asked of the compiled engine.
     MemoryError : the compiled engine finds no memory.
     """
+    if engine != "reference" and torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+        # The engine runs between two compiled parts. To compile the plain loop takes a second for each time step.
+        # A compilation with fullgraph=True fails at the next line and shows it.
+        outside: Unroll = torch.compiler.disable(unroll)  # type: ignore  # one graph needs engine: reference
+        return outside(cell, x, state, lengths=lengths, reverse=reverse, engine=engine)
     if engine not in get_args(Engine):
         raise ValueError(f"engine is {engine!r}; use one of {', '.join(get_args(Engine))}")
-    # A single step of a single sequence, as when a text is generated, is slower: packing the weights takes longer.
-    is_faster = x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[:2] != (1, 1)
     if x.dim() != 3 or len(x) == 0 or x.shape[2] != cell.input_size:
         raise ValueError(f"x has the shape {list(x.shape)}; this cell needs [T, B, {cell.input_size}], T at least 1")
     if lengths is not None:
         lengths = torch.as_tensor(lengths, device=x.device)
         check_lengths(lengths, x)
-    is_fused = engine == "fused" or (engine == "auto" and is_faster and why_not_fused(cell) is None)
+    is_fused = engine == "fused" or (engine == "auto" and _is_faster(cell, x, state, lengths))
     run = unroll_fused if is_fused else unroll_reference
     return run(cell, x, state, lengths=lengths, reverse=reverse)
+
+
+def _is_faster(cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> bool:
+    """Whether the engine can run a cell on these inputs, and in less time than the plain loop."""
+    if x.dtype != torch.float32 or x.device.type != "cpu" or why_not_fused(cell, x, state, lengths) is not None:
+        return False
+    # A single step of a single sequence, as when a text is generated, is slower: packing the weights takes longer.
+    return x.shape[:2] != (1, 1)
 
 
 class Loop(NamedTuple):

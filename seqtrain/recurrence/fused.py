@@ -10,16 +10,20 @@ from seqtrain.cells.base import GateCell
 from seqtrain.recurrence import autograd
 from seqtrain.recurrence.kernels import KERNELS, kernel_of
 from seqtrain.recurrence.library import library
+from seqtrain.recurrence.recording import NOT_RECORDED, is_recorded
 from seqtrain.recurrence.reference import check_lengths, unroll_reference
 
 
-def why_not_fused(cell: Cell) -> str | None:
-    """Why the engine cannot run a cell; None if it can."""
+def why_not_fused(cell: Cell, x: Tensor | None = None, state: Any = None, lengths: Tensor | None = None) -> str | None:
+    """Why the engine cannot run a cell, on these inputs if they are given; None if it can."""
+    parameters, given = [*cell.parameters()], (x, lengths, *(state if isinstance(state, tuple) else ()))
+    if is_recorded(*parameters, *(tensor for tensor in given if tensor is not None)):
+        return NOT_RECORDED
     if kernel_of(cell) is None:
         return f"the engine has no kernel for {type(cell).__name__}"
     if cell.observer is not None:
         return f"the engine does not show the activations of a step, and this {type(cell).__name__} has an observer"
-    for parameter in cell.parameters():
+    for parameter in parameters:
         if parameter.device.type != "cpu":
             return f"the engine runs on the CPU, not on {parameter.device.type}"
         if parameter.dtype != torch.float32:
@@ -38,7 +42,7 @@ def unroll_fused(
 ) -> tuple[Tensor, Any]:
     """Run a cell over a batch of sequences, as `unroll_reference` does.
 
-    Gradients of gradients raise a RuntimeError. Forward-mode derivatives are ignored.
+    Gradients of gradients raise a RuntimeError.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def unroll_fused(
     """
     if 0 in x.shape:
         return unroll_reference(cell, x, state, lengths=lengths, reverse=reverse)
-    if (reason := why_not_fused(cell)) is not None:
+    if (reason := why_not_fused(cell, x, state, lengths)) is not None:
         raise ValueError(reason)
     assert isinstance(cell, GateCell)
     T, B = x.shape[:2]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.cells import Cell
+from seqtrain.recurrence.recording import is_recorded
 
 
 def unroll_reference(
@@ -62,14 +63,18 @@ def unroll_reference(
 def check_lengths(lengths: Tensor, x: Tensor) -> None:
     """Refuse lengths that are not those of the sequences of `x`, `[T, B, I]`.
 
+    Where torch records what is computed, they stand for any values, which cannot be checked.
+
     Raises
     ------
     ValueError : they are not B whole numbers from 0 to T on the same device.
     """
     T, B = x.shape[:2]
-    whole = not lengths.is_floating_point() and lengths.device == x.device
-    if not whole or lengths.shape != (B,) or bool(((lengths < 0) | (lengths > T)).any()):
-        raise ValueError(f"lengths must be {B} whole numbers from 0 to {T} on {x.device}; got {lengths.tolist()}")
+    whole = not lengths.is_floating_point() and lengths.device == x.device and lengths.shape == (B,)
+    have_values = not (lengths.is_meta or is_recorded(lengths))
+    if not whole or (have_values and bool(((lengths < 0) | (lengths > T)).any())):
+        found = lengths.tolist() if have_values else f"{lengths.dtype} {list(lengths.shape)} on {lengths.device}"
+        raise ValueError(f"lengths must be {B} whole numbers from 0 to {T} on {x.device}; got {found}")
 
 
 def choose_rows(rows: Tensor, new: Tensor, other: Tensor | float) -> Tensor:

@@ -414,10 +414,11 @@ def test_what_the_engine_cannot_do_is_refused():
     cell, x = LSTMCell(3, 5), torch.randn(4, 2, 3, requires_grad=True)
     with pytest.raises(RuntimeError, match="no gradients of gradients"):
         torch.autograd.grad(unroll_fused(cell, x)[0].sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match=r"functorch"):
-        torch.func.vmap(lambda x: unroll(cell, x)[0])(torch.randn(3, 4, 2, 3))
-    many = torch.func.vmap(lambda x: unroll(cell, x, engine="reference")[0])(x.detach()[None])
-    torch.testing.assert_close(many[0], unroll_reference(cell, x)[0])
+    for engine in ("auto", "reference"):
+        many = torch.func.vmap(lambda x, engine=engine: unroll(cell, x, engine=engine)[0])(x.detach()[None])
+        torch.testing.assert_close(many[0], unroll_reference(cell, x)[0])
+    with pytest.raises(ValueError, match=r"transformed by torch\.func"):
+        torch.func.vmap(lambda x: unroll(cell, x, engine="fused")[0])(x.detach()[None])
     cell.step = lambda *_: None
     assert why_not_fused(cell) is not None
 

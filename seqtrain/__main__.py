@@ -1,8 +1,13 @@
 """`seqtrain` and `python -m seqtrain`."""
 
-import io
 import os
 import sys
+
+if __name__ == "__main__" and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109
+    # `python -m` searches the current folder first; a file of the user's such as copy.py must not be ours.
+    sys.path.append(sys.path.pop(0))
+
+import io
 from pathlib import Path
 from typing import NoReturn
 

@@ -25,7 +25,9 @@ from rich.text import Text
 from seqtrain.comparison.plan import PlannedRun
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.trainer import train_run
+from seqtrain.runs.worker import ANSWER
 from seqtrain.system.errors import Diverged, SeqtrainError
+from seqtrain.system.processes import python_command
 from seqtrain.system.progress import figure, say
 from seqtrain.system.signals import stop_requests
 
@@ -175,10 +177,10 @@ class _Worker:
 
     def __init__(self, threads: int) -> None:
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        command = [sys.executable, "-m", "seqtrain.runs.worker", str(os.getpid())]
+        command = python_command("seqtrain.runs.worker", str(os.getpid()))
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr, text=True,
-            start_new_session=True,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr, encoding="utf-8",
+            errors="replace", start_new_session=True,
             env={"GOMP_SPINCOUNT": "1000"} | os.environ | {"OMP_NUM_THREADS": str(threads)},  # the first as in __main__
         )  # fmt: skip
 
@@ -192,9 +194,10 @@ class _Worker:
         order = json.dumps({"config": run.config.model_dump(), "out": str(run.out)})
         with suppress(BrokenPipeError):  # the process has died; then there is no answer either
             print(order, file=self.process.stdin, flush=True)
-        if answer := self.process.stdout.readline():
-            code, message = json.loads(answer)
-            return code, message, True
+        for line in self.process.stdout:
+            if line.startswith(ANSWER):  # Python itself may write others, as a `sitecustomize` does
+                code, message = json.loads(line.removeprefix(ANSWER))
+                return code, message, True
         code = self.process.wait()
         self.stderr.seek(0)
         return code, self.stderr.read().decode("utf-8", "replace").strip(), False

@@ -30,6 +30,7 @@ from seqtrain.runs.records import MetricsRecord
 from seqtrain.runs.trainer import train_run
 from seqtrain.system import strict_json
 from seqtrain.system.errors import SeqtrainError
+from seqtrain.system.processes import python_command
 from seqtrain.tasks import Batch
 from seqtrain.training.loop import evaluate
 
@@ -283,7 +284,8 @@ def _train(config: Config, out: Path) -> None:
 
 def _python(module: str, *arguments: str) -> tuple[int, str]:
     """Run a module in a process of its own; returns its exit code and what it wrote on stderr."""
-    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, check=False)
+    command = python_command(module, *arguments)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return done.returncode, done.stderr.decode("utf-8", "replace").strip()
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from seqtrain.cells import CELLS, Cell
 from seqtrain.cells.gru import GRUCell
 from seqtrain.recurrence import Loop, choose_loop, unroll_reference
+from seqtrain.system.processes import python_command
 from seqtrain.system.progress import Progress, say
 from seqtrain.system.runtime import keep_freed_memory, prepare, versions
 
@@ -221,7 +222,7 @@ def _means(variant: str, rows: Sequence[Row]) -> Means:
 def peak_elsewhere(variant: str, shape: Shape, contestant: str, keep_memory: bool = False) -> int | None:
     """The peak memory of the first training step of a contestant, in a process of its own."""
     task = json.dumps([variant, astuple(shape), contestant, torch.get_num_threads(), keep_memory])
-    ran = subprocess.run([sys.executable, "-m", __name__, task], capture_output=True, check=False, text=True)
+    ran = subprocess.run(python_command(__name__, task), capture_output=True, check=False, text=True)
     if ran.returncode:
         raise RuntimeError(f"the process that measures memory ended with {ran.returncode}:\n{ran.stderr}")
     peak: int | None = json.loads(ran.stdout)

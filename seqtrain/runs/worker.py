@@ -1,7 +1,7 @@
 """A process that trains one run after another: Python and PyTorch take longer to start than many a short run takes.
 
 `python -m seqtrain.runs.worker PARENT` stops when its parent is no longer the process of that number. A line of stdin
-is a run, `{"config": ..., "out": ...}`. A line of stdout is its end, `[exit code, message]`, as of
+is a run, `{"config": ..., "out": ...}`. A line of stdout is its end, `ANSWER` and `[exit code, message]`, as of
 `seqtrain train`.
 """
 
@@ -13,22 +13,31 @@ import threading
 import time
 from pathlib import Path
 
-from seqtrain.config import config_from
-from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import SeqtrainError
 from seqtrain.system.streams import left_by_user_code
 
 POLL_S = 0.5
 
+ANSWER = "seqtrain: "
+"""Begins a line of stdout that is an answer."""
+
 
 def main() -> None:
     """Train the runs that stdin names, until it ends or a signal interrupts a run."""
     threading.Thread(target=_stop_without_parent, args=(int(sys.argv[1]),), daemon=True).start()
-    with os.fdopen(os.dup(1), "w") as answers:
-        os.dup2(2, 1)  # a user's cell may print; that is not an answer
-        for line in sys.stdin:
+    with os.fdopen(os.dup(0), encoding="utf-8") as orders, os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        _close_to_users()
+        for line in orders:
             order = json.loads(line)
-            print(json.dumps(_train(order["config"], Path(order["out"]))), file=answers, flush=True)
+            answer = json.dumps(_train(order["config"], Path(order["out"])))
+            print(f"\n{ANSWER}{answer}", file=answers, flush=True)
+
+
+def _close_to_users() -> None:
+    """Give the code of users, and their processes, another stdin and stdout: what they print is no answer."""
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
 
 
 def _stop_without_parent(parent: int) -> None:
@@ -40,6 +49,9 @@ def _stop_without_parent(parent: int) -> None:
 
 def _train(config: dict[str, object], out: Path) -> tuple[int, str]:
     """Train a run, or go on with it; returns the exit code and the message of `seqtrain train`."""
+    from seqtrain.config import config_from  # torch is loaded after stdout has been taken from it
+    from seqtrain.runs.trainer import train_run
+
     try:
         outcome = train_run(config_from(config, str(out)), out, resume=True, quiet=True)
     except SeqtrainError as error:

@@ -78,8 +78,16 @@ def test_a_worker_that_dies_is_said_with_its_last_words(seqtrain, tmp_path, code
     assert "Traceback" not in refused.err
 
 
-def test_what_a_cell_prints_is_no_answer(seqtrain, tmp_path):
-    own = users_cell(tmp_path, "loud", "print(5)")
+def test_nothing_but_the_protocol_reaches_its_channel(seqtrain, tmp_path, monkeypatch):
+    """Neither what a cell prints or reads, nor what Python itself prints, nor files with the names of modules."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text("print('no line', end='')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]))
+    for name in ("signal", "queue", "copy", "statistics", "random", "torch", "numpy", "yaml", "types"):
+        (tmp_path / f"{name}.py").write_text("print('mine')\nraise RuntimeError('of the user')\n")
+    prints = ("print(5)", "os.write(1, b'[0, 6]')", "ctypes.CDLL(None).puts(b'7')", "os.system('echo 8')")
+    reads = "assert 'worker' not in sys.argv[0] or not sys.stdin.read()"
+    own = users_cell(tmp_path, "loud", "import ctypes", *prints, reads)
     done = seqtrain("compare", "quickstart", *QUICK, "--cells", f"{own},gru", "--seeds", 1, "--jobs", 2, "--out", "o")
     assert done.code == 0
     assert done.err.count("finished after 4 steps") == 2

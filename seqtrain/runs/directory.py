@@ -168,8 +168,12 @@ class RunDir:
             return None
         return next((record for line in reversed(lines) if (record := _record(line)) is not None), None)
 
-    def rewind_metrics(self, step: int) -> float:
+    def rewind_metrics(self, step: int, *, evaluated: bool = True) -> float:
         """Cut off records past a step, which a resumed run will write again; returns the seconds elapsed there.
+
+        Parameters
+        ----------
+        evaluated : whether the evaluation that follows the step belongs to it; its record is cut off otherwise.
 
         Raises
         ------
@@ -177,7 +181,7 @@ class RunDir:
         """
         elapsed, end, past = 0.0, 0, None
         for record, stop in self._records():
-            if record.step > step:
+            if record.step > step or (record.step == step and record.split == "valid" and not evaluated):
                 past = record.step
             elif past is not None:
                 raise CheckpointError(

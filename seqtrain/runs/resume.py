@@ -182,10 +182,12 @@ def check_best(run: RunDir, last: Checkpoint) -> None:
     """
     best, record = load_checkpoint(run.best, WITHOUT_BEST).header, last.header.training
     known = None if record is None else record.best_step
+    evaluated_at = 0 if record is None else record.evaluated_at
+    is_newer = best.step > last.header.step or best.step == last.header.step > evaluated_at
     others = differences(best.config, last.header.config).keys() - set(MAY_CHANGE)
     if others or best.fingerprints != last.header.fingerprints:
         why = f"it was trained with another {', '.join(sorted(others)) or 'text'}"
-    elif best.step != known and best.step <= last.header.step:
+    elif best.step != known and not is_newer:
         why = f"it is of step {best.step}, the best evaluation was that of step {known}"
     else:
         return

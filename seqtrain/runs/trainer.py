@@ -231,7 +231,7 @@ def _restore(run: _Run, checkpoint: Checkpoint) -> Summary | None:
     summary = directory.read_summary()
     assert checkpoint.header.training is not None  # see check_resumable
     state.restore(checkpoint.header.step, checkpoint.header.training, checkpoint.weights, checkpoint.training)
-    elapsed = directory.rewind_metrics(state.step)
+    elapsed = directory.rewind_metrics(state.step, evaluated=state.evaluated_at == state.step)
     if summary is not None and summary.steps == state.step:  # an interrupted run: the metrics may end earlier
         elapsed = max(elapsed, summary.elapsed_s)
     run.clock.started_at -= elapsed

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -39,7 +40,7 @@ def fit(
     record : called every `train.log_every` steps with "train" and the figures of training by name, and after every
         evaluation with "valid" and its figures.
     save : called after an evaluation, at a requested stop, and every `train.save_every` steps or `train.save_every_s`
-        seconds; its argument says whether the model is the best so far.
+        seconds, also before or during an evaluation; its argument says whether the model is the best so far.
     stop_requested : whether to stop before the next step.
 
     Raises
@@ -52,7 +53,7 @@ def fit(
         if state.step > state.evaluated_at and (at_end or _is_evaluation_due(state.step, recipe)):
             if state.window_steps:
                 _log(state, recipe, clock, progress, record)
-            save(_evaluate(state, recipe, progress, record))
+            save(_evaluate(state, recipe, progress, record, _Safeguard(recipe, clock, save, stop_requested)))
             clock.saved_at = time.monotonic()
         elif clock.work and _is_save_due(state.step, recipe, clock):
             save(False)
@@ -84,9 +85,35 @@ def _is_evaluation_due(step: int, recipe: Recipe) -> bool:
 
 
 def _is_save_due(step: int, recipe: Recipe, clock: Clock) -> bool:
-    every, every_s = recipe.train.save_every, recipe.train.save_every_s
-    since_s = time.monotonic() - clock.saved_at
-    return (every is not None and step % every == 0) or (every_s is not None and since_s >= every_s)
+    every = recipe.train.save_every
+    return (every is not None and step % every == 0) or _is_time_to_save(recipe, clock)
+
+
+def _is_time_to_save(recipe: Recipe, clock: Clock) -> bool:
+    every_s = recipe.train.save_every_s
+    return every_s is not None and time.monotonic() - clock.saved_at >= every_s
+
+
+@dataclass
+class _Safeguard:
+    """Saves what was trained before an evaluation, as soon as a save is due or a stop is requested, and only once.
+
+    A long evaluation may not end: the machine goes down, or a batch system kills a process that does not stop.
+    """
+
+    recipe: Recipe
+    clock: Clock
+    save: Callable[[bool], None]
+    stop_requested: Callable[[], bool]
+    has_saved: bool = False
+
+    def __call__(self) -> None:
+        """To be called before the evaluation, and after each of its batches."""
+        if self.has_saved or not self.clock.work:
+            return
+        if _is_time_to_save(self.recipe, self.clock) or self.stop_requested():
+            self.save(False)
+            self.has_saved = True
 
 
 def _log(state: TrainState, recipe: Recipe, clock: Clock, progress: Progress, record: Callable[..., None]) -> None:
@@ -100,10 +127,13 @@ def _log(state: TrainState, recipe: Recipe, clock: Clock, progress: Progress, re
     progress.show(loss=loss, skipped=state.skipped_steps or None, **{f"{unit}/s": rate})
 
 
-def _evaluate(state: TrainState, recipe: Recipe, progress: Progress, record: Callable[..., None]) -> bool:
+def _evaluate(
+    state: TrainState, recipe: Recipe, progress: Progress, record: Callable[..., None], safeguard: _Safeguard
+) -> bool:
     """Evaluate on the validation set and update the state; returns whether this evaluation is the best so far."""
     task = recipe.task
-    means = evaluate(state.evaluated, task, "valid", recipe.eval_batch_size)
+    safeguard()
+    means = evaluate(state.evaluated, task, "valid", recipe.eval_batch_size, None, safeguard)
     record("valid", **means)
     if not math.isfinite(means["loss"]):
         raise _diverged(state, recipe, means["loss"])
@@ -147,7 +177,7 @@ def evaluate(
     split: Split,
     batch_size: int,
     learn: Callable[[Tensor], None] | None = None,
-    progress: Progress | None = None,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Loss and metrics over a whole split; the state of a text is carried from window to window.
 
@@ -155,7 +185,7 @@ def evaluate(
     ----------
     learn : called with the mean loss of each batch once it is counted; it may change the model (see
         `DynamicEvaluation`).
-    progress : counts the batches.
+    on_batch : called after each batch.
     """
     model.eval()
     device, tally = device_of(model), Tally()
@@ -170,8 +200,7 @@ def evaluate(
             if learn is not None:
                 learn(total / count)
                 state = detach_state(state)
-            if progress is not None:
-                progress.advance()
+            on_batch()
     return task.summarise(tally.means())
 
 

@@ -27,7 +27,8 @@ class Train(Section):
     """Steps between two times that the last checkpoint is saved, besides every evaluation, which saves it too; null for
     none."""
     save_every_s: Annotated[Positive | None, Affects.SAVING] = 600.0
-    """Likewise in seconds: so much work is lost at most if the machine goes down; null for none."""
+    """Likewise in seconds, also during an evaluation: so much work is lost at most if the machine goes down; null for
+    none."""
     ar: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the last layer's mean squared outputs in the loss (activation regularisation, Merity et al. 2017)."""
     tar: Annotated[float, Field(ge=0)] = 0.0

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import stat
 import time
 from pathlib import Path
@@ -140,10 +141,10 @@ def _full(_):
 
 @pytest.mark.parametrize(
     ("overrides", "saved"),
-    [((), [3, 6, 7]), (("train.save_every_s=1e-9",), [1, 2, 3, 4, 5, 6, 7]), (("train.save_every=null",), [7])],
+    [((), [3, 6, 7]), (("train.save_every_s=1e-9",), [1, 2, 3, 4, 5, 6, 7, 7]), (("train.save_every=null",), [7])],
 )
 def test_last_is_saved_after_so_many_steps_or_seconds(monkeypatch, overrides, saved):
-    """And at the evaluation that ends the run; an evaluation saves once."""
+    """And at the evaluation that ends the run: once after it, and before it if the seconds have passed."""
     found = []
     original = seqtrain_run().save_checkpoint
 
@@ -168,6 +169,82 @@ def test_seconds_between_two_saves_count_from_the_last_save_of_any_kind(monkeypa
     monkeypatch.setattr(module, "save_checkpoint", lambda path, one: (saved.append(one.header.step), save(path, one)))
     run(small("train.eval_every=5", "train.save_every=null", "train.save_every_s=9000"))
     assert sorted(set(saved)) == [3, 5, 7]
+
+
+def after_each_batch(patch, does):
+    """Let something happen after each batch of an evaluation during training."""
+    evaluate = seqtrain.training.loop.evaluate
+
+    def patched(model, task, split, size, learn, on_batch):
+        return evaluate(model, task, split, size, learn, lambda: (does(), on_batch()))
+
+    patch.setattr("seqtrain.training.loop.evaluate", patched)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """A clock on which a step and a batch of an evaluation take an hour each."""
+    start, hours, step = time.monotonic(), [0], seqtrain.training.loop.train_step
+
+    def an_hour():
+        hours[0] += 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr("seqtrain.training.loop.train_step", lambda *arguments: (step(*arguments), an_hour()))
+        after_each_batch(patch, an_hour)
+        patch.setattr("time.monotonic", lambda: start + 3600 * hours[0])
+        yield patch
+
+
+LONG_EVALUATIONS = ("train.save_every=null", "train.save_every_s=9000", "train.eval_batch_size=4")
+
+
+def test_what_was_trained_is_saved_during_a_long_evaluation(slow):
+    """Two steps, then three batches: the save is due after the first of them."""
+    saved, save = [], seqtrain_run().save_checkpoint
+
+    def note(path, one):
+        if path.name == "last.safetensors":
+            saved.append((one.header.step, one.header.training.evaluated_at))
+        save(path, one)
+
+    slow.setattr(seqtrain_run(), "save_checkpoint", note)
+    run(small("train.steps=4", *LONG_EVALUATIONS))
+    assert saved == [(2, 0), (2, 2), (4, 2), (4, 4)]
+
+
+@pytest.mark.parametrize("saves", [1, 2])
+def test_a_kill_after_a_long_evaluation_repeats_it(slow, saves):
+    """The last checkpoint is of before the evaluation; its record, and perhaps the best checkpoint, are there."""
+    whole, save, left = small("train.steps=4", *LONG_EVALUATIONS), seqtrain_run().save_checkpoint, [saves]
+
+    def killing(path, one):
+        if not left[0]:
+            raise KilledError
+        left[0] -= 1
+        save(path, one)
+
+    slow.setattr(seqtrain_run(), "save_checkpoint", killing)
+    with pytest.raises(KilledError):
+        run(whole)
+    slow.setattr(seqtrain_run(), "save_checkpoint", save)
+    assert [record.split for record in RunDir(Path("run")).read_metrics()] == ["train", "valid"]
+    assert Path("run/best.safetensors").exists() == (saves == 2)
+    assert load_checkpoint(Path("run/last.safetensors")).header.step == 2
+    run(whole, resume=True)
+    run(whole, "whole")
+    assert_same_runs("run", "whole")
+
+
+def test_a_signal_during_an_evaluation_saves_at_once(monkeypatch):
+    """A batch system kills soon after it."""
+    saved, save = [], seqtrain_run().save_checkpoint
+    after_each_batch(monkeypatch, lambda: None if saved else os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(
+        seqtrain_run(), "save_checkpoint", lambda path, one: (saved.append(one.header.training), save(path, one))
+    )
+    assert run(small("train.eval_batch_size=4")).exit_code == 143
+    assert [one and one.evaluated_at for one in saved] == [0, None, 2, 2]
 
 
 def seqtrain_run():

@@ -95,6 +95,11 @@ def sources(path: Path, fractions: Sequence[float]) -> dict[str, str]:
     }
 
 
+def _files(path: Path) -> list[Path]:
+    """The files of a text, which may be missing."""
+    return [split_file(path, split) for split in SPLITS] if path.is_dir() else [path]
+
+
 _WHERE_TO_FIND = {
     "ptb": "; the Penn Treebank as language models use it is data/ptb.*.txt in simple-examples.tgz by T. Mikolov, "
     "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz",
@@ -123,8 +128,11 @@ def faults_of_text(name: str, fractions: Sequence[float] | None) -> Faults:
     if not exists:
         files = "give a text file, or a folder with train.txt, valid.txt and test.txt"
         yield "path", f"is {name!r}, but there is no {path.absolute()}; {files}{_WHERE_TO_FIND.get(path.name, '')}"
+    elif special := [file for file in _files(path) if file.exists() and not file.is_file()]:
+        why = "training reads a text more than once; write the text to a file and give that"
+        yield "path", f"is {name!r}, but {special[0]} is not a regular file, and {why}"
     elif is_folder:
-        missing = [file.name for file in (split_file(path, split) for split in SPLITS) if not file.exists()]
+        missing = [file.name for file in _files(path) if not file.exists()]
         if missing:
             yield "path", f"is the folder {name}, which lacks {', '.join(missing)}; add what is missing"
     if fractions is not None and is_folder:

@@ -191,6 +191,29 @@ def test_a_pipe_can_be_read(tmp_path):
         assert tokens_of(read_text(tmp_path / "pipe", "word")) == whole(b"a b" * 9, "word")
 
 
+@pytest.mark.parametrize("verb", ["train", "validate", "check", "compare"])
+def test_a_text_that_can_be_read_only_once_is_refused(seqtrain, tmp_path, verb):
+    """Resuming and evaluating read it again. Nothing waits for the writer of a pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "folder/train.txt")
+    for split in ("valid", "test"):
+        (tmp_path / f"folder/{split}.txt").write_text("a b c\n" * 9)
+    for path, named in (("pipe", "pipe"), ("folder", "folder/train.txt"), ("/dev/null", "/dev/null")):
+        refused = seqtrain(verb, "words", *SMALL, f"task.path={path}")
+        assert refused.code == 2
+        assert f"{named} is not a regular file, and training reads a text more than once" in refused.err
+
+
+def test_an_evaluation_does_not_wait_for_a_pipe(seqtrain, tmp_path):
+    (tmp_path / "a.txt").write_text("a cat saw a dog\n" * 100)
+    assert seqtrain("train", "words", *SMALL, "task.path=a.txt", "--out", "run").code == 0
+    (tmp_path / "a.txt").unlink()
+    os.mkfifo(tmp_path / "a.txt")
+    refused = seqtrain("eval", "run")
+    assert (refused.code, "a.txt is not a regular file" in refused.err) == (2, True)
+
+
 def test_progress_is_shown_unless_quiet(cache, text, monkeypatch, capsys):
     monkeypatch.setattr("seqtrain.system.progress.LINE_EVERY_S", 0.0)
     read_text(text, "word", quiet=True)

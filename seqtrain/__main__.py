@@ -46,7 +46,11 @@ def main() -> None:
     except SeqtrainError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written
-        _fail(f"{error.filename or 'output'}: {error.strerror}", 2)
+        from seqtrain.config.user_code import is_raised_by_cell
+
+        if is_raised_by_cell(error):
+            raise
+        _fail(f"{error.filename or 'output'}: {error.strerror or error}", 2)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "DefaultCPUAllocator" not in str(error):
             raise

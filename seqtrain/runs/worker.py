@@ -50,6 +50,7 @@ def _stop_without_parent(parent: int) -> None:
 def _train(config: dict[str, object], out: Path) -> tuple[int, str]:
     """Train a run, or go on with it; returns the exit code and the message of `seqtrain train`."""
     from seqtrain.config import config_from  # torch is loaded after stdout has been taken from it
+    from seqtrain.config.user_code import is_raised_by_cell
     from seqtrain.runs.trainer import train_run
 
     try:
@@ -59,7 +60,9 @@ def _train(config: dict[str, object], out: Path) -> tuple[int, str]:
     except SystemExit as left:
         return SeqtrainError.exit_code, f"{out}: {left_by_user_code(left)}"
     except OSError as error:
-        return SeqtrainError.exit_code, f"{error.filename or out}: {error.strerror}"
+        if is_raised_by_cell(error):
+            raise
+        return SeqtrainError.exit_code, f"{error.filename or out}: {error.strerror or error}"
     return outcome.exit_code, outcome.message or ""
 
 

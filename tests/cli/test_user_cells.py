@@ -12,6 +12,29 @@ from seqtrain.system.errors import CheckpointError
 
 QUICK = (*SMALL, *SMALL_SETS)
 
+FAILING = """
+from seqtrain.cells.rnn import RNNCell
+
+
+class Failing(RNNCell):
+    calls = 0
+
+    def step(self, x_gates, state):
+        self.calls += 1
+        if self.calls > 150:
+            {line}
+        return super().step(x_gates, state)
+"""
+
+
+@pytest.mark.parametrize("line", ["raise OSError('my own')", "open('/nowhere/at/all')", "raise RuntimeError('my own')"])
+def test_an_error_of_a_cell_while_it_trains_is_told_with_its_traceback(seqtrain, line):
+    """An OSError is no exception: it says nothing of our output, and it is not bad input."""
+    Path("failing.py").write_text(FAILING.format(line=line))
+    with pytest.raises((OSError, RuntimeError), match=r"my own|/nowhere/at/all"):
+        seqtrain("train", "quickstart", *QUICK, "model.cell=failing:Failing", "--out", "run")
+
+
 MY_CELLS = """
 from enum import Enum
 from pathlib import Path

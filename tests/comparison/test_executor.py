@@ -78,6 +78,18 @@ def test_a_worker_that_dies_is_said_with_its_last_words(seqtrain, tmp_path, code
     assert "Traceback" not in refused.err
 
 
+def test_an_error_of_a_cell_is_said_with_its_traceback(seqtrain, tmp_path):
+    """Of a file too: it is not a fault of the output of seqtrain."""
+    own = users_cell(tmp_path, "failing", "self.calls = 0")
+    with (tmp_path / "failing.py").open("a") as file:
+        file.write("    def initial_state(self, rows):\n        self.calls += 1\n")
+        file.write("        if self.calls > 1: open('/nowhere/at/all')\n        return super().initial_state(rows)\n")
+    said = seqtrain("compare", "quickstart", *QUICK, "--cells", own, "--seeds", 1, "--jobs", 2, "--out", "o")
+    assert said.code == 1
+    assert "failing.py" in said.err
+    assert "FileNotFoundError" in said.err
+
+
 def test_nothing_but_the_protocol_reaches_its_channel(seqtrain, tmp_path, monkeypatch):
     """Neither what a cell prints or reads, nor what Python itself prints, nor files with the names of modules."""
     (tmp_path / "site").mkdir()

@@ -10,6 +10,7 @@ The name of a cache file is the SHA-256 of the text, the unit and the version of
 import hashlib
 import mmap
 import os
+import stat
 import struct
 import tempfile
 import zlib
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtrain.system.errors import DataError
+from seqtrain.system.files import UnreadableError, open_regular
 from seqtrain.system.progress import say
 from seqtrain.tasks.text.token_ids import Ids, Text
 from seqtrain.tasks.text.tokenizer import BLOCK, Unit, binary, blocks_of, decode, size_of, tokenise
@@ -74,8 +76,12 @@ def _read_large(path: Path, unit: Unit, *, quiet: bool) -> Text:
         if b"\0" in block:  # refuse a binary file at once, before the rest of it is read
             raise binary(path, number * BLOCK + block.index(0))
         digest.update(block)
-    with suppress(OSError), _entry(digest.hexdigest(), unit).open("rb") as file:  # missing, or damaged
-        return _map(file)
+    entry = _entry(digest.hexdigest(), unit)
+    with suppress(OSError, UnreadableError):  # missing, damaged, or perhaps made by somebody else
+        _check_own(entry.parent.stat())
+        with open_regular(entry) as file:
+            _check_own(os.fstat(file.fileno()))
+            return _map(file)
     try:
         return _cache(path, unit, quiet=quiet)
     except OSError as error:
@@ -99,6 +105,15 @@ def _entry(digest: str, unit: Unit) -> Path:
     return cache_folder() / f"{digest}-{unit}-v{VERSION}.ids"
 
 
+def _check_own(status: os.stat_result) -> None:
+    """Raise an OSError if others can change a folder or a file of the cache: its checksum says nothing of its truth."""
+    if not hasattr(os, "geteuid"):
+        return
+    others_write = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+    if others_write or status.st_uid not in (os.geteuid(), 0):
+        raise OSError("the folder can be changed by other users")
+
+
 def _reason(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
 
@@ -106,7 +121,8 @@ def _reason(error: OSError) -> str:
 def _cache(path: Path, unit: Unit, *, quiet: bool) -> Text:
     """Read a text into the cache. The file gets its name when it is complete, so that nobody can read a part of it."""
     folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_own(folder.stat())
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
         try:
             digest = _write(file, path, unit, quiet=quiet)  # of what was read: the text may have changed meanwhile
@@ -157,4 +173,7 @@ def _map(file: IO[bytes]) -> Text:
         actual = zlib.crc32(block.data, actual)
     if zlib.crc32(encoded, actual) != checksum:
         raise OSError("the file is damaged")
-    return Text(ids, encoded.decode().split("\0"))
+    types = encoded.decode("utf-8", "replace").split("\0")
+    if any(int(block.min()) < 0 or int(block.max()) >= len(types) for block in ids.blocks()):
+        raise OSError("the file is damaged")
+    return Text(ids, types)

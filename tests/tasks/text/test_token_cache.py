@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -189,6 +190,38 @@ def test_a_pipe_can_be_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with subprocess.Popen([sys.executable, "-c", f"open({str(tmp_path / 'pipe')!r}, 'w').write('a b' * 9)"]):
         assert tokens_of(read_text(tmp_path / "pipe", "word")) == whole(b"a b" * 9, "word")
+
+
+def falsified(entry, ids, types):
+    """Write an entry with other content, and the checksum that belongs to it."""
+    ids, types = np.array(ids, "<i4").tobytes(), types
+    footer = token_cache.FOOTER.pack(len(ids) // 4, len(types), zlib.crc32(types, zlib.crc32(ids)))
+    entry.write_bytes(ids + types + footer)
+
+
+@pytest.mark.parametrize(
+    ("ids", "types"), [([0, 5], b"a\0b"), ([0, -1], b"a\0b"), ([0, 1], b"a")], ids=["beyond", "negative", "few types"]
+)
+def test_an_entry_with_a_right_checksum_and_impossible_tokens_is_made_anew(cache, text, ids, types):
+    read_text(text, "word")
+    (entry,) = entries(cache)
+    falsified(entry, ids, types)
+    assert tokens_of(read_text(text, "word")) == whole(text.read_bytes(), "word")
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda entry: entry.chmod(0o666),
+    lambda entry: entry.parent.chmod(0o777),
+    pytest.param(lambda entry: os.chown(entry, 65534, 65534),
+                 marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs root")),
+], ids=["file", "folder", "owner"])  # fmt: skip
+def test_an_entry_that_others_can_write_is_not_believed(cache, text, spoil, capsys):
+    read_text(text, "word")
+    (entry,) = entries(cache)
+    falsified(entry, [0, 1] * 9, b"a\0b")
+    spoil(entry)
+    assert tokens_of(read_text(text, "word")) == whole(text.read_bytes(), "word")
+    assert ("can be changed by other users" in capsys.readouterr().err) == (cache.stat().st_mode & 0o777 == 0o777)
 
 
 @pytest.mark.parametrize("verb", ["train", "validate", "check", "compare"])

@@ -3,7 +3,7 @@
 import os
 import sys
 
-if __name__ == "__main__" and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109
+if __name__ == "__main__" and not sys.flags.safe_path:
     # `python -m` searches the current folder first; a file of the user's such as copy.py must not be ours.
     sys.path.append(sys.path.pop(0))
 

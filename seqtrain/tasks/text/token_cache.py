@@ -26,7 +26,7 @@ from seqtrain.system.errors import DataError
 from seqtrain.system.files import UnreadableError, open_regular
 from seqtrain.system.progress import say
 from seqtrain.tasks.text.token_ids import Ids, Text
-from seqtrain.tasks.text.tokenizer import BLOCK, Unit, binary, blocks_of, decode, size_of, tokenise
+from seqtrain.tasks.text.tokenizer import BLOCK, Unit, binary, blocks_of, decode, size_of, tokenise, tokens_of
 
 LARGE = 16 << 20
 """Bytes of the smallest text whose tokens are kept in a file."""
@@ -71,8 +71,9 @@ def cache_folder() -> Path:
 
 
 def _read_large(path: Path, unit: Unit, *, quiet: bool) -> Text:
-    digest = hashlib.sha256()
+    digest, first = hashlib.sha256(), b""
     for number, block in enumerate(blocks_of(path, "looking up", quiet=quiet)):
+        first = first or block
         if b"\0" in block:  # refuse a binary file at once, before the rest of it is read
             raise binary(path, number * BLOCK + block.index(0))
         digest.update(block)
@@ -81,7 +82,9 @@ def _read_large(path: Path, unit: Unit, *, quiet: bool) -> Text:
         _check_own(entry.parent.stat())
         with open_regular(entry) as file:
             _check_own(os.fstat(file.fileno()))
-            return _map(file)
+            text = _map(file)
+            _check_beginning(text, first, unit)
+            return text
     try:
         return _cache(path, unit, quiet=quiet)
     except OSError as error:
@@ -112,6 +115,19 @@ def _check_own(status: os.stat_result) -> None:
     others_write = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
     if others_write or status.st_uid not in (os.geteuid(), 0):
         raise OSError("the folder can be changed by other users")
+
+
+def _check_beginning(text: Text, first: bytes, unit: Unit) -> None:
+    """Raise an OSError if the tokens are not those of the text, of which `first` is the first block.
+
+    A whole check would take as long as to tokenise the text.
+    """
+    begun = first[: first.rfind(b"\n") + 1]  # whole lines
+    if begun.isspace() or not begun:
+        return
+    wanted = tokens_of("".join(decode(Path(), [begun])), unit)
+    if [text.types[number] for number in text.ids[: len(wanted)].tolist()] != wanted:
+        raise OSError("the file holds other tokens")
 
 
 def _reason(error: OSError) -> str:

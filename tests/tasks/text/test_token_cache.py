@@ -200,9 +200,11 @@ def falsified(entry, ids, types):
 
 
 @pytest.mark.parametrize(
-    ("ids", "types"), [([0, 5], b"a\0b"), ([0, -1], b"a\0b"), ([0, 1], b"a")], ids=["beyond", "negative", "few types"]
+    ("ids", "types"),
+    [([0, 5], b"a\0b"), ([0, -1], b"a\0b"), ([0, 1], b"a"), ([0, 1] * 99, b"a\0b")],
+    ids=["beyond", "negative", "few types", "other text"],
 )
-def test_an_entry_with_a_right_checksum_and_impossible_tokens_is_made_anew(cache, text, ids, types):
+def test_an_entry_with_a_right_checksum_and_other_tokens_is_made_anew(cache, text, ids, types):
     read_text(text, "word")
     (entry,) = entries(cache)
     falsified(entry, ids, types)

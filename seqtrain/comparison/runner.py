@@ -24,10 +24,11 @@ from seqtrain.comparison.request import TrainingRequest, cell_label
 from seqtrain.comparison.significance import shortage
 from seqtrain.comparison.tuning import choose
 from seqtrain.config import to_yaml
-from seqtrain.config.build import build_model, build_task
+from seqtrain.config.build import build_task
 from seqtrain.config.describe import affects_of
 from seqtrain.runs.directory import RunDir
-from seqtrain.runs.memory_estimate import check_memory, check_model_memory
+from seqtrain.runs.memory_estimate import check_model_memory
+from seqtrain.runs.rehearsal import model_to_train
 from seqtrain.system import strict_json
 from seqtrain.system.files import write_whole
 from seqtrain.system.progress import counted, say
@@ -114,7 +115,7 @@ def _prepare(request: TrainingRequest, *, quiet: bool) -> list[Contender]:
     for contender in contenders:
         task = tasks[contender.at]
         check_model_memory(contender.config, task.spec)
-        check_memory(contender.config, task, build_model(contender.config, task.spec))
+        model_to_train(contender.config, task, quiet=quiet)
     tests = len(contenders) - len(tasks)  # at each point, all but the reference
     few = shortage(request.seeds, tests, request.level or LEVEL, option=True)
     if request.jobs > 1:  # with one job, each run prints them itself

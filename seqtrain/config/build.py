@@ -5,10 +5,11 @@ from torch import Tensor, nn
 
 from seqtrain.cells import CELLS, Cell
 from seqtrain.config import Config
-from seqtrain.config.plugins import user_cell
+from seqtrain.config.plugins import blamed, blamed_on, user_cell
 from seqtrain.config.resolve import resolved
 from seqtrain.models import AdaptiveHead, OneHot, SequenceModel, Stack, TiedHead, count_parameters
 from seqtrain.models.head import AdaptiveSoftmax
+from seqtrain.models.layout import faults_of_weights, make_contiguous
 from seqtrain.models.settings import Model, UserCell
 from seqtrain.recurrence import choose_loop
 from seqtrain.system.errors import ConfigError
@@ -85,6 +86,10 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
             f"model.zoneout_memory is {section.zoneout_memory:g}, but cell {section.cell.name} remembers in its output "
             "alone; use zoneout_hidden"
         )
+    if isinstance(section.cell, UserCell):
+        faults = [*faults_of_weights(model)] or [*make_contiguous(model)]
+        if faults:
+            raise ConfigError([f"{blamed(section.cell)}: {fault}" for fault in faults])
     model = model.to(build_device(config))
     try:
         model.stack.loop = choose_loop(config.engine, model.stack.as_run(model.stack.cells()[0][0]))
@@ -98,7 +103,7 @@ def assemble(config: Config, spec: Spec, cell: type[Cell]) -> SequenceModel:
     config = resolved(config)
     section = config.model
     options = section.cell.options()
-    with seeded_global_generator(config.seed, "init"):
+    with blamed_on(section.cell), seeded_global_generator(config.seed, "init"):
         encoder, width = _encoder(config, spec)
         stack = Stack(
             lambda input_size, hidden_size: cell(input_size=input_size, hidden_size=hidden_size, **options),
@@ -126,11 +131,11 @@ def weights_of(config: Config, spec: Spec) -> dict[str, Tensor]:
 
 def outline(config: Config, spec: Spec) -> SequenceModel:
     """The model on torch's meta device, which has shapes and no numbers; with numbers if a user's cell needs them."""
-    cell = cell_class(config)  # not on that device: this takes a step with a user's cell
+    cell = cell_class(config)  # not on that device: this imports the module of a user's cell
     try:
         with torch.device("meta"):
             return assemble(config, spec, cell)
-    except (RuntimeError, TypeError, ValueError, NotImplementedError):
+    except Exception:
         if cell in CELLS.values():
             raise
         return assemble(config, spec, cell)
@@ -224,4 +229,4 @@ def build_recipe(config: Config, task: Task) -> Recipe:
 def cell_class(config: Config) -> type[Cell]:
     """The class of the config's cell; a user's own is imported (see `build_model`)."""
     section = config.model.cell
-    return user_cell(section, config.model.hidden_sizes()[0]) if isinstance(section, UserCell) else CELLS[section.name]
+    return user_cell(section) if isinstance(section, UserCell) else CELLS[section.name]

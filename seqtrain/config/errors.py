@@ -13,7 +13,7 @@ from seqtrain.config.document import Path_
 from seqtrain.config.schema import NAMED, Config
 from seqtrain.models.settings import UserCell
 from seqtrain.system.errors import plain, short
-from seqtrain.system.settings import Null, Section, described, marker_of, name_of
+from seqtrain.system.settings import OTHERS, Null, Section, described, marker_of, name_of
 
 
 class Fault(NamedTuple):
@@ -101,6 +101,7 @@ _KINDS = {
     "float_type": "a number",
     "float_parsing": "a number",
     "finite_number": "a finite number",
+    "invalid-json-value": "text, a number, true, false, null, or a list or mapping of these",
     "bool_type": "true or false",
     "string_type": "text",
     "string_unicode": "UTF-8",
@@ -110,7 +111,12 @@ _KINDS = {
 
 
 def _without_tags(loc: tuple[int | str, ...]) -> Path_:
-    """The path of a setting, without the tags that pydantic puts behind the keys of unions."""
+    """The path of a setting, without the tags that pydantic puts behind the keys of unions.
+
+    An option of a user's own cell may be any JSON value, whose parts are no settings.
+    """
+    if OTHERS in loc:
+        loc = loc[: loc.index(OTHERS) + 2]
     path: Path_ = ()
     skip = False
     for part in loc:

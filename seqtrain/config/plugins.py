@@ -20,12 +20,11 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-import torch
 from pydantic import JsonValue, ValidationError
 
 from seqtrain.cells import Cell
@@ -33,26 +32,55 @@ from seqtrain.config.errors import choose, to_fault
 from seqtrain.config.schema import Config
 from seqtrain.config.user_code import fingerprint, folder_of, import_from, source_of
 from seqtrain.models.settings import UserCell
-from seqtrain.recurrence import unroll_reference
-from seqtrain.system.errors import CheckpointError, ConfigError
-from seqtrain.system.rng import seeded_global_generator
+from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError, plain, short
 from seqtrain.system.settings import Declared, Named, section_of
 
-LARGEST_TRIED = 1024
-"""Units of a cell that is tried before a model is built; more would take a while."""
 
-
-def user_cell(section: UserCell, hidden_size: int) -> type[Cell]:
-    """The class of a user's own cell, imported and proved to take a step with the options of the config.
+def user_cell(section: UserCell) -> type[Cell]:
+    """The class of a user's own cell, imported; the options of the config fit the signature of its constructor.
 
     Raises
     ------
     ConfigError : it cannot be imported, is no cell, or does not take the options.
     """
     cell = _import_noted(section)
-    options = user_section(cell, section).options()
-    _try_a_step(cell, options | section.options(), f"model.cell {section.name!r}", section.options(), hidden_size)
+    user_section(cell, section)
     return cell
+
+
+@contextmanager
+def blamed_on(section: Named, what: str = "take a step") -> Iterator[None]:
+    """Turn an error in the code of a user's own cell into a ConfigError. Those of built-in cells stay as they are.
+
+    Parameters
+    ----------
+    what : the cell cannot do.
+    """
+    try:
+        yield
+    except (SeqtrainError, MemoryError):
+        raise
+    except Exception as error:
+        if not isinstance(section, UserCell):
+            raise
+        raise cannot(section, what, error) from error
+
+
+def cannot(section: UserCell, what: str, error: BaseException) -> ConfigError:
+    """The message about what a user's own cell raised."""
+    return ConfigError(f"{blamed(section)}: cannot {what}: {in_a_line(error)}; correct the cell or its options")
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error of a user's code for a message; some of torch's have a hundred lines."""
+    lines = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {plain(lines[0], 300)}"
+
+
+def blamed(section: UserCell) -> str:
+    """A user's own cell and its options, for a message."""
+    given = ", ".join(f"{name} {short(value)}" for name, value in section.options().items())
+    return f"model.cell {section.name!r}" + (f" with {given}" if given else "")
 
 
 def import_cell(name: str, folder: str | None = None) -> type[Cell]:
@@ -197,26 +225,6 @@ def _import(name: str, folder: str, where: str) -> ModuleType:
         raise ConfigError(
             f"{where}: importing {name} failed: {type(error).__name__}: {error}; correct the module"
         ) from error
-
-
-def _try_a_step(
-    cell: type[Cell], options: Mapping[str, Any], where: str, given: Mapping[str, Any], hidden_size: int
-) -> None:
-    """Raise a ConfigError if a cell of that size cannot run over two steps, or has a state of another form."""
-    T, B, H = 2, 2, min(hidden_size, LARGEST_TRIED)
-    try:
-        with seeded_global_generator("trial"):
-            outputs, state = unroll_reference(cell(input_size=2, hidden_size=H, **options), torch.zeros(T, B, 2))
-    except (Exception, SystemExit) as error:
-        settings = f" with {', '.join(f'{name} {value!r}' for name, value in given.items())}" if given else ""
-        raise ConfigError(
-            f"{where}{settings}: cannot take a step: {type(error).__name__}: {error}; correct the cell or its options"
-        ) from error
-    if outputs.shape != (T, B, H) or getattr(state, "_fields", ("",))[0] != "hidden":
-        raise ConfigError(
-            f"{where}: its state must be a NamedTuple whose first field is hidden, [B, H]; with B {B} and H {H} its "
-            f"outputs over {T} steps are {list(outputs.shape)}"
-        )
 
 
 def _sources(module: str) -> Iterator[tuple[Path, str]]:

@@ -4,7 +4,6 @@
 went down.
 """
 
-import copy
 import hashlib
 import math
 import os
@@ -24,6 +23,7 @@ from seqtrain.config import Config, config_from, load_config, to_yaml
 from seqtrain.config.resolve import resolved
 from seqtrain.inference.load import Restored, restore
 from seqtrain.models import SequenceModel
+from seqtrain.models.layout import copied
 from seqtrain.recurrence import choose_loop
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import MetricsRecord
@@ -185,7 +185,7 @@ def gradients(restored: Restored, batch: Batch) -> Finding:
     """The engine's gradients equal those of the plain loop in double precision, which equal slopes of the loss."""
     model = restored.model
     single = _gradients(restored, model, batch)
-    exact_model = copy.deepcopy(model).double()
+    exact_model = copied(model).double()
     exact_model.stack.loop = choose_loop("reference", exact_model.stack.cells()[0][0])
     inputs, targets = (part.double() if part.is_floating_point() else part for part in (batch.inputs, batch.targets))
     batch = replace(batch, inputs=inputs, targets=targets)
@@ -236,7 +236,7 @@ def _slope(restored: Restored, model: SequenceModel, batch: Batch, gradient: dic
 
     @torch.no_grad()
     def moved_loss(distance: float) -> float:
-        moved = copy.deepcopy(model)
+        moved = copied(model)
         for name, direction in gradient.items():
             moved.get_parameter(name).add_(direction, alpha=distance / max(norm, 1e-300))
         return float(_loss(restored, moved, batch))

@@ -152,5 +152,8 @@ class _Run(nn.Module):
 
 
 def detach_state(state: StackState) -> StackState:
-    """Cut the gradient between two windows of a text (truncated back-propagation through time)."""
-    return [[type(cell)(*(part.detach() for part in cell)) for cell in layer] for layer in state]
+    """Cut the gradient between two windows of a text (truncated back-propagation through time).
+
+    The state is contiguous, as it is when it is read from a checkpoint: otherwise the last bits could differ.
+    """
+    return [[type(cell)(*(part.detach().contiguous() for part in cell)) for cell in layer] for layer in state]

@@ -17,12 +17,14 @@ nothing is allocated for a size that the file only claims.
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import from_json
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from seqtrain.config import Config
@@ -155,7 +157,7 @@ def encoded(checkpoint: Checkpoint) -> bytes:
         content = save(_separate(tensors), {KEY: text})
     except (AttributeError, KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(
-            f"safetensors cannot store a weight ({error}); use dense tensors of usual types"
+            f"safetensors cannot store {_first_fault(tensors)} ({error}); use dense tensors of usual types"
         ) from None
     if int.from_bytes(content[:8], "little") > LARGEST_HEADER or _count(text) > MOST_VALUES:
         raise CheckpointError(
@@ -163,6 +165,16 @@ def encoded(checkpoint: Checkpoint) -> bytes:
             "smaller task.max_size or a larger task.min_count"
         )
     return content
+
+
+def _first_fault(tensors: dict[str, Tensor]) -> str:
+    """The name of the first tensor that cannot be stored."""
+    for name, tensor in tensors.items():
+        try:
+            save(_separate({name: tensor}))
+        except (AttributeError, KeyError, RuntimeError, ValueError):
+            return name
+    return "its config"
 
 
 def _count(text: str) -> int:
@@ -229,17 +241,13 @@ def _check_digest(file: BinaryIO) -> None:
 
 def _read(path: Path) -> Checkpoint:
     """The contents of a file whose checksum fits."""
-    weights: dict[str, Tensor] = {}
-    training: dict[str, Tensor] = {}
     try:
         with safe_open(path, "pt") as file:
             text, names = file.metadata()[KEY], file.keys()
             if _count(text) > MOST_VALUES or len(names) > MOST_TENSORS:
                 raise CheckpointError("is damaged (it holds more values than any checkpoint)")
             header = Header.model_validate_json(text)
-            for name in names:
-                place = training if name.startswith(PREFIX) else weights
-                place[name.removeprefix(PREFIX)] = file.get_tensor(name).clone()  # else in the memory of the file
+            tensors = {name: file.get_tensor(name).clone() for name in names}  # else in the memory of the file
     except (CheckpointError, MemoryError):
         raise
     except ValidationError as error:
@@ -248,4 +256,25 @@ def _read(path: Path) -> Checkpoint:
         raise CheckpointError(f"is damaged ({where}{fault['msg'].removeprefix('Value error, ')})") from None
     except Exception:  # safetensors raises errors of many types
         raise CheckpointError("is damaged (safetensors cannot read it)") from None
-    return Checkpoint(header, weights, training)
+    return _checkpoint(header, tensors)
+
+
+def _checkpoint(header: Header, tensors: Mapping[str, Tensor]) -> Checkpoint:
+    """The checkpoint with these plain values and all these tensors."""
+    training = {name.removeprefix(PREFIX): one for name, one in tensors.items() if name.startswith(PREFIX)}
+    return Checkpoint(header, {name: one for name, one in tensors.items() if not name.startswith(PREFIX)}, training)
+
+
+def decoded(content: bytes) -> Checkpoint:
+    """The checkpoint in what `encoded` gave.
+
+    Raises
+    ------
+    CheckpointError : its plain values cannot be read back.
+    """
+    size = int.from_bytes(content[:8], "little")
+    try:
+        header = Header.model_validate_json(from_json(content[8 : 8 + size])["__metadata__"][KEY])
+    except ValidationError as error:
+        raise CheckpointError(f"its plain values cannot be read back ({error})") from None
+    return _checkpoint(header, load(content))

@@ -4,7 +4,6 @@ The estimate counts only arrays that certainly exist at the same time. Measured 
 of temporary arrays and fragmentation of the heap. So a run is refused only if it cannot fit.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -14,11 +13,13 @@ import torch
 from seqtrain.cells import CELLS, Cell
 from seqtrain.config import Config
 from seqtrain.config.build import build_device, cell_class
+from seqtrain.config.plugins import in_a_line
 from seqtrain.config.resolve import resolved
 from seqtrain.models import AdaptiveHead, SequenceModel
+from seqtrain.models.layout import copied
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.memory import available
-from seqtrain.system.progress import in_words
+from seqtrain.system.progress import in_words, say
 from seqtrain.tasks import Batch, Spec, Task
 
 NUMBER = 4
@@ -110,12 +111,29 @@ def _numbers_a_step(model: SequenceModel) -> tuple[int, int, int]:
 def _gates_and_state(cell: Cell) -> tuple[int, int]:
     """The numbers in a cell's projection of one step, and in its state; 0 for a user's cell that raises an error."""
     try:
-        one = cell if type(cell) in CELLS.values() else copy.deepcopy(cell)  # a user's may count, or keep means
-        with torch.no_grad():
-            x = next(cell.parameters()).new_zeros(1, 1, cell.input_size)
-            return one.project(x).numel(), sum(part.numel() for part in one.initial_state(1))
+        return _asked(cell)
     except Exception:  # whatever a user's cell raises; it is only counted by its weights then
         return 0, 0
+
+
+def _asked(cell: Cell) -> tuple[int, int]:
+    """What a cell itself says, without a change of it."""
+    one = cell if type(cell) in CELLS.values() else copied(cell).eval()  # a user's may count, or keep means
+    with torch.no_grad():
+        x = torch.zeros(1, 1, cell.input_size, device=next(cell.parameters(), torch.empty(0)).device)
+        parts = [one.project(x), *one.initial_state(1)]
+    gates, *state = (part.nbytes // NUMBER for part in parts)
+    return gates, sum(state)
+
+
+def _why_unknown(model: SequenceModel) -> str | None:
+    """What a cell raised when it was asked for the size of its activations; None if it answered."""
+    for layer in model.stack.cells():
+        try:
+            _asked(layer[0])
+        except Exception as error:
+            return in_a_line(error)
+    return None
 
 
 def _scores(model: SequenceModel, task: Task, batch: Batch) -> int:
@@ -143,8 +161,8 @@ def check_model_memory(config: Config, spec: Spec) -> None:
     _check(config, Estimate(NUMBER * (2 + _kept_by_weight(config)) * (recurrent + embedding)), {})
 
 
-def check_memory(config: Config, task: Task, model: SequenceModel) -> Estimate:
-    """Refuse a run that cannot fit; returns what it needs.
+def check_memory(config: Config, task: Task, model: SequenceModel, *, quiet: bool = False) -> Estimate:
+    """Refuse a run that cannot fit; returns what it needs. If the cell does not tell its part, a remark says so.
 
     Raises
     ------
@@ -154,6 +172,9 @@ def check_memory(config: Config, task: Task, model: SequenceModel) -> Estimate:
     train = config.train
     trained, evaluated = task.trained_together(train.batch_size), task.evaluated_together(train.eval_batch_size)
     _check(config, needs, {"activations": trained, "evaluation": evaluated})
+    if why := _why_unknown(model):
+        lacking = f"lacks the activations of {config.model.cell.name}, which did not tell them ({why})"
+        say(f"the estimate of memory is too small: it {lacking}", quiet=quiet)
     return needs
 
 

@@ -10,20 +10,30 @@ import torch
 from pydantic import JsonValue
 
 from seqtrain.config import Config, to_yaml
-from seqtrain.config.build import build_model, build_optimizer, build_recipe, build_task, check_batch_size
+from seqtrain.config.build import (
+    build_model,
+    build_optimizer,
+    build_recipe,
+    build_task,
+    check_batch_size,
+    weights_of,
+)
 from seqtrain.config.plugins import as_defined
 from seqtrain.config.resolve import resolved
 from seqtrain.models import count_parameters
 from seqtrain.runs.checkpoint import Checkpoint, Header, encoded, header_of, load_checkpoint, save_checkpoint
 from seqtrain.runs.directory import RunDir
-from seqtrain.runs.memory_estimate import check_memory, check_model_memory
+from seqtrain.runs.memory_estimate import check_model_memory
 from seqtrain.runs.records import Best, Metric, MetricsRecord, Status, Summary
+from seqtrain.runs.rehearsal import model_to_train
 from seqtrain.runs.resume import (
+    about,
     best_weights,
     check_empty_or_same,
     check_free,
     check_resumable,
     check_same,
+    check_weights,
     instead_of_resuming,
 )
 from seqtrain.system import strict_json
@@ -174,7 +184,13 @@ class _Run:
         checkpoint = Checkpoint(header, state.evaluated.state_dict(), state.tensors())
         if best:
             save_checkpoint(self.directory.best, checkpoint.for_evaluation())
+        is_first = not self.directory.last.exists()
         save_checkpoint(self.directory.last, checkpoint)
+        if is_first:  # what cannot be read back is known now, not after hours
+            cure = "correct the cell, or check the disk"
+            with about(self.directory.last, cure):
+                like = weights_of(self.config, self.header.spec)
+                check_weights(load_checkpoint(self.directory.last, cure).weights, like)
 
     def recover_best(self) -> bool:
         """Write the best checkpoint again if it was removed; returns False if that is not possible."""
@@ -213,8 +229,7 @@ def _build(
     for remark in task.remarks(config.train.batch_size):
         say(remark, quiet=quiet)
     recipe = build_recipe(config, task)
-    model = build_model(config, task.spec)
-    check_memory(config, task, model)
+    model, _ = model_to_train(config, task, quiet=quiet)
     if model.stack.loop.missing is not None:
         say(f"engine: {model.stack.loop.missing}; the plain loop runs instead", quiet=quiet)
     header = header_of(config, task)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from seqtrain.config import read_config
-from seqtrain.config.build import build_device, build_model, build_task, cell_class, check_batch_size, total_steps
+from seqtrain.config.build import build_device, build_task, cell_class, check_batch_size, total_steps
 from seqtrain.config.plugins import as_defined
 from seqtrain.config.resolve import resolved
 from seqtrain.models import count_parameters
-from seqtrain.runs.memory_estimate import check_memory, check_model_memory
+from seqtrain.runs.memory_estimate import check_model_memory
+from seqtrain.runs.rehearsal import model_to_train
 from seqtrain.system.errors import ConfigError, SeqtrainError
 from seqtrain.system.memory import available
 from seqtrain.system.progress import say
@@ -76,8 +77,7 @@ def validate(
     for remark in task.remarks(made.train.batch_size):
         say(remark, quiet=quiet)
     check_model_memory(made, task.spec)
-    model = build_model(made, task.spec)
-    needed = check_memory(made, task, model)
+    model, needed = model_to_train(made, task, quiet=quiet)
     section, optimizer = made.model, made.optimizer
     return Validated(
         config=str(source),

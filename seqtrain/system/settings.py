@@ -15,11 +15,13 @@ constructor: `section_of` makes the section of such a class from the signature o
 
 import ast
 import inspect
+import json
 import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from itertools import pairwise
 from types import NoneType, UnionType
 from typing import (
@@ -191,6 +193,10 @@ def name_of(section: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
+OTHERS = "module:Class"
+"""The tag of a section for names with a colon."""
+
+
 @dataclass(frozen=True)
 class OneOf:
     """Lets pydantic select a section by its name: `cell: Annotated[Named, OneOf(sections)]`.
@@ -206,12 +212,12 @@ class OneOf:
         """The schema of a union of all sections."""
         choices: list[Any] = [Annotated[section, Tag(name)] for name, section in self.sections.items()]
         if self.others is not None:
-            choices.append(Annotated[self.others, Tag("module:Class")])
+            choices.append(Annotated[self.others, Tag(OTHERS)])
         return handler.generate_schema(Annotated[Union[tuple(choices)], Discriminator(self._tag)])  # noqa: UP007
 
     def _tag(self, section: Any) -> str | None:
         name = name_of(section)
-        return "module:Class" if self.others is not None and name is not None and ":" in name else name
+        return OTHERS if self.others is not None and name is not None and ":" in name else name
 
 
 def by_name(*sections: type[Named]) -> dict[str, type[Named]]:
@@ -268,7 +274,8 @@ def _is_plain(default: Any) -> bool:
         return True
     try:
         TypeAdapter(JsonValue).validate_python(default, strict=True)
-    except ValueError:
+        json.dumps(default, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -304,14 +311,22 @@ def _is_json(annotation: Any) -> bool:
 def _descriptions(cls: type) -> Iterator[tuple[str, str]]:
     """The strings below the annotated names in a class body, those of its bases first."""
     for base in reversed(cls.__mro__):
-        try:
-            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        except (OSError, TypeError, SyntaxError, ValueError):  # a class without source, such as a built-in one
-            continue
-        for first, second in pairwise(getattr(tree, "body", ())):
-            match first, second:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    yield name, inspect.cleandoc(text).replace("\n", " ")
+        yield from _own_descriptions(base).items()
+
+
+@cache
+def _own_descriptions(cls: type) -> dict[str, str]:
+    """Those in the body of the class itself; to parse the source of torch's `Module` takes a while."""
+    try:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except (OSError, TypeError, SyntaxError, ValueError):  # a class without source, such as a built-in one
+        return {}
+    found = {}
+    for first, second in pairwise(getattr(tree, "body", ())):
+        match first, second:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = inspect.cleandoc(text).replace("\n", " ")
+    return found
 
 
 def described(field: FieldInfo) -> str:

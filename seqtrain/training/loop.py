@@ -190,7 +190,7 @@ def evaluate(
     model.eval()
     device, tally = device_of(model), Tally()
     state: StackState | None = None
-    with torch.inference_mode(learn is None):
+    with torch.set_grad_enabled(learn is not None):  # not inference mode: a cell may keep a tensor for training
         for batch in task.eval_batches(split, batch_size):
             batch = batch.to(device)
             prediction, state = model.predict(batch.inputs, batch.lengths, None if batch.fresh else state)

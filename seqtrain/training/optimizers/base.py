@@ -31,7 +31,9 @@ class Optimizer(Named):
         """The optimizer over these parameters."""
         options = {name: tuple(value) if isinstance(value, list) else value for name, value in self.options().items()}
         del options["clip_norm"]
-        built: torch.optim.Optimizer = self.torch_class(parameters, **options, **{self.form: True})
+        weights = list(parameters)
+        form = {self.form: not any(weight.is_complex() for weight in weights)}  # those forms take real numbers only
+        built: torch.optim.Optimizer = self.torch_class(weights, **options, **form)
         return built
 
     def numbers_per_weight(self) -> int:

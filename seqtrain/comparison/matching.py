@@ -31,6 +31,9 @@ from seqtrain.tasks import Spec, Task
 TRIED = 6
 """The largest number of sizes whose training step is timed to find the one that takes as long as the reference."""
 
+MOST_REFUSED = 64
+"""The largest number of sizes in a row that a cell may refuse."""
+
 ROUNDS = 7
 """Training steps of each of the two in such a timing, after two to warm up."""
 
@@ -118,8 +121,18 @@ def scaled(config: Config, width: int) -> Config:
 def match_parameters(contender: Contender, reference: Config, spec: Spec) -> Contender:
     """The contender with the hidden size that brings its parameters nearest to those of `reference`."""
     own, target = contender.config, parameters_of(reference, spec)
-    config = scaled(own, nearest(lambda width: parameters_of(scaled(own, width), spec), target))
+    width = nearest(lambda width: parameters_of(scaled(own, _buildable(own, width, spec)), spec), target)
+    config = scaled(own, _buildable(own, width, spec))
     return contender._replace(config=config, off=parameters_of(config, spec) / target - 1)
+
+
+def _buildable(config: Config, width: int, spec: Spec) -> int:
+    """The first width from this one on that the cell takes: a user's own may need an even one."""
+    for candidate in range(width, width + MOST_REFUSED):
+        with suppress(ConfigError):
+            parameters_of(scaled(config, candidate), spec)
+            return candidate
+    return width
 
 
 def nearest(count: Callable[[int], int], target: int) -> int:
@@ -144,7 +157,7 @@ def match_step_time(contender: Contender, reference: Config, task: Task) -> Cont
     ratios: dict[int, float] = {}
     while width not in ratios and len(ratios) < TRIED:
         ratios[width] = relative_step_time(scaled(own, width), reference, task)
-        width = _next_width(ratios)
+        width = _buildable(own, _next_width(ratios), task.spec)
     best = min(ratios, key=lambda width: abs(math.log(ratios[width])))
     return contender._replace(config=scaled(own, best), off=ratios[best] - 1)
 

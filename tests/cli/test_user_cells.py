@@ -21,7 +21,7 @@ class Failing(RNNCell):
 
     def step(self, x_gates, state):
         self.calls += 1
-        if self.calls > 150:
+        if self.calls > 500:  # more than it takes to try the cell before the run
             {line}
         return super().step(x_gates, state)
 """

@@ -1,10 +1,11 @@
 """Standard output and standard error, whose reader may go away: a closed terminal, `| head`, a full disk."""
 
 import functools
+import io
 import os
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import ParamSpec, TextIO, TypeVar
 
 from seqtrain.system.errors import SeqtrainError
@@ -45,7 +46,7 @@ def to_stderr(line: str) -> None:
 
 
 def results_apart(verb: Callable[P, R]) -> Callable[P, R]:
-    """A verb whose output and exit code are its own: what a user's code prints goes to standard error.
+    """A verb whose output and exit code are its own: what a user's code and its processes print goes to stderr.
 
     Raises
     ------
@@ -55,9 +56,8 @@ def results_apart(verb: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(verb)
     def apart(*arguments: P.args, **options: P.kwargs) -> R:
         global _results  # there is one standard output
-        _results = sys.stdout
         try:
-            with redirect_stdout(sys.stderr):
+            with _taken_stdout() as _results, redirect_stdout(sys.stderr):
                 return verb(*arguments, **options)
         except SystemExit as left:
             raise SeqtrainError(left_by_user_code(left)) from left
@@ -65,6 +65,22 @@ def results_apart(verb: Callable[P, R]) -> Callable[P, R]:
             _results = None
 
     return apart
+
+
+@contextmanager
+def _taken_stdout() -> Iterator[TextIO]:
+    """Another stream to where standard output goes; meanwhile its number, 1, leads to standard error."""
+    stream = sys.stdout
+    if not (isinstance(stream, io.TextIOWrapper) and stream.fileno() == 1):  # a program has put another in its place
+        yield stream
+        return
+    stream.flush()
+    with open(os.dup(1), "w", encoding=stream.encoding, errors=stream.errors) as results:  # noqa: PTH123
+        os.dup2(sys.stderr.fileno(), 1)
+        try:
+            yield results
+        finally:
+            os.dup2(results.fileno(), 1)
 
 
 def left_by_user_code(left: SystemExit) -> str:

@@ -43,13 +43,14 @@ def test_a_signal_saves_the_run_and_sets_the_exit_code(tmp_path, number, code):
 SLOW_STEP = """
 import sys, time
 import seqtrain.runs.trainer
+from seqtrain.system.streams import stdout
 from seqtrain.__main__ import main
 
 def fit(*arguments, stop_requested, **hooks):
-    print("ready", file=sys.__stdout__, flush=True)
+    print("ready", file=stdout(), flush=True)
     while not stop_requested():
         time.sleep(0.01)
-    print("noted", file=sys.__stdout__, flush=True)
+    print("noted", file=stdout(), flush=True)
     time.sleep(60)
 
 seqtrain.runs.trainer.fit = fit

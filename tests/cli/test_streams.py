@@ -122,3 +122,27 @@ def test_a_signal_that_was_ignored_at_the_start_stays_ignored(name):
         assert request.signal_number is None
     finally:
         signal.signal(number, before)
+
+
+TALKING = """
+import os
+from seqtrain.cells.rnn import RNNCell
+
+print("on import")
+os.system("echo from a process")
+
+class Talking(RNNCell):
+    def initial_state(self, batch_size):
+        os.write(1, b"past Python\\n")
+        return super().initial_state(batch_size)
+"""
+
+
+def test_whatever_a_cell_writes_the_result_is_one_json_object():
+    Path("talking.py").write_text(TALKING)
+    done = subprocess.run(
+        [*SEQTRAIN, *TRAIN, "model.cell=talking:Talking", "--json"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["status"] == "finished"
+    for written in ("on import", "from a process", "past Python"):
+        assert written in done.stderr

@@ -11,7 +11,7 @@ Overrides = Annotated[
     typer.Argument(metavar="KEY=VALUE", help="Settings to change, e.g. train.steps=500."),
 ]
 RunOrCheckpoint = Annotated[
-    Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run directory (its best.safetensors), or a checkpoint.")
+    Path, typer.Argument(metavar="RUN", help="A run directory, which stands for its best checkpoint; or a checkpoint.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Group
-from rich.table import Column
 
 from seqtrain.cli.arguments import Json, Quiet
-from seqtrain.cli.render import grid, print_result
+from seqtrain.cli.render import print_result
 from seqtrain.system.errors import ConfigError
+from seqtrain.system.tables import WIDE, Column, Grid
 from seqtrain.system.words import counted
 
 if TYPE_CHECKING:
@@ -77,20 +76,22 @@ def _parse(cells: str | None, shapes: Sequence[str] | None) -> tuple[list[str], 
     return list(dict.fromkeys(names)), list(dict.fromkeys(sizes))
 
 
-def bench_tables(result: "Benchmark") -> Group:
+def bench_tables(result: "Benchmark") -> list[Grid]:
     """One row a cell and shape, with milliseconds of a training step and the ratios; and the means over the shapes."""
     engines = ", ".join(sorted({row.engine for row in result.rows}))
-    table = grid(
+    table = Grid(
         f"milliseconds, medians of {result.rounds} rounds, {counted(result.threads, 'thread')}, "
         f"freed memory: {result.memory}, engine: {engines}; ratios: how many times as long as ours",
-        Column("cell", vertical="bottom"),
-        *("T,B,I,H", "step\nours", "torch\n.nn", "plain\nloop", "GEMM\nfloor", "ratio\n.nn", "ratio\nplain"),
-        *("forward\nours", "torch\n.nn", "ratio\n.nn", "peak MB\nours / .nn"),
-        padding=(0, 1, 0, 0),
+        (
+            *(Column("cell"), Column("T,B,I,H"), Column("step\nours"), Column("torch\n.nn")),
+            *(Column("plain\nloop", 3), Column("GEMM\nfloor", 1), Column("ratio\n.nn"), Column("ratio\nplain", 4)),
+            *(Column("forward\nours", 6), Column("forward\n.nn", 5), Column("forward\nratio", 7)),
+            Column("peak MB\nours / .nn", 2),
+        ),
     )
     for row in result.rows:
         peaks = ["-" if peak is None else f"{peak / 1e6:.0f}" for peak in row.peak_bytes.values()]
-        table.add_row(
+        table.add(
             row.cell,
             ",".join(map(str, vars(row.shape).values())),
             *(f"{row.train.ms[name]:.3g}" for name in ("ours", "torch_nn", "plain", "floor")),
@@ -100,8 +101,9 @@ def bench_tables(result: "Benchmark") -> Group:
             " / ".join(peaks) or "-",
         )
     names = ("step, torch.nn", "step, plain loop", "forward, torch.nn", "forward, plain loop")
-    means_table = grid("over the shapes: geometric mean, least", "cell", *names, no_wrap=False, title_style="")
+    columns = (Column("cell"), *(Column(name, drop) for drop, name in zip((0, 1, 3, 2), names, strict=True)))
+    means_table = Grid("over the shapes: geometric mean, least", columns, title_style="", look=WIDE)
     for mean_row in result.means:
         means = [mode[peer] for mode in (mean_row.train, mean_row.forward) for peer in ("torch_nn", "plain")]
-        means_table.add_row(mean_row.cell, *(f"{mean.geometric_mean:.2f}, {mean.least:.2f}" for mean in means))
-    return Group(table, means_table)
+        means_table.add(mean_row.cell, *(f"{mean.geometric_mean:.2f}, {mean.least:.2f}" for mean in means))
+    return [table, means_table]

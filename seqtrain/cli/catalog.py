@@ -1,13 +1,15 @@
 """`seqtrain cells`, `tasks`, `settings` and `configs`: what there is to choose from."""
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich import box
+from rich.cells import cell_len
 from rich.text import Text
 
 from seqtrain.cli.arguments import Json
@@ -15,6 +17,8 @@ from seqtrain.cli.render import print_result
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.shipped import config_paths
 from seqtrain.system.streams import to_stdout
+from seqtrain.system.tables import INDENT, Column, Grid
+from seqtrain.system.words import fill, wrap
 
 if TYPE_CHECKING:
     from seqtrain.cells import Cell
@@ -33,6 +37,23 @@ class Entry:
     definition: str
     settings: Sequence["Setting"]
     metric: Mapping[str, object] | None = None
+
+    def fitted(self, width: int) -> Iterator[Text]:
+        """The definition and the settings in lines that fit."""
+        from seqtrain.system import strict_json
+
+        lines = self.definition.split("\n")
+        if any(cell_len(line) + 2 > width for line in lines):
+            lines = "\n".join(reflow(self.definition, width - 2)).rstrip().split("\n")
+        yield Text(self.name, style="bold")
+        yield Text("\n".join(f"  {line}".rstrip() for line in lines))
+        yield Text("\n  Settings\n  --------")
+        for setting in self.settings:
+            default = "required" if setting.required else f"default {strict_json.dumps(setting.default)}"
+            head = f"{setting.name}: {setting.kind} ({default})"
+            yield Text("\n".join(fill(head.split(" "), width, "  ", " " * 10)))
+            yield Text(wrap(f"      {setting.description}", width))
+        yield Text("")
 
     def as_json(self) -> dict[str, object]:
         """What `--json` prints."""
@@ -74,10 +95,12 @@ def configs(context: typer.Context, json: Json = False) -> None:
             {"name": name, "summary": path.read_text("utf-8").split("\n")[0].lstrip("# "), "path": str(path)}
             for name, path in config_paths().items()
         ]
-        table = Table("name", "what", title="seqtrain train NAME", title_style="bold")
+        table = Grid(
+            "seqtrain train NAME", (Column("name"), Column("what", is_text=True)), look={"box": box.HEAVY_HEAD}
+        )
         for entry in result:
-            table.add_row(Text(entry["name"]), Text(entry["summary"]))
-        print_result({"configs": result}, json, lambda _: table)
+            table.add(entry["name"], entry["summary"])
+        print_result({"configs": result}, json, lambda _: [table])
 
 
 def show(name: ShippedName) -> None:
@@ -189,20 +212,50 @@ def _choice_names(title: str) -> set[str]:
 
 def _print(kind: str, entries: Sequence[Entry], json: bool) -> None:
     result = {kind: [entry.as_json() for entry in entries]} if json else {}
-    print_result(result, json, lambda _: definitions(entries))
+    print_result(result, json, lambda _: entries)
 
 
-def definitions(entries: Sequence[Entry]) -> Text:
-    """Each entry with its definition and its settings."""
-    from seqtrain.system import strict_json
+SOFT_BREAK = 110
+"""Columns from which a docstring breaks a line because it is full."""
 
-    text = Text()
-    for entry in entries:
-        text.append(f"{entry.name}\n", style="bold")
-        text.append("\n".join(f"  {line}".rstrip() for line in entry.definition.split("\n")) + "\n\n")
-        text.append("  Settings\n  --------\n")
-        for setting in entry.settings:
-            default = "required" if setting.required else f"default {strict_json.dumps(setting.default)}"
-            text.append(f"  {setting.name}: {setting.kind} ({default})\n      {setting.description}\n")
-        text.append("\n")
-    return text
+
+def reflow(definition: str, width: int) -> Iterator[str]:
+    """A definition in lines that fit, with its full lines joined to paragraphs.
+
+    Of a paragraph that is indented, an equation or a drawing, each line stays apart, and no equation breaks.
+    """
+    for paragraph in definition.split("\n\n"):
+        lines = paragraph.split("\n")
+        if lines[0].startswith(" "):
+            for line in lines:
+                yield from _drawn(line, width)
+        else:
+            yield from (wrap(line, width) for line in _joined(lines))
+        yield ""
+
+
+def _joined(lines: Sequence[str]) -> Iterator[str]:
+    """The lines of a paragraph, each joined with those that it goes on in."""
+    joined = last = lines[0]
+    for line in lines[1:]:
+        if len(f"{last} {line.split()[0]}") > SOFT_BREAK:
+            joined += f" {line.strip()}"
+        else:
+            yield joined
+            joined = line
+        last = line
+    yield joined
+
+
+def _drawn(line: str, width: int) -> Iterator[str]:
+    """A line of equations or of a drawing, broken only where two spaces or more separate its parts."""
+    indent = len(line) - len(line.lstrip())
+    gaps = [gap for gap in re.finditer(r" {2,}(?![ =+*])", line) if gap.start() > indent]
+    breaks = [gap for gap in gaps if cell_len(line[: gap.start()]) <= width] or (gaps[:1] if " = " in line else [])
+    if cell_len(line) <= width:
+        yield line
+    elif breaks:
+        yield line[: breaks[-1].start()]
+        yield from _drawn(line[:indent] + INDENT + line[breaks[-1].end() :], width)
+    else:
+        yield line if " = " in line else wrap(line, width)

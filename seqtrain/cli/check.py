@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
-from rich.table import Column, Table
-from rich.text import Text
 
 from seqtrain.cli.arguments import ConfigName, Json, Overrides, Quiet
-from seqtrain.cli.render import grid, print_result
+from seqtrain.cli.render import print_result
+from seqtrain.system.tables import WIDE, Column, Grid
 
 if TYPE_CHECKING:
     from seqtrain.inference.verification import Finding
@@ -31,15 +30,14 @@ def check(config: ConfigName, overrides: Overrides = None, json: Json = False, q
             say(f"{finding.promise} does not hold: {finding.found}", quiet=quiet)
     holds = all(finding.holds is not False for finding in findings)
     result = {"config": str(path), "holds": holds, "promises": [finding._asdict() for finding in findings]}
-    print_result(result, json, lambda _: check_table(config, findings))
+    print_result(result, json, lambda _: [check_table(config, findings)])
     raise typer.Exit(0 if holds else PROMISE_BROKEN)
 
 
-def check_table(config: str, findings: Sequence["Finding"]) -> Table:
+def check_table(config: str, findings: Sequence["Finding"]) -> Grid:
     """Each promise, whether it holds, and what was found."""
-    found = Column("found", overflow="fold")
-    table = grid(config, Column("promise", no_wrap=True), Column("holds", no_wrap=True), found)
+    table = Grid(config, (Column("promise"), Column("holds", align="left"), Column("found", is_text=True)), look=WIDE)
     for finding in findings:
         holds = {True: "yes", False: "NO", None: "-"}[finding.holds]
-        table.add_row(finding.promise, holds, Text(finding.found))
+        table.add(finding.promise, holds, finding.found)
     return table

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.table import Table
 
 from seqtrain.cli.arguments import Json, Quiet, RunOrCheckpoint
-from seqtrain.cli.render import facts, in_figures, print_result
+from seqtrain.cli.render import in_figures, print_result
+from seqtrain.system.tables import Facts
 from seqtrain.system.words import figure
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ def evaluate(
     result = evaluate(
         run, overrides or (), split=cast("Split", split), dynamic=dynamic, dynamic_decay=dynamic_decay, quiet=quiet
     )
-    print_result(result, json, eval_table)
+    print_result(result, json, lambda _: [eval_table(result)])
 
 
-def eval_table(result: "Evaluation") -> Table:
+def eval_table(result: "Evaluation") -> Facts:
     """The figures of an evaluation, with its data."""
     changed = ", ".join(f"{key}={value}" for key, value in result.changed.items())
     dynamic = {} if result.dynamic is None else result.dynamic._asdict()
@@ -55,4 +55,4 @@ def eval_table(result: "Evaluation") -> Table:
         *data.items(),
         *([] if result.solved is None else [("solved", "yes" if result.solved else "no")]),
     ]
-    return facts(f"{result.cell} on {result.task}, {result.split} set", rows)
+    return Facts(f"{result.cell} on {result.task}, {result.split} set", rows)

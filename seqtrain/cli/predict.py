@@ -3,14 +3,12 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Group
-from rich.table import Column
-from rich.text import Text
 
 from seqtrain.cli.arguments import Json, RunOrCheckpoint
 from seqtrain.cli.generate import PromptText, check_options, load
-from seqtrain.cli.render import grid, print_result
+from seqtrain.cli.render import print_result
 from seqtrain.inference.defaults import TOP
+from seqtrain.system.tables import WIDE, Column, Grid
 from seqtrain.system.words import figure, visible
 
 if TYPE_CHECKING:
@@ -32,13 +30,14 @@ def predict(
     print_result(model.predict(prompt, top), json, predict_table)
 
 
-def predict_table(result: "Predicted") -> Group:
+def predict_table(result: "Predicted") -> list[Grid]:
     """The prompt as the model read it, and what may follow."""
     read = (" " if result.unit == "word" else "").join(result.read)
     read = visible(read)
     read = read if len(read) <= PROMPT_SHOWN else f"...{read[-PROMPT_SHOWN:]}"
-    table = grid("", Column(f"next {result.unit}", overflow="fold"), "probability")
+    title = f"{'after' if result.prompt else 'no prompt; after'}: {read}"
+    table = Grid(title, (Column(f"next {result.unit}"), Column("probability")), look=WIDE)
     for row in result.next:
         is_seen = row.token.isprintable() and not row.token.isspace()
-        table.add_row(Text(row.token if is_seen else repr(row.token)), figure(row.probability))
-    return Group(Text(f"{'after' if result.prompt else 'no prompt; after'}: {read}", style="bold"), table)
+        table.add(row.token if is_seen else repr(row.token), figure(row.probability))
+    return [table]

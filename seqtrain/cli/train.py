@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from seqtrain.cli.arguments import ConfigName, Json, Out, Overrides, Quiet
-from seqtrain.cli.render import facts, in_figures, model_line, print_result
+from seqtrain.cli.render import in_figures, model_line, print_result
 from seqtrain.system.streams import to_stderr
+from seqtrain.system.tables import Facts
 from seqtrain.system.words import counted, figure
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ def train(
     from seqtrain.runs.train import train
 
     trained = train(config, overrides or (), out=out, resume=resume, overwrite=overwrite, quiet=quiet)
-    print_result(trained, json, run_table)
+    print_result(trained, json, lambda _: [run_table(trained)])
     if trained.message:
         to_stderr(trained.message)
     raise typer.Exit(trained.exit_code)
 
 
-def run_table(trained: "Trained") -> Table:
+def run_table(trained: "Trained") -> Facts:
     """The summary of a run."""
     from seqtrain.tasks import TASKS
 
@@ -55,7 +55,7 @@ def run_table(trained: "Trained") -> Table:
         ("on", f"{summary.device}, {counted(summary.threads, 'thread')}, engine {summary.engine}"),
         ("run", str(trained.path)),
     ]
-    return facts(f"{summary.cell} on {summary.task}", rows)
+    return Facts(f"{summary.cell} on {summary.task}", rows)
 
 
 def _status(summary: "Summary", *, solvable: bool) -> str:

@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from seqtrain.cli.arguments import ConfigName, Json, Overrides, Quiet
-from seqtrain.cli.render import facts, in_figures, model_line, print_result
+from seqtrain.cli.render import in_figures, model_line, print_result
+from seqtrain.system.tables import Facts
 from seqtrain.system.words import counted, in_words
 
 if TYPE_CHECKING:
@@ -16,10 +15,10 @@ def validate(config: ConfigName, overrides: Overrides = None, json: Json = False
     """Build everything that a config asks for, train nothing, report every fault at once."""
     from seqtrain.runs.validation import validate
 
-    print_result(validate(config, overrides or (), quiet=quiet), json, validate_table)
+    print_result(validate(config, overrides or (), quiet=quiet), json, lambda result: [validate_table(result)])
 
 
-def validate_table(result: "Validated") -> Table:
+def validate_table(result: "Validated") -> Facts:
     """What a config builds."""
     peak, free = result.memory["peak"], result.memory["available"]
     rows = [
@@ -35,4 +34,4 @@ def validate_table(result: "Validated") -> Table:
         ("optimizer", ", ".join(f"{key} {value}" for key, value in result.optimizer.items()).removeprefix("name ")),
         *in_figures("baseline", result.baseline),
     ]
-    return facts(f"{result.cell} on {result.task}", rows)
+    return Facts(f"{result.cell} on {result.task}", rows)

@@ -19,7 +19,6 @@ from typing import Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from seqtrain.comparison.plan import PlannedRun
@@ -30,6 +29,8 @@ from seqtrain.system.errors import Diverged, SeqtrainError
 from seqtrain.system.processes import python_command
 from seqtrain.system.progress import figure, say
 from seqtrain.system.signals import stop_requests
+from seqtrain.system.tables import Column, Grid
+from seqtrain.system.words import wrap
 
 POLL_S = 0.2
 
@@ -85,7 +86,10 @@ def _side_by_side(runs: dict[str, PlannedRun], executor: "LocalExecutor", *, qui
                 if future.result() in ENDED:
                     done += 1
                     line = f"{futures[future][0]}: {_ending(futures[future][1])}"
-                    live.console.print(Text(line)) if live else say(line, quiet=quiet)
+                    if live:
+                        live.console.print(Text(wrap(line, live.console.width)), soft_wrap=True)
+                    else:
+                        say(line, quiet=quiet)
             running = {future: futures[future][1] for future in pending if future.running()}
             started_at |= {future: time.monotonic() for future in running if future not in started_at}
             if live:
@@ -97,15 +101,14 @@ def _side_by_side(runs: dict[str, PlannedRun], executor: "LocalExecutor", *, qui
     return 0
 
 
-def progress_table(running: Collection[tuple[PlannedRun, float]], done: int, total: int) -> Table:
+def progress_table(running: Collection[tuple[PlannedRun, float]], done: int, total: int) -> Grid:
     """The runs under way at their last records, each with the seconds since it was started."""
-    table = Table(title=f"{done} of {total} runs done, {len(running)} running", title_justify="left", box=None)
-    for column in ("run", "step", "loss", "seconds"):
-        table.add_column(column, justify="left" if column == "run" else "right")
+    columns = (Column("run"), Column("step"), Column("loss", 1), Column("seconds", 2))
+    table = Grid(f"{done} of {total} runs done, {len(running)} running", columns)
     for run, seconds in running:
         last = RunDir(run.out).last_record()
         step, loss = (None, None) if last is None else (last.step, last.loss)
-        table.add_row(run.out.name, figure(step), figure(loss), f"{seconds:.0f}")
+        table.add(run.out.name, figure(step), figure(loss), f"{seconds:.0f}")
     return table
 
 

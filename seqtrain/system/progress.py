@@ -6,9 +6,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from rich.cells import cell_len
 from tqdm import tqdm
 
-from seqtrain.system.streams import to_stderr
+from seqtrain.system.streams import USUAL_WIDTH, columns, to_stderr
 from seqtrain.system.words import counted, figure, in_words
 
 __all__ = ["LINE_EVERY_S", "Progress", "counted", "figure", "in_words", "say"]
@@ -17,6 +18,12 @@ LINE_EVERY_S = 5.0
 
 BAR = "{desc}: {bar:10} {n_fmt}/{total_fmt} [{remaining} left{postfix}]"
 """A short bar: on a narrow terminal the figures matter more."""
+
+BESIDE = 29
+"""Columns of the bar and what is always beside it, without the label and the two counts: `1:00:00` is left."""
+
+LEAST_LABEL = 12
+"""Columns of the label that stay on the narrowest terminal."""
 
 
 class Progress:
@@ -38,8 +45,9 @@ class Progress:
         self._started_at = self._line_at = time.monotonic()
         self._done_before = done
         if not quiet and not self._lines:
+            desc, _ = self._fitting(columns(sys.stderr) or USUAL_WIDTH)
             self._bar = tqdm(
-                total=total, initial=done, desc=label, unit=unit, dynamic_ncols=True, leave=False, bar_format=BAR
+                total=total, initial=done, desc=desc, unit=unit, dynamic_ncols=True, leave=False, bar_format=BAR
             )
 
     def advance(self) -> None:
@@ -59,7 +67,23 @@ class Progress:
         given = {name: value for name, value in figures.items() if value is not None}
         self.figures |= {name: value if isinstance(value, str) else figure(value) for name, value in given.items()}
         if self._bar is not None:
-            self._bar.set_postfix(self.figures, refresh=False)
+            label, beside = self._fitting(columns(sys.stderr) or USUAL_WIDTH)
+            self._bar.set_description_str(label, refresh=False)
+            self._bar.set_postfix_str(beside, refresh=False)
+
+    def _fitting(self, width: int) -> tuple[str, str]:
+        """The label, without its beginning if it is long, and as many figures as fit: the bar is never cut off."""
+        room = width - BESIDE - 2 * len(str(self.total))
+        most, label = max(room // 2, LEAST_LABEL), self.label
+        while cell_len(label) > most:
+            label = "..." + label.removeprefix("...")[1:]
+        figures = ""
+        for name, value in self.figures.items():
+            longer = f"{figures}, {name}={value}" if figures else f"{name}={value}"
+            if cell_len(label) + cell_len(longer) + 2 > room:
+                break
+            figures = longer
+        return label, figures
 
     def _line(self) -> str:
         elapsed = time.monotonic() - self._started_at

@@ -9,6 +9,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import ParamSpec, TextIO, TypeVar
 
 from seqtrain.system.errors import SeqtrainError
+from seqtrain.system.words import wrap
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -17,9 +18,26 @@ _results: TextIO | None = None
 """Standard output, while `results_apart` sends what others print to standard error."""
 
 
+USUAL_WIDTH = 80
+"""Columns of a terminal that does not tell."""
+
+
 def stdout() -> TextIO:
     """Where results go."""
     return _results or sys.stdout
+
+
+def columns(stream: TextIO) -> int | None:
+    """The width of the terminal that a stream writes to, or what COLUMNS says; None for a pipe or a file."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    if not stream.isatty():
+        return None
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_WIDTH
+    except OSError:
+        return USUAL_WIDTH
 
 
 def to_stdout(text: str) -> None:
@@ -37,9 +55,13 @@ def to_stdout(text: str) -> None:
 
 
 def to_stderr(line: str) -> None:
-    """Write a line that is no result. If that fails, nothing is raised: a training must not stop because of its log."""
+    """Write a line that is no result; on a terminal, a long one breaks at spaces.
+
+    If that fails, nothing is raised: a training must not stop because of its log.
+    """
     try:
-        sys.stderr.write(line + "\n")
+        width = columns(sys.stderr) if sys.stderr.isatty() else None
+        sys.stderr.write((line if width is None else wrap(line, width)) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         _silence(sys.stderr)

@@ -68,9 +68,12 @@ def read_document(path: Path, overrides: Sequence[str]) -> Document:
     ------
     ConfigError : the file is missing or not a YAML mapping.
     """
+    if path.is_file() and _is_table(path):
+        raise ConfigError(f"{path}: {NO_TABLES}")
     text, whole = read_beginning(path)
     if path.suffix.lower() not in {".yaml", ".yml"} and text.strip() and not _BEGINS.search(text):
-        raise ConfigError(f"{path}: is no config; if it is a text {train_on(path)}")
+        is_table = path.suffix.lower().startswith(".json") or _NUMBERS.fullmatch(text[:LINES_OF_NUMBERS])
+        raise ConfigError(f"{path}: {NO_TABLES if is_table else f'is no config; if it is a text {train_on(path)}'}")
     if not whole:
         raise ConfigError(f"{path}: is larger than {LARGEST >> 10} KiB; no config is, give another file")
     node, data = parse(text, str(path))
@@ -87,6 +90,31 @@ def read_document(path: Path, overrides: Sequence[str]) -> Document:
 
 _BEGINS = re.compile(r"""^[\s{]*["']?(task|model)["']?\s*:""", re.MULTILINE)
 """A section that every config has."""
+
+
+TABLE_FILES = (
+    *(".csv", ".tsv", ".psv", ".parquet", ".feather", ".arrow", ".orc", ".avro", ".npy", ".npz", ".mat", ".xls"),
+    *(".xlsx", ".xlsm", ".ods", ".ndjson", ".h5", ".hdf5", ".nc", ".pkl", ".pickle", ".joblib", ".pt", ".pth"),
+    *(".ckpt", ".arff", ".sav", ".dta", ".db", ".sqlite", ".zarr"),
+)
+"""Endings of files that hold tables or arrays."""
+
+NO_TABLES = (
+    "looks like a table or an array, which is no config; seqtrain reads configs and texts (seqtrain configs lists what "
+    "it can train)"
+)
+
+LINES_OF_NUMBERS = 4096
+"""Characters of a file of numbers that are looked at."""
+
+_NUMBERS = re.compile(r"[^\n]*\n?[-+\d.,;:|eE\s]+")
+"""A table of numbers, whose first line may have names."""
+
+
+def _is_table(path: Path) -> bool:
+    """Whether the name of a file says that it holds a table, which may be compressed."""
+    compressed = path.suffix.lower() in (".gz", ".bz2", ".xz", ".zst", ".zip")
+    return (Path(path.stem) if compressed else path).suffix.lower() in TABLE_FILES
 
 
 def train_on(text: Path) -> str:
@@ -177,7 +205,8 @@ def _apply(document: Document, override: str) -> Iterator[str]:
     key, equals, text = override.partition("=")
     path, shown = tuple(key.strip().split(".")), plain(override)
     if not equals or not all(path) or len(path) > DEEPEST:
-        example = f"task.path={override}" if _exists(override) else "train.steps=500"
+        may_be_text = _exists(override) and not _is_table(Path(override))
+        example = f"task.path={override}" if may_be_text else "train.steps=500"
         yield f"{shown}: is not an override; write KEY=VALUE, e.g. {example}"
         return
     value: Any = text

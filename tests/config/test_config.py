@@ -587,3 +587,22 @@ def test_settings_are_found_by_their_last_word():
     assert find_setting("seed") == ["seed"]
     assert find_setting("length") == ["task.length"]
     assert find_setting("nonsense") == find_setting("name") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"x,y\n1,2\n"), ("A.CSV", b"1,2\n"), ("a.tsv", b"x\ty\n"), ("a.parquet", b"PAR1\0\xff"),
+        ("a.npy", b"\x93NUMPY\0"), ("a.json", b'[{"x": 1}]'), ("a.xlsx", b"PK\3\4\xff"), ("a.csv.gz", b"\x1f\x8b\xff"),
+        ("a.txt", b"1.0 2.5\n3e-1 4\n"), ("a.dat", b"time;value\n1;2\n3;4\n"), ("a.pt", b"PK\3\4\xff"),
+    ],
+)  # fmt: skip
+def test_a_table_in_the_place_of_a_config_is_no_text(tmp_path, monkeypatch, name, content):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    (fault,) = faults(name)
+    assert "looks like a table or an array" in fault
+    assert "words" not in fault
+    (fault,) = faults("quickstart", name)
+    assert "words" not in fault
+    assert ("task.path" in fault) == (name.endswith((".json", ".txt", ".dat")))

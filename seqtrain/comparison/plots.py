@@ -7,11 +7,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from seqtrain.comparison.load_runs import FinishedRun, Group
 from seqtrain.comparison.records import Row
 from seqtrain.system.words import visible
+
+FEWEST_FOR_INTERVALS = 3
+"""Runs from which an interval is drawn; of fewer it is many times as wide as the runs lie apart, so they are points."""
+
+ENTRY = 0.24
+"""Inches of an entry of a legend, which stands below its axes so that it never covers a curve."""
+
+BELOW = 0.6
+"""Inches between the axes and a legend: room for the numbers and the name of the x axis."""
 
 MOST_CURVES = 12
 """The largest number of values of the varied setting whose learning curves are drawn."""
@@ -35,11 +45,15 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _curves(groups: Sequence[Group], varied: str | None) -> Figure:
-    """Validation metric over training steps: a line a seed, the mean of each cell with its 95 % band, the baseline."""
+    """Validation metric over training steps: a line a seed, the mean of each cell with its 95 % band, the baseline.
+
+    Cells with few runs have no band, and a point at each evaluation of a run.
+    """
     values = list(dict.fromkeys(group.at for group in groups))[:MOST_CURVES]
     columns = min(3, len(values))
     lines = -(-len(values) // columns)
-    figure = Figure(figsize=(8 if columns == 1 else 5 * columns, 5 * lines), layout="constrained")
+    legend = ENTRY * (1 + max(sum(group.at == value for group in groups) for value in values))
+    figure = Figure(figsize=(8 if columns == 1 else 5 * columns, (5 + legend) * lines), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False)
     for panel in panels.flat[len(values) :]:
         panel.axis("off")
@@ -59,14 +73,19 @@ def _curves_at(axes: Axes, groups: Sequence[Group]) -> None:
         color = f"C{number % 10}"
         curves = [_curve(run, name) for run in group.runs]
         positive = positive and all(value > 0 for curve in curves for value in curve.values())
+        few = len(curves) < FEWEST_FOR_INTERVALS
         for run, curve in zip(group.runs, curves, strict=True):
-            axes.plot(list(curve), list(curve.values()), color=color, alpha=0.35, linewidth=1)
+            marker = "o" if few else None
+            axes.plot(
+                list(curve), list(curve.values()), color=color, alpha=0.35, linewidth=1, marker=marker, markersize=3
+            )
             if run.summary.status == "diverged" and curve:
                 axes.plot(list(curve)[-1], list(curve.values())[-1], "x", color=color, markersize=9)
         steps, mean, low, high = _band(curves, group)
         solved = f" (solved {group.solved} of {len(group.runs)})" if group.is_solvable else ""
         axes.plot(steps, mean, color=color, linewidth=2, label=_plain(group.cell + solved))
-        bands.append((steps, low, high, color))
+        if not few:
+            bands.append((steps, low, high, color))
     if baseline is not None:
         axes.axhline(baseline, color="black", linestyle="--", linewidth=1, label=f"baseline {baseline:.4g}")
     if positive and not first.metric.higher_is_better:
@@ -78,7 +97,13 @@ def _curves_at(axes: Axes, groups: Sequence[Group]) -> None:
     axes.set_xlabel("training step")
     axes.set_ylabel(f"validation {name}")
     axes.grid(alpha=0.3)
-    axes.legend()
+    _legend_below(axes)
+
+
+def _legend_below(axes: Axes) -> None:
+    """A legend outside the axes, below the name of the x axis."""
+    corner = axes.transAxes + ScaledTranslation(0, -BELOW, axes.figure.dpi_scale_trans)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=corner, borderaxespad=0, frameon=False)
 
 
 def _curve(run: FinishedRun, name: str) -> dict[int, float]:
@@ -104,7 +129,7 @@ def _metric(groups: Sequence[Group], rows: Sequence[Row]) -> Figure:
     """The test metric of each cell: a point a run, the mean with its 95 % interval, the baseline."""
     first = groups[0].summary
     name, baseline = first.metric.name, first.baseline.get(first.metric.name)
-    figure = Figure(figsize=(8, 1.4 + 0.5 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(8, 1.4 + ENTRY + 0.5 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(rows):
         metric, color = row.metric, f"C{place % 10}"
@@ -112,11 +137,11 @@ def _metric(groups: Sequence[Group], rows: Sequence[Row]) -> Figure:
         axes.plot(values, [place + 0.12] * len(values), "o", color=color, alpha=0.4, markersize=5)
         if metric.mean is not None:
             axes.plot(metric.mean, place, "D", color=color, markersize=7)
-        if metric.low is not None and metric.high is not None:
+        if metric.low is not None and metric.high is not None and row.runs >= FEWEST_FOR_INTERVALS:
             axes.plot([metric.low, metric.high], [place, place], color=color, linewidth=2)
     if baseline is not None:
         axes.axvline(baseline, color="black", linestyle="--", linewidth=1, label=f"baseline {baseline:.4g}")
-        axes.legend()
+        figure.legend(loc="outside lower left", frameon=False)
     known = [value for row in rows for value in row.metric.values if value is not None]
     wide = known and min(known) > 0 and max(known) > 20 * min(known)
     if wide and not first.metric.higher_is_better:
@@ -124,7 +149,8 @@ def _metric(groups: Sequence[Group], rows: Sequence[Row]) -> Figure:
     axes.set_yticks(range(len(rows)), [_plain(row.cell) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     better = "higher" if first.metric.higher_is_better else "lower"
-    axes.set_xlabel(f"test {name} ({better} is better): each run, mean and 95 % interval")
+    interval = " and 95 % interval" if max(row.runs for row in rows) >= FEWEST_FOR_INTERVALS else ""
+    axes.set_xlabel(f"test {name} ({better} is better): each run, mean{interval}")
     axes.set_title(visible(first.variant), parse_math=False)
     axes.grid(alpha=0.3, axis="x")
     return figure
@@ -132,20 +158,20 @@ def _metric(groups: Sequence[Group], rows: Sequence[Row]) -> Figure:
 
 def _success(rows: Sequence[Row], varied: str) -> Figure:
     """The share of solved runs over the varied setting, with Wilson's 95 % interval."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    cells, fewest = list(dict.fromkeys(row.cell for row in rows)), min(row.runs for row in rows)
+    figure = Figure(figsize=(8, 5 + ENTRY * len(cells)), layout="constrained")
     axes = figure.subplots()
     values = list(dict.fromkeys(row.at for row in rows))
     numbers = [float(value) for value in values if isinstance(value, int | float) and value > 0]
     is_log = len(numbers) == len(values)
     places = dict(zip(values, numbers if is_log else range(len(values)), strict=True))
-    cells = list(dict.fromkeys(row.cell for row in rows))
     for number, cell in enumerate(cells):
         own = [row for row in rows if row.cell == cell]
         shift = 0.02 * (number - (len(cells) - 1) / 2) if is_log else 0.05 * number
         spots = [places[row.at] * (1 + shift) if is_log else places[row.at] + shift for row in own]
         shares = [(row.solved_share.mean, row.solved_share.low, row.solved_share.high) for row in own]
         mean, low, high = np.array(shares, dtype=float).T
-        errors = [mean - low, high - mean]
+        errors = [mean - low, high - mean] if fewest >= FEWEST_FOR_INTERVALS else None
         axes.errorbar(spots, mean, yerr=errors, color=f"C{number % 10}", marker="o", capsize=3, label=_plain(cell))
     if is_log:
         axes.set_xscale("log")
@@ -153,9 +179,10 @@ def _success(rows: Sequence[Row], varied: str) -> Figure:
     axes.set_xticks([*places.values()], [_plain(str(value)) for value in values])
     axes.set_ylim(-0.05, 1.05)
     axes.set_xlabel(varied)
-    axes.set_ylabel(f"share of {rows[0].runs} runs solved, 95 % interval")
+    interval = ", 95 % interval" if fewest >= FEWEST_FOR_INTERVALS else ""
+    axes.set_ylabel(f"share of {rows[0].runs} runs solved{interval}")
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside lower left", frameon=False)
     return figure
 
 

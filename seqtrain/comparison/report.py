@@ -94,6 +94,7 @@ def rendered(template: str, results: Results, groups: Sequence[Group]) -> str:
         better="higher" if results.metric.higher_is_better else "lower",
         shared=shared,
         own=own,
+        seen=described(results),
         machine=platform.platform(),
     )
 
@@ -115,6 +116,22 @@ def _in_markdown(value: object) -> object:
     if not isinstance(value, str) or isinstance(value, _Markdown):
         return value
     return re.sub(r"[\\`*<\[\]|~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", visible(value))
+
+
+def described(results: Results) -> dict[str, str]:
+    """What each picture shows, in words, for readers who do not see it."""
+    rows, name = results.cells, results.metric.name
+    better = "higher" if results.metric.higher_is_better else "lower"
+    baselines = ", ".join(dict.fromkeys(figure(baseline.get(name)) for baseline in results.baselines.values()))
+    best = ", ".join(f"{row.label} {figure(row.valid.get(name))}" for row in rows)
+    means = ", ".join(f"{row.label} {figure(row.metric.mean)}" for row in rows)
+    shares = ", ".join(f"{row.label} {row.solved} of {row.runs}" for row in rows)
+    return {
+        "curves": f"Learning curves: validation {name} over training steps, {better} is better; thin lines are runs, a "
+        f"thick line is the mean of a cell. Mean of the best values: {best}; baseline {baselines}.",
+        "metric": f"Test {name} of every run, {better} is better. Means: {means}; baseline {baselines}.",
+        "success": f"Share of runs that solved the task, over {results.varied}: {shares}.",
+    }
 
 
 def _embedded(path: str) -> str:

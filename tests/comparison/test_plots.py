@@ -1,5 +1,8 @@
 """What the plots show."""
 
+import re
+from pathlib import Path
+
 import pytest
 from samples import run
 
@@ -9,35 +12,90 @@ from seqtrain.comparison.load_runs import Group
 from seqtrain.comparison.statistics import mean_interval, share_interval
 
 
-def test_what_the_plots_show(tmp_path, monkeypatch):
+def made(seed, solved, curve):
+    metrics = [{"split": "valid", "step": step, "elapsed_s": 1.0, "mse": value} for step, value in curve.items()]
+    metric = {"name": "mse", "higher_is_better": False}
+    figures = {"metric": metric, "baseline": {"mse": 0.5}, "test": {"mse": 0.1 * (seed + 1)}}
+    return run(seed, step=solved, budget=20, metrics=metrics, **figures)
+
+
+RUNS = [made(0, 10, {10: 0.2}), made(1, None, {10: 0.4, 20: 0.3}), made(2, None, {10: 0.6, 20: 0.7})]
+
+
+@pytest.fixture
+def drawn(monkeypatch, tmp_path):
+    """The figures of the plots of groups, by name."""
+
+    def draw(groups, varied=None):
+        saved = {}
+        monkeypatch.setattr(plots, "_save", lambda figure, path: saved.update({path.stem: figure}))
+        plots.draw(groups, [row_of(group) for group in groups], varied, tmp_path)
+        return saved
+
+    return draw
+
+
+def test_what_the_plots_show(drawn):
     """Lines, bands, baseline and intervals by their numbers, on the axes that are saved."""
-
-    def made(seed, solved, curve):
-        metrics = [{"split": "valid", "step": step, "elapsed_s": 1.0, "mse": value} for step, value in curve.items()]
-        metric = {"name": "mse", "higher_is_better": False}
-        figures = {"metric": metric, "baseline": {"mse": 0.5}, "test": {"mse": 0.1 * (seed + 1)}}
-        return run(seed, step=solved, budget=20, metrics=metrics, **figures)
-
-    saved = {}
-    monkeypatch.setattr(plots, "_save", lambda figure, path: saved.update({path.stem: figure}))
-    runs = [made(0, 10, {10: 0.2}), made(1, None, {10: 0.4, 20: 0.3})]
-    groups = [Group("a", 7, runs)]
-    rows = [row_of(group) for group in groups]
-    plots.draw(groups, rows, None, tmp_path)
+    groups = [Group("a", 7, RUNS)]
+    saved = drawn(groups)
     lines = {line.get_label(): line for line in saved["curves"].axes[0].lines}
-    mean = lines["a (solved 1 of 2)"]
+    mean = lines["a (solved 1 of 3)"]
     assert list(mean.get_xdata()) == [10, 20]
-    assert list(mean.get_ydata()) == pytest.approx([0.3, 0.25])  # the one that stopped keeps its last value
+    assert list(mean.get_ydata()) == pytest.approx([0.4, 0.4])  # the one that stopped keeps its last value
     assert set(lines["baseline 0.5"].get_ydata()) == {0.5}
+    assert {line.get_marker() for line in lines.values()} == {"None"}
     band = saved["curves"].axes[0].collections[0].get_paths()[0].vertices[:, 1]
-    assert (band.min(), band.max()) == pytest.approx((0, mean_interval([0.2, 0.4]).high))
+    assert (band.min(), band.max()) == pytest.approx((0, mean_interval([0.2, 0.3, 0.7]).high))
     spots = [(list(line.get_xdata()), line.get_marker()) for line in saved["metric"].axes[0].lines]
-    assert ([0.1, 0.2], "o") in [(pytest.approx(x), marker) for x, marker in spots]
+    assert ([0.1, 0.2, 0.3], "o") in [(pytest.approx(x), marker) for x, marker in spots]
     (cross,) = [x for x, marker in spots if marker == "D"]
-    assert cross == pytest.approx([0.15])
-    plots.draw(groups, rows, "task.length", tmp_path)
-    (bar,) = saved["success"].axes[0].containers
+    assert cross == pytest.approx([0.2])
+    (bar,) = drawn(groups, "task.length")["success"].axes[0].containers
     (segment,) = bar.lines[2][0].get_segments()
-    wilson = share_interval(1, 2)
+    wilson = share_interval(1, 3)
     assert [point[1] for point in segment] == pytest.approx([wilson.low, wilson.high])
-    assert list(bar.lines[0].get_ydata()) == [0.5]
+    assert list(bar.lines[0].get_ydata()) == [pytest.approx(1 / 3)]
+
+
+def test_few_seeds_are_points_without_intervals(drawn):
+    groups = [Group(name, 7, RUNS[:2]) for name in ("a", "b")]
+    saved = drawn(groups)
+    axes = saved["curves"].axes[0]
+    assert list(axes.collections) == []
+    assert [line.get_marker() for line in axes.lines].count("o") == 4  # one for each run
+    assert {line.get_marker() for line in saved["metric"].axes[0].lines} == {"o", "D", "None"}
+    assert len([line for line in saved["metric"].axes[0].lines if line.get_marker() == "None"]) == 1  # the baseline
+    assert "interval" not in saved["metric"].axes[0].get_xlabel()
+    success = drawn(groups, "task.length")["success"].axes[0]
+    assert all(bar.lines[2] == () for bar in success.containers)
+    assert "interval" not in success.get_ylabel()
+
+
+@pytest.mark.parametrize(
+    "cells", [("a", "b"), tuple("abcdefgh"), ("my_cells:AVeryLongNameOfACellThatSomebodyChose", "b")]
+)
+@pytest.mark.parametrize("values", [(7,), (7, 8)])
+def test_a_legend_covers_no_curve(drawn, cells, values):
+    groups = [Group(cell, value, RUNS) for value in values for cell in cells]
+    for varied in (None, "task.length") if values == (7,) else ("task.length",):
+        for figure in drawn(groups, varied).values():
+            figure.draw_without_rendering()
+            legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+            assert legends
+            for legend in legends:
+                box = legend.get_window_extent()
+                assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes if axes.axison)
+                assert figure.bbox.y0 <= box.y0
+                assert box.y1 <= figure.bbox.y1
+
+
+def test_alt_texts_say_what_is_seen(compared):
+    result = compared("compare", "runs/compare-quickstart", "--json").json
+    page = Path("runs/compare-quickstart/report.html").read_text()
+    alts = re.findall(r'<img alt="([^"]+)"', page)
+    assert len(alts) == len(result["pictures"]) == 2
+    for alt, figures in zip(alts, (lambda row: row["valid"]["mse"], lambda row: row["metric"]["mean"]), strict=True):
+        assert all(f"{row['cell']} {figures(row):.4g}" in alt for row in result["cells"])
+        assert "lower is better" in alt
+        assert "baseline 0.1667" in alt

@@ -48,7 +48,7 @@ def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = F
         "baselines": {row.variant: row.baseline for row in rows},
         "cells": rows,
         "verdicts": [row.versus.sentence for row in rows if row.versus is not None],
-        "longest_solved": longest_solved(groups) if question.varied and solvable else None,
+        "longest_solved": longest_solved(groups) if solvable and _is_reach(question.varied, first.task) else None,
         "notes": notes_of(groups, rows, question, gathered=gathered),
         "runs": [
             RunResult(row=group.cell, at=group.at, run=str(run.path), **run.summary.as_json())
@@ -60,6 +60,11 @@ def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = F
         "summary": _summary(rows, question.reference, outcome),
     }
     return Results.model_validate(asked | found | common)
+
+
+def _is_reach(varied: str | None, task: str) -> bool:
+    """Whether the varied setting says how far a model must look back; of a learning rate, "how far" has no meaning."""
+    return varied is not None and varied in (f"task.{TASKS[task].reach}", "task.length")
 
 
 def row_of(group: Group, versus: Verdict | None = None, off: float | None = None) -> Row:

@@ -6,14 +6,14 @@ import math
 import statistics
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from seqtrain.comparison.plan import Contender, changed
-from seqtrain.comparison.records import MEASURED, Point
+from seqtrain.comparison.records import MEASURED, Point, label
 from seqtrain.comparison.request import Budget, Match, TrainingRequest
 from seqtrain.config import Config
 from seqtrain.config.build import parameters_of
@@ -36,6 +36,12 @@ MOST_REFUSED = 64
 
 ROUNDS = 7
 """Training steps of each of the two in such a timing, after two to warm up."""
+
+FEW_ROUNDS = 3
+"""Training steps of each where the timing is only told."""
+
+UNUSUAL = 4
+"""Factor from which a hidden size that parameters decide is unusual."""
 
 MOST_ROUNDS = 1000
 """The largest number of training steps of each in any timing."""
@@ -135,6 +141,22 @@ def _buildable(config: Config, width: int, spec: Spec) -> int:
     return width
 
 
+def unusual_sizes(request: TrainingRequest, contenders: Sequence[Contender], tasks: Tasks) -> Iterator[str]:
+    """Of the cells that equal parameters make much wider or narrower, how long a training step takes."""
+    for contender in contenders if request.match == "params" else ():
+        reference = changed(request.config, *([request.vary.override(contender.at)] if request.vary else []))
+        own, usual = (config.model.hidden_sizes()[0] for config in (contender.config, reference))
+        if usual < UNUSUAL * own < UNUSUAL**2 * usual:
+            continue
+        ratio = relative_step_time(contender.config, reference, tasks[contender.at], FEW_ROUNDS)
+        slow = f"{ratio:.2g} times as long as" if ratio >= 1 else f"{ratio:.2g} of the time of"
+        yield (
+            f"{label(contender.cell, contender.at)} has hidden size {own} by --match params, "
+            f"{own / usual:.2g} times that of the config; its training step takes {slow} that of "
+            f"{reference.model.cell.name}; --match step-time or --match hidden sizes it in another way"
+        )
+
+
 def nearest(count: Callable[[int], int], target: int) -> int:
     """The size whose count is nearest to the target, if counts grow with the size."""
     high = 1
@@ -170,9 +192,9 @@ def _next_width(ratios: Mapping[int, float]) -> int:
     return min(MOST_UNITS, max(1, round(a * min(2.0, max(0.5, factor)))))
 
 
-def relative_step_time(config: Config, reference: Config, task: Task) -> float:
+def relative_step_time(config: Config, reference: Config, task: Task, rounds: int = ROUNDS) -> float:
     """The time of a training step of one config over that of the other."""
-    own, other = step_seconds([(config, task), (reference, task)], ROUNDS)
+    own, other = step_seconds([(config, task), (reference, task)], rounds)
     return own / other
 
 

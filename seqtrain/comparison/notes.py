@@ -9,7 +9,9 @@ from seqtrain.comparison.load_runs import PER_RUN, Group, different_settings
 from seqtrain.comparison.options import BUDGET
 from seqtrain.comparison.records import MEASURED, Question, Row, label
 from seqtrain.comparison.significance import SAME_SPEED, STEPS, outcome_of, shortage
+from seqtrain.runs.records import Summary
 from seqtrain.system.progress import counted, figure
+from seqtrain.tasks import TASKS
 
 CELL = ("model.cell.", "model.hidden_size")
 """Settings in which the rows of a comparison are expected to differ."""
@@ -19,6 +21,9 @@ TUNED = ("optimizer.", "schedule.", "model.")
 
 UNEQUAL_TIMES = 1.25
 """Ratio of training times from which a note says that the cells did not train equally long."""
+
+UNEQUAL_SPEEDS = 4.0
+"""Ratio of training speeds from which a note says that a cell of as many parameters is slow."""
 
 UNEQUAL_SIZES = 1.1
 """Ratio of parameters from which a note says that the cells are of different sizes."""
@@ -32,7 +37,9 @@ def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *
         *_too_few_seeds(rows, question.level, gathered=gathered),
         *_missed(rows),
         *_sizes(rows, question.match, gathered=gathered),
+        *_speeds(rows, question.match),
         *_divergence(rows),
+        *_far_worse(rows, groups[0].summary),
         *_lost(groups),
         *(remark for entry in question.tuning for remark in entry.remarks()),
         *_coarse(groups, rows, timed=question.timed),
@@ -71,6 +78,25 @@ def _sizes(rows: Sequence[Row], match: str | None, *, gathered: bool) -> Iterato
                 f"--match params{when} makes them equal"
             )
             return
+
+
+def _speeds(rows: Sequence[Row], match: str | None) -> Iterator[str]:
+    """That cells of equal parameters trained at very different speeds; the first such value is enough."""
+    for at in dict.fromkeys(row.at for row in rows if match == "params"):
+        speeds = {row.cell: row.sequences_per_s or row.tokens_per_s or 0 for row in rows if row.at == at}
+        slow, fast = min(speeds, key=speeds.__getitem__), max(speeds, key=speeds.__getitem__)
+        if speeds[slow] and (ratio := speeds[fast] / speeds[slow]) >= UNEQUAL_SPEEDS:
+            cure = "--match step-time makes their steps equally long"
+            yield f"{slow} trained {ratio:.2g} times slower than {fast}; {cure}"
+            return
+
+
+def _far_worse(rows: Sequence[Row], summary: Summary) -> Iterator[str]:
+    metric = TASKS[summary.task].metric
+    worse = [row.label for row in rows if metric.far_worse(row.metric.mean, row.baseline.get(metric.name))]
+    if worse and summary.metric.name == metric.name:
+        cure = "such a model has learnt nothing; try a lower optimizer.lr, or more steps"
+        yield f"far worse than the baseline, a guess without a memory: {', '.join(worse)}; {cure}"
 
 
 def _divergence(rows: Sequence[Row]) -> Iterator[str]:

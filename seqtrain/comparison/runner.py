@@ -8,7 +8,7 @@ from seqtrain.comparison.defaults import LEVEL
 from seqtrain.comparison.executor import run_all
 from seqtrain.comparison.length_generalization import check_lengths
 from seqtrain.comparison.load_runs import Group, read_runs
-from seqtrain.comparison.matching import make_fair
+from seqtrain.comparison.matching import make_fair, unusual_sizes
 from seqtrain.comparison.metadata import check_overwriting
 from seqtrain.comparison.plan import (
     Contender,
@@ -127,6 +127,8 @@ def _prepare(request: TrainingRequest, *, quiet: bool) -> list[Contender]:
             f"{label(each.cell, each.at)} {each.config.model.hidden_size} ({each.off:+.1%})" for each in contenders
         ]
         say(f"hidden sizes matched by {request.match}: {', '.join(sizes)}", quiet=quiet)
+    for remark in unusual_sizes(request, contenders, tasks):
+        say(remark, quiet=quiet)
     return contenders
 
 

@@ -6,6 +6,11 @@ from typing import NamedTuple, Self
 
 from torch import Tensor
 
+from seqtrain.system.words import figure
+
+FAR = 1.5
+"""Ratio of a metric and its baseline from which a result counts as far worse."""
+
 
 class Metric(NamedTuple):
     """The figure that decides which of two models is better at a task.
@@ -17,6 +22,17 @@ class Metric(NamedTuple):
     higher_is_better: bool
     least: float | None = 0.0
     most: float | None = None
+
+    def far_worse(self, value: float | None, baseline: float | None) -> str | None:
+        """That a value is far worse than the baseline, in words; None if it is not, or one of the two is unknown."""
+        if value is None or not baseline or not math.isfinite(value):
+            return None
+        if (baseline if self.higher_is_better else value) <= FAR * (value if self.higher_is_better else baseline):
+            return None
+        return (
+            f"{self.name} {figure(value)} is far worse than the baseline's {figure(baseline)}, "
+            "which is a guess without a memory"
+        )
 
     def better(self, new: float, old: float | None) -> bool:
         """Whether `new` is finite and better than `old` (None: there is no value yet)."""

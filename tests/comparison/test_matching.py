@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,42 @@ def test_timings_that_cannot_be_read_are_made_anew(seqtrain, monkeypatch, spoilt
         path.write_text(spoilt)
     assert seqtrain(*command).json["cells"] == first["cells"]
     assert path.read_text() == content
+
+
+TINY = """
+from typing import NamedTuple
+import torch
+from seqtrain.cells import Cell
+
+
+class State(NamedTuple):
+    hidden: torch.Tensor
+
+
+class Tiny(Cell):
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.w = torch.nn.Parameter(torch.ones(hidden_size))
+
+    def project(self, x):
+        return x.sum(-1, keepdim=True) * self.w
+
+    def step(self, x_gates, state):
+        return State(torch.tanh(x_gates + state.hidden))
+
+    def initial_state(self, batch_size):
+        return State(self.w.new_zeros(batch_size, self.hidden_size))
+"""
+
+
+def test_a_size_that_parameters_make_unusual_is_told_with_its_time(seqtrain, tmp_path):
+    """A cell of few weights a unit becomes very wide, before anything is trained."""
+    (tmp_path / "tiny.py").write_text(TINY)
+    command = ("compare", "quickstart", *QUICK, "--match", "params", "--seeds", 1, "--dry-run", "--cells")
+    told = seqtrain(*command, "lstm,tiny:Tiny").err
+    assert re.search(
+        r"tiny:Tiny has hidden size \d{2,} by --match params, [\d.]+ times that of the config; "
+        r"its training step takes [\d.]+ (times as long as|of the time of) that of lstm; --match step-time",
+        told,
+    )
+    assert "has hidden size" not in seqtrain(*command, "lstm,gru").err

@@ -357,3 +357,36 @@ def test_vary_counts_how_far_cells_get():
 def test_the_reference_is_compared_with_nothing():
     assert result(("a", [run(0)]), ("b", [run(0)]))["cells"][0]["versus"] is None
     assert result(("c", [run(0)]))["verdicts"] == []
+
+
+@pytest.mark.parametrize(
+    ("varied", "asked"),
+    [
+        ("task.length", True),
+        ("optimizer.lr", False),
+        ("model.hidden_size", False),
+        ("task.valid_size", False),
+        ("seed", False),
+    ],
+)
+def test_how_far_is_asked_of_a_distance_only(varied, asked):
+    groups = [Group("a", at, [run(seed, step=100) for seed in range(2)]) for at in (1, 2)]
+    found = summarise(groups, Question(reference="a", varied=varied))
+    assert found.longest_solved == ({"a": 2} if asked else None)
+
+
+def test_a_cell_of_as_many_parameters_that_is_much_slower_is_named():
+    def notes(speed, match="params"):
+        rows = [("a", [run(0, sequences_per_s=1600.0)]), ("b", [run(0, sequences_per_s=speed)])]
+        return " ".join(result(*rows, match=match)["notes"])
+
+    assert "b trained 16 times slower than a; --match step-time" in notes(100.0)
+    assert "slower" not in notes(900.0)
+    assert "slower" not in notes(100.0, match="step-time")
+
+
+def test_rows_far_worse_than_the_baseline_are_named():
+    figures = {"metric": {"name": "mse", "higher_is_better": False}, "baseline": {"mse": 0.2}}
+    rows = [(name, [run(0, value, **figures, test={"mse": value})]) for name, value in (("a", 0.1), ("b", 3.0))]
+    (note,) = [note for note in result(*rows)["notes"] if note.startswith("far worse than the baseline")]
+    assert ": b;" in note

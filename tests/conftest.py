@@ -44,6 +44,13 @@ class Called(NamedTuple):
     def json(self) -> Any:
         return json.loads(self.out)
 
+    @property
+    def remarks(self) -> str:
+        """Standard error before its last line, which says what to do next."""
+        lines = self.err.splitlines(keepends=True)
+        assert lines.pop().startswith("next: ")
+        return "".join(lines)
+
 
 @pytest.fixture
 def seqtrain(monkeypatch, tmp_path, capsys) -> Callable[..., Called]:

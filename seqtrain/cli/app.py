@@ -10,6 +10,7 @@ from seqtrain.cli.check import check
 from seqtrain.cli.compare import compare
 from seqtrain.cli.evaluate import evaluate
 from seqtrain.cli.generate import generate
+from seqtrain.cli.guide import START, examples
 from seqtrain.cli.predict import predict
 from seqtrain.cli.train import train
 from seqtrain.cli.validate import validate
@@ -17,18 +18,22 @@ from seqtrain.system.streams import results_apart
 
 app = typer.Typer(
     help="Train, evaluate and compare recurrent sequence models from a YAML config, and write text with them.",
+    epilog=START,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (train, evaluate, generate, predict, compare, bench, validate, check, cells, tasks, settings):
-    app.command("eval" if verb is evaluate else verb.__name__)(results_apart(verb))
+    name = "eval" if verb is evaluate else verb.__name__
+    app.command(name, epilog=examples(name))(results_apart(verb))
 
-configs_app = typer.Typer(help="List the configs that come with seqtrain, show or copy one.")
+configs_app = typer.Typer(
+    help="List the configs that come with seqtrain, show or copy one.", epilog=examples("configs")
+)
 configs_app.callback(invoke_without_command=True)(configs)
-configs_app.command("show")(show)
-configs_app.command("copy")(copy)
+configs_app.command("show", epilog=examples("configs show"))(show)
+configs_app.command("copy", epilog=examples("configs copy"))(copy)
 app.add_typer(configs_app, name="configs")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqtrain.cli.arguments import Json, Quiet
+from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.tables import WIDE, Column, Grid
@@ -47,6 +48,9 @@ def bench(
     prepare(threads)
     result = bench(variants, sizes, rounds, keep_memory=keep_memory, memory=memory, quiet=quiet)
     print_result(result, json, bench_tables)
+    cells_named = ",".join(dict.fromkeys(name.removesuffix("-before") for name in variants))
+    what = f"seqtrain compare quickstart --cells {cells_named} --match step-time"
+    suggest(f"{what} asks which cell learns more in the same time", quiet=quiet or json)
 
 
 def _parse(cells: str | None, shapes: Sequence[str] | None) -> tuple[list[str], list["Shape"]]:

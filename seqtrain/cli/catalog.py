@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from seqtrain.cli.arguments import Json
+from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.shipped import config_paths
@@ -101,6 +102,7 @@ def configs(context: typer.Context, json: Json = False) -> None:
         for entry in result:
             table.add(entry["name"], entry["summary"])
         print_result({"configs": result}, json, lambda _: [table])
+        suggest("seqtrain train NAME, or seqtrain configs copy NAME mine.yaml to start from one", quiet=json)
 
 
 def show(name: ShippedName) -> None:
@@ -213,6 +215,12 @@ def _choice_names(title: str) -> set[str]:
 def _print(kind: str, entries: Sequence[Entry], json: bool) -> None:
     result = {kind: [entry.as_json() for entry in entries]} if json else {}
     print_result(result, json, lambda _: entries)
+    what = {
+        "cells": f"seqtrain train quickstart model.cell={entries[-1].name}",
+        "tasks": "seqtrain configs lists a config for each task, seqtrain train NAME trains it",
+        "settings": "seqtrain train quickstart KEY=VALUE changes a setting, seqtrain validate tries it",
+    }
+    suggest(what[kind], quiet=json)
 
 
 SOFT_BREAK = 110

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from seqtrain.cli.arguments import ConfigName, Json, Overrides, Quiet
+from seqtrain.cli.guide import command, suggest
 from seqtrain.cli.render import print_result
 from seqtrain.system.tables import WIDE, Column, Grid
 
@@ -31,6 +32,8 @@ def check(config: ConfigName, overrides: Overrides = None, json: Json = False, q
     holds = all(finding.holds is not False for finding in findings)
     result = {"config": str(path), "holds": holds, "promises": [finding._asdict() for finding in findings]}
     print_result(result, json, lambda _: [check_table(config, findings)])
+    cure = "mend the cell that breaks a promise; if it is not a cell of yours, report a fault of seqtrain"
+    suggest(command("train", config, overrides) if holds else cure, quiet=quiet or json)
     raise typer.Exit(0 if holds else PROMISE_BROKEN)
 
 

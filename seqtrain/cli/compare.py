@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from seqtrain.cli.arguments import Json, Out, Quiet
+from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.comparison.defaults import ADVISED_SEEDS, COMPARED, LEVEL, MOST_JOBS, MOST_SEEDS, SEEDS, TUNING_SEEDS
 from seqtrain.system.streams import to_stdout
@@ -95,8 +96,13 @@ def compare(
             print_result({"commands": list(lines)}, json, str)
         for line in lines:
             to_stdout(f"{line}\n")
+        suggest(f"run these lines, then seqtrain compare {shlex.quote(str(request.out))}", quiet=quiet or json)
         return
     results, exit_code = comparison.answer(request, quiet=quiet)
     if results is not None or json:
         print_result(results or {"status": "interrupted"}, json, compare_tables)
+    if results is not None:
+        pictures = ", ".join(results.pictures.values())
+        report, table = (results.files[name] for name in ("report.html", "results.csv"))
+        suggest(f"open {report}; pictures: {pictures}; a line a run: {table}", quiet=quiet or json)
     raise typer.Exit(exit_code)

@@ -1,10 +1,12 @@
 """`seqtrain eval`."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from seqtrain.cli.arguments import Json, Quiet, RunOrCheckpoint
+from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import in_figures, print_result
 from seqtrain.system.tables import Facts
 from seqtrain.system.words import figure
@@ -39,6 +41,9 @@ def evaluate(
         run, overrides or (), split=cast("Split", split), dynamic=dynamic, dynamic_decay=dynamic_decay, quiet=quiet
     )
     print_result(result, json, lambda _: [eval_table(result)])
+    where = shlex.quote(str(run))
+    what = f"seqtrain generate {where} writes a text with it; " if result.task == "language_model" else ""
+    suggest(f"{what}seqtrain compare {where} OTHER_RUN compares it with another run", quiet=quiet or json)
 
 
 def eval_table(result: "Evaluation") -> Facts:
@@ -46,6 +51,7 @@ def eval_table(result: "Evaluation") -> Facts:
     changed = ", ".join(f"{key}={value}" for key, value in result.changed.items())
     dynamic = {} if result.dynamic is None else result.dynamic._asdict()
     data = {key.replace("_", " "): v if isinstance(v, str) else figure(v) for key, v in result.data.items()}
+    worse = result.metric.far_worse(result.figures[result.metric.name], result.baseline.get(result.metric.name))
     rows = [
         ("checkpoint", f"{result.checkpoint} (step {result.step})"),
         ("task", result.variant + (f", not as trained: {changed}" if changed else "")),
@@ -54,5 +60,6 @@ def eval_table(result: "Evaluation") -> Facts:
         *in_figures("baseline", result.baseline),
         *data.items(),
         *([] if result.solved is None else [("solved", "yes" if result.solved else "no")]),
+        *([("note", worse)] if worse else []),
     ]
     return Facts(f"{result.cell} on {result.task}, {result.split} set", rows)

@@ -1,6 +1,7 @@
 """`seqtrain generate`."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqtrain.cli.arguments import Json, RunOrCheckpoint
+from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.inference.defaults import TEMPERATURE, TOKENS, TOP_P
 from seqtrain.system.errors import ConfigError, DataError
@@ -53,6 +55,8 @@ def generate(
         )  # fmt: skip
     if json:
         print_result(result, json, str)
+    what = f"another --seed, or --temperature 0.7 for likelier words; seqtrain eval {shlex.quote(str(run))} measures it"
+    suggest(what, quiet=json)
 
 
 def check_options(faults: list[str]) -> None:

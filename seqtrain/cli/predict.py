@@ -1,11 +1,13 @@
 """`seqtrain predict`."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seqtrain.cli.arguments import Json, RunOrCheckpoint
 from seqtrain.cli.generate import PromptText, check_options, load
+from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.inference.defaults import TOP
 from seqtrain.system.tables import WIDE, Column, Grid
@@ -28,6 +30,7 @@ def predict(
     check_options([f"top is {top}; it must be 1 or more"] if top < 1 else [])
     model, prompt = load(run, prompt, quiet=json)
     print_result(model.predict(prompt, top), json, predict_table)
+    suggest(shlex.join(["seqtrain", "generate", str(run), *(["--prompt", prompt] if prompt else [])]), quiet=json)
 
 
 def predict_table(result: "Predicted") -> list[Grid]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqtrain.cli.arguments import ConfigName, Json, Out, Overrides, Quiet
+from seqtrain.cli.guide import after_training, suggest
 from seqtrain.cli.render import in_figures, model_line, print_result
 from seqtrain.system.streams import to_stderr
 from seqtrain.system.tables import Facts
@@ -33,6 +34,8 @@ def train(
     print_result(trained, json, lambda _: [run_table(trained)])
     if trained.message:
         to_stderr(trained.message)
+    if trained.summary.status != "interrupted":  # then the message says how to go on
+        suggest(after_training(trained, config), quiet=quiet or json)
     raise typer.Exit(trained.exit_code)
 
 
@@ -42,6 +45,7 @@ def run_table(trained: "Trained") -> Facts:
 
     summary = trained.summary
     name, best = summary.metric.name, summary.best
+    worse = TASKS[summary.task].metric.far_worse((summary.test or {}).get(name), summary.baseline.get(name))
     unit = "tokens" if "tokens_per_s" in summary.model_fields_set else "sequences"
     speed = f"{figure(summary.throughput)} {unit}/s"
     rows = [
@@ -54,6 +58,7 @@ def run_table(trained: "Trained") -> Facts:
         ("time", f"{summary.elapsed_s:.1f} s, {counted(summary.steps, 'step')}, {speed}"),
         ("on", f"{summary.device}, {counted(summary.threads, 'thread')}, engine {summary.engine}"),
         ("run", str(trained.path)),
+        *([("note", f"{worse}; try a lower optimizer.lr, or more steps")] if worse else []),
     ]
     return Facts(f"{summary.cell} on {summary.task}", rows)
 

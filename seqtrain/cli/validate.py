@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from seqtrain.cli.arguments import ConfigName, Json, Overrides, Quiet
+from seqtrain.cli.guide import command, suggest
 from seqtrain.cli.render import in_figures, model_line, print_result
 from seqtrain.system.tables import Facts
 from seqtrain.system.words import counted, in_words
@@ -16,6 +17,7 @@ def validate(config: ConfigName, overrides: Overrides = None, json: Json = False
     from seqtrain.runs.validation import validate
 
     print_result(validate(config, overrides or (), quiet=quiet), json, lambda result: [validate_table(result)])
+    suggest(command("train", config, overrides), quiet=quiet or json)
 
 
 def validate_table(result: "Validated") -> Facts:

@@ -40,7 +40,7 @@ def test_quiet_silences_stderr(seqtrain):
 
 def test_progress_lines_when_stderr_is_no_terminal(seqtrain, monkeypatch):
     monkeypatch.setattr("seqtrain.system.progress.LINE_EVERY_S", 0.0)
-    lines = seqtrain("train", "quickstart", *QUICK).err.splitlines()
+    lines = seqtrain("train", "quickstart", *QUICK).remarks.splitlines()
     assert len(lines) == 4
     assert re.fullmatch(
         r"quickstart-lstm-seed0: step 4/4, loss \S+, sequences/s \S+, valid mse \S+, about 0 s left", lines[-1]

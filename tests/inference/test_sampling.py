@@ -346,7 +346,7 @@ def test_how_tokens_are_joined():
 def test_generate_for_people_and_for_scripts(seqtrain, runs):
     arguments = ("generate", runs["words"], "--prompt", "the zebra of\nthe zebra", "--tokens", 30, "--seed", 2)
     shown = seqtrain(*arguments)
-    assert (shown.code, shown.err) == (0, "not in the vocabulary, read as <unk>: 'zebra', 'of'\n")
+    assert (shown.code, shown.remarks) == (0, "not in the vocabulary, read as <unk>: 'zebra', 'of'\n")
     silent = seqtrain(*arguments, "--json")
     assert (silent.code, silent.err) == (0, "")
     result = silent.json
@@ -366,8 +366,8 @@ def test_generate_for_people_and_for_scripts(seqtrain, runs):
 
 def test_without_a_prompt_it_is_said_how_to_give_one(seqtrain, runs):
     hint = "no prompt, so the text starts after {!r}; give one with --prompt TEXT\n"
-    assert seqtrain("generate", runs["words"], "--tokens", 3).err == hint.format("<eos>")
-    assert seqtrain("predict", runs["characters"], "--prompt", " ").err == hint.format("\n")
+    assert seqtrain("generate", runs["words"], "--tokens", 3).remarks == hint.format("<eos>")
+    assert seqtrain("predict", runs["characters"], "--prompt", " ").remarks == hint.format("\n")
     assert seqtrain("generate", runs["words"], "--tokens", 3, "--json").err == ""
 
 
@@ -401,7 +401,7 @@ def test_a_checkpoint_serves_as_well_as_its_run(seqtrain, runs):
 def test_predict_for_people_and_for_scripts(seqtrain, runs, trained):
     arguments = ("predict", runs["words"], "--prompt", "the  zebra")
     shown = seqtrain(*arguments)
-    assert shown.err == "not in the vocabulary, read as <unk>: 'zebra'\n"
+    assert shown.remarks == "not in the vocabulary, read as <unk>: 'zebra'\n"
     assert "after: the <unk>" in shown.out
     result = seqtrain(*arguments, "--json").json
     assert (result["prompt"], result["read"], result["unknown"]) == (["the", "zebra"], ["the", "<unk>"], ["zebra"])

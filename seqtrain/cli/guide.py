@@ -1,0 +1,80 @@
+"""What to type: the examples of the help pages, and what to do after a verb."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqtrain.system.streams import to_stderr
+
+if TYPE_CHECKING:
+    from seqtrain.runs.trainer import Trained
+
+START = "Start with: seqtrain train quickstart"
+
+EXAMPLES = {
+    "train": (
+        "seqtrain train quickstart",
+        "seqtrain train quickstart model.cell=gru train.steps=500 --out runs/gru",
+        "seqtrain train words task.path=my_text.txt --out runs/words",
+    ),
+    "eval": (
+        "seqtrain eval runs/quickstart-lstm-seed0",
+        "seqtrain eval runs/quickstart-lstm-seed0 task.length=200 --json",
+    ),
+    "generate": (
+        "seqtrain generate runs/words --prompt 'the cat'",
+        "seqtrain generate runs/words --tokens 50 --temperature 0.7",
+    ),
+    "predict": (
+        "seqtrain predict runs/words --prompt 'the cat'",
+        "seqtrain predict runs/words --prompt the --top 3 --json",
+    ),
+    "compare": (
+        "seqtrain compare quickstart --match params --seeds 8 --jobs 2",
+        "seqtrain compare quickstart --cells lstm,gru --vary task.length=50,100",
+        "seqtrain compare runs/quickstart-lstm-seed0 runs/gru",
+    ),
+    "bench": ("seqtrain bench", "seqtrain bench --cells lstm,gru --shapes 100,32,128,128"),
+    "validate": ("seqtrain validate quickstart", "seqtrain validate quickstart model.hidden_size=256 --json"),
+    "check": ("seqtrain check quickstart", "seqtrain check quickstart model.cell=gru"),
+    "cells": ("seqtrain cells", "seqtrain cells lstm gru"),
+    "tasks": ("seqtrain tasks", "seqtrain tasks adding --json"),
+    "settings": ("seqtrain settings train", "seqtrain settings optimizer adam"),
+    "configs": ("seqtrain configs", "seqtrain configs show quickstart", "seqtrain configs copy quickstart mine.yaml"),
+    "configs show": ("seqtrain configs show quickstart", "seqtrain configs show words"),
+    "configs copy": ("seqtrain configs copy quickstart mine.yaml", "seqtrain configs copy words my_words.yaml"),
+}
+"""Lines for the help page of each verb."""
+
+
+def examples(verb: str) -> str:
+    """The end of a help page; Typer wants a line free between two lines."""
+    return "\n\n".join(["Examples:", *EXAMPLES[verb]])
+
+
+def suggest(what: str, *, quiet: bool) -> None:
+    """Say on stderr what to do next."""
+    if not quiet:
+        to_stderr(f"next: {what}")
+
+
+def after_training(trained: "Trained", config: str) -> str:
+    """What suits the task and the ending of a run."""
+    from seqtrain.tasks import TASKS
+
+    run, task = shlex.quote(str(trained.path)), TASKS[trained.summary.task]
+    if trained.summary.test is None:
+        return f"seqtrain check {run} tells whether the config is sound"
+    if task.words and task.reach is None:
+        return f"seqtrain generate {run} writes a text, seqtrain predict {run} gives the next words"
+    name = shlex.quote(str(trained.path / "config.yaml") if Path(config).is_dir() else config)
+    if task.reach is None:
+        return f"seqtrain eval {run} --split valid, or seqtrain compare {name}, which asks which cell is better"
+    further = f"seqtrain eval {run} task.{task.reach}=N how far this one reaches"
+    return f"seqtrain compare {name} asks which cell is better, {further}"
+
+
+def command(verb: str, config: str, overrides: Sequence[str] | None) -> str:
+    """A command with the same config and settings."""
+    return shlex.join(["seqtrain", verb, config, *(overrides or ())])

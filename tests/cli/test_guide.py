@@ -1,0 +1,117 @@
+"""What to type: help pages have examples that work, and each verb says what to do next."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from conftest import SMALL, SMALL_SETS
+
+from seqtrain.cells import CELLS
+from seqtrain.cli.app import app
+from seqtrain.cli.guide import EXAMPLES
+from seqtrain.comparison import parse_request
+from seqtrain.config import load_config
+from seqtrain.tasks.metrics import Metric
+
+ROOT = typer.main.get_command(app)
+
+
+def commands(group, prefix=""):
+    """Every command by its full name."""
+    for name, command in group.commands.items():
+        yield f"{prefix}{name}", command
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{name} ")
+
+
+COMMANDS = dict(commands(ROOT))
+
+
+def test_every_help_page_has_its_examples(seqtrain):
+    assert set(EXAMPLES) == set(COMMANDS)
+    for name, lines in EXAMPLES.items():
+        page = re.sub(r"\s+", " ", seqtrain(*name.split(), "--help").out)
+        assert 2 <= len(lines) <= 3
+        assert all(line in page and line.startswith(f"seqtrain {name}") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [(name, line) for name, lines in EXAMPLES.items() for line in lines], ids=lambda text: text[:50]
+)
+def test_an_example_is_understood(name, line, tmp_path, monkeypatch):
+    """The arguments and options are those of the verb; configs, settings and cells exist."""
+    monkeypatch.chdir(tmp_path)
+    Path("my_text.txt").write_text("the cat sat on the mat\n" * 200)
+    words = shlex.split(line)[1 + len(name.split()) :]
+    context = COMMANDS[name].make_context(name, words)
+    if name in ("train", "validate", "check"):
+        load_config(context.params["config"], context.params["overrides"] or ())
+    if name == "compare" and not context.params["targets"][0].startswith("runs/"):
+        chosen = {
+            key: context.params[key] for key in ("cells", "seeds", "match", "vary", "jobs") if context.params[key]
+        }
+        parse_request(context.params["targets"], **chosen)
+    assert set(context.params.get("names") or ()) - {"train", "optimizer", "adam", "adding"} <= set(CELLS)
+
+
+def test_the_bare_command_names_what_to_start_with(seqtrain):
+    for arguments in ((), ("--help",)):
+        called = seqtrain(*arguments)
+        assert "seqtrain train quickstart" in called.out + called.err
+
+
+def next_lines(called):
+    return [line for line in called.err.splitlines() if line.startswith("next: ")]
+
+
+def test_every_verb_says_what_to_do_next(compared, tmp_path):
+    run = "runs/compare-quickstart/quickstart-gru-seed0"
+    for arguments, wanted in (
+        (("train", run, "--resume"), f"seqtrain compare {run}/config.yaml"),
+        (("train", run, "--resume"), f"seqtrain eval {run} task.length=N"),
+        (("eval", run), f"seqtrain compare {run}"),
+        (("validate", "quickstart", "seed=2"), "seqtrain train quickstart seed=2"),
+        (("compare", "runs/compare-quickstart"), "open runs/compare-quickstart/report.html"),
+        (("compare", "quickstart", "--dry-run", "--out", "dry", "--cells", "rnn"), "seqtrain compare dry"),
+        (("bench", "--cells", "rnn", "--shapes", "2,2,2,2", "--rounds", 3), "seqtrain compare quickstart --cells rnn"),
+        (("cells", "gru"), "seqtrain train quickstart model.cell=gru"),
+        (("tasks", "adding"), "seqtrain configs"),
+        (("settings", "train"), "seqtrain validate"),
+        (("configs",), "seqtrain train NAME"),
+    ):
+        (line,) = next_lines(compared(*arguments))
+        assert wanted in line
+        assert next_lines(compared(*arguments, "--json")) == []
+        if "quiet" in {option.name for option in COMMANDS[arguments[0]].params}:
+            assert next_lines(compared(*arguments, "--quiet")) == []
+
+
+def test_a_language_model_is_used_next(seqtrain, text_folder):
+    small = (*SMALL, "model.embedding_size=4", f"task.path={text_folder}")
+    (line,) = next_lines(seqtrain("train", "words", *small, "--out", "run"))
+    assert "seqtrain generate run" in line
+    assert "seqtrain predict run" in line
+    assert "seqtrain generate run" in next_lines(seqtrain("eval", "run"))[0]
+    assert next_lines(seqtrain("predict", "run", "--prompt", "the cat"))[0].endswith("generate run --prompt 'the cat'")
+    assert "seqtrain eval run" in next_lines(seqtrain("generate", "run", "--tokens", 2))[0]
+
+
+def test_a_result_far_worse_than_its_baseline_is_said(seqtrain):
+    small = (*SMALL, *SMALL_SETS, "optimizer.lr=1", "optimizer.clip_norm=null")
+    for called in (seqtrain("train", "quickstart", *small, "--out", "run"), seqtrain("eval", "run")):
+        assert re.search(r"mse [\d,.]+ is far worse than the baseline's 0\.1", called.out)
+    called = seqtrain("compare", "quickstart", *small, "--cells", "lstm", "--seeds", 1, "--out", "c")
+    assert "far worse than the baseline, a guess without a memory: lstm" in called.out
+
+
+def test_what_is_far_worse():
+    mse, accuracy = Metric("mse", higher_is_better=False), Metric("accuracy", higher_is_better=True)
+    assert "mse 3 is far worse than the baseline's 1" in mse.far_worse(3.0, 1.0)
+    assert "accuracy 0.1 is far worse" in accuracy.far_worse(0.1, 0.5)
+    for metric, value, baseline in (
+        (mse, 1.4, 1.0), (mse, 0.1, 1.0), (mse, None, 1.0), (mse, 3.0, None), (mse, 3.0, 0.0),
+        (accuracy, 0.4, 0.5), (accuracy, 0.9, 0.5), (accuracy, None, 0.5), (mse, float("inf"), 1.0),
+    ):  # fmt: skip
+        assert metric.far_worse(value, baseline) is None

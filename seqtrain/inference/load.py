@@ -16,11 +16,9 @@ from seqtrain.runs.checkpoint import Checkpoint, load_checkpoint
 from seqtrain.runs.directory import checkpoint_path
 from seqtrain.runs.resume import about, check_fingerprints, check_weights
 from seqtrain.system.errors import CheckpointError, ConfigError, short
-from seqtrain.system.files import split_file
 from seqtrain.system.progress import say
 from seqtrain.system.runtime import keep_freed_memory, prepare
 from seqtrain.system.settings import Affects
-from seqtrain.system.shipped import text_path
 from seqtrain.tasks import LanguageModel, Task
 
 OTHER = "use another checkpoint of the run"
@@ -96,8 +94,6 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
     changes = differences(before.model_dump(), config.model_dump())
     _check_allowed(changes, path)
     config = _with_trusted_cell(config, checkpoint, path, quiet=quiet)
-    if "task.path" not in changes:
-        _check_text(config, path)
     prepare(config.threads)
     keep_freed_memory()
     task = build_task(config, checkpoint.header.known_words(), quiet=quiet)
@@ -152,14 +148,3 @@ def _built(config: Config, checkpoint: Checkpoint, path: Path) -> SequenceModel:
         check_weights(checkpoint.weights, model.state_dict())
     model.load_state_dict(checkpoint.weights)
     return model.eval()
-
-
-def _check_text(config: Config, path: Path) -> None:
-    """Refuse a text that only the checkpoint names if it is a device or a pipe, which may never end."""
-    if config.task.name != LanguageModel.name:
-        return
-    text = text_path(config.task.path)
-    files = [split_file(text, split) for split in ("train", "valid", "test")] if text.is_dir() else [text]
-    for file in files:
-        if file.exists() and not file.is_file():
-            raise CheckpointError(f"{path}: names a text, {file}, that is no regular file; name one with task.path=...")

@@ -1,7 +1,6 @@
 """Standard output and standard error, whose reader may go away: a closed terminal, `| head`, a full disk."""
 
 import functools
-import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -92,9 +91,9 @@ def results_apart(verb: Callable[P, R]) -> Callable[P, R]:
 @contextmanager
 def _taken_stdout() -> Iterator[TextIO]:
     """Another stream to where standard output goes; meanwhile its number, 1, leads to standard error."""
-    stream = sys.stdout
-    if not (isinstance(stream, io.TextIOWrapper) and stream.fileno() == 1):  # a program has put another in its place
-        yield stream
+    stream = sys.__stdout__
+    if stream is None or stream is not sys.stdout or stream.fileno() != 1:  # a program has put another in its place
+        yield sys.stdout
         return
     stream.flush()
     with open(os.dup(1), "w", encoding=stream.encoding, errors=stream.errors) as results:  # noqa: PTH123

@@ -158,7 +158,7 @@ def test_dynamic_evaluation_that_is_not_possible(seqtrain, run, options, wanted)
 
 
 def test_eval_opens_no_device_that_only_the_checkpoint_names(seqtrain, text_folder):
-    """A device may never end; a text that the user names on the command line may be one."""
+    """A device may never end."""
     seqtrain("train", "words", *SMALL, f"task.path={text_folder}", "--out", "run", "--quiet")
     saved = load_checkpoint(Path("run/best.safetensors"))
     config = saved.header.config | {"task": saved.header.config["task"] | {"path": "/dev/null"}}
@@ -166,7 +166,7 @@ def test_eval_opens_no_device_that_only_the_checkpoint_names(seqtrain, text_fold
     save_checkpoint(Path("bad.safetensors"), saved._replace(header=header))
     refused = seqtrain("eval", "bad.safetensors")
     assert (refused.code, refused.out) == (2, "")
-    assert "bad.safetensors: names a text, /dev/null, that is no regular file; name one with task.path" in refused.err
+    assert "bad.safetensors: task.path is '/dev/null', but /dev/null is not a regular file" in refused.err
 
 
 def test_eval_of_what_is_not_a_checkpoint(seqtrain, tmp_path):

@@ -83,7 +83,7 @@ def test_an_error_of_a_cell_is_said_with_its_traceback(seqtrain, tmp_path):
     own = users_cell(tmp_path, "failing", "self.calls = 0")
     with (tmp_path / "failing.py").open("a") as file:
         file.write("    def initial_state(self, rows):\n        self.calls += 1\n")
-        file.write("        if self.calls > 1: open('/nowhere/at/all')\n        return super().initial_state(rows)\n")
+        file.write("        if self.calls > 6: open('/nowhere/at/all')\n        return super().initial_state(rows)\n")
     said = seqtrain("compare", "quickstart", *QUICK, "--cells", own, "--seeds", 1, "--jobs", 2, "--out", "o")
     assert said.code == 1
     assert "failing.py" in said.err
@@ -94,7 +94,8 @@ def test_nothing_but_the_protocol_reaches_its_channel(seqtrain, tmp_path, monkey
     """Neither what a cell prints or reads, nor what Python itself prints, nor files with the names of modules."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site/sitecustomize.py").write_text("print('no line', end='')")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]))
+    others = filter(None, [os.environ.get("PYTHONPATH")])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), *others]))
     for name in ("signal", "queue", "copy", "statistics", "random", "torch", "numpy", "yaml", "types"):
         (tmp_path / f"{name}.py").write_text("print('mine')\nraise RuntimeError('of the user')\n")
     prints = ("print(5)", "os.write(1, b'[0, 6]')", "ctypes.CDLL(None).puts(b'7')", "os.system('echo 8')")

@@ -129,7 +129,7 @@ def faults_of_text(name: str, fractions: Sequence[float] | None) -> Faults:
         files = "give a text file, or a folder with train.txt, valid.txt and test.txt"
         yield "path", f"is {name!r}, but there is no {path.absolute()}; {files}{_WHERE_TO_FIND.get(path.name, '')}"
     elif special := [file for file in _files(path) if file.exists() and not file.is_file()]:
-        why = "training reads a text more than once; write the text to a file and give that"
+        why = "a text is read more than once; write it to a file and give that"
         yield "path", f"is {name!r}, but {special[0]} is not a regular file, and {why}"
     elif is_folder:
         missing = [file.name for file in _files(path) if not file.exists()]

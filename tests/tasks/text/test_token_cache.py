@@ -237,7 +237,7 @@ def test_a_text_that_can_be_read_only_once_is_refused(seqtrain, tmp_path, verb):
     for path, named in (("pipe", "pipe"), ("folder", "folder/train.txt"), ("/dev/null", "/dev/null")):
         refused = seqtrain(verb, "words", *SMALL, f"task.path={path}")
         assert refused.code == 2
-        assert f"{named} is not a regular file, and training reads a text more than once" in refused.err
+        assert f"{named} is not a regular file, and a text is read more than once" in refused.err
 
 
 def test_an_evaluation_does_not_wait_for_a_pipe(seqtrain, tmp_path):

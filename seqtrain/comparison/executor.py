@@ -34,6 +34,9 @@ from seqtrain.system.words import wrap
 
 POLL_S = 0.2
 
+GRACE_S = 60.0
+"""Seconds that a process has to save and to end once it is asked to."""
+
 ENDED = (0, Diverged.exit_code)
 """Exit codes of runs that are not trained further."""
 
@@ -143,7 +146,7 @@ class LocalExecutor:
         self._stopping = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
-            worker.process.send_signal(signal_number)
+            worker.stop(signal_number)
 
     def _train(self, run: PlannedRun) -> int:
         """Train a run in the process of this thread."""
@@ -171,8 +174,7 @@ class LocalExecutor:
         self.stop(signal.SIGTERM)
         self._pool.shutdown()
         for worker in self._workers:
-            with suppress(BrokenPipeError), worker.stderr, worker.process:  # waits for its end, and closes its pipes
-                pass
+            worker.close()
 
 
 class _Worker:
@@ -186,6 +188,35 @@ class _Worker:
             errors="replace", start_new_session=True,
             env={"GOMP_SPINCOUNT": "1000"} | os.environ | {"OMP_NUM_THREADS": str(threads)},  # the first as in __main__
         )  # fmt: skip
+        self._last_call = threading.Timer(GRACE_S, self._kill)
+        self._last_call.daemon = True
+        threading.Thread(target=self._end_session, daemon=True).start()
+
+    def stop(self, signal_number: int) -> None:
+        """Let it save the run under way and stop, also if it was suspended; after a while it is killed."""
+        self.process.send_signal(signal_number)
+        if hasattr(signal, "SIGCONT"):
+            self.process.send_signal(signal.SIGCONT)
+        with suppress(RuntimeError):  # it was asked before
+            self._last_call.start()
+
+    def close(self) -> None:
+        """Wait for its end, and close its pipes."""
+        with suppress(BrokenPipeError), self.stderr, self.process:
+            pass
+        self._last_call.cancel()
+
+    def _kill(self) -> None:
+        """Kill its whole session: a process that a cell has started may hold its pipes open."""
+        with suppress(ProcessLookupError):
+            if hasattr(os, "killpg"):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            else:
+                self.process.kill()
+
+    def _end_session(self) -> None:
+        self.process.wait()
+        self._kill()
 
     def train(self, run: PlannedRun) -> tuple[int, str, bool]:
         """Exit code and message of the run, and True; if the process died, its own exit code and last words, and False.

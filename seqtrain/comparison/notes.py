@@ -9,6 +9,7 @@ from seqtrain.comparison.load_runs import PER_RUN, Group, different_settings
 from seqtrain.comparison.options import BUDGET
 from seqtrain.comparison.records import MEASURED, Question, Row, label
 from seqtrain.comparison.significance import SAME_SPEED, STEPS, outcome_of, shortage
+from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import Summary
 from seqtrain.system.progress import counted, figure
 from seqtrain.tasks import TASKS
@@ -107,6 +108,9 @@ def _divergence(rows: Sequence[Row]) -> Iterator[str]:
 
 def _lost(groups: Sequence[Group]) -> Iterator[str]:
     """That the best checkpoint of a run was removed."""
+    files = [RunDir(run.path) for group in groups for run in group.runs if run.summary.best.value is not None]
+    if gone := [str(run.path) for run in files if run.last.exists() and not run.best.exists()]:
+        yield f"the best checkpoint was removed, and the figures are those of the summary, of {', '.join(gone)}"
     lost = [str(run.path) for group in groups for run in group.runs if run.summary.lost_best_step is not None]
     if lost:
         yield f"a better checkpoint was removed, and a later one counts, of {', '.join(lost)}"

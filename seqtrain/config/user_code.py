@@ -42,26 +42,31 @@ def folder_of(module: str, folders: Iterable[Path]) -> Path | None:
 
 
 def fingerprint(folder: Path, module: str) -> str:
-    """Identifies the code of a module and of the modules in the same folder that it imports, in 12 hexadecimal digits.
+    """Identifies the code of a module and of what it imports from its folder or the current one, in 12 hex digits.
 
     Comments, docstrings and the layout of the code do not count.
     """
     digest = hashlib.sha256()
-    for source in sorted(_sources(folder, module)):
-        digest.update(f"{source.relative_to(folder)}\n{_without_comments(source)}\n".encode("utf-8", "surrogateescape"))
+    for source, name in sorted((source, name) for name, source in _sources(folder, module).items()):
+        where = source.relative_to(folder) if source.is_relative_to(folder) else name
+        digest.update(f"{where}\n{_without_comments(source)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:12]
 
 
-def _sources(folder: Path, module: str) -> set[Path]:
-    """The source files of a module and of what it imports from the folder; if it is installed, of its package."""
+def _sources(folder: Path, module: str) -> dict[str, Path]:
+    """The source files of a module and of what it imports from its folder or the current one, by the module's name.
+
+    If the module is installed, those of its package.
+    """
     installed = folder in {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib", "stdlib")}
-    found, waiting = set[Path](), [module]
+    found, waiting = dict[str, Path](), [module]
     while waiting:
         name = waiting.pop()
-        source = source_of(folder, name)
-        if source is None or source in found or (installed and name.split(".")[0] != module.split(".")[0]):
+        source = source_of(folder, name) or (None if installed else source_of(Path.cwd().resolve(), name))
+        is_known = source is None or source in found.values()
+        if source is None or is_known or (installed and name.split(".")[0] != module.split(".")[0]):
             continue
-        found.add(source)
+        found[name] = source
         package = name if source.name == "__init__.py" else name.rpartition(".")[0]
         parents = name.split(".")[:-1]
         waiting += [".".join(parents[: end + 1]) for end in range(len(parents))]
@@ -79,6 +84,10 @@ def _imports(source: Path, package: str) -> Iterator[str]:
             base = ".".join([*above, *([node.module] if node.module else [])])
             yield base
             yield from (f"{base}.{alias.name}" if base else alias.name for alias in node.names)
+        elif isinstance(node, ast.Call):
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if called in ("import_module", "__import__") and node.args and isinstance(node.args[0], ast.Constant):
+                yield str(node.args[0].value)
 
 
 def _tree(source: Path) -> ast.Module:

@@ -9,10 +9,11 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from seqtrain.config.describe import affects_of
 from seqtrain.inference.load import Restored, restore
 from seqtrain.system.errors import ConfigError, Diverged
 from seqtrain.system.progress import Progress, figure, say
-from seqtrain.system.settings import beyond_float32
+from seqtrain.system.settings import NO_RESULT, beyond_float32
 from seqtrain.tasks import LanguageModel, Split
 from seqtrain.tasks.metrics import Metric
 from seqtrain.training import loop
@@ -158,7 +159,7 @@ def evaluate(
         step=restored.step,
         task=task.name,
         variant=task.definition,
-        changed={key: new for key, (_, new) in restored.changes.items()},
+        changed={key: new for key, (_, new) in restored.changes.items() if affects_of(key) not in NO_RESULT},
         cell=config.model.cell.name,
         split=split,
         dynamic=learning,

@@ -13,8 +13,8 @@ from seqtrain.config.resolve import unresolved
 from seqtrain.inference.text_model import TextModel
 from seqtrain.models import SequenceModel
 from seqtrain.runs.checkpoint import Checkpoint, load_checkpoint
-from seqtrain.runs.directory import checkpoint_path
-from seqtrain.runs.resume import about, check_fingerprints, check_weights
+from seqtrain.runs.directory import RunDir, checkpoint_path
+from seqtrain.runs.resume import about, check_best, check_fingerprints, check_weights
 from seqtrain.system.errors import CheckpointError, ConfigError, short
 from seqtrain.system.progress import say
 from seqtrain.system.runtime import keep_freed_memory, prepare
@@ -94,6 +94,8 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
     changes = differences(before.model_dump(), config.model_dump())
     _check_allowed(changes, path)
     config = _with_trusted_cell(config, checkpoint, path, quiet=quiet)
+    if run_or_checkpoint.is_dir():
+        _check_of_run(RunDir(run_or_checkpoint))
     prepare(config.threads)
     keep_freed_memory()
     task = build_task(config, checkpoint.header.known_words(), quiet=quiet)
@@ -109,6 +111,15 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
         otherwise = "name another with task.path=... to evaluate on it"
         check_fingerprints(checkpoint, task.fingerprints(), path, otherwise)
     return Restored(path, checkpoint.header.step, config, task, model, changes)
+
+
+def _check_of_run(run: RunDir) -> None:
+    """Refuse a best checkpoint that the last one of the run does not know; without a healthy last one, any will do."""
+    try:
+        last = load_checkpoint(run.last)
+    except CheckpointError:
+        return
+    check_best(run, last)
 
 
 def _check_allowed(changes: Iterable[str], path: Path) -> None:

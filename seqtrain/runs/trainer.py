@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from pydantic import JsonValue
+from torch import Tensor
 
 from seqtrain.config import Config, to_yaml
 from seqtrain.config.build import (
@@ -21,6 +22,7 @@ from seqtrain.config.build import (
 from seqtrain.config.plugins import as_defined
 from seqtrain.config.resolve import resolved
 from seqtrain.models import count_parameters
+from seqtrain.models.settings import UserCell
 from seqtrain.runs.checkpoint import Checkpoint, Header, encoded, header_of, load_checkpoint, save_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.memory_estimate import check_model_memory
@@ -147,7 +149,11 @@ def trial(config: Config, task: Task) -> Callable[[int], None]:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run that is built; `header` is that of its checkpoints before training."""
+    """A run that is built.
+
+    header : of its checkpoints before training.
+    outline : the names, shapes and types of the weights, if the cell is a user's own, which may change them.
+    """
 
     config: Config
     directory: RunDir
@@ -157,6 +163,7 @@ class _Run:
     clock: Clock
     on_record: Callable[[MetricsRecord], None]
     quiet: bool
+    outline: dict[str, Tensor] | None
 
     def say(self, remark: str) -> None:
         """A remark on stderr."""
@@ -182,15 +189,15 @@ class _Run:
         values = {"step": state.step, "lost_best_step": state.lost_best_step, "training": state.record()}
         header = self.header.model_copy(update=values)
         checkpoint = Checkpoint(header, state.evaluated.state_dict(), state.tensors())
+        if self.outline is not None:
+            with about(self.directory.last, "the cell has changed them; make all weights when the cell is made"):
+                check_weights(checkpoint.weights, self.outline)
         if best:
             save_checkpoint(self.directory.best, checkpoint.for_evaluation())
         is_first = not self.directory.last.exists()
         save_checkpoint(self.directory.last, checkpoint)
         if is_first:  # what cannot be read back is known now, not after hours
-            cure = "correct the cell, or check the disk"
-            with about(self.directory.last, cure):
-                like = weights_of(self.config, self.header.spec)
-                check_weights(load_checkpoint(self.directory.last, cure).weights, like)
+            load_checkpoint(self.directory.last, "check the disk")
 
     def recover_best(self) -> bool:
         """Write the best checkpoint again if it was removed; returns False if that is not possible."""
@@ -237,7 +244,8 @@ def _build(
     if checkpoint is not None:
         check_resumable(config, task, recipe.steps, header, checkpoint, model, directory)
     state = TrainState(model, build_optimizer(config, model))
-    return _Run(config, directory, recipe, state, header, Clock(time.monotonic()), on_record, quiet)
+    outline = weights_of(config, task.spec) if isinstance(config.model.cell, UserCell) else None
+    return _Run(config, directory, recipe, state, header, Clock(time.monotonic()), on_record, quiet, outline)
 
 
 def _restore(run: _Run, checkpoint: Checkpoint) -> Summary | None:

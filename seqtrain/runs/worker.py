@@ -68,3 +68,4 @@ def _train(config: dict[str, object], out: Path) -> tuple[int, str]:
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # a cell may have started threads, which Python would wait for

@@ -204,3 +204,21 @@ def test_a_text_of_any_length_is_evaluated_or_refused_in_a_sentence(seqtrain, tm
             assert evaluated.json["loss"] > 0
         else:
             assert evaluated.err.count("seqtrain: ") == 1
+
+
+def test_the_best_checkpoint_of_another_run_is_refused(seqtrain):
+    for seed in (1, 2):
+        seqtrain("train", "quickstart", *SMALL, *SMALL_SETS, f"seed={seed}", "--out", f"run{seed}", "--quiet")
+    Path("run1/best.safetensors").write_bytes(Path("run2/best.safetensors").read_bytes())
+    refused = seqtrain("eval", "run1")
+    assert (refused.code, refused.out) == (2, "")
+    assert (
+        "run1/best.safetensors: is not the best checkpoint of this run, it was trained with another seed" in refused.err
+    )
+    Path("run1/last.safetensors").unlink()
+    assert seqtrain("eval", "run1").code == 0
+
+
+def test_another_folder_of_the_same_text_is_no_change_of_the_model(seqtrain, text_folder):
+    seqtrain("train", "words", *SMALL, f"task.path={text_folder}", "--out", "run", "--quiet")
+    assert seqtrain("eval", "run", "threads=1", "--json").json["changed"] == {}

@@ -370,3 +370,32 @@ def test_a_cell_that_ends_the_program_does_not_decide_the_exit_code(own_cell, jo
     ended = own_cell(*run)
     assert (ended.code, "the code of a cell ended the program, with exit code 0" in ended.err) == (2, True)
     assert not list(Path("runs").rglob("*Quits*/summary.json"))
+
+
+LATE = """
+import torch
+from seqtrain.cells.rnn import RNNCell
+
+
+class Late(RNNCell):
+    calls = 0
+
+    def step(self, x_gates, state):
+        self.calls += self.training
+        if self.calls > 700:  # more than the rehearsal takes, and the first save
+            self.register_buffer("late", torch.zeros(1))
+        return super().step(x_gates, state)
+"""
+
+
+def test_weights_that_a_cell_adds_while_it_trains_cost_no_earlier_save(seqtrain):
+    """They are refused at the first save that has them; the one before it is whole."""
+    Path("lately.py").write_text(LATE)
+    refused = seqtrain(
+        "train", "quickstart", *QUICK, "train.steps=20", "task.length=100", "model.cell=lately:Late", "--out", "run"
+    )
+    assert refused.code == 2
+    assert "late' has no place in the model" in refused.err
+    assert "make all weights when the cell is made" in refused.err
+    assert seqtrain("eval", "run").code == 0
+    assert load_checkpoint(Path("run/last.safetensors")).header.step >= 2

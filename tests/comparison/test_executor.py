@@ -78,6 +78,46 @@ def test_a_worker_that_dies_is_said_with_its_last_words(seqtrain, tmp_path, code
     assert "Traceback" not in refused.err
 
 
+@pytest.mark.parametrize(
+    ("started", "code"),
+    [
+        ("if os.fork() == 0: time.sleep(600)\n        else: os._exit(7)", 1),
+        ("threading.Thread(target=time.sleep, args=[600]).start()", 0),
+    ],
+    ids=["process", "thread"],
+)
+def test_what_a_cell_has_started_keeps_nobody_waiting(seqtrain, tmp_path, started, code):
+    """A process holds the pipes of the worker open; Python waits for a thread."""
+    only_there = "if 'worker' not in sys.argv[0]: return"
+    own = users_cell(tmp_path, "leaving", "import threading, time", only_there, started)
+    began = time.monotonic()
+    ended = seqtrain("compare", "quickstart", *QUICK, "--cells", own, "--seeds", 1, "--jobs", 2, "--out", "o")
+    assert ended.code == code, ended.err
+    assert code == 0 or "its process ended with exit code 7" in ended.err
+    assert time.monotonic() - began < 30
+
+
+def test_a_process_that_does_not_stop_is_killed(monkeypatch):
+    monkeypatch.setattr(executor, "GRACE_S", 1.0)
+    worker = executor._Worker(1)
+    worker.process.send_signal(signal.SIGSTOP)
+    monkeypatch.delattr(signal, "SIGCONT")
+    began = time.monotonic()
+    worker.stop(signal.SIGTERM)
+    worker.close()
+    assert worker.process.returncode == -signal.SIGKILL
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCONT"), reason="needs SIGCONT")
+def test_a_suspended_process_can_still_stop():
+    worker = executor._Worker(1)
+    worker.process.send_signal(signal.SIGSTOP)
+    worker.stop(signal.SIGTERM)
+    worker.close()
+    assert worker.process.returncode == -signal.SIGTERM
+
+
 def test_an_error_of_a_cell_is_said_with_its_traceback(seqtrain, tmp_path):
     """Of a file too: it is not a fault of the output of seqtrain."""
     own = users_cell(tmp_path, "failing", "self.calls = 0")

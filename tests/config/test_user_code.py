@@ -118,3 +118,21 @@ def test_path_and_current_folder_are_as_before(write):
     import_cell("mine:Mine", str(folder))
     assert sys.path == path
     assert Path.cwd() != folder
+
+
+@pytest.mark.parametrize(
+    "line", ["import helper", "import importlib; helper = importlib.import_module('helper')"], ids=["import", "call"]
+)
+@pytest.mark.parametrize("place", ["cells", "."])
+def test_helpers_of_the_current_folder_and_of_import_module_are_part_of_the_code(tmp_path, monkeypatch, line, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells/mine.py").write_text(f"{line}\n")
+    before = fingerprint(tmp_path / "cells", "mine")
+    (tmp_path / place / "helper.py").write_text("K = 1\n")
+    first = fingerprint(tmp_path / "cells", "mine")
+    (tmp_path / place / "helper.py").write_text("K = 2  # changed\n")
+    second = fingerprint(tmp_path / "cells", "mine")
+    (tmp_path / place / "helper.py").write_text("K = 2\n")
+    assert len({before, first, second}) == 3
+    assert fingerprint(tmp_path / "cells", "mine") == second

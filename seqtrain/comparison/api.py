@@ -7,7 +7,7 @@ from typing import NamedTuple, Unpack
 from seqtrain.comparison.defaults import LEVEL
 from seqtrain.comparison.length_generalization import check_lengths
 from seqtrain.comparison.load_runs import check_seeds, group_runs, read_runs, varied_setting
-from seqtrain.comparison.metadata import check_overwriting, earlier_question, group_as_before
+from seqtrain.comparison.metadata import asked_for, check_overwriting, earlier_question, group_as_before
 from seqtrain.comparison.options import parse_request
 from seqtrain.comparison.records import Assertion, Question, Results
 from seqtrain.comparison.report import report
@@ -112,7 +112,7 @@ def gather(request: Request, *, quiet: bool = False) -> Results:
     CheckpointError : a path holds no finished run, or the runs are not of one task.
     ConfigError : the reference is not a cell of the runs, or the task does not take a length.
     """
-    runs = read_runs(request.runs)
+    runs = read_runs(asked_for(request.runs, request.folder, quiet=quiet))
     earlier = earlier_question(runs, request.folder, request.out)
     if earlier is not None:
         question, groups = earlier, group_as_before(runs, earlier, request.folder or request.out, quiet=quiet)

@@ -31,6 +31,19 @@ def earlier_question(runs: Sequence[FinishedRun], folder: Path | None, out: Path
     return own if own is not None and set(_places(own, out).values()) == there else None
 
 
+def asked_for(runs: Sequence[Path], folder: Path | None, *, quiet: bool) -> list[Path]:
+    """The runs of a folder that the question in it asks for; all of them if there is no question, or it has none here.
+
+    A folder may hold the runs of several questions, of which it keeps the last one.
+    """
+    question = None if folder is None else _read_question(folder)
+    places = set() if question is None or folder is None else set(_places(question, folder).values())
+    asked = [run for run in runs if run.resolve() in places] or [*runs]
+    if others := ", ".join(str(run) for run in runs if run not in asked):
+        say(f"left out, as this comparison did not ask for them: {others}; name runs to compare them", quiet=quiet)
+    return asked
+
+
 def check_overwriting(out: Path, runs: Collection[Path] | None) -> list[Path]:
     """Refuse to overwrite the results of other runs; returns those whose results a training in their folder replaces.
 

@@ -116,11 +116,12 @@ def _kind(schema: dict[str, Any]) -> str:
         case "number":
             return "number" + _range(schema)
         case "array":
-            least, most = schema["minItems"], schema.get("maxItems")
-            return f"list{f' of {least}' if least == most else ''}, each a {_kind(schema['items'])}"
+            least, most = schema.get("minItems"), schema.get("maxItems")
+            each = f", each a {kind}" if (kind := _kind(schema.get("items", {}))) != "any" else ""
+            return f"list{f' of {least}' if least is not None and least == most else ''}{each}"
         case "string":
             return "text"
-    return str(schema.get("type", "section"))
+    return str(schema.get("type", "section" if "$ref" in schema or "properties" in schema else "any"))
 
 
 _BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}

@@ -227,9 +227,17 @@ def _apply(document: Document, override: str) -> Iterator[str]:
             return
     if path in NAMED and isinstance(value, str) and name_of(section.get(path[-1])) == value:
         return  # `optimizer=adam` where it is adam already: its settings stay
+    if path in NAMED and isinstance(value, str):  # `optimizer.lr=0.01 optimizer=sgd`
+        value = {"name": value} | _overridden(document, path, section.get(path[-1]))
     section[path[-1]] = value
     document.overrides[path] = shown
     _expand_names(document.data)
+
+
+def _overridden(document: Document, path: Path_, section: Any) -> dict[str, Any]:
+    """The settings of a section that earlier overrides made."""
+    given = [key[-1] for key in document.overrides if key[:-1] == path and key[-1] != "name"]
+    return {name: section[name] for name in given if isinstance(section, dict) and name in section}
 
 
 def _expand_names(data: dict[str, Any]) -> None:

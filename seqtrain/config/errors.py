@@ -209,4 +209,4 @@ def _cure_for_missing(path: Path_, data: dict[str, Any]) -> str:
 
 
 def _number(limit: float) -> str:
-    return f"{limit:g}" if abs(limit) < 1e6 else f"{limit:,.0f}".replace(",", "_")
+    return f"{limit:g}" if abs(limit) < 1e6 else f"{limit:.0f}"

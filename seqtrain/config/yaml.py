@@ -66,8 +66,9 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def _number(text: str) -> str:
-    """The text of a number; `!!int 1_0`, which Python would take, is an error."""
-    if not re.fullmatch(_NUMBER, text):
+    """The text of a number; `!!int 1_0`, which Python would take, is an error, and `1e-400`, which it takes for 0."""
+    digits = re.split("[eE]", text)[0]
+    if not re.fullmatch(_NUMBER, text) or (re.search("[1-9]", digits) and float(text) == 0):
         raise ValueError(text)
     return text
 

@@ -1,5 +1,7 @@
 """`seqtrain cells`, `tasks`, `settings` and `configs`."""
 
+from pathlib import Path
+
 import pytest
 
 from seqtrain.cells import CELLS
@@ -91,3 +93,15 @@ def test_copying_a_config(seqtrain):
     assert refused.code == 2
     assert "exists already and is not overwritten" in refused.err
     assert "did you mean 'quickstart'?" in seqtrain("configs", "copy", "quikstart", "x.yaml").err
+
+
+def test_the_lists_that_a_users_cell_takes(seqtrain):
+    Path("listed.py").write_text(
+        "from seqtrain.cells.rnn import RNNCell\n\nclass Listed(RNNCell):\n"
+        "    def __init__(self, input_size, hidden_size, *, widths: list[int] = [1], names: list = []):\n"
+        "        super().__init__(input_size, hidden_size)\n"
+    )
+    shown = seqtrain("cells", "listed:Listed")
+    assert shown.code == 0, shown.err
+    assert "widths: list, each a whole number (default [1])" in shown.out
+    assert "names: list (default [])" in shown.out

@@ -139,3 +139,14 @@ def test_results_of_a_part_do_not_overwrite_those_of_the_whole(seqtrain):
     assert seqtrain("compare", "o").code == 0  # the folder itself, of which a run was removed
     shutil.move("o", "moved")
     assert seqtrain(*command[:-1], "moved", "--cells", "rnn,lstm,gru").code == 0
+
+
+def test_a_folder_with_the_runs_of_two_questions_answers_the_last_one(seqtrain):
+    """At the config's own length, both questions train the same run under two names."""
+    command = ("compare", "quickstart", *QUICK, "--cells", "lstm,gru", "--seeds", 1, "--out", "o")
+    seqtrain(*command, "--vary", "task.length=50,100")
+    before = seqtrain(*command, "--json").json
+    again = seqtrain("compare", "o", "--json")
+    assert again.code == 0, again.err
+    assert "left out, as this comparison did not ask for them: o/quickstart-gru-length=100-seed0" in again.err
+    assert [row["metric"] for row in again.json["cells"]] == [row["metric"] for row in before["cells"]]

@@ -174,6 +174,14 @@ def test_a_key_that_is_given_twice_is_refused_on_the_command_line(write):
         parse_request(["quickstart"], cells="rnn,{name: lstm, name: gru}")
 
 
+def test_the_name_of_a_section_may_follow_its_settings(write):
+    path = write(MINIMAL)
+    orders = [["optimizer.lr=0.5", "optimizer=sgd"], ["optimizer=sgd", "optimizer.lr=0.5"]]
+    first, second = (load_config(str(path), overrides) for overrides in orders)
+    assert first == second
+    assert first.optimizer == Sgd(lr=0.5)
+
+
 def test_a_section_that_replaces_an_override_is_no_bug(write):
     assert load_config("words", ["train.steps=5", "train={epochs: 3}"], quiet=True).train.epochs == 3
 
@@ -429,6 +437,7 @@ SINGLE = [
     ("optimizer={name: rmsprop, lr: 1e300}", "lr is 1e+300; its size must be at most 1e+38, as models"),
     ("model.init_range=2e38", "model.init_range is 2e+38; its size must be at most 1e+38"),
     ("model.cell={name: lstm, forget_bias: -1e39}", "forget_bias is -1e+39; its size must be at most 1e+38"),
+    ("optimizer.weight_decay=1e-400", "'1e-400' is not a number"),
     ("optimizer.betas=[0.9, 1e-50]", "optimizer.betas.1 is 1e-50; its size must be at least 1e-37"),
 ]
 

@@ -10,6 +10,7 @@ from conftest import answer
 
 from seqtrain.system.errors import DataError
 from seqtrain.tasks import TASKS
+from seqtrain.tasks.text.advice import lacks_spaces
 from seqtrain.tasks.text.vocabulary import Vocabulary
 
 
@@ -239,3 +240,21 @@ def test_letters_with_accents_in_two_forms(tmp_path, text):
 def test_byte_order_marks_inside_are_no_part_of_a_word(tmp_path):
     (tmp_path / "a.txt").write_text("\ufeffthe cat\n" * 50)
     assert sorted(make(tmp_path / "a.txt").vocabulary) == ["<eos>", "<unk>", "cat", "the"]
+
+
+@pytest.mark.parametrize(
+    ("line", "lacks"),
+    [
+        ("床前明月光 疑是地上霜", True),
+        ("私は昨日 、東京で Python と Linux の本を買いました", True),
+        ("床 前 明月 光 疑 是 地上 霜 。", False),
+        ("Rechtsschutzversicherungen sind in der Stadt sehr teuer geworden", False),
+    ],
+)
+def test_scripts_without_spaces_are_measured_by_themselves(line, lacks):
+    assert lacks_spaces(f"{line}\n" * 20) == lacks
+
+
+def test_a_sign_with_a_composed_form_of_its_own_is_no_letter_in_two_ways(tmp_path):
+    (tmp_path / "a.txt").write_text("5 \u212b and 3 \u2126 caf\u00e9\n" * 50)
+    assert make(tmp_path / "a.txt").remarks(1) == []

@@ -1,13 +1,18 @@
 """Remarks on a training text, judged by its beginning: what makes a model of it worse than it need be, and the cure."""
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from seqtrain.tasks.text.tokenizer import BLOCK, EOS, Unit
 
-LONG_WORD = 12
-"""Characters of the mean word from which a text is taken for one without spaces; twice as many as usual."""
+LONG_WORD, LONG_UNSPACED = 12, 4
+"""Characters of the mean word from which a text is taken for one without spaces: twice as many as usual, and in scripts
+that are written without spaces twice as many as in a text that was cut into words."""
+
+UNSPACED = "[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+"""Chinese and Japanese characters."""
 
 
 def remarks_on(path: Path, unit: Unit) -> Iterator[str]:
@@ -26,7 +31,8 @@ def remarks_on(path: Path, unit: Unit) -> Iterator[str]:
                 f"the text has {EOS} of its own ({words.count(EOS):,} in its first MiB), and every line end becomes "
                 f"another one, which is easy to predict and lowers the perplexity; remove {EOS} from the text"
             )
-    if not any(unicodedata.is_normalized(form, beginning) for form in ("NFC", "NFD")):
+    composed, decomposed = (unicodedata.normalize(form, beginning) for form in ("NFC", "NFD"))
+    if len(composed) < len(beginning) < len(decomposed):
         yield (
             "the text writes letters with accents in two ways, composed and decomposed, so that one word counts as "
             "two; convert it, e.g. uconv -x any-nfc"
@@ -36,4 +42,9 @@ def remarks_on(path: Path, unit: Unit) -> Iterator[str]:
 def lacks_spaces(text: str) -> bool:
     """Whether the lines of a text are hardly split at white space, as in Chinese, Japanese or Thai."""
     words, lines = text.split(), [line for line in text.splitlines() if line.strip()]
-    return bool(words) and (len(words) < 1.5 * len(lines) or sum(map(len, words)) > LONG_WORD * len(words))
+    if not words:
+        return False
+    unspaced = [word for word in words if re.search(UNSPACED, word)]
+    long = LONG_WORD if len(unspaced) < len(words) / 4 else LONG_UNSPACED
+    measured = words if long == LONG_WORD else unspaced
+    return len(words) < 1.5 * len(lines) or sum(map(len, measured)) > long * len(measured)

@@ -38,7 +38,8 @@ def compare(
     reference: Annotated[
         str | None,
         typer.Option(
-            metavar="CELL", help="What the others are compared with; by default the config's own, or the first."
+            metavar="CELL",
+            help="What the others are compared with; by default the config's own, or the first; of runs, the first.",
         ),
     ] = None,
     match: Annotated[

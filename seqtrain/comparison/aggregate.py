@@ -13,14 +13,14 @@ from seqtrain.system.runtime import versions
 from seqtrain.tasks import TASKS
 
 VERDICTS = {
-    "better": "Better than {}",
-    "worse": "Worse than {}",
-    "not distinguishable": "Not distinguishable from {}",
-    "too few seeds": "Too few seeds to tell from {}",
-    "none solved": "No run solved the task, as none did of {},",
-    "undecided": "Undecided against {}, as too many pairs are equal,",
+    "better": "In {outcome}, {cells} {are} better than {reference}.",
+    "worse": "In {outcome}, {cells} {are} worse than {reference}.",
+    "not distinguishable": "In {outcome}, {cells} {are} not distinguishable from {reference}.",
+    "too few seeds": "There are too few seeds to tell {cells} from {reference} in {outcome}.",
+    "none solved": "No run of {cells} was solved, and none of {reference}.",
+    "undecided": "Too many runs of {cells} have the same {outcome} as those of {reference} for a decision.",
 }
-"""How the summary begins to speak of the cells with each verdict."""
+"""What the summary says of the cells with each verdict."""
 
 
 def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = False) -> Results:
@@ -57,7 +57,7 @@ def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = F
         ],
         "versions": versions(),
         "question": _question(first.task, rows, question.varied),
-        "summary": _summary(rows, question.reference, outcome),
+        "summary": _summary(rows, question, outcome),
     }
     return Results.model_validate(asked | found | common)
 
@@ -131,18 +131,24 @@ def _left_over(group: Group, groups: Sequence[Group], question: Question) -> flo
 
 
 def _question(task: str, rows: Sequence[Row], varied: str | None) -> str:
-    cells = list(dict.fromkeys(row.cell for row in rows))
-    names = " or ".join([", ".join(cells[:-1]), cells[-1]] if len(cells) > 1 else cells)
+    names = _listed(list(dict.fromkeys(row.cell for row in rows)), "or")
     return f"Which is better on {task}{f' over {varied}' if varied else ''}: {names}?"
 
 
-def _summary(rows: Sequence[Row], reference: str, outcome: str) -> str:
+def _listed(names: Sequence[str], word: str) -> str:
+    """`a, b and c`."""
+    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _summary(rows: Sequence[Row], question: Question, outcome: str) -> str:
     """The answer in a few sentences."""
     sentences = []
-    for verdict, words in VERDICTS.items():
+    reference = f"{question.reference} at the same {question.varied}" if question.varied else question.reference
+    for verdict, sentence in VERDICTS.items():
         labels = [row.label for row in rows if row.versus is not None and row.versus.verdict == verdict]
         if labels:
-            sentences.append(f"{words.format(reference)} in {outcome}: {', '.join(labels)}.")
+            cells, are = _listed(labels, "and"), "is" if len(labels) == 1 else "are"
+            sentences.append(sentence.format(cells=cells, are=are, reference=reference, outcome=outcome))
     if rows[0].solvable:
         sentences.append(f"Solved: {', '.join(f'{row.label} {row.solved} of {row.runs}' for row in rows)}.")
     return " ".join(sentences)

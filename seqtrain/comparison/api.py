@@ -6,9 +6,9 @@ from typing import NamedTuple, Unpack
 
 from seqtrain.comparison.defaults import LEVEL
 from seqtrain.comparison.length_generalization import check_lengths
-from seqtrain.comparison.load_runs import check_seeds, group_runs, read_runs, varied_setting
+from seqtrain.comparison.load_runs import FinishedRun, Group, check_seeds, group_runs, read_runs, varied_setting
 from seqtrain.comparison.metadata import asked_for, check_overwriting, earlier_question, group_as_before
-from seqtrain.comparison.options import parse_request
+from seqtrain.comparison.options import parse_request, twice
 from seqtrain.comparison.records import Assertion, Question, Results
 from seqtrain.comparison.report import report
 from seqtrain.comparison.request import Options, Request, TrainingRequest
@@ -112,23 +112,29 @@ def gather(request: Request, *, quiet: bool = False) -> Results:
     CheckpointError : a path holds no finished run, or the runs are not of one task.
     ConfigError : the reference is not a cell of the runs, or the task does not take a length.
     """
+    names = {path.resolve(): path for path in request.runs}
+    for place in twice(path.resolve() for path in request.runs):
+        say(f"{names[place]}: is given twice, and counts once", quiet=quiet)
     runs = read_runs(asked_for(request.runs, request.folder, quiet=quiet))
     earlier = earlier_question(runs, request.folder, request.out)
     if earlier is not None:
         question, groups = earlier, group_as_before(runs, earlier, request.folder or request.out, quiet=quiet)
     else:
         groups = group_runs(runs, varied := varied_setting(runs))
-        labels = [group.cell for group in groups]
-        question = Question(reference="lstm" if "lstm" in labels else labels[0], level=LEVEL, varied=varied)
+        question = Question(reference=_first(groups, runs), level=LEVEL, varied=varied)
     check_seeds(groups)
-    request.check_reference([group.cell for group in groups], "these runs")
+    labels = [group.cell for group in groups]
+    request.check_reference(labels, "these runs")
     lengths = request.eval_lengths or tuple(question.eval_lengths)
     check_lengths([group.runs[0].config for group in groups], lengths)
-    asks = request.reference is not None or lengths or request.level not in (None, earlier and earlier.level)
+    is_named = request.folder is None and all(run.path.resolve().parent != request.out.resolve() for run in runs)
+    is_kept = not is_named and question.reference in labels  # its runs may not be there yet
+    reference = request.reference or (question.reference if is_kept else _first(groups, runs))
+    asks = reference != question.reference or lengths or request.level not in (None, earlier and earlier.level)
     typed = [question.command, request.command if asks or earlier is None else None]
     question = question.model_copy(
         update={
-            "reference": request.reference or question.reference,
+            "reference": reference,
             "level": request.level or question.level,
             "command": "; ".join(filter(None, typed)) or None,
         }
@@ -137,3 +143,8 @@ def gather(request: Request, *, quiet: bool = False) -> Results:
         check_overwriting(request.out, request.runs)
     RunDir(request.out).create()
     return report(groups, question, lengths, request.out, gathered=earlier is None, quiet=quiet)
+
+
+def _first(groups: Sequence[Group], runs: Sequence[FinishedRun]) -> str:
+    """The label of the first run that counts; it need not be in the first group, as a varied setting orders these."""
+    return next(group.cell for run in runs for group in groups if any(member is run for member in group.runs))

@@ -35,7 +35,8 @@ def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *
     missing = len(question.runs) - sum(len(group.runs) for group in groups)
     return [
         *([f"runs of this comparison that are not there yet: {missing}"] if missing > 0 else []),
-        *_too_few_seeds(rows, question.level, gathered=gathered),
+        *_one_cell(rows, gathered=gathered),
+        *(_too_few_seeds(rows, question.level) if gathered else ()),  # else it was said before the training
         *_missed(rows),
         *_sizes(rows, question.match, gathered=gathered),
         *_speeds(rows, question.match),
@@ -50,10 +51,16 @@ def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *
     ]
 
 
-def _too_few_seeds(rows: Sequence[Row], level: float, *, gathered: bool) -> Iterator[str]:
+def _one_cell(rows: Sequence[Row], *, gathered: bool) -> Iterator[str]:
+    if len(cells := {row.cell for row in rows}) == 1:
+        cure = "name a run of another" if gathered else "name others with --cells"
+        yield f"{cells.pop()} is the only cell, so there is nothing to compare it with; {cure}"
+
+
+def _too_few_seeds(rows: Sequence[Row], level: float) -> Iterator[str]:
     verdicts = [row.versus for row in rows if row.versus is not None]
     pairs = [verdict.pairs for verdict in verdicts if verdict.verdict == "too few seeds"]
-    if pairs and (note := shortage(min(pairs), len(verdicts), level, option=not gathered)):
+    if pairs and (note := shortage(min(pairs), len(verdicts), level, option=False)):
         yield note
 
 
@@ -62,8 +69,9 @@ def _missed(rows: Sequence[Row]) -> Iterator[str]:
     verdicts = [row.versus for row in rows if row.versus is not None]
     if any(verdict.pairs < ADVISED_SEEDS and verdict.verdict == "not distinguishable" for verdict in verdicts):
         yield (
-            f"few seeds miss differences; {ADVISED_SEEDS} are advised: of 1.5 times in steps to solve, of five cells, "
-            "8 seeds find 64 % and 12 seeds 99 % if steps vary by 20 % over the seeds; 15 % and 50 % if by 40 %"
+            f"few seeds miss differences; {ADVISED_SEEDS} are advised: for example, if five cells are compared and one "
+            "is 1.5 times as fast, 8 seeds find it with 64 % and 12 seeds with 99 % if the steps to solve vary by 20 % "
+            "over the seeds; with 15 % and 50 % if by 40 %"
         )
 
 

@@ -2,8 +2,9 @@
 
 import math
 import re
+import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from os.path import exists
@@ -13,7 +14,7 @@ from typing import Any, TypeVar, Unpack, cast, get_args
 from seqtrain.cells import CELLS
 from seqtrain.comparison.assertions import parse_conditions
 from seqtrain.comparison.defaults import COMPARED, LEVELS, MOST_JOBS, MOST_SEEDS, SEEDS, TUNING_SEEDS
-from seqtrain.comparison.records import CONFIGS, FILES, TUNING
+from seqtrain.comparison.records import CONFIGS, FILES, RESULTS, TUNING, Question
 from seqtrain.comparison.request import Budget, Cell, Match, Options, Request, Setting, TrainingRequest, cell_label
 from seqtrain.config import Config, find_config, load_config, read_list, texts
 from seqtrain.config.describe import affects_of, is_text
@@ -22,9 +23,11 @@ from seqtrain.runs.directory import RunDir
 from seqtrain.runs.trainer import RUNS
 from seqtrain.system import strict_json
 from seqtrain.system.errors import ConfigError
+from seqtrain.system.files import UnreadableError, read_whole
 from seqtrain.system.settings import Affects
 
 T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
 
 FIRST_TUNING_SEED = 1_000_000
 """Added to the seed of the config: seeds for tuning are never among those reported."""
@@ -65,7 +68,7 @@ def parse_request(targets: Sequence[str], command: str | None = None, **options:
         raise TypeError(f"compare has no option {', '.join(sorted(unknown))}")
     faults: list[str] = []
     runs = _runs_in_targets(targets)
-    paths = tuple(path for members in runs.values() for path in members)
+    paths = tuple(path for target in targets for path in runs.get(target, []))
     folder = Path(targets[0]) if runs and len(targets) == 1 and paths != (Path(targets[0]),) else None
     out = None if (given := options.get("out")) is None else Path(given)
     level = options.get("level")
@@ -174,12 +177,13 @@ def _cells(text: str) -> list[Cell]:
         faults.append(
             f"--cells {text}: write names with commas between, and options as in 'lstm, {{name: gru, reset: before}}'"
         )
-    faults += [f"--cells: {name} stands twice; name each once" for name in _twice(map(cell_label, named))]
+    faults += [f"--cells: {name} stands twice; name each once" for name in twice(map(cell_label, named))]
     _raise(faults)
     return named
 
 
-def _twice(names: Iterable[str]) -> list[str]:
+def twice(names: Iterable[H]) -> list[H]:
+    """The names that stand in a list more than once."""
     return [name for name, count in Counter(names).items() if count > 1]
 
 
@@ -214,7 +218,7 @@ def _conflicts(grid: Sequence[Setting], vary: Setting | None, budget: Budget | N
     if match not in (None, *get_args(Match)):
         faults.append(f"--match {match}: {choose(match, get_args(Match))}")
     tuned, varied = ([setting.key for setting in settings if setting] for settings in (grid, [vary]))
-    faults += [f"{key} stands twice in --grid and --vary; once is enough" for key in _twice([*tuned, *varied])]
+    faults += [f"{key} stands twice in --grid and --vary; once is enough" for key in twice([*tuned, *varied])]
     for key in tuned:
         why = _why_fixed(key, budget, match)
         if key == "task" or key.startswith("task."):
@@ -282,7 +286,20 @@ def _runs_in_targets(targets: Sequence[str]) -> dict[str, list[Path]]:
                 f"{name}: is a comparison without a run to compare yet, as when its cells are still being tuned; "
                 "repeat the command that started it, with its config"
             )
+        if (command := _command_of(Path(name))) is not None:
+            raise ConfigError(
+                f"{name}: holds the results of a comparison without its runs, which lie elsewhere; repeat the command "
+                f"that wrote it: {command}"
+            )
     return {}
+
+
+def _command_of(folder: Path) -> str | None:
+    """The command that wrote the results in a folder; None if it holds none that can be read."""
+    with suppress(UnreadableError, ValueError, RuntimeError):
+        question = Question.from_text(read_whole(folder / RESULTS, strict_json.LARGEST))
+        return question.command or shlex.join(["seqtrain", "compare", *(run.run for run in question.runs)])
+    return None
 
 
 def _runs_in(path: Path) -> list[Path]:

@@ -174,29 +174,40 @@ def _sentence(verdict: Verdict, name: VerdictName) -> str:
         case "better" | "worse":
             begin = f"{cell} is {name} than {reference}:"
         case "too few seeds":
-            begin = f"{cell} and {reference}: too few seeds to tell at {100 * verdict.level:g} %;"
+            enough = _enough(verdict.level, verdict.tests)
+            begin = f"{cell} and {reference}: too few seeds to tell at {100 * verdict.level:g} %{enough};"
         case "undecided":
             begin = f"{cell} and {reference}: undecided, as too many pairs are equal;"
         case _:
             begin = f"{cell} is not distinguishable from {reference}:"
-    return f"{begin} {_evidence(verdict)}"
+    return f"{begin} {_evidence(verdict, reference)}"
 
 
-def _evidence(verdict: Verdict) -> str:
-    """Difference or ratio, effect size, pairs and p, in words."""
-    estimate, change = verdict.ratio or verdict.difference, f"{verdict.outcome} difference unknown"
-    if verdict.ratio is not None and verdict.ratio.mean is not None:
-        change = f"{figure(verdict.ratio.mean)} times the {verdict.outcome}"
-    elif estimate.mean is not None:
-        change = f"{verdict.outcome} {'+' if estimate.mean > 0 else ''}{figure(estimate.mean)}"
+def _enough(level: float, tests: int) -> str:
+    """How many seeds are enough for a claim, in brackets; empty if no number is."""
+    needed = pairs_needed(level, tests)
+    advised = f", {ADVISED_SEEDS} are advised" if needed is not None and needed < ADVISED_SEEDS else ""
+    return "" if needed is None else f" ({needed} are the fewest{advised})"
+
+
+def _evidence(verdict: Verdict, reference: str) -> str:
+    """Difference or ratio, effect size, pairs and p, in words that say which cell is meant."""
+    cell, estimate = verdict.cell, verdict.ratio or verdict.difference
+    if estimate.mean is None:
+        change = f"the difference in {verdict.outcome} is unknown"
+    elif verdict.ratio is not None:
+        change = f"{cell} has {figure(estimate.mean)} times the {verdict.outcome} of {reference}"
+    else:
+        sign = "+" if estimate.mean > 0 else ""
+        change = f"{verdict.outcome} of {cell} minus that of {reference} is {sign}{figure(estimate.mean)}"
     if estimate.low is not None:
         change += f" (95 % interval {figure(estimate.low)} to {figure(estimate.high)})"
     effect = "" if verdict.effect_size is None else f", effect size {verdict.effect_size:+.2g}"
     equal = verdict.pairs - verdict.better_in - verdict.worse_in
     corrected = f" after Holm's correction over {verdict.tests}" if verdict.tests > 1 else ""
     return (
-        f"{change}{effect}; of {verdict.pairs} seeds better in {verdict.better_in}, worse in {verdict.worse_in}, "
-        f"equal in {equal}; p = {verdict.p_corrected:.2g}{corrected}"
+        f"{change}{effect}; {cell} is better in {verdict.better_in} of {counted(verdict.pairs, 'seed')}, worse in "
+        f"{verdict.worse_in}, equal in {equal}; p = {verdict.p_corrected:.2g}{corrected}"
     )
 
 

@@ -70,6 +70,15 @@ def test_gathering_takes_the_options_that_need_no_training(seqtrain):
         "compare", "r", "--out", "o", "--reference", "rnn", "--level", "0.1", "--eval-lengths", "7", "--json"
     ).json
     assert (asked["reference"], asked["level"], asked["lengths"][0]["length"]) == ("rnn", 0.1, 7)
+    for first, second in (("rnn", "gru"), ("gru", "rnn")):
+        named = seqtrain("compare", f"r/{first}", f"r/{second}", "--out", "named", "--json").json
+        assert named["reference"] == first
+    folder = seqtrain("compare", "named")
+    assert (folder.code, folder.out) == (2, "")
+    assert f"its runs, which lie elsewhere; repeat the command that wrote it: {named['command']}" in folder.err
+    twice = seqtrain("compare", "r/gru", "r/gru", "--out", "twice")
+    assert "r/gru: is given twice, and counts once" in twice.err
+    assert "- gru is the only cell, so there is nothing to compare it with; name a run of another" in twice.out
     assert seqtrain("compare", "r", "--level", "7").code == 2
     assert seqtrain("compare", "r", "--eval-lengths", "1").code == 2
     seqtrain("train", "quickstart", *QUICK, "model.cell=lstm", "optimizer.lr=0.1", "--out", "r/lstm")

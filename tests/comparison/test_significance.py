@@ -47,9 +47,14 @@ def test_six_seeds_can_tell_and_five_cannot():
     better = versus(values(1, 2, 3, 4, 5, 6), values(2, 4, 6, 8, 10, 12), stop=False)
     assert (better["outcome"], better["verdict"], better["p"]) == ("test m", "better", pytest.approx(0.03125))
     assert (better["difference"]["mean"], better["better_in"], better["pairs"]) == (-3.5, 6, 6)
-    assert better["sentence"].startswith("b is better than a: test m -3.5 (95 % interval")
+    assert better["sentence"].startswith("b is better than a: test m of b minus that of a is -3.5 (95 % interval")
     few = versus(values(1, 2, 3, 4, 5), values(2, 4, 6, 8, 10), stop=False)
     assert few["verdict"] == "too few seeds"
+    assert few["sentence"].startswith(
+        "b and a: too few seeds to tell at 5 % (6 are the fewest, 12 are advised); test m of b minus that of a is -3 ("
+    )
+    (one,) = result(("a", [run(0, step=200)]), ("b", [run(0, step=100)]))["verdicts"]
+    assert "); b has 0.5 times the steps to solve of a; b is better in 1 of 1 seed, worse in 0, equal in 0; p" in one
 
 
 def test_a_level_that_is_just_reached_is_reached():
@@ -80,11 +85,12 @@ def test_not_distinguishable_is_a_result():
 def test_the_correction_is_over_all_comparisons():
     """What six seeds show for one cell they cannot show for three."""
     runs = [[run(seed, value=k * (seed + 1.0), stop=False) for seed in range(6)] for k in (1, 2, 3, 4)]
-    found = result(*zip("abcd", runs, strict=True), match="hidden")
+    found = result(*zip("abcd", runs, strict=True), gathered=True)
     assert [row["versus"] and row["versus"]["verdict"] for row in found["cells"]] == [None, *["too few seeds"] * 3]
     assert found["cells"][1]["versus"]["p_corrected"] == pytest.approx(3 * 0.03125)
     assert "6 seeds cannot show a difference at 5 % in 3 comparisons" in found["notes"][0]
-    assert "--seeds 7 can" in found["notes"][0]
+    assert "7 of each can" in found["notes"][0]
+    assert all("too few seeds to tell at 5 % (7 are the fewest" in verdict for verdict in found["verdicts"])
 
 
 def test_steps_to_solve_decide_where_runs_stop_and_the_unsolved_count():
@@ -95,7 +101,7 @@ def test_steps_to_solve_decide_where_runs_stop_and_the_unsolved_count():
     assert (unsolved["verdict"], unsolved["worse_in"]) == ("worse", 6)
     assert unsolved["difference"]["mean"] == pytest.approx(1050 - 350)
     assert unsolved["sentence"].startswith(
-        "b is worse than a: 3.507 times the steps to solve (95 % interval 1.75 to 7.03), effect"
+        "b is worse than a: b has 3.507 times the steps to solve of a (95 % interval 1.75 to 7.03), effect"
     )
 
 
@@ -117,7 +123,10 @@ def test_steps_to_solve_are_compared_by_their_ratio():
 
 def test_a_metric_is_compared_by_its_difference():
     found = versus(values(1, 2, 3, 4, 5, 6), values(2, 4, 6, 8, 10, 12), stop=False)
-    assert (found["ratio"], found["sentence"][:28]) == (None, "b is better than a: test m -")
+    assert (found["ratio"], found["sentence"][:52]) == (
+        None,
+        "b is better than a: test m of b minus that of a is -",
+    )
 
 
 def test_solved_at_the_last_step_is_better_than_unsolved():
@@ -192,7 +201,7 @@ def test_pairs_that_are_equal_decide_nothing():
     assert "no run of either was solved, so steps to solve cannot tell; train longer" in found["sentence"]
     few = versus(steps(*[None] * 5, 100, 100, 100), steps(*[None] * 8))
     assert few["verdict"] == "undecided"
-    assert "better in 3, worse in 0, equal in 5" in few["sentence"]
+    assert "b is better in 3 of 8 seeds, worse in 0, equal in 5" in few["sentence"]
 
 
 def test_the_summary_names_every_verdict():
@@ -208,8 +217,8 @@ def test_the_summary_names_every_verdict():
         ("e", reference),
     )
     assert found["summary"].startswith(
-        "Better than a in test m: b. Worse than a in test m: c. Not distinguishable from a in test m: d. "
-        "Undecided against a, as too many pairs are equal, in test m: e."
+        "In test m, b is better than a. In test m, c is worse than a. In test m, d is not distinguishable from a. "
+        "Too many runs of e have the same test m as those of a for a decision."
     )
     assert len(found["verdicts"]) == 4
 
@@ -230,14 +239,12 @@ def test_figures_of_a_row():
 def test_runs_that_exist_are_not_given_options_that_make_runs():
     first = run(0, step=5)
     small, large = [first], [run(0, step=6, parameters=2)]
-    for question, wanted in (
-        ({"match": "hidden"}, ("--seeds 6 can", "2.0 times the parameters of a; --match params makes them equal")),
-        ({"gathered": True}, ("6 of each can", "of a; --match params, when a config is compared, makes them equal")),
-    ):
-        seeds, sizes = result(("a", small), ("b", large), **question)["notes"]
-        advice = "if the difference is large, and 12 are advised"
-        assert seeds.endswith(f"whatever the results: {wanted[0]} {advice}")
-        assert sizes.endswith(wanted[1])
+    (sizes,) = result(("a", small), ("b", large), match="hidden")["notes"]  # the seeds were spoken of before training
+    assert sizes.endswith("2.0 times the parameters of a; --match params makes them equal")
+    seeds, sizes = result(("a", small), ("b", large), gathered=True)["notes"]
+    advice = "if the difference is large, and 12 are advised"
+    assert seeds.endswith(f"whatever the results: 6 of each can {advice}")
+    assert sizes.endswith("of a; --match params, when a config is compared, makes them equal")
 
 
 @pytest.mark.parametrize(
@@ -283,7 +290,21 @@ def test_where_none_is_solved_no_seeds_are_asked_for():
     found = result(("a", [run(0), run(1)]), ("b", [run(0), run(1)]), match="hidden")
     assert found["cells"][1]["versus"]["verdict"] == "none solved"
     assert "seeds" not in " ".join(found["notes"])
-    assert found["summary"].startswith("No run solved the task, as none did of a, in steps to solve: b.")
+    assert found["summary"].startswith("No run of b was solved, and none of a.")
+
+
+def test_the_summary_names_cells_that_are_alike_in_one_sentence():
+    groups = [Group(cell, at, [run(0, step=5)]) for at in (1, 2) for cell in "abc"]
+    found = summarise(groups, Question(reference="a", varied="task.length"))
+    assert found.summary.startswith(
+        "There are too few seeds to tell b at 1, c at 1, b at 2 and c at 2 from a at the same task.length in steps to"
+    )
+
+
+def test_a_cell_without_another_is_said_to_need_one():
+    for gathered, cure in ((True, "name a run of another"), (False, "name others with --cells")):
+        (note,) = result(("a", [run(0, step=5)]), gathered=gathered)["notes"]
+        assert note == f"a is the only cell, so there is nothing to compare it with; {cure}"
 
 
 def test_cells_that_trained_for_other_times_than_they_were_to_are_named():
@@ -317,7 +338,7 @@ def test_that_few_seeds_miss_differences_is_said():
         return " ".join(result(("a", runs[:seeds]), ("b", other))["notes"])
 
     assert "few seeds miss differences; 12 are advised" in notes(9)
-    assert "12 seeds 99 %" in notes(9)
+    assert "12 seeds with 99 %" in notes(9)
     assert "are advised" not in notes(12)
     assert "are advised" not in notes(9, factor=2)
 

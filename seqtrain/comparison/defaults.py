@@ -9,6 +9,9 @@ SEEDS, TUNING_SEEDS = 3, 2
 ADVISED_SEEDS = 12
 """With these a test of five cells finds most differences of 1.5 times in steps to solve: see `tests/long/power.py`."""
 
+FEWEST_FOR_INTERVALS = 3
+"""Runs from which an interval is drawn; of fewer it is many times as wide as the runs lie apart, so they are points."""
+
 MOST_SEEDS, MOST_JOBS = 10_000, 1024
 
 LEVEL = 0.05

@@ -1,21 +1,23 @@
 """The plots of a comparison."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from seqtrain.comparison.defaults import FEWEST_FOR_INTERVALS
 from seqtrain.comparison.load_runs import FinishedRun, Group
 from seqtrain.comparison.records import Row
+from seqtrain.comparison.significance import SHARE, STEPS, outcome_of
+from seqtrain.comparison.statistics import Estimate
 from seqtrain.system.words import visible
-
-FEWEST_FOR_INTERVALS = 3
-"""Runs from which an interval is drawn; of fewer it is many times as wide as the runs lie apart, so they are points."""
 
 ENTRY = 0.24
 """Inches of an entry of a legend, which stands below its axes so that it never covers a curve."""
@@ -27,13 +29,31 @@ MOST_CURVES = 12
 """The largest number of values of the varied setting whose learning curves are drawn."""
 
 
-def draw(groups: Sequence[Group], rows: Sequence[Row], varied: str | None, out: Path) -> dict[str, str]:
-    """Draw the plots that suit the comparison into `out`; returns their paths by name."""
+class _PlainNumbers(LogFormatter):
+    """Numbers of a logarithmic axis as 30 and 0.01, not as powers of ten."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def draw(
+    groups: Sequence[Group], rows: Sequence[Row], varied: str | None, out: Path, *, timed: bool = False
+) -> dict[str, str]:
+    """Draw the plots that suit the comparison into `out`; returns their paths by name.
+
+    Parameters
+    ----------
+    timed : as for `outcome_of`.
+    """
     plots = {"curves": _curves(groups, varied)}
     if varied is None:
         plots["metric"] = _metric(groups, rows)
+        if outcome_of(groups) == STEPS:
+            plots = {"steps": _steps(groups, rows, timed=timed), **plots}
     elif rows[0].solvable:
         plots["success"] = _success(rows, varied)
+    else:
+        plots["metric"] = _metric_over(rows, varied, groups[0].summary.metric.name)
     for name, figure in plots.items():
         _save(figure, out / f"{name}.png")
     return {name: str(out / f"{name}.png") for name in plots}
@@ -61,7 +81,11 @@ def _curves(groups: Sequence[Group], varied: str | None) -> Figure:
         members = [group for group in groups if group.at == value]
         _curves_at(panel, members)
         variant = members[0].summary.variant
-        panel.set_title(visible(variant if varied is None else f"{varied}={value}"), parse_math=False)
+        panel.set_title(visible(variant if varied is None else f"{varied}={value}"), parse_math=False, pad=18)
+        key = "thin: each run, thick: mean"
+        if max(len(group.runs) for group in members) >= FEWEST_FOR_INTERVALS:
+            key += ", band: 95 % interval of the mean"
+        panel.text(0.5, 1.01, key, transform=panel.transAxes, ha="center", va="bottom", fontsize="small")
     return figure
 
 
@@ -90,6 +114,7 @@ def _curves_at(axes: Axes, groups: Sequence[Group]) -> None:
         axes.axhline(baseline, color="black", linestyle="--", linewidth=1, label=f"baseline {baseline:.4g}")
     if positive and not first.metric.higher_is_better:
         axes.set_yscale("log")
+        _number_plainly(axes.yaxis)
     limits = axes.get_ylim()
     for steps, low, high, color in bands:
         axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
@@ -98,6 +123,12 @@ def _curves_at(axes: Axes, groups: Sequence[Group]) -> None:
     axes.set_ylabel(f"validation {name}")
     axes.grid(alpha=0.3)
     _legend_below(axes)
+
+
+def _number_plainly(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis."""
+    axis.set_major_formatter(_PlainNumbers())
+    axis.set_minor_formatter(_PlainNumbers(labelOnlyBase=False))
 
 
 def _legend_below(axes: Axes) -> None:
@@ -129,8 +160,7 @@ def _metric(groups: Sequence[Group], rows: Sequence[Row]) -> Figure:
     """The test metric of each cell: a point a run, the mean with its 95 % interval, the baseline."""
     first = groups[0].summary
     name, baseline = first.metric.name, first.baseline.get(first.metric.name)
-    figure = Figure(figsize=(8, 1.4 + ENTRY + 0.5 * len(rows)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _row_by_row(rows, first.variant)
     for place, row in enumerate(rows):
         metric, color = row.metric, f"C{place % 10}"
         values = [value for value in metric.values if value is not None]
@@ -142,22 +172,67 @@ def _metric(groups: Sequence[Group], rows: Sequence[Row]) -> Figure:
     if baseline is not None:
         axes.axvline(baseline, color="black", linestyle="--", linewidth=1, label=f"baseline {baseline:.4g}")
         figure.legend(loc="outside lower left", frameon=False)
-    known = [value for row in rows for value in row.metric.values if value is not None]
-    wide = known and min(known) > 0 and max(known) > 20 * min(known)
-    if wide and not first.metric.higher_is_better:
-        axes.set_xscale("log")
-    axes.set_yticks(range(len(rows)), [_plain(row.cell) for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    if not first.metric.higher_is_better:
+        _spread(axes, [value for row in rows for value in row.metric.values if value is not None])
     better = "higher" if first.metric.higher_is_better else "lower"
     interval = " and 95 % interval" if max(row.runs for row in rows) >= FEWEST_FOR_INTERVALS else ""
     axes.set_xlabel(f"test {name} ({better} is better): each run, mean{interval}")
-    axes.set_title(visible(first.variant), parse_math=False)
-    axes.grid(alpha=0.3, axis="x")
     return figure
+
+
+def _steps(groups: Sequence[Group], rows: Sequence[Row], *, timed: bool) -> Figure:
+    """The steps to solve of each cell: a point a run, the median; a cross at its last step for a run without."""
+    figure, axes = _row_by_row(rows, groups[0].summary.variant)
+    known = list[float]()
+    for place, (group, row) in enumerate(zip(groups, rows, strict=True)):
+        color, median = f"C{place % 10}", row.median_steps_to_solve
+        for number, run in enumerate(group.runs):
+            whole = run.summary.planned_steps if timed else 1
+            known.append(run.steps_within_budget / whole)
+            spot = (known[-1], place + 0.1 + 0.3 * number / len(group.runs))  # a line a seed, as many steps are equal
+            axes.plot(*spot, "o" if run.is_solved else "x", color=color, alpha=0.6, markersize=5)
+        if median is not None:
+            axes.plot(median / (row.steps_to_solve.budget if timed else 1), place - 0.1, "D", color=color, markersize=7)
+    if any(group.solved < len(group.runs) for group in groups):
+        cross = Line2D([], [], marker="x", color="black", linestyle="", label="not solved: at its last step")
+        figure.legend(handles=[cross], loc="outside lower left", frameon=False)
+    _spread(axes, known)
+    axes.set_xlabel(f"{(SHARE if timed else STEPS).name} (fewer is better): each run, median")
+    return figure
+
+
+def _row_by_row(rows: Sequence[Row], variant: str) -> tuple[Figure, Axes]:
+    """Axes on which each cell has a line of its own."""
+    figure = Figure(figsize=(8, 1.4 + ENTRY + 0.5 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_yticks(range(len(rows)), [_plain(row.cell) for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_title(visible(variant), parse_math=False)
+    axes.grid(alpha=0.3, axis="x")
+    return figure, axes
+
+
+def _spread(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic x axis if the values are many times apart."""
+    if values and min(values) > 0 and max(values) > 20 * min(values):
+        axes.set_xscale("log")
+        _number_plainly(axes.xaxis)
 
 
 def _success(rows: Sequence[Row], varied: str) -> Figure:
     """The share of solved runs over the varied setting, with Wilson's 95 % interval."""
+    figure = _over(rows, varied, f"share of {rows[0].runs} runs solved", lambda row: row.solved_share)
+    figure.axes[0].set_ylim(-0.05, 1.05)
+    return figure
+
+
+def _metric_over(rows: Sequence[Row], varied: str, name: str) -> Figure:
+    """The mean of the test metric over the varied setting, with its 95 % interval."""
+    return _over(rows, varied, f"test {name}, mean of {rows[0].runs}", lambda row: row.metric)
+
+
+def _over(rows: Sequence[Row], varied: str, name: str, estimate: Callable[[Row], Estimate]) -> Figure:
+    """An estimate over the varied setting, a line a cell."""
     cells, fewest = list(dict.fromkeys(row.cell for row in rows)), min(row.runs for row in rows)
     figure = Figure(figsize=(8, 5 + ENTRY * len(cells)), layout="constrained")
     axes = figure.subplots()
@@ -169,18 +244,17 @@ def _success(rows: Sequence[Row], varied: str) -> Figure:
         own = [row for row in rows if row.cell == cell]
         shift = 0.02 * (number - (len(cells) - 1) / 2) if is_log else 0.05 * number
         spots = [places[row.at] * (1 + shift) if is_log else places[row.at] + shift for row in own]
-        shares = [(row.solved_share.mean, row.solved_share.low, row.solved_share.high) for row in own]
-        mean, low, high = np.array(shares, dtype=float).T
+        points = [(found.mean, found.low, found.high) for found in map(estimate, own)]
+        mean, low, high = np.array(points, dtype=float).T
         errors = [mean - low, high - mean] if fewest >= FEWEST_FOR_INTERVALS else None
         axes.errorbar(spots, mean, yerr=errors, color=f"C{number % 10}", marker="o", capsize=3, label=_plain(cell))
     if is_log:
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks([*places.values()], [_plain(str(value)) for value in values])
-    axes.set_ylim(-0.05, 1.05)
     axes.set_xlabel(varied)
     interval = ", 95 % interval" if fewest >= FEWEST_FOR_INTERVALS else ""
-    axes.set_ylabel(f"share of {rows[0].runs} runs solved{interval}")
+    axes.set_ylabel(f"{name}{interval}")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower left", frameon=False)
     return figure

@@ -17,8 +17,8 @@ QUESTION, RESULTS, MEASURED = "question.json", "results.json", "measured.json"
 CONFIGS, TUNING = "configs", "tuning"
 
 FILES = (
-    RESULTS, "results.csv", "results.md", "report.html", "curves.png", "metric.png", "success.png", MEASURED, QUESTION,
-    CONFIGS, TUNING,
+    RESULTS, "results.csv", "results.md", "report.html", "steps.png", "curves.png", "metric.png", "success.png",
+    MEASURED, QUESTION, CONFIGS, TUNING,
 )  # fmt: skip
 """What a comparison leaves in its folder beside the runs."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from seqtrain.comparison.aggregate import summarise
+from seqtrain.comparison.defaults import FEWEST_FOR_INTERVALS
 from seqtrain.comparison.length_generalization import evaluate_lengths
 from seqtrain.comparison.load_runs import Group
 from seqtrain.comparison.records import QUESTION, RESULTS, Question, Results
@@ -44,7 +45,7 @@ def report(
 
     results = summarise(groups, question, gathered=gathered)
     made: dict[str, Any] = {
-        "pictures": draw(groups, results.cells, question.varied, out),
+        "pictures": draw(groups, results.cells, question.varied, out, timed=question.timed),
         "files": {name: str(out / name) for name in (RESULTS, "results.csv", "results.md", "report.html")},
     }
     if eval_lengths:
@@ -126,10 +127,15 @@ def described(results: Results) -> dict[str, str]:
     best = ", ".join(f"{row.label} {figure(row.valid.get(name))}" for row in rows)
     means = ", ".join(f"{row.label} {figure(row.metric.mean)}" for row in rows)
     shares = ", ".join(f"{row.label} {row.solved} of {row.runs}" for row in rows)
+    steps = ", ".join(f"{row.label} {figure(row.median_steps_to_solve)}" for row in rows)
+    band = ", its band the 95 % interval" if max(row.runs for row in rows) >= FEWEST_FOR_INTERVALS else ""
+    over = f", over {results.varied}" if results.varied else " of every run"
     return {
+        "steps": f"{results.outcome.capitalize()} of every run, fewer is better; a cross is a run that was not solved. "
+        f"Solved: {shares}. Median steps: {steps}.",
         "curves": f"Learning curves: validation {name} over training steps, {better} is better; thin lines are runs, a "
-        f"thick line is the mean of a cell. Mean of the best values: {best}; baseline {baselines}.",
-        "metric": f"Test {name} of every run, {better} is better. Means: {means}; baseline {baselines}.",
+        f"thick line is the mean of a cell{band}. Mean of the best values: {best}; baseline {baselines}.",
+        "metric": f"Test {name}{over}, {better} is better. Means: {means}; baseline {baselines}.",
         "success": f"Share of runs that solved the task, over {results.varied}: {shares}.",
     }
 

@@ -80,7 +80,7 @@ def test_results_in_every_form(seqtrain):
     tags = _Tags()
     tags.feed(page)
     assert tags.open == []
-    assert len(tags.addresses) == 2
+    assert len(tags.addresses) == 3
     assert all(address.startswith("data:image/png;base64,") for address in tags.addresses)  # nothing from elsewhere
     for wanted in ("no run of either was solved", "Tuning", "At other lengths", "seqtrain compare quickstart", "Holm"):
         assert wanted in page

@@ -5,7 +5,12 @@ from typing import Annotated
 
 import typer
 
-ConfigName = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config (quickstart).")]
+ConfigName = Annotated[
+    str,
+    typer.Argument(
+        help="A YAML file, the name of a shipped config (quickstart), or a run directory, which stands for its config."
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Settings to change, e.g. train.steps=500."),

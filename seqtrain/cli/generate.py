@@ -14,14 +14,19 @@ from seqtrain.cli.arguments import Json, RunOrCheckpoint
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.inference.defaults import TEMPERATURE, TOKENS, TOP_P
+from seqtrain.system.encoding import not_utf8
 from seqtrain.system.errors import ConfigError, DataError
-from seqtrain.system.streams import stdout
+from seqtrain.system.streams import stdout, to_stderr
 
 if TYPE_CHECKING:
+    from seqtrain.inference.sampling import Sampling
     from seqtrain.inference.text_model import TextModel
 
 NAMED = 10
 """How many unknown words of a prompt are named."""
+
+LIKELIER = 0.7
+"""The temperature that is advised for a text of likelier tokens."""
 
 PromptText = Annotated[
     str, typer.Option("--prompt", help="The text to continue; - reads it from stdin; by default the start of a line.")
@@ -46,8 +51,10 @@ def generate(
     """Continue a prompt with a trained language model (task language_model)."""
     from seqtrain.inference.sampling import Sampling
 
-    check_options(Sampling(temperature, top_k, top_p).faults(tokens))
+    sampling = Sampling(temperature, top_k, top_p)
+    check_options(sampling.faults(tokens))
     model, prompt = load(run, prompt, quiet=json)
+    say_idle_options(sampling, seed, quiet=json)
     with live_text() as write:
         result = model.generate(
             prompt, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, allow_unk=allow_unk,
@@ -55,8 +62,27 @@ def generate(
         )  # fmt: skip
     if json:
         print_result(result, json, str)
-    what = f"another --seed, or --temperature 0.7 for likelier words; seqtrain eval {shlex.quote(str(run))} measures it"
-    suggest(what, quiet=json)
+    what = another_text(sampling, model.unit)
+    suggest(f"{what}; seqtrain eval {shlex.quote(str(run))} measures the model", quiet=json)
+
+
+def say_idle_options(sampling: "Sampling", seed: int, *, quiet: bool) -> None:
+    """Name the options that change nothing, as nothing is drawn by chance."""
+    given = {"--seed": seed != 0, "--top-k": sampling.top_k is not None, "--top-p": sampling.top_p != TOP_P}
+    idle = [option for option, is_given in given.items() if is_given]
+    if sampling.temperature == 0 and idle and not quiet:
+        to_stderr(f"--temperature 0 always takes the most likely token, so it ignores {', '.join(idle)}")
+
+
+def another_text(sampling: "Sampling", unit: str) -> str:
+    """Options that give another text than these."""
+    if sampling.temperature == 0:
+        return f"--temperature {LIKELIER}, with which each --seed gives another text"
+    if sampling.top_k == 1:
+        return "a larger --top-k, with which each --seed gives another text"
+    if sampling.temperature <= LIKELIER:
+        return f"another --seed, or a higher --temperature for less likely {unit}s"
+    return f"another --seed, or --temperature {LIKELIER} for likelier {unit}s"
 
 
 def check_options(faults: list[str]) -> None:
@@ -89,10 +115,7 @@ def _standard_input() -> str:
     try:
         return raw.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"stdin: is not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); "
-            "convert it, e.g. iconv -f latin1 -t utf-8"
-        ) from None
+        raise DataError(f"stdin: {not_utf8(error)}") from None
 
 
 @contextmanager

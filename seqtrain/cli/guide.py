@@ -59,7 +59,7 @@ def suggest(what: str, *, quiet: bool) -> None:
         to_stderr(f"next: {what}")
 
 
-def after_training(trained: "Trained", config: str) -> str:
+def after_training(trained: "Trained", config: str, overrides: Sequence[str] | None) -> str:
     """What suits the task and the ending of a run."""
     from seqtrain.tasks import TASKS
 
@@ -67,8 +67,9 @@ def after_training(trained: "Trained", config: str) -> str:
     if trained.summary.test is None:
         return f"seqtrain check {run} tells whether the config is sound"
     if task.words and task.reach is None:
-        return f"seqtrain generate {run} writes a text, seqtrain predict {run} gives the next words"
-    name = shlex.quote(str(trained.path / "config.yaml") if Path(config).is_dir() else config)
+        return f"seqtrain generate {run} writes a text, seqtrain predict {run} gives what may come next"
+    is_changed = bool(overrides) or Path(config).is_dir()
+    name = shlex.quote(str(trained.path / "config.yaml") if is_changed else config)  # what was trained, with its cell
     if task.reach is None:
         return f"seqtrain eval {run} --split valid, or seqtrain compare {name}, which asks which cell is better"
     further = f"seqtrain eval {run} task.{task.reach}=N how far this one reaches"

@@ -35,7 +35,7 @@ def train(
     if trained.message:
         to_stderr(trained.message)
     if trained.summary.status != "interrupted":  # then the message says how to go on
-        suggest(after_training(trained, config), quiet=quiet or json)
+        suggest(after_training(trained, config, overrides), quiet=quiet or json)
     raise typer.Exit(trained.exit_code)
 
 

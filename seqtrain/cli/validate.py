@@ -16,15 +16,16 @@ def validate(config: ConfigName, overrides: Overrides = None, json: Json = False
     """Build everything that a config asks for, train nothing, report every fault at once."""
     from seqtrain.runs.validation import validate
 
-    print_result(validate(config, overrides or (), quiet=quiet), json, lambda result: [validate_table(result)])
+    result = validate(config, overrides or (), quiet=quiet)
+    print_result(result, json, lambda _: [validate_table(result, config)])
     suggest(command("train", config, overrides), quiet=quiet or json)
 
 
-def validate_table(result: "Validated") -> Facts:
-    """What a config builds."""
+def validate_table(result: "Validated", config: str) -> Facts:
+    """What a config, under the name that the user gave, builds."""
     peak, free = result.memory["peak"], result.memory["available"]
     rows = [
-        ("config", f"{result.config}: valid"),
+        ("config", f"{config}: valid"),
         ("task", result.variant),
         ("model", model_line(vars(result))),
         ("engine", result.engine),

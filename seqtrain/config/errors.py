@@ -35,8 +35,13 @@ def guess(value: Any, options: Iterable[str]) -> str | None:
     """What of the options a value may have been meant to be; None if it is like none."""
     lowered = {name.lower(): name for name in sorted(options)}
     written = (value if isinstance(value, str) else short(value)).lower()
-    begun = [name for name in lowered if written and name.startswith(written)]
-    close = begun[:1] or difflib.get_close_matches(written, lowered, n=1, cutoff=0.6)
+    begun = sorted((name for name in lowered if written and name.startswith(written)), key=len)
+    alike = [name for name in lowered if name[:1] == written[:1]]  # few slips change the first letter
+    close = (
+        begun
+        or difflib.get_close_matches(written, lowered, n=1, cutoff=0.7)
+        or difflib.get_close_matches(written, alike, n=1, cutoff=0.6)
+    )
     return lowered[close[0]] if close else None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from seqtrain.system.encoding import not_utf8
 from seqtrain.system.errors import ConfigError, short
 
 DEEPEST, LARGEST, MOST = 50, 1 << 18, 10_000
@@ -134,7 +135,4 @@ def read_beginning(path: Path) -> tuple[str, bool]:
         return codecs.getincrementaldecoder("utf-8-sig")().decode(content, final=whole), whole
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"{path}:{line}: is not UTF-8 (byte {error.object[error.start]:#04x}); convert it, e.g. "
-            "iconv -f latin1 -t utf-8"
-        ) from None
+        raise ConfigError(f"{path}:{line}: {not_utf8(error)}") from None

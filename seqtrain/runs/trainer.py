@@ -1,5 +1,6 @@
 """One run: from a config to a run directory with its summary."""
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def train_run(
             if summary is earlier and before is not None:  # nothing was trained, so this config trained nothing
                 write_whole(directory.config, before)
     if request.signal_number is not None:
-        what = "interrupted and saved; go on with --resume"
+        what = f"interrupted and saved; go on with seqtrain train {shlex.quote(str(out))} --resume"
         what = what if ending.status == "interrupted" else f"{ending.status} and saved"
         return Trained(out, summary, 128 + request.signal_number, f"{out}: {what}")
     return Trained(out, summary, Diverged.exit_code if ending.status == "diverged" else 0, ending.message)

@@ -35,7 +35,7 @@ def test_a_signal_saves_the_run_and_sets_the_exit_code(tmp_path, number, code):
         child.kill()
     assert child.returncode == code, err
     assert json.loads(out)["status"] == "interrupted"
-    assert "go on with --resume" in err
+    assert f"interrupted and saved; go on with seqtrain train {run} --resume" in err
     assert json.loads((run / "summary.json").read_text())["steps"] > 0
     assert (run / "last.safetensors").exists()
 

@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -10,7 +11,7 @@ from conftest import SMALL, SMALL_SETS
 
 from seqtrain.cells import CELLS
 from seqtrain.cli.app import app
-from seqtrain.cli.guide import EXAMPLES
+from seqtrain.cli.guide import EXAMPLES, after_training
 from seqtrain.comparison import parse_request
 from seqtrain.config import load_config
 from seqtrain.tasks.metrics import Metric
@@ -88,6 +89,21 @@ def test_every_verb_says_what_to_do_next(compared, tmp_path):
             assert next_lines(compared(*arguments, "--quiet")) == []
 
 
+@pytest.mark.parametrize(
+    ("config", "overrides", "wanted"),
+    [
+        ("quickstart", [], "compare quickstart asks"),
+        ("quickstart", ["model.cell=my_cells:MyCell"], "compare 'the run/config.yaml' asks"),
+        ("the run", [], "compare 'the run/config.yaml' asks"),
+    ],
+)
+def test_what_was_trained_is_compared_next(config, overrides, wanted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("the run").mkdir()
+    trained = SimpleNamespace(path=Path("the run"), summary=SimpleNamespace(task="adding", test={}))
+    assert wanted in after_training(trained, config, overrides)
+
+
 def test_a_language_model_is_used_next(seqtrain, text_folder):
     small = (*SMALL, "model.embedding_size=4", f"task.path={text_folder}")
     (line,) = next_lines(seqtrain("train", "words", *small, "--out", "run"))
@@ -95,7 +111,18 @@ def test_a_language_model_is_used_next(seqtrain, text_folder):
     assert "seqtrain predict run" in line
     assert "seqtrain generate run" in next_lines(seqtrain("eval", "run"))[0]
     assert next_lines(seqtrain("predict", "run", "--prompt", "the cat"))[0].endswith("generate run --prompt 'the cat'")
-    assert "seqtrain eval run" in next_lines(seqtrain("generate", "run", "--tokens", 2))[0]
+    for options, wanted in (
+        ((), "another --seed, or --temperature 0.7 for likelier words"),
+        (("--temperature", 0.5), "another --seed, or a higher --temperature for less likely words"),
+        (("--temperature", 0), "--temperature 0.7, with which each --seed gives another text"),
+        (("--top-k", 1), "a larger --top-k, with which each --seed gives another text"),
+    ):
+        (line,) = next_lines(seqtrain("generate", "run", "--tokens", 2, *options))
+        assert line == f"next: {wanted}; seqtrain eval run measures the model"
+    called = seqtrain(
+        "generate", "run", "--prompt", "the", "--tokens", 2, "--temperature", 0, "--seed", 3, "--top-k", 4
+    )
+    assert called.remarks == "--temperature 0 always takes the most likely token, so it ignores --seed, --top-k\n"
 
 
 def test_a_result_far_worse_than_its_baseline_is_said(seqtrain):

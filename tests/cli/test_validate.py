@@ -1,5 +1,7 @@
 """`seqtrain validate`, and every shipped config."""
 
+import re
+
 import pytest
 from conftest import SMALL, SMALL_SETS
 
@@ -26,6 +28,11 @@ def test_every_shipped_config_validates_and_trains(seqtrain, name):
 def test_configs_of_texts_count_in_epochs(seqtrain, name):
     train = seqtrain("validate", name, "task.path=shipped:stories", "--json").json["settings"]["train"]
     assert (train["epochs"] > 0, train["steps"], train["eval_every"]) == (True, None, None)
+
+
+def test_validate_shows_the_name_that_was_given(seqtrain):
+    assert "config quickstart: valid" in " ".join(seqtrain("validate", "quickstart", *SMALL).out.split())
+    assert "a run directory, which stands for its config" in re.sub(r"[\s│]+", " ", seqtrain("validate", "--help").out)
 
 
 def test_validate_reports_faults_of_config_data_and_cell_at_once(seqtrain, tmp_path):

@@ -488,8 +488,14 @@ def test_names(tmp_path, monkeypatch):
     assert faults("quickstart.yaml") == [
         "quickstart.yaml: no such file; did you mean quickstart, which comes with seqtrain?"
     ]
+    assert faults("word")[0].endswith("(did you mean 'words'?)")
+    assert faults("nothing")[0].endswith("words")
+    (tmp_path / "wide.yaml").write_text("seed: 0", "utf-16")
+    assert faults("wide.yaml") == [
+        "wide.yaml:1: is UTF-16, as its byte order mark says; convert it, e.g. iconv -f utf-16 -t utf-8"
+    ]
     (tmp_path / "latin.yaml").write_bytes(b"seed: \xff")
-    assert faults("latin.yaml")[0].startswith("latin.yaml:1: is not UTF-8 (byte 0xff); convert it")
+    assert faults("latin.yaml")[0].startswith("latin.yaml:1: is not UTF-8 (byte 0xff at byte offset 6); convert it")
     (tmp_path / "folder").mkdir()
     assert faults("folder")[0].startswith(
         "folder: is a folder without a run; give a run directory, a config file, or a shipped name: adding-hochreiter, "

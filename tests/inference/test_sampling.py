@@ -445,7 +445,7 @@ def test_stdin_that_is_closed_or_no_text(seqtrain, runs, monkeypatch):
     refused = seqtrain("generate", runs["words"], "--prompt", "-")
     assert (refused.code, refused.out) == (2, "")
     assert refused.err == (
-        "seqtrain: stdin: is not UTF-8 (byte 0xe9 at position 1); convert it, e.g. iconv -f latin1 -t utf-8\n"
+        "seqtrain: stdin: is not UTF-8 (byte 0xe9 at byte offset 1); convert it, e.g. iconv -f latin1 -t utf-8\n"
     )
     monkeypatch.setattr("sys.stdin", None)
     assert seqtrain("generate", runs["words"], "--prompt", "-", "--json").json["prompt"] == []

@@ -26,7 +26,7 @@ from seqtrain.system.errors import DataError
 from seqtrain.system.files import UnreadableError, open_regular
 from seqtrain.system.progress import say
 from seqtrain.tasks.text.token_ids import Ids, Text
-from seqtrain.tasks.text.tokenizer import BLOCK, Unit, binary, blocks_of, decode, size_of, tokenise, tokens_of
+from seqtrain.tasks.text.tokenizer import BLOCK, Unit, blocks_of, check_is_text, decode, size_of, tokenise, tokens_of
 
 LARGE = 16 << 20
 """Bytes of the smallest text whose tokens are kept in a file."""
@@ -74,8 +74,7 @@ def _read_large(path: Path, unit: Unit, *, quiet: bool) -> Text:
     digest, first = hashlib.sha256(), b""
     for number, block in enumerate(blocks_of(path, "looking up", quiet=quiet)):
         first = first or block
-        if b"\0" in block:  # refuse a binary file at once, before the rest of it is read
-            raise binary(path, number * BLOCK + block.index(0))
+        check_is_text(path, block, number * BLOCK)  # refuse a binary file at once, before the rest of it is read
         digest.update(block)
     entry = _entry(digest.hexdigest(), unit)
     with suppress(OSError, UnreadableError):  # missing, damaged, or perhaps made by somebody else

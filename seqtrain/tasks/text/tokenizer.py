@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from seqtrain.system.encoding import fault_of_mark, not_utf8
 from seqtrain.system.errors import DataError
 from seqtrain.system.progress import Progress
 
@@ -73,16 +74,21 @@ def decode(path: Path, blocks: Iterable[bytes]) -> Iterator[str]:
     # Not the decoder "utf-8-sig": it leaves a byte order mark out of positions, and drops half of one without an error.
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")(), translate=True)
     remaining, position, lines = iter(blocks), 0, 0
-    empty = True
+    empty = ascii_only = True
     for block in chain(remaining, [b""]):  # the last one gives the rest in the decoder
-        if b"\0" in block:
-            raise binary(path, position + block.index(0))
+        check_is_text(path, block, position)
         position += len(block)
         try:
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
-            raise _not_utf8(path, error, position, lines, remaining) from None
+            line = lines + error.object.count(b"\n", 0, error.start) + 1
+            message = not_utf8(error, position - len(error.object), after_utf8=not ascii_only)
+            for later in remaining:  # a binary file is refused as such
+                check_is_text(path, later, position)
+                position += len(later)
+            raise DataError(f"{path}:{line}: {message}") from None
         lines += block.count(b"\n")
+        ascii_only = ascii_only and text.isascii()
         text = text.replace(BYTE_ORDER_MARK, "")
         if text:
             empty = empty and text.isspace()
@@ -91,25 +97,13 @@ def decode(path: Path, blocks: Iterable[bytes]) -> Iterator[str]:
         raise DataError(f"{path}: is empty; give a file with text in it")
 
 
-def _not_utf8(
-    path: Path, error: UnicodeDecodeError, position: int, lines: int, remaining: Iterable[bytes]
-) -> DataError:
-    """The error for a block that ends at `position` and has `lines` line ends before it; binary if a zero follows."""
-    start = position - len(error.object) + error.start
-    line = lines + error.object.count(b"\n", 0, error.start) + 1
-    for block in remaining:
-        if b"\0" in block:
-            return binary(path, position + block.index(0))
-        position += len(block)
-    return DataError(
-        f"{path}:{line}: is not UTF-8 (byte {error.object[error.start]:#04x} at position {start}); "
-        "convert it, e.g. iconv -f latin1 -t utf-8"
-    )
-
-
-def binary(path: Path, position: int) -> DataError:
-    """The error for a file with a zero byte at a position."""
-    return DataError(f"{path}: is binary (a zero byte at position {position}); give a UTF-8 text file")
+def check_is_text(path: Path, block: bytes, start: int) -> None:
+    """Raise a `DataError` if a block of a file, which begins at byte `start`, shows that the file is no UTF-8 text."""
+    if start == 0 and (fault := fault_of_mark(block)):
+        raise DataError(f"{path}: {fault}")
+    if b"\0" in block:
+        place = start + block.index(0)
+        raise DataError(f"{path}: is binary (a zero byte at byte offset {place}); give a UTF-8 text file")
 
 
 def tokenise(texts: Iterable[str], unit: Unit, write: Write, source: object = "the text") -> list[str]:

@@ -129,7 +129,7 @@ def test_an_interrupted_reading_leaves_no_file(cache, text, error, monkeypatch):
 def test_a_fault_in_a_large_text_leaves_no_file(cache, text):
     content = text.read_bytes()
     text.write_bytes(content + b"\xe9\n" + content)
-    with pytest.raises(DataError, match=rf"a\.txt:121: is not UTF-8 \(byte 0xe9 at position {len(content)}\)"):
+    with pytest.raises(DataError, match=rf"a\.txt:121: is not UTF-8 \(byte 0xe9 at byte offset {len(content)}\)"):
         read_text(text, "word")
     assert entries(cache) == []
     with pytest.raises(DataError, match="no such file"):

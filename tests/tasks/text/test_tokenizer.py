@@ -46,13 +46,19 @@ def fault(path, blocks):
 def expected_fault(path, content):
     """The message about a file, from its whole content."""
     if b"\0" in content:
-        return f"{path}: is binary (a zero byte at position {content.index(0)}); give a UTF-8 text file"
+        return f"{path}: is binary (a zero byte at byte offset {content.index(0)}); give a UTF-8 text file"
     try:
         content.decode()
     except UnicodeDecodeError as error:
+        cure = "convert it, e.g. iconv -f latin1 -t utf-8"
+        if max(content[: error.start], default=0) > 127:
+            joined = "so texts in two encodings were joined; convert those that are not, e.g. iconv -f latin1 -t utf-8"
+            cut_off = "and the last character is cut off; remove the bytes from there on"
+            is_end = content[error.start :] in (b"\xef", b"\xe9", b"\xf0\x9f\x99", b"\xef\xbb")
+            cure = f"the text before it is UTF-8, {cut_off if is_end else f'{joined}, before you join them'}"
         return (
             f"{path}:{content.count(10, 0, error.start) + 1}: is not UTF-8 (byte {content[error.start]:#04x} at "
-            f"position {error.start}); convert it, e.g. iconv -f latin1 -t utf-8"
+            f"byte offset {error.start}); {cure}"
         )
     assert not content.decode().replace("\ufeff", "").strip()
     return f"{path}: is empty; give a file with text in it"
@@ -98,8 +104,16 @@ def test_a_fault_after_many_blocks(tmp_path):
     blocks = list(blocks_of(path, "reading", quiet=True))
     assert [len(block) for block in blocks[:-1]] == [tokenizer.BLOCK] * 6
     assert fault(path, blocks) == (
-        f"{path}:700001: is not UTF-8 (byte 0xe9 at position 3500003); convert it, e.g. iconv -f latin1 -t utf-8"
+        f"{path}:700001: is not UTF-8 (byte 0xe9 at byte offset 3500003); convert it, e.g. iconv -f latin1 -t utf-8"
     )
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_file_that_was_joined_or_cut(tmp_path, size):
+    joined = fault(tmp_path / "a.txt", cut("né\n".encode() + "né\n".encode("latin-1"), size))
+    assert "a.txt:2: is not UTF-8 (byte 0xe9 at byte offset 5); the text before it is UTF-8, so texts in two" in joined
+    cut_off = fault(tmp_path / "a.txt", cut("你好".encode()[:-1], size))
+    assert cut_off.endswith("the last character is cut off; remove the bytes from there on")
 
 
 def test_words_and_line_ends_are_tokens():

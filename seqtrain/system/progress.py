@@ -72,18 +72,19 @@ class Progress:
             self._bar.set_postfix_str(beside, refresh=False)
 
     def _fitting(self, width: int) -> tuple[str, str]:
-        """The label, without its beginning if it is long, and as many figures as fit: the bar is never cut off."""
-        room = width - BESIDE - 2 * len(str(self.total))
-        most, label = max(room // 2, LEAST_LABEL), self.label
-        while cell_len(label) > most:
+        """The label, without its beginning if it is long, and the most important figures: the bar is never cut off."""
+        room, label = width - BESIDE - 2 * len(str(self.total)), self.label
+        figures = {name: f", {name}={value}" for name, value in self.figures.items()}
+        left = room
+        for name in sorted(figures, key=_importance):
+            for_label = min(cell_len(label), room // 2 if name.endswith("/s") else LEAST_LABEL)
+            if cell_len(figures[name]) <= left - for_label:
+                left -= cell_len(figures[name])
+            else:
+                del figures[name]
+        while cell_len(label) > max(left, LEAST_LABEL):
             label = "..." + label.removeprefix("...")[1:]
-        figures = ""
-        for name, value in self.figures.items():
-            longer = f"{figures}, {name}={value}" if figures else f"{name}={value}"
-            if cell_len(label) + cell_len(longer) + 2 > room:
-                break
-            figures = longer
-        return label, figures
+        return label, "".join(figures.values()).removeprefix(", ")
 
     def _line(self) -> str:
         elapsed = time.monotonic() - self._started_at
@@ -100,6 +101,11 @@ class Progress:
         if self._bar is not None:
             with suppress(OSError):
                 self._bar.close()
+
+
+def _importance(name: str) -> int:
+    """The place of a figure where not all fit: the validation metric first, the speed last."""
+    return -1 if name.startswith("valid ") else name.endswith("/s")
 
 
 def say(message: str, *, quiet: bool = False) -> None:

@@ -154,8 +154,8 @@ def test_every_verb_keeps_its_names_and_figures(compared, monkeypatch, width):
     shown = [f"{run}/best.safetensors", f"{summary['test']['mse']:.4g}", summary["variant"]]
     assert_whole(compared("eval", run).out, width, shown)
     assert_whole(compared("train", run, "--resume").out, width, [run, *shown[1:]])
-    out = compared("validate", "quickstart").out
-    assert_whole(out, width, ["17,217", "adding/halves/length=100/v1", str(config_paths()["quickstart"])])
+    out = compared("validate", path := str(config_paths()["quickstart"])).out
+    assert_whole(out, width, ["17,217", "adding/halves/length=100/v1", f"{path}: valid"])
     assert_whole(compared("configs").out, width, [*config_paths(), "multiplication"])
     assert_whole(compared("settings").out, width, ["optimizer: adam", "learn_initial_state: true"])
 
@@ -193,6 +193,7 @@ def test_the_progress_bar_keeps_its_bar_and_whole_figures(monkeypatch, width, la
     assert cell_len(bar) <= width
     assert re.search(r"[█▉▊▋▌▍▎▏# ]{10} 400000/1000000 \[.* left", bar)
     assert bar.endswith("]")
+    assert width == 60 or "valid mse=0.0006158" in bar
     for shown in re.findall(r"(\w[\w ]*(?:/s)?)=([^,\]]+(?:,\d+)?)", bar):
         assert shown in [("loss", "0.0008073"), ("sequences/s", "12,345"), ("valid mse", "0.0006158")]
     assert label[-4:] in bar

@@ -145,6 +145,8 @@ def evaluate(
     batches = task.count_eval_batches(split, batch_size)
     with Progress(batches, label=f"eval {restored.path.parent.name}", unit="batch", quiet=quiet) as progress:
         figures = loop.evaluate(restored.model, task, split, batch_size, learn, progress.advance)
+    for remark in task.remarks_on_evaluation(split):
+        say(remark, quiet=quiet)
     baseline, name = task.baseline(split), task.metric.name
     learned = task.metric.better(figures[name], baseline[name])
     if learning is not None and not learned:  # also true of a model that was hardly trained

@@ -249,6 +249,10 @@ class Task(Configurable, ABC):
         """What a person should know before training on the task, with so many sequences or columns in a step."""
         return []
 
+    def remarks_on_evaluation(self, split: Split) -> list[str]:  # noqa: ARG002
+        """What a person should know about the figures on a split."""
+        return []
+
     def conversions(self, split: Split, loss: float) -> dict[str, float]:  # noqa: ARG002
         """The loss on a split in other units."""
         return {}

@@ -14,9 +14,10 @@ from seqtrain.system.errors import DataError
 from seqtrain.system.files import split_file
 from seqtrain.system.settings import Affects, Faults, Null, Size
 from seqtrain.system.shipped import text_path
+from seqtrain.system.words import counted
 from seqtrain.tasks.base import Batch, Prediction, Split, Task
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
-from seqtrain.tasks.text.advice import remarks_on
+from seqtrain.tasks.text.advice import advice_on_spaces, lacks_spaces, remarks_on
 from seqtrain.tasks.text.batchify import Columns
 from seqtrain.tasks.text.bptt import Windows
 from seqtrain.tasks.text.corpus import SPLITS, Tokens, faults_of_text, read_corpus, sources
@@ -34,6 +35,9 @@ MOST_SCORES = 1 << 24
 MUCH_UNK = 0.25
 """The share of `<unk>` in the training text from which on the perplexity is mostly that of `<unk>`."""
 
+FEW_PREDICTIONS = 100
+"""The least predictions in a split with which its figures say something."""
+
 
 class LanguageModel(Task):
     """Predict the next word or character of a text.
@@ -46,8 +50,8 @@ class LanguageModel(Task):
 
     Loss: cross-entropy in nats per token. Metrics: `perplexity`, `bits_per_token`; with words also
     `bits_per_character`, which counts one space or line end after each word; with characters also `word_perplexity`,
-    which counts every line end as a word. Baseline: the word frequencies of the training text (add-one smoothed).
-    There is no rule for "solved".
+    which counts every line end as a word, unless the text has no spaces between its words. Baseline: the word
+    frequencies of the training text (add-one smoothed). There is no rule for "solved".
     """
 
     name = "language_model"
@@ -102,15 +106,15 @@ class LanguageModel(Task):
         corpus = read_corpus(path, self.unit, fractions, quiet=self.quiet)
         self.sources = sources(path, fractions)
         self._file = split_file(path, "train") if path.is_dir() else path
-        counted = known or Vocabulary.count(corpus.train.counts(), min_count=self.min_count, max_size=self.max_size)
-        self.vocabulary, self.counts = counted.tokens, counted.counts
+        words = known or Vocabulary.count(corpus.train.counts(), min_count=self.min_count, max_size=self.max_size)
+        self.vocabulary, self.counts = words.tokens, words.counts
         parts = corpus._asdict().items()
-        self.tokens = {split: Tokens(part, counted.encode(part.types).numpy()) for split, part in parts}
-        if len(counted) == 1:
+        self.tokens = {split: Tokens(part, words.encode(part.types).numpy()) for split, part in parts}
+        if len(words) == 1:
             raise DataError(f"{path}: task.min_count {self.min_count} leaves no token but <unk>; lower it")
         for split in SPLITS if known is None else ():
-            self._check_length(split)
-        self.input_size = self.output_size = len(counted)
+            self._check_length(split, unit_is_free=True)
+        self.input_size = self.output_size = len(words)
         self._fingerprints = {split: self._digest(tokens) for split, tokens in self.tokens.items()}
         digest = hashlib.sha256("".join(self._fingerprints.values()).encode()).hexdigest()[:12]
         self.definition = f"language_model/{self.unit}/{path.name}/{digest}/v{self.generator_version}"
@@ -200,9 +204,23 @@ class LanguageModel(Task):
         return sum(int((targets == number).sum()) for targets in tokens.blocks(1)) / (len(tokens) - 1)
 
     def remarks(self, batch_size: int) -> list[str]:
-        """Remarks on the form of the text, on columns shorter than a window, and on `<unk>`."""
+        """Remarks on the form of the text, on columns shorter than a window, on `<unk>`, and on small splits."""
         form = list(remarks_on(self._file, self.unit))
-        return [*form, *self._remarks_on_columns(batch_size), *self._remarks_on_unk(advise_min_count=not form)]
+        unk = self._remarks_on_unk(advise_min_count=not form)
+        return [*form, *self._remarks_on_columns(batch_size), *unk, *self._remarks_on_size("valid", "test")]
+
+    def remarks_on_evaluation(self, split: Split) -> list[str]:
+        """Remarks on much `<unk>` in the split, and on a small split."""
+        share = self._unk_share(split)
+        unk = f"{100 * share:.2g} % of the {split} text is {UNK}, so that its perplexity says little"
+        cure = "give a text with the words of the training text, or train on a text like this one"
+        return [*([f"{unk}; {cure}"] if share > MUCH_UNK else []), *self._remarks_on_size(split)]
+
+    def _remarks_on_size(self, *splits: Split) -> Iterator[str]:
+        sizes = {split: len(self.tokens[split]) - 1 for split in splits}
+        few = [f"{split} has {counted(size, 'prediction')}" for split, size in sizes.items() if size < FEW_PREDICTIONS]
+        if few:
+            yield f"{', '.join(few)}: with fewer than {FEW_PREDICTIONS}, the figures say little; give a longer text"
 
     def _remarks_on_columns(self, batch_size: int) -> Iterator[str]:
         length, predictions = self._layout(batch_size)[0].length, len(self.tokens["train"]) - 1
@@ -233,17 +251,19 @@ class LanguageModel(Task):
         """The loss in other units: bits per character for words, perplexity per word for characters."""
         text, nats = self.tokens[split].text, loss * (len(self.tokens[split]) - 1)
         if self.unit == "character":
-            return {"word_perplexity": perplexity(nats / max(1, text.words()))}
+            has_words = not lacks_spaces(text.beginning())
+            return {"word_perplexity": perplexity(nats / max(1, text.words()))} if has_words else {}
         characters = text.characters()  # none if only the end of a line is predicted
         return {"bits_per_character": nats / math.log(2) / characters} if characters else {}
 
-    def _check_length(self, split: str) -> None:
-        """Raise a DataError if there is nothing to predict."""
+    def _check_length(self, split: str, *, unit_is_free: bool = False) -> None:
+        """Raise a DataError if there is nothing to predict; its cure may be another unit if no model is trained yet."""
         count = len(self.tokens[split])
         if count < 2:
+            advice = advice_on_spaces(self._file, self.unit) if unit_is_free else None
             raise DataError(
-                f"{self.sources[split]}: too short, {split} has {count} token{'' if count == 1 else 's'}; at least "
-                "2 are needed; give a longer text"
+                f"{self.sources[split]}: too short, {split} has {counted(count, 'token')}; at least 2 are needed; "
+                f"{advice or 'give a longer text'}"
             )
 
     def _batch(self, window: tuple[Tensor, Tensor, Tensor], *, fresh: bool) -> Batch:

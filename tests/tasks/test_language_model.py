@@ -72,6 +72,13 @@ def test_the_loss_in_other_units(tmp_path):
     assert letters.conversions("test", 2.0) == {"word_perplexity": pytest.approx(math.exp(nats / (5 + 3)))}
 
 
+@pytest.mark.parametrize("text", ["春天来了花开了\n大地一片新绿\n" * 9, "鸟儿飞过山岗看见了一片新绿的大地。" * 9])
+def test_no_perplexity_of_words_without_spaces(tmp_path, text):
+    (tmp_path / "a.txt").write_text(text)
+    task = make(tmp_path / "a.txt", unit="character", fractions=(0.3, 0.3, 0.4))
+    assert task.conversions("test", 9.0) == {}
+
+
 def test_words_are_counted_across_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr("seqtrain.tasks.text.token_ids.BLOCK", 3)
     (tmp_path / "a.txt").write_text("one  two three\nfour ")
@@ -153,6 +160,30 @@ def test_a_text_that_is_too_short(tmp_path):
         make(tmp_path / "a.txt")
 
 
+def test_a_text_that_is_too_short_as_it_has_no_spaces(tmp_path):
+    (tmp_path / "a.txt").write_text("春天来了花开了。大地一片新绿。" * 500)
+    for settings in ({}, {"fractions": [0.8, 0.1, 0.1]}):
+        with pytest.raises(DataError, match=r"valid has 0 tokens; at least 2 .*hardly any white .*task.unit=character"):
+            make(tmp_path / "a.txt", **settings)
+
+
+def test_a_text_with_small_splits(tmp_path):
+    (tmp_path / "a.txt").write_text("the cat sat\n" * 100)
+    task = make(tmp_path / "a.txt", fractions=[0.5, 0.25, 0.25])
+    few = "with fewer than 100, the figures say little; give a longer text"
+    assert task.remarks(1) == [f"valid has 99 predictions, test has 99 predictions: {few}"]
+    assert task.remarks_on_evaluation("test") == [f"test has 99 predictions: {few}"]
+    assert task.remarks_on_evaluation("train") == []
+    assert make(tmp_path / "a.txt", fractions=[0.4, 0.3, 0.3]).remarks(1) == []
+
+
+def test_an_evaluation_on_a_text_of_other_words(tmp_path):
+    (tmp_path / "a.txt").write_text("the cat sat\n" * 100)
+    known = Vocabulary(["<unk>", "<eos>", "the"], [0, 1, 1])
+    (remark,) = make(tmp_path / "a.txt", known=known, fractions=(0, 0, 1)).remarks_on_evaluation("test")
+    assert remark.startswith("50 % of the test text is <unk>, so that its perplexity says little; give a text with the")
+
+
 @pytest.mark.parametrize("name", ["ptb.{}.txt", "wiki.{}.tokens", "wiki.{}.raw"])
 def test_published_names_of_the_files(text_folder, name):
     wanted = make(text_folder).fingerprints()
@@ -164,13 +195,13 @@ def test_published_names_of_the_files(text_folder, name):
 
 
 def test_a_remark_if_the_training_text_has_no_unk(tmp_path):
-    (tmp_path / "a.txt").write_text("a b\n" * 80 + "a c\n" * 10 + "a b\n" * 10)
+    (tmp_path / "a.txt").write_text("a b\n" * 320 + "a c\n" * 40 + "a b\n" * 40)
     cut = {"fractions": (0.8, 0.1, 0.1)}
     (remark,) = make(tmp_path / "a.txt", **cut).remarks(1)
     assert remark.startswith("34 % of the validation text is <unk>, which the training text never has")
-    (tmp_path / "b.txt").write_text("a b\n" * 79 + "a rare\n" + "a c\n" * 10 + "a b\n" * 10)
+    (tmp_path / "b.txt").write_text("a b\n" * 319 + "a rare\n" + "a c\n" * 40 + "a b\n" * 40)
     assert make(tmp_path / "b.txt", min_count=2, **cut).remarks(1) == []
-    (tmp_path / "c.txt").write_text("a b\n" * 100)
+    (tmp_path / "c.txt").write_text("a b\n" * 400)
     assert make(tmp_path / "c.txt", **cut).remarks(1) == []
 
 
@@ -179,7 +210,7 @@ LINES = ["春天来了花开了", "大地一片新绿", "鸟儿飞过山岗"]
 
 @pytest.mark.parametrize(
     "text",
-    ["\n".join(LINES * 60), "\u3000\u3000" + "\u3000\u3000".join(line + "。\n" for line in LINES * 60)],
+    ["\n".join(LINES * 120), "\u3000\u3000" + "\u3000\u3000".join(line + "。\n" for line in LINES * 120)],
     ids=["lines", "indented"],
 )
 def test_words_of_a_text_without_spaces(tmp_path, text):
@@ -199,7 +230,7 @@ def test_no_min_count_is_advised_where_words_are_lines(tmp_path):
 
 
 def test_a_training_text_that_is_mostly_unk(tmp_path):
-    (tmp_path / "a.txt").write_text("".join(f"one{n} two{n} of\n" for n in range(200)))
+    (tmp_path / "a.txt").write_text("".join(f"one{n} two{n} of\n" for n in range(600)))
     (remark,) = make(tmp_path / "a.txt", min_count=2).remarks(1)
     assert remark == (
         "50 % of the training text is <unk>, so that a low perplexity says little; lower task.min_count, or raise "
@@ -208,12 +239,12 @@ def test_a_training_text_that_is_mostly_unk(tmp_path):
 
 
 def test_columns_that_are_shorter_than_the_window(tmp_path):
-    (tmp_path / "a.txt").write_text("ab " * 250)
+    (tmp_path / "a.txt").write_text("ab " * 1000)
     task = make(tmp_path / "a.txt", unit="character", window=64)
     predictions = len(task.tokens["train"]) - 1
     (remark,) = task.remarks(64)
     assert remark.startswith(
-        f"train.batch_size 64 cuts the {predictions} characters of training into columns of {-(-predictions // 64)}, "
+        f"train.batch_size 64 cuts the {predictions:,} characters of training into columns of {-(-predictions // 64)}, "
         "shorter than task.window 64"
     )
     most = int(remark.partition("use train.batch_size=")[2].split()[0])
@@ -222,18 +253,18 @@ def test_columns_that_are_shorter_than_the_window(tmp_path):
 
 
 def test_an_eos_of_the_text_itself(tmp_path):
-    (tmp_path / "a.txt").write_text("a b <eos>\n" * 50)
+    (tmp_path / "a.txt").write_text("a b <eos>\n" * 600)
     (remark,) = make(tmp_path / "a.txt").remarks(1)
-    assert remark.startswith("the text has <eos> of its own (50 in its first MiB)")
+    assert remark.startswith("the text has <eos> of its own (600 in its first MiB)")
 
 
 @pytest.mark.parametrize("text", ["caf\u00e9 cafe\u0301 bar\n", "cafe\u0301 caf\u00e9 bar\n"])
 def test_letters_with_accents_in_two_forms(tmp_path, text):
-    (tmp_path / "a.txt").write_text(text * 50)
+    (tmp_path / "a.txt").write_text(text * 600)
     (remark,) = make(tmp_path / "a.txt").remarks(1)
     assert "composed and decomposed" in remark
     for form in ("NFC", "NFD"):
-        (tmp_path / "b.txt").write_text(unicodedata.normalize(form, text) * 50)
+        (tmp_path / "b.txt").write_text(unicodedata.normalize(form, text) * 600)
         assert make(tmp_path / "b.txt").remarks(1) == []
 
 

@@ -14,18 +14,19 @@ that are written without spaces twice as many as in a text that was cut into wor
 UNSPACED = "[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 """Chinese and Japanese characters."""
 
+NO_SPACES = (
+    "the text has hardly any white space within its lines, so that a line or a clause is taken for a word; use "
+    "task.unit=character (the config characters), or put spaces between the words"
+)
+
 
 def remarks_on(path: Path, unit: Unit) -> Iterator[str]:
     """Remarks on the form of a text file."""
-    with path.open("rb") as file:
-        beginning = file.read(BLOCK).decode("utf-8", "ignore")
+    beginning = _beginning(path)
     if unit == "word":
         words = beginning.split()
         if lacks_spaces(beginning):
-            yield (
-                "the text has hardly any white space within its lines, so that a line or a clause is taken for a "
-                "word; use task.unit=character (the config characters), or put spaces between the words"
-            )
+            yield NO_SPACES
         if EOS in words:
             yield (
                 f"the text has {EOS} of its own ({words.count(EOS):,} in its first MiB), and every line end becomes "
@@ -37,6 +38,16 @@ def remarks_on(path: Path, unit: Unit) -> Iterator[str]:
             "the text writes letters with accents in two ways, composed and decomposed, so that one word counts as "
             "two; convert it, e.g. uconv -x any-nfc"
         )
+
+
+def advice_on_spaces(path: Path, unit: Unit) -> str | None:
+    """The remark on a text without spaces between its words; None if it does not fit."""
+    return NO_SPACES if unit == "word" and lacks_spaces(_beginning(path)) else None
+
+
+def _beginning(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(BLOCK).decode("utf-8", "ignore")
 
 
 def lacks_spaces(text: str) -> bool:

@@ -1,5 +1,6 @@
 """Split a text into a training, a validation and a test part."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -134,7 +135,10 @@ def faults_of_text(name: str, fractions: Sequence[float] | None) -> Faults:
     elif is_folder:
         missing = [file.name for file in _files(path) if not file.exists()]
         if missing:
-            yield "path", f"is the folder {name}, which lacks {', '.join(missing)}; add what is missing"
+            train = split_file(path, "train")
+            alone = f", or set task.path={shlex.quote(str(train))}, which is then cut into three"
+            cure = "add what is missing" + (alone if train.exists() and len(missing) == 2 else "")
+            yield "path", f"is the folder {name}, which lacks {', '.join(missing)}; {cure}"
     if fractions is not None and is_folder:
         own = f"task.path {name} is a folder with its own train, valid and test"
         yield "fractions", f"cut a single file, but {own}; remove fractions"

@@ -13,6 +13,9 @@ from seqtrain.tasks.text.tokenizer import EOS
 BLOCK = 1 << 20
 """Tokens in memory at a time while a whole text is read."""
 
+BEGINNING = 1 << 16
+"""Characters by which a text is judged."""
+
 
 @dataclass(frozen=True, eq=False)
 class Ids:
@@ -72,6 +75,10 @@ class Text(NamedTuple):
         for block, spaces, after in self._with_previous(space, True):
             count += int((~spaces & after).sum()) + int(line_end[block].sum())
         return count
+
+    def beginning(self) -> str:
+        """The first characters of a part of characters."""
+        return "".join(map(self.types.__getitem__, self.ids[:BEGINNING].tolist()))
 
     def _with_previous(self, flags: NDArray[np.bool_], first: bool) -> Iterator[tuple[NDArray[Any], ...]]:
         """Blocks of ids without the first id, the flag of each, and that of the id before (`first` at the start)."""

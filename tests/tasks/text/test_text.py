@@ -1,5 +1,6 @@
 """Split a text, count a vocabulary, arrange columns."""
 
+import codecs
 from collections import Counter
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_all_faults_of_a_folder_are_reported_at_once(tmp_path):
     (tmp_path / "valid.txt").write_bytes(b"ab\0c")
     assert message(tmp_path).splitlines() == [
         f"{tmp_path}/train.txt: is empty; give a file with text in it",
-        f"{tmp_path}/valid.txt: is binary (a zero byte at position 2); give a UTF-8 text file",
+        f"{tmp_path}/valid.txt: is binary (a zero byte at byte offset 2); give a UTF-8 text file",
         f"{tmp_path}/test.txt: no such file; set task.path to a text file, or to a folder with train.txt, "
         "valid.txt and test.txt",
     ]
@@ -111,12 +112,21 @@ def test_columns_hold_every_pair_once_in_order(size, count, window):
 
 REFUSED = [
     ("word", b"x" * 3_000_000, "text.txt: a word is longer than 65,536 characters; use task.unit: character"),
-    ("word", "the cat sat\n".encode("utf-16") * 9, "text.txt: is binary (a zero byte at position 3)"),
+    ("word", "the cat sat\n".encode("utf-16-le") * 9, "text.txt: is binary (a zero byte at byte offset 1)"),
+    (
+        "word",
+        "你好\n".encode("utf-16") * 9,
+        "text.txt: is UTF-16, as its byte order mark says; convert",
+    ),
+    ("word", codecs.BOM_UTF16_BE + "你好".encode("utf-16-be"), "iconv -f utf-16 -t utf-8"),
+    ("word", "the cat sat\n".encode("utf-32"), "text.txt: is UTF-32, as its byte order mark says"),
     ("character", b"\n" * 5000, "text.txt: is empty"),
 ]
 
 
-@pytest.mark.parametrize(("unit", "content", "wanted"), REFUSED, ids=["endless word", "utf-16", "newlines"])
+@pytest.mark.parametrize(
+    ("unit", "content", "wanted"), REFUSED, ids=["endless word", "no mark", "utf-16", "one line", "utf-32", "newlines"]
+)
 def test_texts_that_are_refused(tmp_path, unit, content, wanted):
     (tmp_path / "text.txt").write_bytes(content)
     with pytest.raises(DataError) as caught:
@@ -128,8 +138,19 @@ def test_a_large_binary_file_is_refused_at_its_first_zero_byte(tmp_path, monkeyp
     with (tmp_path / "sparse").open("wb") as file:
         file.write(b"a" * (1 << 20))
         file.truncate(1 << 40)
-    with pytest.raises(DataError, match="a zero byte at position 1048576"):
+    with pytest.raises(DataError, match="a zero byte at byte offset 1048576"):
         read_corpus(tmp_path / "sparse", "word", (0.8, 0.1, 0.1), quiet=True)
+
+
+def test_a_folder_with_a_training_text_alone(seqtrain, tmp_path):
+    (tmp_path / "my text").mkdir()
+    (tmp_path / "my text" / "train.txt").write_text("the cat sat\n" * 1000)
+    refused = seqtrain("validate", "words", "task.path=my text")
+    cure = "add what is missing, or set task.path='my text/train.txt', which is then cut into three"
+    assert f"lacks valid.txt, test.txt; {cure}" in refused.err
+    (tmp_path / "my text" / "valid.txt").write_text("the cat sat\n")
+    assert "lacks test.txt; add what is missing" in (err := seqtrain("validate", "words", "task.path=my text").err)
+    assert "cut into three" not in err
 
 
 @pytest.mark.parametrize("path", ["x" * 5000, "x/" * 3000])

@@ -97,7 +97,8 @@ def test_eval_of_a_text_model(seqtrain, text_folder):
         assert "the test data are not those it was trained with" in changed.err
     (text_folder / "test.txt").unlink()
     assert "lacks test.txt" in seqtrain("eval", "run").err
-    assert seqtrain("eval", "run", f"task.path={other}").code == 0  # a text that moved is named anew
+    moved = seqtrain("eval", "run", f"task.path={other}")  # a text that moved is named anew
+    assert (moved.code, "test has 11 predictions: with fewer than 100" in moved.err) == (0, True)
 
 
 def test_eval_of_the_training_text_equals_eval_of_its_copy(seqtrain, text_folder):

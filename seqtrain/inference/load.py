@@ -94,8 +94,6 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
     changes = differences(before.model_dump(), config.model_dump())
     _check_allowed(changes, path)
     config = _with_trusted_cell(config, checkpoint, path, quiet=quiet)
-    if run_or_checkpoint.is_dir():
-        _check_of_run(RunDir(run_or_checkpoint))
     prepare(config.threads)
     keep_freed_memory()
     task = build_task(config, checkpoint.header.known_words(), quiet=quiet)
@@ -110,6 +108,8 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
     if not any(key.startswith("task.") and key != "task.window" for key in changes):
         otherwise = "name another with task.path=... to evaluate on it"
         check_fingerprints(checkpoint, task.fingerprints(), path, otherwise)
+    if run_or_checkpoint.is_dir():
+        _check_of_run(RunDir(run_or_checkpoint))
     return Restored(path, checkpoint.header.step, config, task, model, changes)
 
 

@@ -53,6 +53,9 @@ class Cell(Configurable, nn.Module, ABC):
     given: ClassVar[tuple[str, ...]] = ("input_size", "hidden_size")
     """Arguments of the constructor that the model gives; all others are settings, `model.cell.NAME` in a config."""
 
+    keeps: ClassVar[str | None] = None
+    """The gate that multiplies the old state, by the name that `observe` gives it; None if there is none."""
+
     initialisation: ClassVar[tuple[str, ...]] = ()
     """Settings of how the weights start, which have no effect under `model.init_range`."""
 
@@ -203,6 +206,7 @@ FORGET_BIAS = 1.0
 class MemoryCell(GateCell):
     """A cell with a gate that multiplies its old memory."""
 
+    keeps: ClassVar[str | None] = "f"
     initialisation: ClassVar[tuple[str, ...]] = ("recurrent_init", "forget_bias", "chrono")
 
     forget_bias: Annotated[
@@ -229,22 +233,22 @@ class MemoryCell(GateCell):
         """Whether one number is the forget bias of all units."""
         return settings.chrono is None
 
-    def init_memory(self, forget: str, input_gate: str | None = None) -> None:
+    def init_memory(self, input_gate: str | None = None) -> None:
         """Set the biases that decide how long a new network remembers.
 
-        Without `chrono` the bias of `forget` is `forget_bias`. With it `forget ~ log U[1, chrono - 1]` and
-        `input_gate = -forget` (Tallec & Ollivier 2018, eq. 16).
+        Without `chrono` the bias of the gate that `keeps` names is `forget_bias`. With it that bias is
+        `log U[1, chrono - 1]`, and the bias of `input_gate` its negative (Tallec & Ollivier 2018, eq. 16).
 
         Parameters
         ----------
-        forget : the gate that multiplies the old state.
         input_gate : a separate gate for the new value, if the cell has one.
 
         Raises
         ------
         ValueError : both settings are given, or chrono is below 3.
         """
-        block = self.block(self.b, forget)
+        assert self.keeps is not None
+        block = self.block(self.b, self.keeps)
         if self.chrono is None:
             nn.init.constant_(block, FORGET_BIAS if self.forget_bias is None else self.forget_bias)
             return

@@ -41,7 +41,7 @@ class CoupledCell(MemoryCell):
         """Make the parameters and draw them."""
         super().__post_init__()
         self.p = nn.Parameter(torch.zeros(2, self.hidden_size)) if self.peepholes else None
-        self.init_memory("f")
+        self.init_memory()
 
     def step(self, x_gates: Tensor, state: LSTMState) -> LSTMState:
         """One step: `[B, 3H]` and the old state to the new state."""

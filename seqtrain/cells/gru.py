@@ -33,6 +33,7 @@ class GRUCell(MemoryCell):
     """
 
     gates = ("r", "z", "n")
+    keeps = "z"
     state_type = HiddenState
 
     reset: Literal["after", "before"] = "after"
@@ -42,7 +43,7 @@ class GRUCell(MemoryCell):
         """Make the parameters and draw them."""
         super().__post_init__()
         self.b_hn = nn.Parameter(torch.zeros(self.hidden_size)) if self.reset == "after" else None
-        self.init_memory("z")
+        self.init_memory()
 
     def step(self, x_gates: Tensor, state: HiddenState) -> HiddenState:
         """One step: `[B, 3H]` and the old state to the new state."""

@@ -37,7 +37,7 @@ class LSTMCell(TwoBiasCell, MemoryCell):
     def __post_init__(self) -> None:
         """Make the parameters and draw them."""
         super().__post_init__()
-        self.init_memory("f", "i")
+        self.init_memory("i")
 
     def step(self, x_gates: Tensor, state: LSTMState) -> LSTMState:
         """One step: `[B, 4H]` and the old state to the new state."""

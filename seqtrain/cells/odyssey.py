@@ -103,7 +103,7 @@ class OdysseyCell(MemoryCell):
                 for block in rows.chunk(3, -1):
                     init_recurrent(block, self.recurrent_init)
         if "f" in self.gates:
-            self.init_memory("f", "i" if "i" in self.gates else None)
+            self.init_memory("i" if "i" in self.gates else None)
         elif self.forget_bias is not None or self.chrono is not None:
             raise ValueError("no_forget_gate has no forget bias to set; leave out forget_bias and chrono")
 

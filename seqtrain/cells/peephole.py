@@ -37,7 +37,7 @@ class PeepholeCell(MemoryCell):
         """Make the parameters and draw them."""
         super().__post_init__()
         self.p = nn.Parameter(torch.zeros(3, self.hidden_size))
-        self.init_memory("f", "i")
+        self.init_memory("i")
 
     def step(self, x_gates: Tensor, state: LSTMState) -> LSTMState:
         """One step: `[B, 4H]` and the old state to the new state."""

@@ -1,0 +1,189 @@
+"""How far back a model looks: its loss with less context, and with one input replaced."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqtrain.models import SequenceModel
+from seqtrain.models.model import Prediction
+from seqtrain.system.rng import generator
+from seqtrain.tasks import Batch, Task
+
+TOLERANCE = 0.01
+"""How much worse than with all context the loss may be (Khandelwal et al. 2018, section 4.1: 1 %)."""
+
+RESAMPLES = 1000
+"""Bootstrap samples of the sequences, for the interval."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The loss of one prediction for each sequence, from the last n inputs alone.
+
+    sizes : `[G]` numbers of inputs n, ascending; the last one is all context.
+    losses : `[G, N]` by size and sequence.
+    """
+
+    sizes: Tensor
+    losses: Tensor
+
+    def steps_back(self) -> int:
+        """The effective memory: with it and the present input, the loss is within 1 %, and so with any more.
+
+        1 % of the loss with all context, or with the present input alone if that is larger.
+        """
+        return int(self._steps_back(self.losses.mean(1)[:, None])[0])
+
+    def interval(self, level: float = 0.95) -> tuple[int, int]:
+        """Of `steps_back`, by a bootstrap over the sequences."""
+        N = self.losses.shape[1]
+        chosen = torch.randint(N, (RESAMPLES, N), generator=generator(0, "bootstrap"))
+        means = torch.stack([self.losses[:, rows].mean(1) for rows in chosen], 1)
+        found = self._steps_back(means).sort().values
+        tail = round((1 - level) / 2 * RESAMPLES)
+        return int(found[tail]), int(found[-1 - tail])
+
+    def _steps_back(self, means: Tensor) -> Tensor:
+        """`[R]`, for each column of mean losses `[G, R]`."""
+        full = means[-1]
+        allowed = full + TOLERANCE * torch.maximum(means[0], full)
+        too_small = (means > allowed).long()  # [G, R]
+        last = (too_small * torch.arange(1, len(means) + 1)[:, None]).amax(0)  # the place after the last such size
+        return self.sizes[last] - 1
+
+
+@dataclass(frozen=True)
+class Influence:
+    """How much the loss of one prediction changes if one input is replaced by that of another sequence.
+
+    distances : `[G]` steps from the prediction to the input, ascending; negative if the input comes later.
+    changes : `[G, N]` absolute changes by distance and sequence; NaN where a sequence has no such input.
+    """
+
+    distances: Tensor
+    changes: Tensor
+
+    def mean(self) -> Tensor:
+        """`[G]` over the sequences."""
+        return self.changes.nanmean(1)
+
+
+@torch.no_grad()
+def effective_context(
+    model: SequenceModel, task: Task, batch: Batch, *, advance: Callable[[], object] = lambda: None
+) -> Context:
+    """The loss of the last prediction of each sequence with 1, 2, 3, 5, 8, ... inputs up to all.
+
+    Between the two sizes where the loss comes within the tolerance, the smallest that suffices is searched for.
+
+    Parameters
+    ----------
+    model : reads forward.
+    advance : called after each size.
+
+    Raises
+    ------
+    ValueError : the model reads backward, so that no input comes first.
+    """
+    if True in model.stack.reversed:
+        raise ValueError("a model that reads backward has no last inputs to keep")
+    at = last_predictions(batch, every_step=model.every_step)
+    losses: dict[int, Tensor] = {}
+
+    def add(size: int) -> None:
+        if size not in losses:
+            losses[size] = _losses(model, task, _cut(batch, at, size), at)
+            advance()
+
+    longest = int(at.max()) + 1
+    for size in growing(longest):
+        add(size)
+    while True:
+        context = _context(losses)
+        enough = context.steps_back() + 1
+        below = max((size for size in losses if size < enough), default=enough - 1)
+        if enough - below <= 1:
+            return context
+        add((below + enough) // 2)
+
+
+def _context(losses: dict[int, Tensor]) -> Context:
+    sizes = sorted(losses)
+    return Context(torch.tensor(sizes), torch.stack([losses[size] for size in sizes]))
+
+
+@torch.no_grad()
+def influence(
+    model: SequenceModel, task: Task, batch: Batch, distances: Sequence[int], *, advance: Callable[[], object]
+) -> Influence:
+    """The change of the loss if the input at each distance is replaced; see `Influence`.
+
+    Parameters
+    ----------
+    advance : called after each distance.
+    """
+    at = last_predictions(batch, every_step=model.every_step)
+    T, N = batch.inputs.shape[:2]
+    lengths = torch.full((N,), T) if batch.lengths is None else batch.lengths
+    before, columns = _losses(model, task, batch, at), torch.arange(N)
+    changes = []
+    for distance in distances:
+        steps = at - distance
+        others = (columns + torch.randint(1, max(N, 2), (N,), generator=generator(0, "replace", distance))) % N
+        valid = (steps >= 0) & (steps < lengths) & (steps < lengths[others])
+        steps = steps.clamp(0, T - 1)
+        inputs = batch.inputs.clone()
+        kept = inputs[steps, columns]
+        inputs[steps, columns] = batch.inputs[steps, others].where(valid.view(-1, *[1] * (kept.dim() - 1)), kept)
+        after = _losses(model, task, replace(batch, inputs=inputs), at)
+        changes.append((after - before).abs().masked_fill(~valid, torch.nan))
+        advance()
+    return Influence(torch.tensor([*distances]), torch.stack(changes))
+
+
+def growing(longest: int) -> list[int]:
+    """1, 2, 3, 5, 8 and so on, about 1.6 times as much each, up to `longest`."""
+    sizes, size = [], 1
+    while size < longest:
+        sizes.append(size)
+        size = max(size + 1, round(1.6 * size))
+    return [*sizes, longest]
+
+
+def last_predictions(batch: Batch, *, every_step: bool) -> Tensor:
+    """`[N]`, the step of the last prediction of each sequence that counts."""
+    T, N = batch.inputs.shape[:2]
+    lengths = torch.full((N,), T) if batch.lengths is None else batch.lengths
+    if not every_step or batch.scored is None:
+        return lengths - 1
+    return torch.where(batch.scored, torch.arange(T)[:, None], -1).amax(0)
+
+
+def _cut(batch: Batch, at: Tensor, size: int) -> Batch:
+    """The last `size` inputs before and at the predictions, as sequences of their own."""
+    starts = (at - size + 1).clamp(min=0)
+    times = (starts + torch.arange(size)[:, None]).clamp(max=len(batch.inputs) - 1)  # [size, N]
+    columns = torch.arange(len(at))
+    return replace(batch, inputs=batch.inputs[times, columns], lengths=at - starts + 1)
+
+
+def _losses(model: SequenceModel, task: Task, batch: Batch, at: Tensor) -> Tensor:
+    """`[N]`, the loss of each sequence's last prediction; the targets and the steps `at` are those of the whole."""
+    prediction, _ = model.predict(batch.inputs, batch.lengths)
+    T, columns = len(batch.inputs), torch.arange(len(at))
+    ends = at.clamp(max=T - 1) if batch.lengths is None else torch.minimum(at, batch.lengths - 1)
+    features = prediction.features[ends, columns] if model.every_step else prediction.features  # [N, H]
+    losses = []
+    for n, step in enumerate(at.tolist()):
+        row = features[n : n + 1]
+        one: dict[str, Any] = {"inputs": batch.inputs[:1, n : n + 1], "lengths": None, "scored": None, "marks": None}
+        if model.every_step:
+            targets, row = batch.targets[step : step + 1, n : n + 1], row[None]
+        else:
+            targets = batch.targets[n : n + 1]
+        loss, count = task.loss(Prediction(model.head, row, row), replace(batch, targets=targets, **one))
+        losses.append(loss.double() / count)
+    return torch.stack(losses)

@@ -3,7 +3,7 @@
 The public names are those of `__all__`, and the attributes of what they give. Everything else is private and may change
 in any version.
 
-train, evaluate, compare : what the verbs of the command line do, with typed results.
+train, evaluate, inspect, compare : what the verbs of the command line do, with typed results.
 load_model, load_text_model : a trained model back from its checkpoint.
 CELLS : the built-in cells by name; `seqtrain.cells.Cell` is the base of a user's own cell.
 unroll : run a cell over a batch of sequences.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from seqtrain.comparison import compare
     from seqtrain.inference.evaluate import evaluate
     from seqtrain.inference.load import load_model, load_text_model
+    from seqtrain.inspection.api import inspect
     from seqtrain.recurrence import unroll
     from seqtrain.runs.train import train
 
@@ -32,6 +33,7 @@ __all__ = [
     "SeqtrainError",
     "compare",
     "evaluate",
+    "inspect",
     "load_model",
     "load_text_model",
     "train",
@@ -42,6 +44,7 @@ _MODULES = {
     "CELLS": "seqtrain.cells",
     "compare": "seqtrain.comparison",
     "evaluate": "seqtrain.inference.evaluate",
+    "inspect": "seqtrain.inspection.api",
     "load_model": "seqtrain.inference.load",
     "load_text_model": "seqtrain.inference.load",
     "train": "seqtrain.runs.train",

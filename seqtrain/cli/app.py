@@ -11,6 +11,7 @@ from seqtrain.cli.compare import compare
 from seqtrain.cli.evaluate import evaluate
 from seqtrain.cli.generate import generate
 from seqtrain.cli.guide import START, examples
+from seqtrain.cli.inspect import inspect
 from seqtrain.cli.predict import predict
 from seqtrain.cli.train import train
 from seqtrain.cli.validate import validate
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (train, evaluate, generate, predict, compare, bench, validate, check, cells, tasks, settings):
+for verb in (train, evaluate, generate, predict, inspect, compare, bench, validate, check, cells, tasks, settings):
     name = "eval" if verb is evaluate else verb.__name__
     app.command(name, epilog=examples(name))(results_apart(verb))
 

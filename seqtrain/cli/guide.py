@@ -30,6 +30,11 @@ EXAMPLES = {
         "seqtrain predict runs/words --prompt 'the cat'",
         "seqtrain predict runs/words --prompt the --top 3 --json",
     ),
+    "inspect": (
+        "seqtrain inspect runs/quickstart-lstm-seed0",
+        "seqtrain inspect runs/quickstart-lstm-seed0 runs/gru --json",
+        "seqtrain inspect quickstart model.cell=rnn",
+    ),
     "compare": (
         "seqtrain compare quickstart --match params --seeds 8 --jobs 2",
         "seqtrain compare quickstart --cells lstm,gru --vary task.length=50,100",

@@ -42,6 +42,7 @@ class Gates:
     """The activations of one cell.
 
     activations : in the order of the cell's blocks, then its state.
+    keeps : the gate that multiplies the old state; None if none does.
     half_life : `[H]` steps after which half of the old state is left, from the mean of the gate that multiplies it;
         infinite if the gate is 1. None if no gate does.
     spectral_radius : largest absolute eigenvalue of `w_h`, of a cell without gates; None for others.
@@ -50,6 +51,7 @@ class Gates:
 
     place: Place
     activations: dict[str, Activation]
+    keeps: str | None
     half_life: Tensor | None
     spectral_radius: float | None
     peepholes: dict[str, Tensor]
@@ -112,6 +114,7 @@ def _gates_of(place: Place, cell: Cell, sums: dict[tuple[Place, str], _Sums]) ->
     return Gates(
         place,
         activations,
+        None if keeping is None else keeping.name,
         None if keeping is None else half_life(keeping.mean),
         None if gated or w_h is None else torch.linalg.eigvals(w_h.double()).abs().max().item(),
         {} if p is None else dict(zip(_peepholed(blocks), p.detach(), strict=True)),

@@ -1,0 +1,100 @@
+"""The verb and the function: which model is inspected, what is read, and that the figures are those of the parts."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, SMALL_SETS
+
+import seqtrain as package
+from seqtrain.inspection.gates import gates
+from seqtrain.inspection.subject import sequences_of, subject
+from seqtrain.system.errors import ConfigError
+
+QUICK = (*SMALL, *SMALL_SETS, "threads=1")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run whose best checkpoint is not its last one, and another cell."""
+    folder = tmp_path_factory.mktemp("runs")
+    for cell in ("lstm", "rnn"):
+        package.train("quickstart", [*QUICK, f"model.cell={cell}", "optimizer.lr=0.5"], out=folder / cell)
+    return folder
+
+
+def test_the_figures_are_those_of_the_parts(runs):
+    found = package.inspect(runs / "lstm", sequences=12)
+    one = subject(runs / "lstm")
+    (wanted,) = gates(one.model, [sequences_of(one.task, "test", 12)])
+    torch.testing.assert_close(found.gates[0].activations["f"].mean, wanted.activations["f"].mean)
+    assert [curve.field for curve in found.gradients] == ["hidden", "cell"]
+    assert found.gradients[0].norms.shape == (100, 12)
+    assert found.context.sizes[-1] == 100
+    assert (found.sequences, found.steps, found.split) == (12, 100, "test")
+    as_json = json.loads(json.dumps(found.as_json()))
+    assert as_json["gates"][0]["activations"]["f"]["mean"] == wanted.activations["f"].mean.tolist()
+    assert as_json["context"]["steps_back"] == found.context.steps_back()
+
+
+def test_which_weights(runs):
+    best, last, init = (package.inspect(runs / "lstm", sequences=4, at=at) for at in ("best", "last", "init"))
+    assert (last.step, init.step) == (4, 0)
+    means = [each.gates[0].activations["f"].mean for each in (best, last, init)]
+    assert not torch.equal(means[0], means[2])
+    assert not torch.equal(means[1], means[2])
+    untrained = package.inspect("quickstart", [*QUICK, "model.cell=lstm"], sequences=4)
+    assert torch.equal(untrained.gates[0].activations["f"].mean, means[2])
+    assert untrained.at == "init"
+
+
+@pytest.mark.parametrize(
+    ("config", "options"),
+    [
+        ("lookaround", ("model.direction=bidirectional", "model.depth=2", "model.cell=gru")),
+        ("temporal-order", ("model.direction=backward", "model.cell=peephole", "task.length=20")),
+        ("brackets", ("model.cell={name: coupled, peepholes: true}",)),
+        ("quickstart", ("model.cell={name: odyssey, ablation: full_gate_recurrence}",)),
+        ("quickstart", ("model.cell={name: gru, reset: before}",)),
+        ("stories", ()),
+    ],
+)
+def test_every_kind_of_model(config, options):
+    found = package.inspect(config, [*SMALL_SETS, "model.hidden_size=4", *options], sequences=3)
+    directions = {"bidirectional": 2}.get(next((o.partition("=")[2] for o in options if "direction" in o), ""), 1)
+    assert len(found.gates) == directions * (2 if "model.depth=2" in options else 1)
+    assert (found.context is None) == any("direction" in option for option in options)
+    assert len(found.influence.distances) == len(found.influence.changes)
+
+
+def test_a_text(text_folder):
+    found = package.inspect(
+        "words", [f"task.path={text_folder}", "model.hidden_size=4", "model.dropout=0"], sequences=3
+    )
+    assert found.sequences == 3
+    assert 1 < found.steps <= 256
+
+
+def test_what_people_read(seqtrain, runs):
+    shown = seqtrain("inspect", runs / "lstm", runs / "rnn", "--sequences", 4)
+    assert shown.code == 0
+    for words in (": layer 1, forward", "half-life", "state: |h| > 0.9", "steps back (95 % interval", "the gradient "):
+        assert words in shown.out
+    assert seqtrain("inspect", runs / "lstm", "--sequences", 4, "--json", "--quiet").json["runs"][0]["cell"] == "lstm"
+
+
+def test_what_cannot_be_inspected(seqtrain, runs):
+    for arguments, wanted in [
+        ((runs / "lstm", "--at", "first"), "--at is 'first'; choose one of init, best, last"),
+        ((runs / "lstm", "--split", "train"), "has no fixed training set"),
+        ((runs / "lstm", "--sequences", 1), "--sequences is 1; it must be 2 or more"),
+        ((runs / "lstm", "model.hidden_size=3"), "belongs to the weights"),
+        (("nothing",), "nothing: no such file"),
+        (("train.steps=3",), "got only settings"),
+    ]:
+        refused = seqtrain("inspect", *arguments)
+        assert (refused.code, refused.out) == (2, "")
+        assert wanted in refused.err
+    with pytest.raises(ConfigError):
+        package.inspect(Path("nothing"))

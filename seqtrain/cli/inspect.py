@@ -1,11 +1,12 @@
 """`seqtrain inspect`."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from seqtrain.cli.arguments import Json, Quiet
+from seqtrain.cli.arguments import Json, Out, Quiet
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.inspection.defaults import SEQUENCES
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from seqtrain.inspection.subject import At
     from seqtrain.tasks import Split
 
+PAGE = "inspect.html"
+
 
 def inspect(
     targets: Annotated[
@@ -29,11 +32,13 @@ def inspect(
     at: Annotated[str, typer.Option(help="Weights of a run: init (before the first step), best, or last.")] = "best",
     split: Annotated[str, typer.Option(help="test, valid, or train (of a text).")] = "test",
     sequences: Annotated[int, typer.Option(help="How many sequences to look at.")] = SEQUENCES,
+    out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Show what a cell remembers: its gates, its gradient through time, and the context that the model uses."""
     from seqtrain.inspection.api import inspect
+    from seqtrain.inspection.page import write_page
 
     names = [target for target in targets if "=" not in target]
     overrides = [target for target in targets if "=" in target]
@@ -43,20 +48,24 @@ def inspect(
         inspect(name, overrides, at=cast("At", at), split=cast("Split", split), sequences=sequences, quiet=quiet)
         for name in names
     ]
+    folder = out or Path("runs") / "inspect"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_page(found, folder / PAGE)
     print_result({"runs": [each.as_json() for each in found]}, json, lambda _: inspect_tables(found))
-    suggest(f"seqtrain inspect {names[0]} --at init shows it before training", quiet=quiet or json)
+    suggest(f"open {folder / PAGE} in a browser", quiet=quiet or json)
 
 
 def inspect_tables(found: Sequence["Inspection"]) -> Iterator[Facts | Grid | str]:
     """What was read, the gates, the gradients, and the memory of each run."""
+    from seqtrain.inspection.words import sentences
+
     for each in found:
         read = f"{each.sequences} sequences of the {each.split} set, at most {each.steps} steps"
         weights = f"{each.at}, step {each.step}" if each.at != "init" else "init, untrained"
         yield Facts(f"{each.name}: {each.cell}", [("task", each.task), ("weights", weights), ("read", read)])
     yield _gates_table(found)
     yield _gradient_table(found)
-    for each in found:
-        yield from _sentences(each)
+    yield from (f"- {sentence}" for each in found for sentence in sentences(each))
 
 
 def _gates_table(found: Sequence["Inspection"]) -> Grid:
@@ -111,30 +120,3 @@ def _distances(curve: "Curve") -> Iterator[str]:
 
 def _place(each: "Inspection", one: "Gates | Curve", *, many: bool) -> str:
     return f"{each.name}: {one.place}" if many else str(one.place)
-
-
-def _sentences(each: "Inspection") -> Iterator[str]:
-    """What the figures say, in words."""
-    start = f"- {each.name}: "
-    if each.context is not None:
-        low, high = each.context.interval()
-        back, longest = each.context.steps_back(), int(each.context.sizes[-1]) - 1
-        end = "; sequences are no longer, so it may be more" if high == longest else ""
-        yield f"{start}the predictions use {back} steps back (95 % interval {low} to {high}){end}"
-    else:
-        mean = each.influence.mean()
-        distance = int(each.influence.distances[int(mean.nan_to_num().argmax())])
-        where = "ahead" if distance < 0 else "back"
-        yield f"{start}the input {abs(distance)} steps {where} changes the predictions most"
-    for curve in each.gradients:
-        if (factor := curve.factor_per_step()) is not None and curve.field == "hidden":
-            yield f"{start}{curve.place}: {_tendency(factor, curve.fallen_to(0.01))}"
-
-
-def _tendency(factor: float, fallen: int | None) -> str:
-    """Whether a gradient vanishes or explodes."""
-    if factor > 1.01:
-        return f"the gradient grows by a factor of {figure(factor)} a step back: it explodes"
-    if fallen is None:
-        return f"the gradient reaches the start of the sequences (a factor of {figure(factor)} a step)"
-    return f"the gradient vanishes: 1 % of it is left {fallen} steps back (a factor of {figure(factor)} a step)"

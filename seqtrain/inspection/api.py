@@ -8,10 +8,11 @@ from typing import Any, get_args
 from torch import Tensor
 
 from seqtrain.inspection.context import Context, Influence, effective_context, growing, influence
-from seqtrain.inspection.defaults import SEQUENCES
+from seqtrain.inspection.defaults import SEQUENCES, TRACED
 from seqtrain.inspection.gates import Gates, gates
 from seqtrain.inspection.gradient import SMALLEST, Curve, gradient_through_time
 from seqtrain.inspection.subject import At, Subject, sequences_of, subject
+from seqtrain.inspection.traces import Traces, traces
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.progress import Progress
 from seqtrain.tasks import Batch, Split
@@ -28,6 +29,7 @@ class Inspection:
     gradients : of each field of the state of each cell.
     context : None for a model that reads backward.
     influence : by the distance of an input from the last prediction.
+    traces : every activation of the first sequences.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Inspection:
     gradients: list[Curve]
     context: Context | None
     influence: Influence
+    traces: Traces
 
     def as_json(self) -> dict[str, Any]:
         """The figures, without the single sequences."""
@@ -120,6 +123,7 @@ def _inspected(one: Subject, split: Split, batch: Batch, *, quiet: bool) -> Insp
         gradients=gradients,
         context=context,
         influence=changes,
+        traces=traces(model, task, batch.rows(0, min(TRACED, batch.size))),
     )
 
 

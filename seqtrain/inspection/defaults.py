@@ -2,3 +2,6 @@
 
 SEQUENCES = 50
 """Sequences that are looked at."""
+
+TRACED = 4
+"""Sequences whose activations are kept."""

@@ -1,0 +1,100 @@
+"""One HTML page that shows an inspection, and needs no other file and no network."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bokeh.embed import components
+from bokeh.resources import Resources
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from seqtrain.inspection import figures
+from seqtrain.inspection.api import Inspection
+from seqtrain.inspection.words import sentences
+from seqtrain.system.files import write_whole
+
+MOST_BITS = 12.0
+"""The surprisal that is drawn in the darkest colour."""
+
+
+class Part(NamedTuple):
+    """A part of the page.
+
+    id : for links.
+    note : how to read it.
+    figures : to draw.
+    """
+
+    id: str
+    title: str
+    note: str
+    figures: list[Any]
+
+
+def write_page(found: Sequence[Inspection], path: Path) -> None:
+    """Write the page of one or several models."""
+    parts = [part for part in _parts(found) if part.figures]
+    script, divs = components([one for part in parts for one in part.figures])
+    remaining = iter(divs)
+    drawn = [part._replace(figures=[next(remaining) for _ in part.figures]) for part in parts]
+    environment = Environment(
+        loader=PackageLoader("seqtrain.inspection", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("inspect.html.jinja").render(
+        names=[each.name for each in found],
+        parts=drawn,
+        texts=[*_texts(found)],
+        sentences=[sentence for each in found for sentence in sentences(each)],
+        resources=Resources(mode="inline", components=["bokeh", "bokeh-widgets"]).render(),
+        script=script,
+    )
+    write_whole(path, page.encode())
+
+
+def _parts(found: Sequence[Inspection]) -> Iterator[Part]:
+    yield Part(
+        "gates",
+        "Gates",
+        "A gate that is often near 0 or near 1 decides; one that stays between lets a part pass. The half-life is the "
+        "number of steps after which half of a unit's old state is left.",
+        [one for one in (figures.saturation(found), figures.half_lives(found)) if one is not None],
+    )
+    yield Part(
+        "gradient",
+        "Gradient through time",
+        "The norm of the gradient of one prediction, by the distance from it, on a logarithmic axis: the mean over the "
+        "sequences, and the range of the middle 80 %. A straight line down is a gradient that vanishes. The dashed "
+        "line is where 32-bit numbers end.",
+        [figures.gradients(found)],
+    )
+    yield Part(
+        "context",
+        "Context",
+        "The loss of the last prediction of each sequence if the model sees the last inputs alone. The dashed line is "
+        "the effective memory: with so many inputs, the loss is within 1 % of that with all.",
+        [one for one in [figures.contexts(found)] if one is not None],
+    )
+    yield Part(
+        "units",
+        "Units",
+        "Blue is -1, white 0, red 1. Choose an activation, a sequence and a unit; the arrow keys move a slider that "
+        "has the focus. Values beyond 1 are drawn as 1.",
+        [figures.heat_map(each) for each in found],
+    )
+
+
+def _texts(found: Sequence[Inspection]) -> Iterator[dict[str, Any]]:
+    """The first sequence of each model that reads words, with the surprisal of each word after the first."""
+    for each in found:
+        if each.traces.surprisal is not None:
+            bits = each.traces.surprisal[:, 0].tolist()
+            inputs = each.traces.inputs[0]
+            words = [
+                {"text": word, "bits": bit, "share": min(1.0, bit / MOST_BITS)}
+                for word, bit in zip(inputs[1:], bits, strict=False)
+            ]
+            yield {"name": each.name, "words": words}

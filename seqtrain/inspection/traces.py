@@ -1,0 +1,74 @@
+"""Every activation of a few sequences, with the words or symbols that the model reads."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqtrain.inspection.watch import Place, Step, cells_of, watched
+from seqtrain.models import SequenceModel
+from seqtrain.recurrence import gates_of
+from seqtrain.tasks import Batch, Task
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a model computes on N sequences of at most T steps.
+
+    activations : by cell and name, `[T, N, H]`: the gates in the cell's order, what else it names, and its state. Zero
+        on padding.
+    lengths : `[N]`, steps of each sequence.
+    inputs : for each sequence, what the model reads at each step, in words.
+    surprisal : `[T, N]` bits of the next word of a text, given all before; NaN on padding. None without words.
+    """
+
+    activations: dict[Place, dict[str, Tensor]]
+    lengths: Tensor
+    inputs: list[list[str]]
+    surprisal: Tensor | None
+
+
+@torch.no_grad()
+def traces(model: SequenceModel, task: Task, batch: Batch) -> Traces:
+    """The activations on a batch, which should have few sequences: all of them are kept."""
+    T, N = batch.inputs.shape[:2]
+    lengths = torch.full((N,), T) if batch.lengths is None else batch.lengths
+    kept: dict[Place, dict[str, Tensor]] = {place: {} for place in cells_of(model)}
+
+    def see(step: Step) -> None:
+        inside = (step.t < lengths)[:, None]
+        for name, values in step.activations.items():
+            if values.dim() == 2:
+                table = kept[step.place].setdefault(name, torch.zeros(T, *values.shape))
+                table[step.t] = values.float() * inside
+
+    with watched(model, see):
+        prediction, _ = model.predict(batch.inputs, batch.lengths)
+    surprisal = None
+    if task.words:
+        nats = -torch.log_softmax(prediction.outputs.double(), -1).gather(-1, batch.targets[..., None])[..., 0]
+        surprisal = (nats / math.log(2)).where(torch.arange(T)[:, None] < lengths, math.nan)
+    ordered = {
+        place: _in_order(own, gates_of(cell))
+        for (place, cell), own in zip(cells_of(model).items(), kept.values(), strict=True)
+    }
+    return Traces(ordered, lengths, _inputs(task, batch, lengths), surprisal)
+
+
+def _in_order(own: dict[str, Tensor], gates: tuple[str, ...]) -> dict[str, Tensor]:
+    return {name: own[name] for name in dict.fromkeys([*(gate for gate in gates if gate in own), *own])}
+
+
+def _inputs(task: Task, batch: Batch, lengths: Tensor) -> list[list[str]]:
+    """What is read at each step: a word, the number of a symbol, or numbers."""
+    columns = []
+    for n, length in enumerate(lengths.tolist()):
+        column = batch.inputs[:length, n]
+        if task.words:
+            columns.append([task.vocabulary[number] for number in column.tolist()])
+        elif task.symbolic:
+            columns.append([str(number) for number in column.tolist()])
+        else:
+            columns.append([" ".join(f"{number:.3g}" for number in row) for row in column.tolist()])
+    return columns

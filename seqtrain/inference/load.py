@@ -20,6 +20,8 @@ from seqtrain.system.progress import say
 from seqtrain.system.runtime import keep_freed_memory, prepare
 from seqtrain.system.settings import Affects
 from seqtrain.tasks import LanguageModel, Task
+from seqtrain.tasks.text.tokenizer import Unit
+from seqtrain.tasks.text.vocabulary import Vocabulary
 
 OTHER = "use another checkpoint of the run"
 
@@ -47,21 +49,22 @@ def load_model(run_or_checkpoint: str | Path) -> SequenceModel:
 
 
 def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
-    """Likewise a language model with its vocabulary. The text that it was trained on is not needed.
+    """Likewise a model of a text or of stories with its vocabulary. The text that it was trained on is not needed.
 
     Raises
     ------
     SeqtrainError : as `load_model`, or it is the model of another task.
     """
     config, checkpoint, path = _read_for_cpu(run_or_checkpoint)
-    vocabulary = checkpoint.header.known_words()
-    if config.task.name != LanguageModel.name or vocabulary is None:
+    tokens, counts = checkpoint.header.vocabulary, checkpoint.header.counts
+    if tokens is None:
         raise CheckpointError(
             f"{path}: holds a model of task {config.task.name!r}, which writes no text; give one of task "
-            "'language_model', e.g. what seqtrain train words made"
+            "'language_model' or 'stories', e.g. what seqtrain train words made"
         )
     model = _built(_with_trusted_cell(config, checkpoint, path, quiet=False), checkpoint, path)
-    return TextModel(model, vocabulary, config.task.unit, str(path))
+    unit: Unit = config.task.unit if config.task.name == LanguageModel.name else "word"
+    return TextModel(model, Vocabulary(tokens, counts or [0] * len(tokens)), unit, str(path))
 
 
 def _read_for_cpu(run_or_checkpoint: str | Path) -> tuple[Config, Checkpoint, Path]:

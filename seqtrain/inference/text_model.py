@@ -102,13 +102,16 @@ class TextModel(NamedTuple):
 
         Raises
         ------
-        SeqtrainError : it is not UTF-8, as an argument of the command line may be.
+        SeqtrainError : it is not UTF-8, as an argument of the command line may be; or it has an unknown word, and the
+            vocabulary has no `<unk>`.
         """
         check_name(text)
         text = text.replace("\r\n", "\n").replace("\r", "\n").replace(BYTE_ORDER_MARK, "")
         known = self.vocabulary.numbers
         forms = [text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]
         tokens = min(map(self._split, forms), key=lambda tokens: sum(token not in known for token in tokens))
+        if UNK not in known:
+            self.vocabulary.encode(tokens)
         read = [token if token in known else UNK for token in tokens] or [self.start()]
         return Prompt(tokens, read, list(dict.fromkeys(token for token in tokens if token not in known)))
 
@@ -118,9 +121,14 @@ class TextModel(NamedTuple):
         return tokens[:-1] if self.unit == "word" and not text.endswith("\n") else tokens
 
     def start(self) -> str:
-        """The token that a text starts after: `<eos>` or a line feed; if it is unknown, the most frequent token."""
-        first = EOS if self.unit == "word" else "\n"
-        if first in self.vocabulary.numbers:
+        """The token that a text starts after.
+
+        It is `<eos>`, of stories the end of a sentence, of characters a line feed; if that is unknown, the most
+        frequent token.
+        """
+        numbers = self.vocabulary.numbers
+        first = "\n" if self.unit == "character" else EOS if UNK in numbers else "."
+        if first in numbers:
             return first
         counts = dict(zip(self.vocabulary.tokens, self.vocabulary.counts, strict=True))
         del counts[UNK]
@@ -157,7 +165,7 @@ class TextModel(NamedTuple):
         if faults := sampling.faults(tokens):
             raise ConfigError(faults)
         given, known = self.read(prompt), self.vocabulary
-        banned = [] if allow_unk else [known.numbers[UNK]]
+        banned = [] if allow_unk or UNK not in known.numbers else [known.numbers[UNK]]
         drawn = continue_tokens(self.model, known.encode(given.read), sampling, seed=seed, banned=banned)
         generated: list[str] = []
         nats: list[float] = []

@@ -31,7 +31,7 @@ from seqtrain.config import Config
 from seqtrain.system.errors import CheckpointError
 from seqtrain.system.files import UnreadableError, open_regular, write_whole
 from seqtrain.tasks import Spec, Task
-from seqtrain.tasks.text.vocabulary import Vocabulary
+from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 from seqtrain.training.state import TrainingRecord, Whole
 
 FORMAT: Literal[4] = 4
@@ -91,6 +91,8 @@ class Header(BaseModel):
         tokens, counts, task, one = self.vocabulary, self.counts, self.config.get("task"), self.training
         if isinstance(task, dict) and task.get("name") == "language_model" and None in (tokens, counts):
             raise ValueError("a language model needs a vocabulary with counts")
+        if counts is not None and UNK not in (tokens or []):
+            raise ValueError(f"the vocabulary of a text must hold {UNK}")
         if tokens is not None and not len(set(tokens)) == len(tokens) == self.spec.input_size == self.spec.output_size:
             raise ValueError("the vocabulary does not fit the model, or holds a token twice")
         if counts is not None and len(counts) != len(tokens or []):

@@ -516,14 +516,31 @@ def test_a_usage_error_speaks_of_no_settings(seqtrain):
     assert "is a setting" not in refused.err
 
 
+def test_stories_are_continued_in_their_own_words(seqtrain):
+    """Their checkpoint has the vocabulary, without `<unk>` and without counts."""
+    seqtrain("train", "stories", *SMALL, *SMALL_SETS, "--out", "tales")
+    written = seqtrain("generate", "tales", "--prompt", "the keys", "--tokens", 5, "--json").json
+    assert written["read"] == ["the", "keys"]
+    assert len(written["generated"]) == 5
+    model = load_text_model("tales")
+    assert model.start() == "."
+    assert set(written["generated"]) <= set(model.vocabulary.tokens)
+    (first, *_) = seqtrain("predict", "tales", "--prompt", "the keys", "--top", 3, "--json").json["next"]
+    scores, _ = model.model(model.vocabulary.encode(["the", "keys"])[:, None])
+    assert first["probability"] == pytest.approx(scores[-1, 0].softmax(0).max().item(), rel=1e-5)
+    refused = seqtrain("predict", "tales", "--prompt", "the zebra sang")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("seqtrain: not in the vocabulary: 'zebra'; the model has no <unk>")
+
+
 @pytest.mark.parametrize("verb", ["generate", "predict"])
 def test_what_is_no_language_model(seqtrain, tmp_path, verb):
-    seqtrain("train", "stories", *SMALL, *SMALL_SETS, "--out", "other")
+    seqtrain("train", "quickstart", *SMALL, *SMALL_SETS, "--out", "other")
     refused = seqtrain(verb, "other", "--json")
     assert (refused.code, refused.out) == (2, "")
     assert refused.err == (
-        "seqtrain: other/best.safetensors: holds a model of task 'stories', which writes no text; give one of task "
-        "'language_model', e.g. what seqtrain train words made\n"
+        "seqtrain: other/best.safetensors: holds a model of task 'adding', which writes no text; give one of task "
+        "'language_model' or 'stories', e.g. what seqtrain train words made\n"
     )
     (tmp_path / "empty").mkdir()
     (tmp_path / "x.safetensors").write_bytes(b"no")

@@ -13,21 +13,15 @@ UNK = "<unk>"
 
 
 class Vocabulary:
-    """Tokens and their numbers; any other token becomes `<unk>`.
+    """Tokens and their numbers; any other token becomes `<unk>`, if it is one of them.
 
     Parameters
     ----------
-    tokens : all different, with `<unk>` among them; the place of a token is its number.
+    tokens : all different; the place of a token is its number. That of a text has `<unk>`, that of stories has not.
     counts : how often each token occurs in the training text; for `<unk>`, the sum over all tokens that are left out.
-
-    Raises
-    ------
-    DataError : `<unk>` is missing.
     """
 
     def __init__(self, tokens: Sequence[str], counts: Sequence[int]) -> None:
-        if UNK not in tokens:
-            raise DataError(f"the vocabulary of a text model must hold {UNK}; use an undamaged checkpoint")
         self.tokens = list(tokens)
         self.counts = list(counts)
         self.numbers = {token: number for number, token in enumerate(self.tokens)}
@@ -55,6 +49,17 @@ class Vocabulary:
         return len(self.tokens)
 
     def encode(self, tokens: Iterable[str]) -> Tensor:
-        """Numbers of tokens, `[N]`."""
-        unknown = self.numbers[UNK]
+        """Numbers of tokens, `[N]`.
+
+        Raises
+        ------
+        DataError : a token is unknown, and there is no `<unk>`.
+        """
+        tokens, unknown = list(tokens), self.numbers.get(UNK)
+        if unknown is None and (strange := [token for token in tokens if token not in self.numbers]):
+            names = ", ".join(map(repr, dict.fromkeys(strange)))
+            raise DataError(
+                f"not in the vocabulary: {names}; the model has no {UNK}: use words of its stories, which it writes "
+                "without a prompt"
+            )
         return torch.tensor([self.numbers.get(token, unknown) for token in tokens], dtype=torch.long)

@@ -1,6 +1,7 @@
 """The plots of a comparison."""
 
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ ENTRY = 0.24
 
 BELOW = 0.6
 """Inches between the axes and a legend: room for the numbers and the name of the x axis."""
+
+LONGEST_LINE = 36
+"""Characters of a line of a label; a cell may have many options."""
 
 MOST_CURVES = 12
 """The largest number of values of the varied setting whose learning curves are drawn."""
@@ -72,7 +76,7 @@ def _curves(groups: Sequence[Group], varied: str | None) -> Figure:
     values = list(dict.fromkeys(group.at for group in groups))[:MOST_CURVES]
     columns = min(3, len(values))
     lines = -(-len(values) // columns)
-    legend = ENTRY * (1 + max(sum(group.at == value for group in groups) for value in values))
+    legend = ENTRY * (1 + max(_lines(group.cell for group in groups if group.at == value) for value in values))
     figure = Figure(figsize=(8 if columns == 1 else 5 * columns, (5 + legend) * lines), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False)
     for panel in panels.flat[len(values) :]:
@@ -99,7 +103,7 @@ def _curves_at(axes: Axes, groups: Sequence[Group]) -> None:
         positive = positive and all(value > 0 for curve in curves for value in curve.values())
         few = len(curves) < FEWEST_FOR_INTERVALS
         for run, curve in zip(group.runs, curves, strict=True):
-            marker = "o" if few else None
+            marker = "o" if few or len(curve) == 1 else None  # a line needs two points
             axes.plot(
                 list(curve), list(curve.values()), color=color, alpha=0.35, linewidth=1, marker=marker, markersize=3
             )
@@ -203,7 +207,9 @@ def _steps(groups: Sequence[Group], rows: Sequence[Row], *, timed: bool) -> Figu
 
 def _row_by_row(rows: Sequence[Row], variant: str) -> tuple[Figure, Axes]:
     """Axes on which each cell has a line of its own."""
-    figure = Figure(figsize=(8, 1.4 + ENTRY + 0.5 * len(rows)), layout="constrained")
+    figure = Figure(
+        figsize=(8, 1.4 + ENTRY + 0.3 * len(rows) + 0.2 * _lines(row.cell for row in rows)), layout="constrained"
+    )
     axes = figure.subplots()
     axes.set_yticks(range(len(rows)), [_plain(row.cell) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -234,7 +240,7 @@ def _metric_over(rows: Sequence[Row], varied: str, name: str) -> Figure:
 def _over(rows: Sequence[Row], varied: str, name: str, estimate: Callable[[Row], Estimate]) -> Figure:
     """An estimate over the varied setting, a line a cell."""
     cells, fewest = list(dict.fromkeys(row.cell for row in rows)), min(row.runs for row in rows)
-    figure = Figure(figsize=(8, 5 + ENTRY * len(cells)), layout="constrained")
+    figure = Figure(figsize=(8, 5 + ENTRY * _lines(cells)), layout="constrained")
     axes = figure.subplots()
     values = list(dict.fromkeys(row.at for row in rows))
     numbers = [float(value) for value in values if isinstance(value, int | float) and value > 0]
@@ -261,5 +267,14 @@ def _over(rows: Sequence[Row], varied: str, name: str, estimate: Callable[[Row],
 
 
 def _plain(text: str) -> str:
-    """The text with its dollar signs escaped, which would begin a formula; an underscore would hide it in a legend."""
-    return (" " if text.startswith("_") else "") + visible(text).replace("$", r"\$")
+    """The text in short lines, with its dollar signs escaped, which would begin a formula.
+
+    An underscore at the beginning would hide it in a legend.
+    """
+    lines = textwrap.wrap(visible(text), LONGEST_LINE) or [""]
+    return (" " if text.startswith("_") else "") + "\n".join(lines).replace("$", r"\$")
+
+
+def _lines(labels: Iterable[str]) -> int:
+    """The lines that labels take."""
+    return sum(1 + _plain(label).count("\n") for label in labels)

@@ -116,7 +116,8 @@ def _in_markdown(value: object) -> object:
     """A text in one line, whose characters neither end a cell of a table nor begin anything else of Markdown."""
     if not isinstance(value, str) or isinstance(value, _Markdown):
         return value
-    return re.sub(r"[\\`*<\[\]|~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", visible(value))
+    marks = r"[\\`*<\[\]|~&]|(?<![^\W_])_|_(?![^\W_])"  # not the underscores within a word
+    return re.sub(marks, r"\\\g<0>", visible(value))
 
 
 def described(results: Results) -> dict[str, str]:

@@ -24,7 +24,7 @@ BLOCK = 1 << 20
 """Bytes read at a time; the progress bar counts in this unit, MiB."""
 
 LONGEST = 1 << 16
-"""Characters of the longest word; a longer one is no text of words, and would slow down the search for its end."""
+"""Characters of a word whose end is not yet read; a longer one would slow down the search for its end."""
 
 
 def size_of(path: Path) -> int:
@@ -122,7 +122,7 @@ def tokenise(texts: Iterable[str], unit: Unit, write: Write, source: object = "t
 
     Raises
     ------
-    DataError : a word is too long.
+    DataError : a word goes on for longer than `LONGEST` characters beyond a piece.
     """
     return _words(texts, write, source) if unit == "word" else _characters(texts, write)
 

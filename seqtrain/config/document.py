@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from seqtrain.config.describe import is_text
+from seqtrain.config.describe import all_settings, is_text
 from seqtrain.config.schema import NAMED, Config
 from seqtrain.config.yaml import DEEPEST, LARGEST, parse, read_beginning
 from seqtrain.system.errors import ConfigError, plain, short
@@ -214,8 +214,12 @@ def _apply(document: Document, override: str) -> Iterator[str]:
         try:
             node, value = parse(text, shown)
         except ConfigError as error:
-            yield str(error)
-            return
+            if not _may_be_text(path) or text[:1] in "[{":
+                yield str(error)
+                return
+            node, value = None, text
+        if isinstance(value, str | list | dict) and _may_be_text(path) and text[:1] not in "[{'\"":
+            node, value = None, text  # `model.cell.tag=poems #2`, of which YAML reads the first word
         yield from _collect_lines(node, path, Document({}, shown))
     section: Any = document.data
     for part in path[:-1]:
@@ -232,6 +236,11 @@ def _apply(document: Document, override: str) -> Iterator[str]:
     section[path[-1]] = value
     document.overrides[path] = shown
     _expand_names(document.data)
+
+
+def _may_be_text(path: Path_) -> bool:
+    """Whether a setting is an option of a user's own cell, whose kind is not known before the cell is imported."""
+    return path[:2] == ("model", "cell") and len(path) > 2 and ".".join(path) not in all_settings()
 
 
 def _overridden(document: Document, path: Path_, section: Any) -> dict[str, Any]:

@@ -167,6 +167,25 @@ def test_a_text_on_the_command_line_is_taken_as_it_is(write, tmp_path, name):
     assert [varied.override(value) for value in varied.values] == [f"task.path={name}", "task.path=shipped:stories"]
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("poems #2.txt", "poems #2.txt"),
+        ("act 1: scene 2", "act 1: scene 2"),
+        ("@home", "@home"),
+        ("* ", "* "),
+        ("'010'", "010"),
+        ("010", 10),
+        ("[1, a]", [1, "a"]),
+        ("null", None),
+    ],
+)
+def test_a_text_of_an_option_of_ones_own_cell_is_taken_as_it_is(write, text, value):
+    """Its kind is not known yet. Quotes are those of YAML."""
+    config = load_config(str(write(MINIMAL)), ["model.cell=mine:Mine", f"model.cell.tag={text}"])
+    assert config.model.cell.options() == {"tag": value}
+
+
 def test_a_key_that_is_given_twice_is_refused_on_the_command_line(write):
     for override in ("optimizer={name: adam, lr: 0.1, lr: 0.2}", "model.cell={name: lstm, name: gru}"):
         assert "is given twice" in faults(write(MINIMAL), override)[0]

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import SMALL_SETS
+from conftest import SMALL, SMALL_SETS
 
 from seqtrain import evaluate
 from seqtrain.system.errors import SeqtrainError
@@ -135,7 +135,7 @@ def test_a_folder_whose_name_is_not_utf8(seqtrain, tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     (folder / "text.txt").write_text("the cat sat\n" * 100)
-    assert seqtrain("train", "quickstart", *SMALL_SETS, "--out", "run", "--json").code == 0
+    assert seqtrain("train", "quickstart", *SMALL, *SMALL_SETS, "--out", "run", "--json").code == 0
     assert seqtrain("eval", "run", "--json").code == 0
     refused = seqtrain("train", "words", "task.path=text.txt", "--out", "words")
     assert (refused.code, (folder / "words").exists()) == (2, False)

@@ -1,8 +1,8 @@
 """`seqtrain inspect`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 import typer
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from seqtrain.tasks import Split
 
 PAGE = "inspect.html"
+
+P = TypeVar("P", "Gates", "Curve")
 
 
 def inspect(
@@ -44,12 +46,12 @@ def inspect(
     overrides = [target for target in targets if "=" in target]
     if not names:
         raise ConfigError("inspect takes run directories, checkpoints or configs; got only settings")
+    folder = out or Path("runs") / "inspect"
+    folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written is known before the work
     found = [
         inspect(name, overrides, at=cast("At", at), split=cast("Split", split), sequences=sequences, quiet=quiet)
         for name in names
     ]
-    folder = out or Path("runs") / "inspect"
-    folder.mkdir(parents=True, exist_ok=True)
     write_page(found, folder / PAGE)
     print_result({"runs": [each.as_json() for each in found]}, json, lambda _: inspect_tables(found))
     suggest(f"open {folder / PAGE} in a browser", quiet=quiet or json)
@@ -77,9 +79,8 @@ def _gates_table(found: Sequence["Inspection"]) -> Grid:
         ),
         look=WIDE,
     )
-    for each in found:
-        for one in each.gates:
-            _add_gates(table, _place(each, one, many=len(found) > 1), one)
+    for name, one in _named(found, lambda each: each.gates):
+        _add_gates(table, name, one)
     return table
 
 
@@ -104,10 +105,8 @@ def _gradient_table(found: Sequence["Inspection"]) -> Grid:
         ),
         look=WIDE,
     )
-    for each in found:
-        for curve in each.gradients:
-            name = _place(each, curve, many=len(found) > 1)
-            table.add(name, curve.field, figure(curve.factor_per_step()), *_distances(curve))
+    for name, curve in _named(found, lambda each: each.gradients):
+        table.add(name, curve.field, figure(curve.factor_per_step()), *_distances(curve))
     return table
 
 
@@ -118,5 +117,8 @@ def _distances(curve: "Curve") -> Iterator[str]:
         yield "never" if distance is None else str(distance)
 
 
-def _place(each: "Inspection", one: "Gates | Curve", *, many: bool) -> str:
-    return f"{each.name}: {one.place}" if many else str(one.place)
+def _named(found: Sequence["Inspection"], parts: Callable[["Inspection"], Iterable[P]]) -> Iterator[tuple[str, P]]:
+    """The parts of all models, each with the name of its cell, and that of its model if there are several."""
+    for each in found:
+        for one in parts(each):
+            yield (f"{each.name}: {one.place}" if len(found) > 1 else str(one.place)), one

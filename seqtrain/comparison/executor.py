@@ -188,8 +188,8 @@ class _Worker:
             errors="replace", start_new_session=True,
             env={"GOMP_SPINCOUNT": "1000"} | os.environ | {"OMP_NUM_THREADS": str(threads)},  # the first as in __main__
         )  # fmt: skip
-        self._last_call = threading.Timer(GRACE_S, self._kill)
-        self._last_call.daemon = True
+        self._deadline = threading.Timer(GRACE_S, self._kill)
+        self._deadline.daemon = True
         threading.Thread(target=self._end_session, daemon=True).start()
 
     def stop(self, signal_number: int) -> None:
@@ -198,13 +198,13 @@ class _Worker:
         if hasattr(signal, "SIGCONT"):
             self.process.send_signal(signal.SIGCONT)
         with suppress(RuntimeError):  # it was asked before
-            self._last_call.start()
+            self._deadline.start()
 
     def close(self) -> None:
         """Wait for its end, and close its pipes."""
         with suppress(BrokenPipeError), self.stderr, self.process:
             pass
-        self._last_call.cancel()
+        self._deadline.cancel()
 
     def _kill(self) -> None:
         """Kill its whole session: a process that a cell has started may hold its pipes open."""

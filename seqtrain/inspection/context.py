@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqtrain.inspection.predictions import last_predictions, lengths_of
 from seqtrain.models import SequenceModel
 from seqtrain.models.model import Prediction
 from seqtrain.system.rng import generator
@@ -126,8 +127,7 @@ def influence(
     advance : called after each distance.
     """
     at = last_predictions(batch, every_step=model.every_step)
-    T, N = batch.inputs.shape[:2]
-    lengths = torch.full((N,), T) if batch.lengths is None else batch.lengths
+    (T, N), lengths = batch.inputs.shape[:2], lengths_of(batch)
     before, columns = _losses(model, task, batch, at), torch.arange(N)
     changes = []
     for distance in distances:
@@ -151,15 +151,6 @@ def growing(longest: int) -> list[int]:
         sizes.append(size)
         size = max(size + 1, round(1.6 * size))
     return [*sizes, longest]
-
-
-def last_predictions(batch: Batch, *, every_step: bool) -> Tensor:
-    """`[N]`, the step of the last prediction of each sequence that counts."""
-    T, N = batch.inputs.shape[:2]
-    lengths = torch.full((N,), T) if batch.lengths is None else batch.lengths
-    if not every_step or batch.scored is None:
-        return lengths - 1
-    return torch.where(batch.scored, torch.arange(T)[:, None], -1).amax(0)
 
 
 def _cut(batch: Batch, at: Tensor, size: int) -> Batch:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqtrain.inspection.predictions import first_predictions, last_predictions, scored_steps
 from seqtrain.inspection.watch import Direction, Place, Step, cells_of, watched
 from seqtrain.models import SequenceModel, StackState
 from seqtrain.tasks import Batch, Task
@@ -98,14 +99,11 @@ def _double(batch: Batch) -> Batch:
 
 def _one_prediction(batch: Batch, direction: Direction, *, every_step: bool) -> tuple[Batch, Tensor]:
     """The batch with one prediction of each sequence, and its step `[B]`: the last one, or the first for `backward`."""
-    T, B = batch.inputs.shape[:2]
-    lengths = torch.full((B,), T) if batch.lengths is None else batch.lengths
+    choose = last_predictions if direction == "forward" else first_predictions
+    at = choose(batch, every_step=every_step)
     if not every_step:
-        return batch, lengths - 1 if direction == "forward" else torch.zeros_like(lengths)
-    steps = torch.arange(T)[:, None]
-    scored = (steps < lengths) if batch.scored is None else batch.scored
-    at = torch.where(scored, steps, -1).amax(0) if direction == "forward" else torch.where(scored, steps, T).amin(0)
-    return replace(batch, scored=scored & (steps == at)), at
+        return batch, at
+    return replace(batch, scored=scored_steps(batch) & (torch.arange(len(batch.inputs))[:, None] == at)), at
 
 
 def _norms(model: SequenceModel, task: Task, batch: Batch, window: int) -> dict[tuple[Place, str], Tensor]:

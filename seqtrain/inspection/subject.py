@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import torch
+
 from seqtrain.config import Config, read_config
 from seqtrain.config.build import build_model, build_task, check_batch_size
 from seqtrain.config.plugins import as_defined
@@ -11,7 +13,7 @@ from seqtrain.config.resolve import resolved
 from seqtrain.inference.load import restore
 from seqtrain.models import SequenceModel
 from seqtrain.runs.directory import RunDir
-from seqtrain.system.errors import ConfigError
+from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.runtime import keep_freed_memory, prepare
 from seqtrain.tasks import Batch, LanguageModel, Split, Task
 
@@ -54,6 +56,7 @@ def subject(target: str | Path, overrides: Sequence[str] = (), *, at: At = "best
     if run.last.exists() or run.best.exists() or path.suffix == ".safetensors":
         restored = restore(run.last if at == "last" and path.is_dir() else path, overrides, quiet=quiet)
         model = restored.model if at != "init" else build_model(restored.config, restored.task.spec).eval()
+        _check_finite(model, str(restored.path))
         step = restored.step if at != "init" else 0
         return Subject(str(target), at, step, restored.config, restored.task, model)
     config, _ = read_config(target, overrides, quiet=quiet)
@@ -63,6 +66,13 @@ def subject(target: str | Path, overrides: Sequence[str] = (), *, at: At = "best
     config = resolved(as_defined(config))
     check_batch_size(config, task)
     return Subject(str(target), "init", 0, config, task, build_model(config, task.spec).eval())
+
+
+def _check_finite(model: SequenceModel, source: str) -> None:
+    """Raise a CheckpointError if a weight is not finite: every figure would be meaningless."""
+    bad = [name for name, weight in model.named_parameters() if not bool(torch.isfinite(weight).all())]
+    if bad:
+        raise CheckpointError(f"{source}: holds weights that are not finite ({', '.join(bad)}); inspect another one")
 
 
 def sequences_of(task: Task, split: Split, count: int) -> Batch:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seqtrain.inspection.predictions import lengths_of
 from seqtrain.inspection.watch import Place, Step, cells_of, watched
 from seqtrain.models import SequenceModel
 from seqtrain.recurrence import gates_of
@@ -32,8 +33,7 @@ class Traces:
 @torch.no_grad()
 def traces(model: SequenceModel, task: Task, batch: Batch) -> Traces:
     """The activations on a batch, which should have few sequences: all of them are kept."""
-    T, N = batch.inputs.shape[:2]
-    lengths = torch.full((N,), T) if batch.lengths is None else batch.lengths
+    T, lengths = len(batch.inputs), lengths_of(batch)
     kept: dict[Place, dict[str, Tensor]] = {place: {} for place in cells_of(model)}
 
     def see(step: Step) -> None:

@@ -10,7 +10,8 @@ from conftest import SMALL, SMALL_SETS
 import seqtrain as package
 from seqtrain.inspection.gates import gates
 from seqtrain.inspection.subject import sequences_of, subject
-from seqtrain.system.errors import ConfigError
+from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
+from seqtrain.system.errors import CheckpointError, ConfigError
 
 QUICK = (*SMALL, *SMALL_SETS, "threads=1")
 
@@ -77,11 +78,25 @@ def test_a_text(text_folder):
 
 
 def test_what_people_read(seqtrain, runs):
-    shown = seqtrain("inspect", runs / "lstm", runs / "rnn", "--sequences", 4)
-    assert shown.code == 0
+    shown = seqtrain("inspect", runs / "lstm", runs / "rnn", "--sequences", 4, "--out", "seen")
+    assert (shown.code, [path.name for path in Path("seen").iterdir()]) == (0, ["inspect.html"])
     for words in (": layer 1, forward", "half-life", "state: |h| > 0.9", "steps back (95 % interval", "the gradient "):
         assert words in shown.out
     assert seqtrain("inspect", runs / "lstm", "--sequences", 4, "--json", "--quiet").json["runs"][0]["cell"] == "lstm"
+
+
+def test_the_split_is_the_one_that_is_asked_for(runs):
+    test, valid = (package.inspect(runs / "lstm", sequences=4, split=split) for split in ("test", "valid"))
+    assert not torch.equal(test.traces.activations[test.gates[0].place]["f"],
+                           valid.traces.activations[valid.gates[0].place]["f"])  # fmt: skip
+
+
+def test_weights_that_are_not_finite_are_refused(runs, tmp_path):
+    checkpoint = load_checkpoint(runs / "rnn/best.safetensors")
+    checkpoint.weights["stack.layers.0.0.w_x"][0, 0] = torch.nan
+    save_checkpoint(tmp_path / "nan.safetensors", checkpoint)
+    with pytest.raises(CheckpointError, match=r"weights that are not finite \(stack\.layers\.0\.0\.w_x\)"):
+        package.inspect(tmp_path / "nan.safetensors")
 
 
 def test_what_cannot_be_inspected(seqtrain, runs):

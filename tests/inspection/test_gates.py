@@ -121,3 +121,11 @@ def test_peepholes():
     model, _ = made({"name": "adding", "length": 9}, cell={"name": "coupled", "peepholes": True})
     (found,) = gates(model, [next(task.eval_batches("valid", 4))])
     assert [*found.peepholes] == ["f", "o"]
+
+
+def test_the_state_is_carried_from_batch_to_batch():
+    model, task = made({"name": "adding", "length": 9}, cell="lstm")
+    whole = next(task.eval_batches("valid", 4))
+    parts = [Batch(whole.inputs[:5], whole.targets), Batch(whole.inputs[5:], whole.targets, fresh=False)]
+    (one,), (two,) = gates(model, [whole]), gates(model, parts)
+    torch.testing.assert_close(one.activations["cell"].mean, two.activations["cell"].mean)

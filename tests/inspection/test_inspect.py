@@ -1,15 +1,18 @@
 """The verb and the function: which model is inspected, what is read, and that the figures are those of the parts."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import SMALL, SMALL_SETS
+from inspected import made
 
 import seqtrain as package
 from seqtrain.inspection.gates import gates
 from seqtrain.inspection.subject import sequences_of, subject
+from seqtrain.inspection.traces import traces
 from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.system.errors import CheckpointError, ConfigError
 
@@ -83,6 +86,28 @@ def test_what_people_read(seqtrain, runs):
     for words in (": layer 1, forward", "half-life", "state: |h| > 0.9", "steps back (95 % interval", "the gradient "):
         assert words in shown.out
     assert seqtrain("inspect", runs / "lstm", "--sequences", 4, "--json", "--quiet").json["runs"][0]["cell"] == "lstm"
+
+
+def test_the_last_weights_are_those_of_the_last_checkpoint(runs, tmp_path):
+    shutil.copytree(runs / "lstm", tmp_path / "run")
+    checkpoint = load_checkpoint(tmp_path / "run/last.safetensors")
+    checkpoint.weights["stack.layers.0.0.b"].zero_()
+    save_checkpoint(tmp_path / "run/last.safetensors", checkpoint)
+    last, best = (package.inspect(tmp_path / "run", sequences=3, at=at) for at in ("last", "best"))
+    alone = package.inspect(tmp_path / "run/last.safetensors", sequences=3)
+    means = [each.gates[0].activations["f"].mean for each in (last, alone, best)]
+    assert torch.equal(means[0], means[1])
+    assert not torch.equal(means[0], means[2])
+
+
+def test_traces_are_zero_on_padding():
+    model, task = made({"name": "embedded_reber"}, cell="gru")
+    batch = next(task.eval_batches("valid", 5))
+    kept = traces(model, task, batch)
+    for values in next(iter(kept.activations.values())).values():
+        for n, length in enumerate(batch.lengths.tolist()):
+            assert bool((values[length:, n] == 0).all())
+            assert bool((values[:length, n] != 0).any())
 
 
 def test_the_split_is_the_one_that_is_asked_for(runs):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from seqtrain.inspection.probes import LEVEL, linear_probe, one_unit_probe
+from seqtrain.inspection.probes import LEVEL, Probe, linear_probe, one_unit_probe
 
 
 def draw(seed):
@@ -58,3 +58,8 @@ def test_chance_is_the_most_frequent_label():
     assert probe.chance == 0.9
     values[:, 3] = labels
     assert one_unit_probe(values, labels)[:2] == (1, 0.9)
+
+
+def test_what_is_worse_than_the_most_frequent_label_is_not_found():
+    assert not Probe(0.85, 0.9, 0.001).is_found()
+    assert Probe(0.95, 0.9, 0.001).is_found()

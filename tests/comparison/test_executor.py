@@ -97,10 +97,16 @@ def test_what_a_cell_has_started_keeps_nobody_waiting(seqtrain, tmp_path, starte
     assert time.monotonic() - began < 30
 
 
+def suspend(process):
+    """Suspend a process, and wait until it is: of two signals that wait, SIGTERM would come first."""
+    os.kill(process, signal.SIGSTOP)
+    os.waitid(os.P_PID, process, os.WSTOPPED | os.WNOWAIT)
+
+
 def test_a_process_that_does_not_stop_is_killed(monkeypatch):
     monkeypatch.setattr(executor, "GRACE_S", 1.0)
     worker = executor._Worker(1)
-    worker.process.send_signal(signal.SIGSTOP)
+    suspend(worker.process.pid)
     monkeypatch.delattr(signal, "SIGCONT")
     began = time.monotonic()
     worker.stop(signal.SIGTERM)
@@ -112,7 +118,7 @@ def test_a_process_that_does_not_stop_is_killed(monkeypatch):
 @pytest.mark.skipif(not hasattr(signal, "SIGCONT"), reason="needs SIGCONT")
 def test_a_suspended_process_can_still_stop():
     worker = executor._Worker(1)
-    worker.process.send_signal(signal.SIGSTOP)
+    suspend(worker.process.pid)
     worker.stop(signal.SIGTERM)
     worker.close()
     assert worker.process.returncode == -signal.SIGTERM

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.system.settings import Configurable
+from seqtrain.tasks.facts import HiddenFact
 from seqtrain.tasks.metrics import Metric, Tally
 
 Split = Literal["train", "valid", "test"]
@@ -60,6 +61,11 @@ class Batch:
         whole = self.inputs.shape[:2]
         T = whole[0] if self.lengths is None else int(self.lengths[start:stop].max())
         return self._map(lambda x: x[:T, start:stop] if x.shape[:2] == whole else x[start:stop])
+
+    def columns(self, chosen: Tensor) -> Self:
+        """The sequences with these numbers, `[N]`, not cut."""
+        whole = self.inputs.shape[:2]
+        return self._map(lambda x: x[:, chosen] if x.shape[:2] == whole else x[chosen])
 
     def to(self, device: torch.device) -> Self:
         """The same batch on another device."""
@@ -244,6 +250,14 @@ class Task(Configurable, ABC):
     def facts(self, split: Split) -> dict[str, str | float]:  # noqa: ARG002
         """What a reader of the figures on a split should know about its data."""
         return {}
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:  # noqa: ARG002
+        """What a model must remember of the sequences of a batch, as far as the task knows."""
+        return []
+
+    def memory_predictions(self, batch: Batch) -> Tensor | None:
+        """`[T, B]` bool, the predictions that need what a model remembers; None for all that count."""
+        return batch.scored
 
     def remarks(self, batch_size: int) -> list[str]:  # noqa: ARG002
         """What a person should know before training on the task, with so many sequences or columns in a step."""

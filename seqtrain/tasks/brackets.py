@@ -8,6 +8,7 @@ from torch import Tensor
 
 from seqtrain.system.settings import Affects, Faults, Size
 from seqtrain.tasks.base import Batch, Prediction, Split
+from seqtrain.tasks.facts import HiddenFact, numbered
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Tally
 from seqtrain.tasks.next_symbols import NextSymbols
@@ -105,6 +106,16 @@ class Brackets(NextSymbols, SizedTask):
             answer = batch.targets[counting] @ torch.arange(1.0, self.kinds + 1)  # 0 for an empty set
             counts.index_put_((batch.inputs[counting], answer.long()), torch.ones(()), accumulate=True)
         return super().baseline(split) | {"accuracy": float(counts.amax(1).sum() / counts.sum())}
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """How many brackets are open, and, of several kinds, which was opened last."""
+        opens = batch.inputs < self.kinds
+        depth = (2 * opens.long() - 1).cumsum(0)
+        facts = [HiddenFact("open brackets", depth.float(), torch.ones_like(opens))]
+        if self.kinds > 1:
+            last = HiddenFact("kind opened last", batch.targets.argmax(-1), depth > 0, numbered(self.kinds))
+            facts.append(last)
+        return facts
 
     def _counting(self, batch: Batch) -> Tensor:
         """`[T, B]`, the closing brackets after the trained length."""

@@ -7,6 +7,7 @@ import torch
 
 from seqtrain.system.settings import Affects, Size
 from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.facts import HiddenFact, constant, numbered
 from seqtrain.tasks.generated import Classification
 
 LETTERS, COPIED = 8, 10
@@ -46,3 +47,11 @@ class CopyMemory(Classification):
     def baseline(self, split: Split) -> dict[str, float]:  # noqa: ARG002
         """The best model without a memory knows when a letter is due, but not which."""
         return {"loss": COPIED * math.log(LETTERS) / (self.length + 2 * COPIED), "accuracy": 1 / LETTERS}
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """The first and the last letter, from the step that tells each to the step of its answer."""
+        T = len(batch.inputs)
+        return [
+            constant(f"letter {n + 1}", batch.inputs[n], n, T - COPIED + n, T, numbered(LETTERS))
+            for n in (0, COPIED - 1)
+        ]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seqtrain.system.settings import Affects, Faults
 from seqtrain.tasks.base import Batch, Prediction, Split
+from seqtrain.tasks.facts import HiddenFact
 from seqtrain.tasks.metrics import Metric, Tally
 from seqtrain.tasks.next_symbols import NextSymbols
 
@@ -128,6 +129,15 @@ class Counting(NextSymbols):
     def solved(self, means: dict[str, float]) -> bool:
         """Every n up to twice the largest of training accepted."""
         return means["first_failure"] > 2 * self.train_limit
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """The count: of the a's so far, then of the letters that are still to come of each other kind."""
+        assert batch.lengths is not None
+        step = torch.arange(len(batch.inputs))[:, None]
+        n = (batch.lengths - 1) // self.letters
+        to_come = n - 1 - (step - 1) % n
+        count = step.where(step <= n, to_come)
+        return [HiddenFact("count", count.float(), (step >= 1) & (step < batch.lengths))]
 
 
 def _beta_binomial(size: int, alpha: float, beta: float) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from seqtrain.system.settings import Affects
 from seqtrain.tasks.base import Batch, Prediction, Split
+from seqtrain.tasks.facts import HiddenFact, constant
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Tally
 from seqtrain.tasks.next_symbols import NextSymbols
@@ -109,6 +110,17 @@ class EmbeddedReber(NextSymbols, SizedTask):
     def solved(self, means: dict[str, float]) -> bool:
         """Every string."""
         return means["accuracy"] == 1.0
+
+    def memory_predictions(self, batch: Batch) -> Tensor:
+        """The repetition of the second symbol."""
+        assert batch.lengths is not None
+        return torch.arange(len(batch.inputs))[:, None] == batch.lengths - 2
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """The second symbol, up to the step before its repetition."""
+        assert batch.lengths is not None
+        is_p = (batch.inputs[1] == P).long()
+        return [constant("second symbol", is_p, 1, batch.lengths - 2, len(batch.inputs), ("T", "P"))]
 
 
 _NO_PATHS = torch.zeros(1, 0, dtype=torch.long)

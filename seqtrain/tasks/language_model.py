@@ -16,11 +16,13 @@ from seqtrain.system.settings import Affects, Faults, Null, Size
 from seqtrain.system.shipped import text_path
 from seqtrain.system.words import counted
 from seqtrain.tasks.base import Batch, Prediction, Split, Task
+from seqtrain.tasks.facts import HiddenFact
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.text.advice import advice_on_spaces, lacks_spaces, remarks_on
 from seqtrain.tasks.text.batchify import Columns
 from seqtrain.tasks.text.bptt import Windows
 from seqtrain.tasks.text.corpus import SPLITS, Tokens, faults_of_text, read_corpus, sources
+from seqtrain.tasks.text.facts import text_facts
 from seqtrain.tasks.text.tokenizer import Unit
 from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 
@@ -189,6 +191,10 @@ class LanguageModel(Task):
         for block in tokens.blocks():
             digest.update(block.numpy().data)
         return digest.hexdigest()
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """The position in the line, and whether quotes or brackets are open."""
+        return text_facts(batch.inputs, self.vocabulary)
 
     def facts(self, split: Split) -> dict[str, str | float]:
         """The source of the split, its predictions, and the share of `<unk>` among them."""

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from seqtrain.system.settings import Affects, Size
 from seqtrain.tasks.base import Batch
+from seqtrain.tasks.facts import HiddenFact, constant
 from seqtrain.tasks.generated import Classification
 
 ANSWERS = 2  # x, y
@@ -56,3 +57,9 @@ class LongLag(Classification):
         inputs.scatter_(0, lengths[None] - 1, END)
         inside = torch.arange(len(inputs))[:, None] < lengths
         return Batch(inputs * inside, answers, lengths)
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """The second symbol."""
+        assert batch.lengths is not None
+        T = len(batch.inputs)
+        return [constant("second symbol", batch.inputs[1] - X, 1, batch.lengths - 1, T, ("x", "y"))]

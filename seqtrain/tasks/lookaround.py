@@ -8,6 +8,7 @@ from pydantic import Field
 
 from seqtrain.system.settings import Affects, Faults, Symbols
 from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.facts import HiddenFact, numbered
 from seqtrain.tasks.generated import Classification
 
 
@@ -61,3 +62,9 @@ class Lookaround(Classification):
         """The prior: two symbols are equal with probability 1/symbols."""
         p = 1 / self.symbols
         return {"loss": -p * math.log(p) - (1 - p) * math.log(1 - p), "accuracy": max(p, 1 - p)}
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """The symbol `offset` steps before, which an answer needs."""
+        steps = torch.arange(len(batch.inputs))[:, None].expand(batch.inputs.shape)
+        before = batch.inputs.roll(self.offset, 0)
+        return [HiddenFact(f"symbol {self.offset} steps before", before, steps >= self.offset, numbered(self.symbols))]

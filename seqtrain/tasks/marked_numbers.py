@@ -8,6 +8,7 @@ from torch import Tensor
 
 from seqtrain.system.settings import Affects, Faults, Length
 from seqtrain.tasks.base import Batch, Prediction, Split
+from seqtrain.tasks.facts import HiddenFact
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Metric, Tally
 
@@ -19,6 +20,7 @@ class MarkedNumbers(SizedTask):
 
     tolerance : an answer is right if its error is smaller.
     signed : in `hochreiter`, the values are U[-1,1] rather than U[0,1].
+    kept : what the answer is called while it is not complete.
     """
 
     metric = Metric("mse", higher_is_better=False)
@@ -27,6 +29,7 @@ class MarkedNumbers(SizedTask):
     input_size, output_size = 2, 1
     tolerance = 0.0
     signed = False
+    kept = "answer so far"
 
     length: Annotated[Length, Affects.DATA] = 100
     """Steps in a sequence (at least, in `hochreiter`)."""
@@ -82,6 +85,16 @@ class MarkedNumbers(SizedTask):
             inputs = inputs * (torch.arange(len(values))[:, None] < lengths)[..., None]
         return Batch(inputs, answers[:, None], lengths)
 
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """The answer for the marks so far, from the first mark on."""
+        values, marked = batch.inputs[..., 0], batch.inputs[..., 1] == 1
+        count = marked.cumsum(0)
+        one, both = self.answer(values, marked & (count == 1)), self.answer(values, marked)
+        known = count > 0
+        if batch.lengths is not None:
+            known &= torch.arange(len(values))[:, None] < batch.lengths
+        return [HiddenFact(self.kept, both.where(count > 1, one), known)]
+
     def hidden_marks(self) -> tuple[float, float]:
         """Probabilities that the first, and that the second mark is hidden because it falls on the first step."""
         if self.variant != "hochreiter":
@@ -120,6 +133,7 @@ class Adding(MarkedNumbers):
 
     name = "adding"
     signed = True
+    kept = "sum so far"
 
     def __post_init__(self) -> None:
         """Set the tolerance."""
@@ -163,6 +177,7 @@ class Multiplication(MarkedNumbers):
 
     name = "multiplication"
     tolerance = 0.04
+    kept = "product so far"
 
     def answer(self, values: Tensor, marked: Tensor) -> Tensor:
         """The products."""

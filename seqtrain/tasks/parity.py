@@ -7,6 +7,7 @@ import torch
 
 from seqtrain.system.settings import Affects, Length, Null
 from seqtrain.tasks.base import Batch, Prediction, Split
+from seqtrain.tasks.facts import HiddenFact
 from seqtrain.tasks.generated import Classification
 from seqtrain.tasks.metrics import Tally
 
@@ -70,6 +71,10 @@ class Parity(Classification):
     def solved(self, means: dict[str, float]) -> bool:
         """At least 99 % of the steps, and of the last steps."""
         return min(means["accuracy"], means["accuracy_at_end"]) >= 0.99
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """The parity so far."""
+        return [HiddenFact("parity so far", batch.targets, torch.ones_like(batch.targets).bool(), ("even", "odd"))]
 
 
 def _draw(T: int, B: int, generator: torch.Generator) -> Batch:

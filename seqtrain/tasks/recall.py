@@ -7,6 +7,7 @@ from pydantic import Field
 
 from seqtrain.system.settings import Affects, Faults, Size, Symbols
 from seqtrain.tasks.base import Batch
+from seqtrain.tasks.facts import HiddenFact, constant, numbered
 from seqtrain.tasks.generated import Classification
 
 DISTRACTORS = 4
@@ -62,3 +63,14 @@ class Recall(Classification):
         pairs = torch.stack([keys, self.keys + values], 1).flatten(0, 1)  # [2p, B], a key and a value in turn
         inputs = torch.cat([pairs, self.keys + self.values + distractors, keys.gather(0, query)])
         return Batch(inputs, values.gather(0, query)[0])
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """The value of each pair, up to the step before the query."""
+        T = len(batch.inputs)
+        return [
+            constant(
+                f"value of pair {pair + 1}", batch.inputs[2 * pair + 1] - self.keys, 2 * pair + 1, T - 2, T,
+                numbered(self.values),
+            )
+            for pair in range(self.pairs)
+        ]  # fmt: skip

@@ -7,6 +7,7 @@ import torch
 
 from seqtrain.system.settings import Affects, Faults, Size, Symbols
 from seqtrain.tasks.base import Batch, Split
+from seqtrain.tasks.facts import HiddenFact, constant, numbered
 from seqtrain.tasks.generated import Classification
 
 
@@ -65,3 +66,14 @@ class SelectiveCopy(Classification):
         """The best model without a memory knows when a letter is due, but not which."""
         steps = self.length + self.letters + 1
         return {"loss": self.letters * math.log(self.alphabet) / steps, "accuracy": 1 / self.alphabet}
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """The first and the last letter, from the step that tells each to the step of its answer."""
+        T, places = len(batch.inputs), (batch.inputs < self.alphabet).cumsum(0)
+        facts = []
+        for number in sorted({1, self.letters}):
+            at = (places >= number).long().argmax(0)
+            letter = batch.inputs.gather(0, at[None])[0]
+            end = T - self.letters + number - 1
+            facts.append(constant(f"letter {number}", letter, at, end, T, numbered(self.alphabet)))
+        return facts

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from seqtrain.system.settings import Affects
 from seqtrain.tasks.base import Batch
+from seqtrain.tasks.facts import HiddenFact, constant
 from seqtrain.tasks.generated import Classification
 
 START, TRIGGER, FIRST_DISTRACTOR, X = 0, 1, 2, 6  # E B | a b c d | X Y
@@ -62,3 +63,14 @@ class TemporalOrder(Classification):
         inputs.scatter_(0, lengths[None] - 1, TRIGGER)
         inside = torch.arange(longest)[:, None] < lengths
         return Batch(inputs * inside, targets, lengths)
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """Each mark, from its step to the end."""
+        assert batch.lengths is not None
+        count = (batch.inputs >= X).cumsum(0)
+        facts = []
+        for number in range(1, self.symbols + 1):
+            at = (count >= number).long().argmax(0)
+            mark = batch.inputs.gather(0, at[None])[0] - X
+            facts.append(constant(f"mark {number}", mark, at, batch.lengths - 1, len(count), ("X", "Y")))
+        return facts

@@ -7,6 +7,7 @@ import torch
 
 from seqtrain.system.settings import Affects, Faults, Length, Size
 from seqtrain.tasks.base import Batch, Prediction, Split
+from seqtrain.tasks.facts import HiddenFact, constant
 from seqtrain.tasks.generated import Classification
 from seqtrain.tasks.metrics import Tally
 
@@ -110,3 +111,10 @@ class TwoSequence(Classification):
             return means["mean_difference"] < MEAN_DIFFERENCE
         hidden = math.erfc(math.sqrt(self.signal / VARIANCE / 2)) / 2  # P(the sum of the signal has the wrong sign)
         return means["accuracy"] >= (0.99 if hidden < 0.01 else 0.99 - hidden)
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """The class, from the end of the signal on."""
+        assert batch.lengths is not None
+        second = batch.targets.long() if self.classifies else (batch.targets[:, 1] > sum(TARGETS) / 2).long()
+        end = batch.lengths - 1
+        return [constant("class", second, self.signal - 1, end, len(batch.inputs), ("1", "2"))]

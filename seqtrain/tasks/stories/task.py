@@ -5,9 +5,11 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from seqtrain.system.settings import Affects
 from seqtrain.tasks.base import Batch, Prediction, Split
+from seqtrain.tasks.facts import HiddenFact, constant
 from seqtrain.tasks.generated import SizedTask
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.stories.grammar import KINDS, vocabulary
@@ -98,6 +100,28 @@ class Stories(SizedTask):
     def solved(self, means: dict[str, float]) -> bool:
         """At least 99 % of the words marked at exactly `distance`."""
         return means["recall"] >= 0.99
+
+    def hidden_facts(self, batch: Batch) -> list[HiddenFact]:
+        """The fact of each kind of story, from its word to the step whose next word is marked."""
+        assert batch.marks is not None
+        token = {word: number for number, word in enumerate(self.vocabulary)}
+        end, T, facts = (batch.marks > 0).long().argmax(0), len(batch.inputs), []
+        for name, kind in KINDS.items():
+            opening = kind.opening.split()
+            place, (other, word) = opening.index("{}"), next((n, w) for n, w in enumerate(opening) if w != "{}")
+            classes = tuple(dict.fromkeys(marked for _, marked in kind.pairs))
+            number = torch.full((len(token),), -1)
+            for fact, marked in kind.pairs:
+                number[token[fact]] = classes.index(marked)
+            values = number[batch.inputs[place]]
+            is_kind = (batch.inputs[other] == token[word]) & (values >= 0)
+            facts.append(constant(name, values, place, end.where(is_kind, -1), T, classes))
+        return facts
+
+    def memory_predictions(self, batch: Batch) -> Tensor:
+        """The marked word."""
+        assert batch.marks is not None
+        return batch.marks > 0
 
     def texts(self, batch_size: int, generator: torch.Generator) -> Iterator[str]:
         """Stories as lines of text."""

@@ -1,18 +1,19 @@
 """`seqtrain inspect`."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
-from seqtrain.cli.arguments import Json, Out, Quiet
+from seqtrain.cli.arguments import Json, Quiet
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.inspection.defaults import SEQUENCES
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.tables import WIDE, Column, Facts, Grid
-from seqtrain.system.words import figure
+from seqtrain.system.words import counted, figure
 
 if TYPE_CHECKING:
     from seqtrain.inspection.api import Inspection
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from seqtrain.inspection.subject import At
     from seqtrain.tasks import Split
 
-PAGE = "inspect.html"
+PAGE, FIGURES = "inspect.html", "inspect.json"
 
 P = TypeVar("P", "Gates", "Curve")
 
@@ -32,29 +33,71 @@ def inspect(
         typer.Argument(metavar="RUN... [KEY=VALUE]", help="Run directories, checkpoints, or configs (untrained)."),
     ],
     at: Annotated[str, typer.Option(help="Weights of a run: init (before the first step), best, or last.")] = "best",
-    split: Annotated[str, typer.Option(help="test, valid, or train (of a text).")] = "test",
-    sequences: Annotated[int, typer.Option(help="How many sequences to look at.")] = SEQUENCES,
-    out: Out = None,
+    split: Annotated[str | None, typer.Option(help="test (the default), valid, or train (of a text).")] = None,
+    sequences: Annotated[int | None, typer.Option(help=f"How many sequences to look at ({SEQUENCES}).")] = None,
+    prompt: Annotated[str | None, typer.Option(help="A text to look at, instead of sequences of the split.")] = None,
+    after: Annotated[
+        list[str] | None, typer.Option(help="Look for units that follow this token of a text; may be repeated.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="For the page, the pictures and the tables; by default runs/inspect.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Show what a cell remembers: its gates, its gradient through time, and the context that the model uses."""
     from seqtrain.inspection.api import inspect
-    from seqtrain.inspection.page import write_page
 
     names = [target for target in targets if "=" not in target]
     overrides = [target for target in targets if "=" in target]
     if not names:
         raise ConfigError("inspect takes run directories, checkpoints or configs; got only settings")
+    if prompt is not None and (split, sequences, after) != (None, None, None):
+        raise ConfigError("--prompt is read instead of a split; leave out --split, --sequences and --after")
     folder = out or Path("runs") / "inspect"
     folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written is known before the work
     found = [
-        inspect(name, overrides, at=cast("At", at), split=cast("Split", split), sequences=sequences, quiet=quiet)
+        inspect(
+            name, overrides, at=cast("At", at), split=cast("Split", split or "test"),
+            sequences=SEQUENCES if sequences is None else sequences, prompt=prompt, after=after or (), quiet=quiet,
+        )
         for name in names
-    ]
-    write_page(found, folder / PAGE)
-    print_result({"runs": [each.as_json() for each in found]}, json, lambda _: inspect_tables(found))
-    suggest(f"open {folder / PAGE} in a browser", quiet=quiet or json)
+    ]  # fmt: skip
+    result = {"runs": [each.as_json() for each in found]}
+    _write(found, result, folder, quiet=quiet)
+    print_result(result, json, lambda _: inspect_tables(found))
+    suggest(f"open {folder / PAGE} in a browser; its pictures and tables are beside it", quiet=quiet or json)
+
+
+def _write(found: Sequence["Inspection"], result: dict[str, Any], folder: Path, *, quiet: bool) -> None:
+    """The page, each chart as a picture and a table, and all figures as JSON, which also lists the files.
+
+    Files of an earlier inspection that are not written again are removed.
+    """
+    from seqtrain.inspection.page import write_page
+    from seqtrain.inspection.pictures import write_pictures
+    from seqtrain.system import strict_json
+    from seqtrain.system.progress import Progress
+
+    with Progress(2, label="draw", unit="part", quiet=quiet) as progress:
+        write_page(found, folder / PAGE)
+        progress.advance()
+        files = [PAGE, *write_pictures(found, folder)]
+    for name in {*_earlier_files(folder / FIGURES)} - {*files}:
+        (folder / name).unlink(missing_ok=True)
+    strict_json.write(folder / FIGURES, result | {"files": files})
+
+
+def _earlier_files(figures: Path) -> Iterator[str]:
+    """The pictures and tables that an earlier inspection wrote beside its figures."""
+    from seqtrain.system import strict_json
+    from seqtrain.system.files import UnreadableError
+
+    try:
+        names = strict_json.read(figures).get("files", []) if figures.exists() else []
+    except UnreadableError:
+        return
+    yield from (name for name in names if isinstance(name, str) and re.fullmatch(r"[\w.-]+\.(png|csv)", name))
 
 
 def inspect_tables(found: Sequence["Inspection"]) -> Iterator[Facts | Grid | str]:
@@ -62,11 +105,15 @@ def inspect_tables(found: Sequence["Inspection"]) -> Iterator[Facts | Grid | str
     from seqtrain.inspection.words import sentences
 
     for each in found:
-        read = f"{each.sequences} sequences of the {each.split} set, at most {each.steps} steps"
+        read = f"{counted(each.sequences, 'sequence')} of the {each.split} set, at most {each.steps} steps"
+        if each.split is None:
+            read = f"a prompt of {counted(each.steps, 'token')}"
         weights = f"{each.at}, step {each.step}" if each.at != "init" else "init, untrained"
         yield Facts(f"{each.name}: {each.cell}", [("task", each.task), ("weights", weights), ("read", read)])
     yield _gates_table(found)
     yield _gradient_table(found)
+    if any(each.kept for each in found):
+        yield _kept_table(found)
     yield from (f"- {sentence}" for each in found for sentence in sentences(each))
 
 
@@ -107,6 +154,27 @@ def _gradient_table(found: Sequence["Inspection"]) -> Grid:
     )
     for name, curve in _named(found, lambda each: each.gradients):
         table.add(name, curve.field, figure(curve.factor_per_step()), *_distances(curve))
+    return table
+
+
+def _kept_table(found: Sequence["Inspection"]) -> Grid:
+    from seqtrain.inspection.words import percent
+
+    table = Grid(
+        "hidden facts: the state and the gate from which one unit, and all units together, tell each best",
+        (
+            *(Column("cell"), Column("fact", align="left"), Column("of", align="left"), Column("unit")),
+            *(Column("one unit"), Column("all units"), Column("chance", 1), Column("p", 1)),
+        ),
+        look=WIDE,
+    )
+    for each in found:
+        for kept in each.kept:
+            for best in (kept.best(state=True), kept.best(state=False)):
+                if best is not None:
+                    name = f"{each.name}: {best.place}" if len(found) > 1 else str(best.place)
+                    scores = [percent(score, kept) for score in (best.one.score, best.every.score, best.one.chance)]
+                    table.add(name, kept.fact, best.name, str(best.one.unit), *scores, figure(best.one.p))
     return table
 
 

@@ -1,9 +1,10 @@
 """`seqtrain inspect`: what a trained cell remembers, as arrays."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from torch import Tensor
 
@@ -11,11 +12,14 @@ from seqtrain.inspection.context import Context, Influence, effective_context, g
 from seqtrain.inspection.defaults import SEQUENCES, TRACED
 from seqtrain.inspection.gates import Gates, gates
 from seqtrain.inspection.gradient import SMALLEST, Curve, gradient_through_time
-from seqtrain.inspection.subject import At, Subject, sequences_of, subject
+from seqtrain.inspection.kept import Kept, Reading, what_is_kept
+from seqtrain.inspection.subject import At, Subject, facts_of, prompted, sequences_for_probes, sequences_of, subject
 from seqtrain.inspection.traces import Traces, traces
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.progress import Progress
-from seqtrain.tasks import Batch, Split
+from seqtrain.tasks import Batch, LanguageModel, Split, Task
+
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,14 @@ class Inspection:
 
     name : the run, checkpoint or config.
     at, step : which weights: `init`, `best` or `last`, and the training steps that they have had.
-    split, sequences, steps : what it read: the split, the number of sequences, and the steps of the longest.
+    split, sequences, steps : what it read: the split, the number of sequences, and the steps of the longest. Of a
+        prompt, the split is None.
     gates : of each cell, from the lowest layer up.
     gradients : of each field of the state of each cell.
-    context : None for a model that reads backward.
-    influence : by the distance of an input from the last prediction.
+    gradients_before : likewise before training; empty for a model that is not trained.
+    context : None for a model that reads backward, and for a prompt.
+    influence : by the distance of an input from the last prediction; None for a prompt.
+    kept : where each hidden fact of the task can be read; empty for a prompt, and for a task that knows none.
     traces : every activation of the first sequences.
     """
 
@@ -37,13 +44,15 @@ class Inspection:
     step: int
     task: str
     cell: str
-    split: Split
+    split: Split | None
     sequences: int
     steps: int
     gates: list[Gates]
     gradients: list[Curve]
+    gradients_before: list[Curve]
     context: Context | None
-    influence: Influence
+    influence: Influence | None
+    kept: list[Kept]
     traces: Traces
 
     def as_json(self) -> dict[str, Any]:
@@ -52,11 +61,12 @@ class Inspection:
         return {name: getattr(self, name) for name in plain} | {
             "gates": [_gates_as_json(each) for each in self.gates],
             "gradients": [_curve_as_json(curve) for curve in self.gradients],
+            "gradients_before": [_curve_as_json(curve) for curve in self.gradients_before],
             "context": None if self.context is None else _context_as_json(self.context),
-            "influence": {
-                "distances": self.influence.distances.tolist(),
-                "mean_change": self.influence.mean().tolist(),
-            },
+            "influence": None
+            if self.influence is None
+            else {"distances": self.influence.distances.tolist(), "mean_change": self.influence.mean().tolist()},
+            "kept": [_kept_as_json(kept) for kept in self.kept],
         }
 
 
@@ -67,6 +77,8 @@ def inspect(
     at: At = "best",
     split: Split = "test",
     sequences: int = SEQUENCES,
+    prompt: str | None = None,
+    after: Sequence[str] = (),
     quiet: bool = True,
 ) -> Inspection:
     """What a trained model remembers, and how.
@@ -77,7 +89,9 @@ def inspect(
     overrides : settings to change, each `KEY=VALUE`; of a run, those that its weights allow.
     at : the weights of a run: `init` before the first step, `best` or `last`.
     split : from which the sequences are.
-    sequences : how many; of a text, parts of it.
+    sequences : how many; of a text, parts of it. The probes of hidden facts read more.
+    prompt : a text to read instead of sequences of the split.
+    after : tokens of a text; for each, the units that follow it are looked for. By default the most frequent token.
     quiet : no progress and no remarks on stderr.
 
     Raises
@@ -91,40 +105,58 @@ def inspect(
     if sequences < 2:
         raise ConfigError(f"--sequences is {sequences}; it must be 2 or more, as they are compared with each other")
     one = subject(target, overrides, at=at, quiet=quiet)
-    batch = sequences_of(one.task, split, sequences)
-    return _inspected(one, split, batch, quiet=quiet)
+    if prompt is not None:
+        return _inspected(one, None, prompted(one, prompt), None, after, quiet=quiet)
+    batch, many = sequences_of(one.task, split, sequences), sequences_for_probes(one, split, sequences)
+    return _inspected(one, split, batch, many, after, quiet=quiet)
 
 
-def _inspected(one: Subject, split: Split, batch: Batch, *, quiet: bool) -> Inspection:
+def _inspected(
+    one: Subject, split: Split | None, batch: Batch, many: Batch | None, after: Sequence[str], *, quiet: bool
+) -> Inspection:
     model, task, T = one.model, one.task, len(batch.inputs)
-    reads_backward = True in model.stack.reversed
-    distances = [0, *growing(T - 1)] if T > 1 else [0]
-    if reads_backward:
-        behind = [-distance for distance in distances[:0:-1]]
-        distances = behind if False not in model.stack.reversed else [*behind, *distances]
-    parts = 2 + len(distances) + (0 if reads_backward else len(growing(T)))
+    several, cuts = batch.size > 1, batch.size > 1 and True not in model.stack.reversed
+    distances = _distances(model.stack.reversed, T) if several else []
+    look_for = partial(facts_of, task, after=after)
+    facts = [] if many is None else look_for(many)
+    judged = _judged(task, batch)
+    of_context = _judged(task, many) if many is not None and isinstance(task, LanguageModel) else judged
+    parts = 3 + len(distances) + len(facts) + (len(growing(T)) if cuts else 0)
     with Progress(parts, label=f"inspect {Path(one.name).name}", unit="part", quiet=quiet) as progress:
-        all_gates = gates(model, [batch])
-        progress.advance()
-        gradients = gradient_through_time(model, task, batch)
-        progress.advance()
-        context = None if reads_backward else effective_context(model, task, batch, advance=progress.advance)
-        changes = influence(model, task, batch, distances, advance=progress.advance)
-    return Inspection(
-        name=one.name,
-        at=one.at,
-        step=one.step,
-        task=task.definition,
-        cell=one.config.model.cell.name,
-        split=split,
-        sequences=batch.size,
-        steps=T,
-        gates=all_gates,
-        gradients=gradients,
-        context=context,
-        influence=changes,
-        traces=traces(model, task, batch.rows(0, min(TRACED, batch.size))),
-    )
+
+        def done(result: Done) -> Done:
+            progress.advance()
+            return result
+
+        return Inspection(
+            name=one.name,
+            at=one.at,
+            step=one.step,
+            task=task.definition,
+            cell=one.config.model.cell.name,
+            split=split,
+            sequences=batch.size,
+            steps=T,
+            gates=done(gates(model, [batch])),
+            gradients=done(gradient_through_time(model, task, judged)),
+            gradients_before=done(gradient_through_time(one.untrained(), task, judged) if one.step else []),
+            context=effective_context(model, task, of_context, advance=progress.advance) if cuts else None,
+            influence=influence(model, task, judged, distances, advance=progress.advance) if several else None,
+            kept=[] if many is None else what_is_kept(model, task, many, look_for, advance=progress.advance),
+            traces=traces(model, task, batch.rows(0, min(TRACED, batch.size))),
+        )
+
+
+def _judged(task: Task, batch: Batch) -> Batch:
+    """The batch, of whose predictions those count that need a memory."""
+    return replace(batch, scored=task.memory_predictions(batch))
+
+
+def _distances(reversed_: list[bool], T: int) -> list[int]:
+    """Growing distances from a prediction to inputs before it, and after it if a cell walks backward."""
+    before = [0, *growing(T - 1)] if T > 1 else [0]
+    after = [-distance for distance in before[:0:-1]]
+    return [*(after if True in reversed_ else []), *(before if False in reversed_ else [0])]
 
 
 def _gates_as_json(gates: Gates) -> dict[str, Any]:
@@ -159,6 +191,43 @@ def _curve_as_json(curve: Curve) -> dict[str, Any]:
         "distance_of_1_percent": curve.fallen_to(0.01),
         "distance_of_smallest_float": curve.fallen_below(SMALLEST),
     }
+
+
+def _kept_as_json(kept: Kept) -> dict[str, Any]:
+    return {
+        "fact": kept.fact,
+        "classes": list(kept.classes),
+        "is_constant": kept.is_constant,
+        "sequences": kept.sequences,
+        "steps": kept.steps,
+        "readings": [_reading_as_json(each) for each in kept.readings],
+        "best_state": _best_as_json(kept.best(state=True)),
+        "best_gate": _best_as_json(kept.best(state=False)),
+    }
+
+
+def _reading_as_json(each: Reading) -> dict[str, Any]:
+    return {
+        "layer": each.place.layer,
+        "direction": each.place.direction,
+        "activation": each.name,
+        "unit": each.one.unit,
+        "score": each.one.score,
+        "chance": each.one.chance,
+        "score_by_step": each.one.by_step,
+        "score_by_unit": None if each.one.by_unit is None else each.one.by_unit.tolist(),
+        "all_units": each.every.score,
+        "best_unit_by_step": [None if one is None else one.unit for one in each.one_at],
+        "best_score_by_step": [None if one is None else one.score for one in each.one_at],
+        "all_units_by_step": [None if one is None else one.score for one in each.every_at],
+    }
+
+
+def _best_as_json(best: Reading | None) -> dict[str, Any] | None:
+    """The best unit, with the probability of such a score by chance."""
+    if best is None:
+        return None
+    return _reading_as_json(best) | {"p": best.one.p, "all_units_p": best.every.p, "is_found": best.one.is_found()}
 
 
 def _context_as_json(context: Context) -> dict[str, Any]:

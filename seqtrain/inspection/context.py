@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.inspection.predictions import last_predictions, lengths_of
+from seqtrain.inspection.watch import windows
 from seqtrain.models import SequenceModel
 from seqtrain.models.model import Prediction
 from seqtrain.system.rng import generator
@@ -83,7 +84,7 @@ def effective_context(
     Parameters
     ----------
     model : reads forward.
-    advance : called after each size.
+    advance : called after each of these sizes, not in the search.
 
     Raises
     ------
@@ -97,11 +98,11 @@ def effective_context(
     def add(size: int) -> None:
         if size not in losses:
             losses[size] = _losses(model, task, _cut(batch, at, size), at)
-            advance()
 
     longest = int(at.max()) + 1
     for size in growing(longest):
         add(size)
+        advance()
     while True:
         context = _context(losses)
         enough = context.steps_back() + 1
@@ -161,12 +162,21 @@ def _cut(batch: Batch, at: Tensor, size: int) -> Batch:
     return replace(batch, inputs=batch.inputs[times, columns], lengths=at - starts + 1)
 
 
+def _at_ends(features: Tensor, prediction: Prediction, ends: Tensor) -> Tensor:
+    """`[N, H]`, the features at the steps `ends` `[N]` that are in this window, else those of before."""
+    T, columns = len(prediction.features), torch.arange(len(ends))
+    inside = ((ends >= 0) & (ends < T))[:, None]
+    found = prediction.features[ends.clamp(0, T - 1), columns]
+    return found if len(features) == 0 else found.where(inside, features)
+
+
 def _losses(model: SequenceModel, task: Task, batch: Batch, at: Tensor) -> Tensor:
     """`[N]`, the loss of each sequence's last prediction; the targets and the steps `at` are those of the whole."""
-    prediction, _ = model.predict(batch.inputs, batch.lengths)
-    T, columns = len(batch.inputs), torch.arange(len(at))
-    ends = at.clamp(max=T - 1) if batch.lengths is None else torch.minimum(at, batch.lengths - 1)
-    features = prediction.features[ends, columns] if model.every_step else prediction.features  # [N, H]
+    ends = torch.minimum(at, lengths_of(batch) - 1)
+    features, state = torch.empty(0), None
+    for start, part in windows(model, batch):
+        prediction, state = model.predict(part.inputs, part.lengths, state)
+        features = prediction.features if not model.every_step else _at_ends(features, prediction, ends - start)
     losses = []
     for n, step in enumerate(at.tolist()):
         row = features[n : n + 1]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.cells import Cell
-from seqtrain.inspection.watch import Place, Step, cells_of, watched
+from seqtrain.inspection.watch import Place, Step, cells_of, watch
 from seqtrain.models import SequenceModel
 from seqtrain.recurrence import gates_of
 from seqtrain.tasks import Batch
@@ -72,8 +72,7 @@ def gates(model: SequenceModel, batches: Iterable[Batch]) -> list[Gates]:
                     rows = values if inside is None else values[inside]
                     sums.setdefault((step.place, name), _Sums()).add(rows.double())
 
-        with watched(model, see):
-            _, state = model.predict(batch.inputs, lengths, None if batch.fresh else state)
+        state = watch(model, batch, see, None if batch.fresh else state)
     return [_gates_of(place, cell, sums) for place, cell in cells_of(model).items()]
 
 

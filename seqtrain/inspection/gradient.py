@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.inspection.predictions import first_predictions, last_predictions, scored_steps
-from seqtrain.inspection.watch import Direction, Place, Step, cells_of, watched
+from seqtrain.inspection.watch import Direction, Place, Step, cells_of, steps_of, watched
 from seqtrain.models import SequenceModel, StackState
 from seqtrain.tasks import Batch, Task
 
@@ -114,7 +114,7 @@ def _norms(model: SequenceModel, task: Task, batch: Batch, window: int) -> dict[
     states: list[StackState | None] = [None]
     with torch.no_grad():
         for start, stop in windows[:-1]:
-            part = _part(batch, start, stop, every_step=model.every_step)
+            part = steps_of(batch, start, stop, every_step=model.every_step)
             states.append(model.predict(part.inputs, part.lengths, states[-1])[1])
     later: StackState | None = None
     for number, (start, stop) in reversed([*enumerate(windows)]):
@@ -127,7 +127,7 @@ def _norms(model: SequenceModel, task: Task, batch: Batch, window: int) -> dict[
 
         before = states[number]
         entry = None if before is None else [[_leaf(cell) for cell in layer] for layer in before]
-        part = _part(batch, start, stop, every_step=model.every_step)
+        part = steps_of(batch, start, stop, every_step=model.every_step)
         with watched(model, see):
             prediction, after = model.predict(part.inputs, part.lengths, entry)
         total = sum(_products(after, later), torch.zeros((), dtype=torch.double))
@@ -162,14 +162,6 @@ def _products(after: StackState, later: StackState | None) -> Iterator[Tensor]:
 def _is_judged(part: Batch, model: SequenceModel, *, last: bool) -> bool:
     """Whether a prediction in a window counts."""
     return bool(part.scored.any()) if model.every_step and part.scored is not None else last
-
-
-def _part(batch: Batch, start: int, stop: int, *, every_step: bool) -> Batch:
-    """The steps of a batch from `start` to `stop`."""
-    lengths = None if batch.lengths is None else (batch.lengths - start).clamp(0, stop - start)
-    by_step = ("inputs", "scored", "marks", *(("targets",) if every_step else ()))
-    cut: dict[str, Any] = {name: value[start:stop] for name, value in batch.tensors().items() if name in by_step}
-    return replace(batch, lengths=lengths, **cut)
 
 
 def _by_distance(table: Tensor, at: Tensor, place: Place, lengths: Tensor | None) -> Tensor:

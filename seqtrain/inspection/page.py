@@ -8,8 +8,9 @@ from bokeh.embed import components
 from bokeh.resources import Resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from seqtrain.inspection import figures
 from seqtrain.inspection.api import Inspection
+from seqtrain.inspection.charts import charts
+from seqtrain.inspection.figures import drawn, gap, heat_map
 from seqtrain.inspection.words import sentences
 from seqtrain.system.files import write_whole
 
@@ -55,35 +56,44 @@ def write_page(found: Sequence[Inspection], path: Path) -> None:
     write_whole(path, page.encode())
 
 
-def _parts(found: Sequence[Inspection]) -> Iterator[Part]:
-    yield Part(
-        "gates",
+NOTES = {
+    "gates": (
         "Gates",
         "A gate that is often near 0 or near 1 decides; one that stays between lets a part pass. The half-life is the "
         "number of steps after which half of a unit's old state is left.",
-        [one for one in (figures.saturation(found), figures.half_lives(found)) if one is not None],
-    )
-    yield Part(
-        "gradient",
+    ),
+    "gradient": (
         "Gradient through time",
         "The norm of the gradient of one prediction, by the distance from it, on a logarithmic axis: the mean over the "
-        "sequences, and the range of the middle 80 %. A straight line down is a gradient that vanishes. The dashed "
-        "line is where 32-bit numbers end.",
-        [figures.gradients(found)],
-    )
-    yield Part(
-        "context",
+        "sequences, and the range of the middle 80 %. A straight line down is a gradient that vanishes. Dashed: before "
+        "training. The level is the smallest number that 32 bits hold in full precision.",
+    ),
+    "context": (
         "Context",
         "The loss of the last prediction of each sequence if the model sees the last inputs alone. The dashed line is "
-        "the effective memory: with so many inputs, the loss is within 1 % of that with all.",
-        [one for one in [figures.contexts(found)] if one is not None],
-    )
+        "the effective memory: with so many inputs, the loss is within 1 % of that with all. Then how much this loss "
+        "changes if a single input is replaced.",
+    ),
+    "kept": (
+        "What a unit keeps",
+        "How well a fact can be read from the state at each step after the one that told it: by the single unit that "
+        "is best over all steps, and by all units together (dashed). Both have learnt on one half of the sequences and "
+        "are judged on the other; the level is chance. Below, the unit of the state over a sequence: the solid line is "
+        "the state that keeps the fact, the vertical lines are where the fact is told and used.",
+    ),
+}
+"""The title of each part with charts, and how to read it."""
+
+
+def _parts(found: Sequence[Inspection]) -> Iterator[Part]:
+    for name, own in charts(found).items():
+        yield Part(name, *NOTES[name], [drawn(chart) for chart in own])
     yield Part(
         "units",
         "Units",
-        "Blue is -1, white 0, red 1. Choose an activation, a sequence and a unit; the arrow keys move a slider that "
-        "has the focus. Values beyond 1 are drawn as 1.",
-        [figures.heat_map(each) for each in found],
+        "Red is positive, white 0, blue negative. Choose an activation, a sequence and a unit; the arrow keys move a "
+        "slider that has the focus. Below, what the model reads is coloured by the unit.",
+        [heat_map(each, len(found)) for each in found],
     )
 
 
@@ -97,4 +107,4 @@ def _texts(found: Sequence[Inspection]) -> Iterator[dict[str, Any]]:
                 {"text": word, "bits": bit, "share": min(1.0, bit / MOST_BITS)}
                 for word, bit in zip(inputs[1:], bits, strict=False)
             ]
-            yield {"name": each.name, "words": words}
+            yield {"name": each.name, "words": words, "gap": gap(inputs)}

@@ -11,17 +11,28 @@ from seqtrain.config.build import build_model, build_task, check_batch_size
 from seqtrain.config.plugins import as_defined
 from seqtrain.config.resolve import resolved
 from seqtrain.inference.load import restore
+from seqtrain.inference.text_model import TextModel
+from seqtrain.inspection.watch import cells_of
 from seqtrain.models import SequenceModel
+from seqtrain.recurrence import gates_of
 from seqtrain.runs.directory import RunDir
 from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.runtime import keep_freed_memory, prepare
+from seqtrain.system.words import counted
 from seqtrain.tasks import Batch, LanguageModel, Split, Task
+from seqtrain.tasks.facts import HiddenFact
+from seqtrain.tasks.text.facts import LINE_ENDS, after_token
+from seqtrain.tasks.text.tokenizer import Unit
+from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 
 At = Literal["init", "best", "last"]
 """Which weights of a run: before the first step, of the best checkpoint, or of the last one."""
 
 TEXT_STEPS = 256
 """Steps of a sequence that is cut from a text."""
+
+MOST_PROBED, MOST_STEPS, MOST_NUMBERS = 1000, 1 << 18, 1 << 21
+"""Of sequences that teach and judge probes: sequences, steps of all together, and activations at one step of each."""
 
 
 class Subject(NamedTuple):
@@ -38,6 +49,10 @@ class Subject(NamedTuple):
     config: Config
     task: Task
     model: SequenceModel
+
+    def untrained(self) -> SequenceModel:
+        """The model as it was before its first training step."""
+        return build_model(self.config, self.task.spec).eval()
 
 
 def subject(target: str | Path, overrides: Sequence[str] = (), *, at: At = "best", quiet: bool = False) -> Subject:
@@ -89,3 +104,60 @@ def sequences_of(task: Task, split: Split, count: int) -> Batch:
     if isinstance(task, LanguageModel):
         task.eval_window = TEXT_STEPS
     return next(iter(task.eval_batches(split, count)))
+
+
+def sequences_for_probes(one: Subject, split: Split, least: int) -> Batch:
+    """More sequences of a split, since half of them teach and half judge: as many as fit into memory, and not too many.
+
+    Parameters
+    ----------
+    least : they are at least so many, if the split has them.
+    """
+    first = sequences_of(one.task, split, least)
+    T = len(first.inputs)
+    numbers = sum(cell.hidden_size * (len(gates_of(cell)) + 2) for cell in cells_of(one.model).values())
+    room = min(MOST_PROBED, MOST_STEPS // T, MOST_NUMBERS // numbers)
+    if isinstance(one.task, LanguageModel):
+        room = min(room, len(one.task.tokens[split]) // TEXT_STEPS)
+    return sequences_of(one.task, split, room) if room > least else first
+
+
+def prompted(one: Subject, prompt: str) -> Batch:
+    """A prompt as a batch of one sequence, whose last token has no target that counts.
+
+    Raises
+    ------
+    ConfigError : the model reads no text, or the prompt has fewer than two tokens.
+    """
+    if not one.task.words:
+        raise ConfigError(f"--prompt is a text, but task {one.task.name} has none; leave it out")
+    known = Vocabulary(one.task.vocabulary, one.task.counts or [0] * len(one.task.vocabulary))
+    unit: Unit = one.task.unit if isinstance(one.task, LanguageModel) else "word"
+    read = TextModel(one.model, known, unit).read(prompt).read
+    if len(read) < 2:
+        raise ConfigError(
+            f"--prompt has {counted(len(read), 'token')}; give at least 2, as each but the first is judged"
+        )
+    tokens = known.encode(read)[:, None]
+    scored = torch.arange(len(tokens))[:, None] < len(tokens) - 1
+    return Batch(tokens, tokens.roll(-1, 0), None, scored)
+
+
+def facts_of(task: Task, batch: Batch, after: Sequence[str] = ()) -> list[HiddenFact]:
+    """The hidden facts of a batch; of a text also where given tokens stand, by default the most frequent one.
+
+    Raises
+    ------
+    ConfigError : a token is not in the vocabulary, or there is none.
+    """
+    if not task.words:
+        if after:
+            raise ConfigError(f"--after is a token of a text, but task {task.name} has none; leave it out")
+        return task.hidden_facts(batch)
+    if unknown := [token for token in after if token not in task.vocabulary]:
+        raise ConfigError(f"--after: not in the vocabulary: {', '.join(map(repr, unknown))}")
+    if not after and isinstance(task, LanguageModel) and task.counts is not None:
+        counts = dict(zip(task.vocabulary, task.counts, strict=True))
+        after = [max((token for token in counts if token not in (UNK, *LINE_ENDS)), key=lambda token: counts[token])]
+    found = [after_token(batch.inputs, task.vocabulary, token) for token in dict.fromkeys(after)]
+    return [*task.hidden_facts(batch), *found]

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seqtrain.inspection.predictions import lengths_of
-from seqtrain.inspection.watch import Place, Step, cells_of, watched
+from seqtrain.inspection.predictions import lengths_of, scored_steps
+from seqtrain.inspection.watch import Place, Step, cells_of, steps_of, watched
 from seqtrain.models import SequenceModel
 from seqtrain.recurrence import gates_of
 from seqtrain.tasks import Batch, Task
+
+STEPS = 1024
+"""Steps of a sequence that are kept at most."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,14 @@ class Traces:
 
     activations : by cell and name, `[T, N, H]`: the gates in the cell's order, what else it names, and its state. Zero
         on padding.
+    states : by cell, the names of those that are its state.
     lengths : `[N]`, steps of each sequence.
     inputs : for each sequence, what the model reads at each step, in words.
     surprisal : `[T, N]` bits of the next word of a text, given all before; NaN on padding. None without words.
     """
 
     activations: dict[Place, dict[str, Tensor]]
+    states: dict[Place, list[str]]
     lengths: Tensor
     inputs: list[list[str]]
     surprisal: Tensor | None
@@ -32,11 +37,14 @@ class Traces:
 
 @torch.no_grad()
 def traces(model: SequenceModel, task: Task, batch: Batch) -> Traces:
-    """The activations on a batch, which should have few sequences: all of them are kept."""
+    """The activations on a batch, which should have few sequences: all of them are kept, of the first `STEPS` steps."""
+    batch = steps_of(batch, 0, STEPS, every_step=model.every_step)
     T, lengths = len(batch.inputs), lengths_of(batch)
     kept: dict[Place, dict[str, Tensor]] = {place: {} for place in cells_of(model)}
+    states: dict[Place, list[str]] = {}
 
     def see(step: Step) -> None:
+        states[step.place] = [name for name in step.state._fields if step.activations[name].dim() == 2]
         inside = (step.t < lengths)[:, None]
         for name, values in step.activations.items():
             if values.dim() == 2:
@@ -48,12 +56,12 @@ def traces(model: SequenceModel, task: Task, batch: Batch) -> Traces:
     surprisal = None
     if task.words:
         nats = -torch.log_softmax(prediction.outputs.double(), -1).gather(-1, batch.targets[..., None])[..., 0]
-        surprisal = (nats / math.log(2)).where(torch.arange(T)[:, None] < lengths, math.nan)
+        surprisal = (nats / math.log(2)).where(scored_steps(batch), math.nan)
     ordered = {
         place: _in_order(own, gates_of(cell))
         for (place, cell), own in zip(cells_of(model).items(), kept.values(), strict=True)
     }
-    return Traces(ordered, lengths, _inputs(task, batch, lengths), surprisal)
+    return Traces(ordered, states, lengths, _inputs(task, batch, lengths), surprisal)
 
 
 def _in_order(own: dict[str, Tensor], gates: tuple[str, ...]) -> dict[str, Tensor]:

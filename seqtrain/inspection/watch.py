@@ -2,13 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
 from seqtrain.cells import Cell
-from seqtrain.models import SequenceModel
+from seqtrain.models import SequenceModel, StackState
 from seqtrain.recurrence import observe
+from seqtrain.tasks import Batch
+
+TOGETHER = 1 << 15
+"""Steps of all sequences together whose activations are in memory at a time, of a model that reads forward."""
 
 Direction = Literal["forward", "backward"]
 
@@ -63,6 +68,38 @@ def watched(model: SequenceModel, see: Callable[[Step], None]) -> Iterator[None]
         yield
     finally:
         stack.loop = loop
+
+
+def watch(
+    model: SequenceModel, batch: Batch, see: Callable[[Step], None], state: StackState | None = None
+) -> StackState | None:
+    """Read a batch in windows, and see every step; returns the state after it."""
+    start = 0
+    with watched(model, lambda step: see(step._replace(t=start + step.t))):
+        for start, part in windows(model, batch):  # noqa: B007  # `see` gets it
+            _, state = model.predict(part.inputs, part.lengths, state)
+    return state
+
+
+def windows(model: SequenceModel, batch: Batch) -> Iterator[tuple[int, Batch]]:
+    """Parts of a batch that fit into memory, with the step at which each starts; all of it if a cell walks backward."""
+    T = len(batch.inputs)
+    size = T if True in model.stack.reversed else max(1, TOGETHER // batch.size)
+    for start in range(0, T, size):
+        yield start, steps_of(batch, start, min(start + size, T), every_step=model.every_step)
+
+
+def steps_of(batch: Batch, start: int, stop: int, *, every_step: bool) -> Batch:
+    """The steps of a batch from `start` to `stop`.
+
+    Parameters
+    ----------
+    every_step : the targets are those of the steps.
+    """
+    lengths = None if batch.lengths is None else (batch.lengths - start).clamp(0, stop - start)
+    by_step = ("inputs", "scored", "marks", *(("targets",) if every_step else ()))
+    cut: dict[str, Any] = {name: value[start:stop] for name, value in batch.tensors().items() if name in by_step}
+    return replace(batch, lengths=lengths, **cut)
 
 
 def cells_of(model: SequenceModel) -> dict[Place, Cell]:

@@ -15,6 +15,7 @@ CASES = [
     ({"name": "adding", "length": 12}, {"cell": "lstm"}),
     ({"name": "adding", "length": 12}, {"cell": "gru", "depth": 2}),
     ({"name": "temporal_order"}, {"cell": "rnn", "direction": "backward"}),
+    ({"name": "temporal_order", "length": 20}, {"cell": "lstm"}),
     ({"name": "copy_memory", "length": 3}, {"cell": "peephole", "depth": 2}),
     ({"name": "embedded_reber"}, {"cell": "coupled"}),
     ({"name": "lookaround"}, {"cell": "gru", "direction": "bidirectional", "depth": 2}),

@@ -1,6 +1,8 @@
 """The verb and the function: which model is inspected, what is read, and that the figures are those of the parts."""
 
+import csv
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -10,8 +12,10 @@ from conftest import SMALL, SMALL_SETS
 from inspected import made
 
 import seqtrain as package
+from seqtrain.inspection import pictures
 from seqtrain.inspection.gates import gates
-from seqtrain.inspection.subject import sequences_of, subject
+from seqtrain.inspection.kept import what_is_kept
+from seqtrain.inspection.subject import sequences_for_probes, sequences_of, subject
 from seqtrain.inspection.traces import traces
 from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.system.errors import CheckpointError, ConfigError
@@ -80,12 +84,95 @@ def test_a_text(text_folder):
     assert 1 < found.steps <= 256
 
 
-def test_what_people_read(seqtrain, runs):
+def test_what_people_read(seqtrain, runs, monkeypatch):
+    monkeypatch.setattr(pictures, "write_pictures", lambda *_: [])  # `test_the_files` draws them
     shown = seqtrain("inspect", runs / "lstm", runs / "rnn", "--sequences", 4, "--out", "seen")
-    assert (shown.code, [path.name for path in Path("seen").iterdir()]) == (0, ["inspect.html"])
+    assert shown.code == 0
     for words in (": layer 1, forward", "half-life", "state: |h| > 0.9", "steps back (95 % interval", "the gradient "):
         assert words in shown.out
+    for words in ("sum so far", "all units", "p "):
+        assert words in shown.out
     assert seqtrain("inspect", runs / "lstm", "--sequences", 4, "--json", "--quiet").json["runs"][0]["cell"] == "lstm"
+
+
+def test_the_files(seqtrain, runs, monkeypatch):
+    """Pictures and tables of all charts; those of an earlier inspection go, the user's own stay."""
+    folder = Path("seen")
+    folder.mkdir()
+    (folder / "mine.png").write_text("mine")
+    assert seqtrain("inspect", runs / "lstm", runs / "rnn", "--sequences", 4, "--out", folder, "-q").code == 0
+    both = {path.name for path in folder.iterdir()}
+    assert {"inspect.html", "inspect.json", "gradient.png", "gradient.csv", "units-lstm.png", "units-rnn.png"} < both
+    assert {"kept-sum-so-far.png", "kept-sum-so-far-lstm-1.csv", "saturation-f.png", "influence.csv"} < both
+    assert {path.read_bytes()[:4] for path in folder.glob("*.png")} == {b"\x89PNG", b"mine"}
+    with (folder / "context.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    found = package.inspect(runs / "lstm", sequences=4)
+    own = [row for row in rows if row["series"].endswith("lstm")]
+    assert [float(row["inputs"]) for row in own] == found.context.sizes.tolist()
+    losses = [float(row["loss of the last prediction"]) for row in own]
+    assert losses == pytest.approx(found.context.losses.mean(1).tolist())
+    monkeypatch.setattr(pictures, "_png", lambda _: b"drawn above")
+    assert seqtrain("inspect", runs / "lstm", "--sequences", 4, "--out", folder, "-q").code == 0
+    one = {path.name for path in folder.iterdir()}
+    assert (one > {"units.png", "mine.png"}, {"units-lstm.png", "units-rnn.png"} & one) == (True, set())
+
+
+def test_the_gradient_before_training_is_that_of_the_untrained_model(runs):
+    trained, untrained = (package.inspect(runs / "lstm", sequences=4, at=at) for at in ("last", "init"))
+    torch.testing.assert_close(trained.gradients_before[0].norms, untrained.gradients[0].norms)
+    assert not torch.equal(trained.gradients[0].norms, untrained.gradients[0].norms)
+    assert untrained.gradients_before == []
+
+
+def test_a_prompt(seqtrain, text_folder):
+    text = (text_folder / "train.txt").read_text().split()[:4]
+    settings = [f"task.path={text_folder}", "model.hidden_size=4", "model.dropout=0"]
+    found = package.inspect("words", settings, prompt=" ".join(text))
+    assert (found.steps, found.sequences, found.split) == (4, 1, None)
+    assert found.traces.inputs == [text]
+    assert (found.context, found.influence, found.kept) == (None, None, [])
+    one = subject("words", settings)
+    numbers = torch.tensor([[one.task.vocabulary.index(word)] for word in text])
+    nats = -torch.log_softmax(one.model.predict(numbers)[0].outputs, -1)[[0, 1, 2], 0, numbers[1:, 0]]
+    torch.testing.assert_close(found.traces.surprisal[:3, 0].float(), nats.detach() / math.log(2))
+    assert bool(found.traces.surprisal[3].isnan())
+    assert found.gradients[0].norms.shape == (3, 1)  # back from the last token that has a target
+    shown = seqtrain("inspect", "words", *settings, "--prompt", " ".join(text), "--out", "seen")
+    assert (shown.code, "a prompt of 4 tokens" in shown.out) == (0, True)
+
+
+def test_units_that_follow_a_token(text_folder):
+    settings = [f"task.path={text_folder}", "model.hidden_size=4", "model.dropout=0"]
+    one = subject("words", settings)
+    counts = dict(zip(one.task.vocabulary, one.task.counts, strict=True))
+    frequent = max((word for word in counts if word != "<eos>"), key=counts.get)
+    default, given = package.inspect("words", settings), package.inspect("words", settings, after=["<eos>", frequent])
+    assert [kept.fact for kept in default.kept if kept.fact.startswith("after")] == [f"after {frequent!r}"]
+    assert [kept.fact for kept in given.kept][-2:] == ["after '<eos>'", f"after {frequent!r}"]
+
+
+def test_the_position_in_the_line_is_read_from_a_cell_that_counts(tmp_path):
+    """An LSTM whose first unit adds one at each token and is emptied at the end of a line."""
+    lines = [" ".join(["a"] * (2 + n * 7 % 11)) for n in range(3000)]
+    (tmp_path / "a.txt").write_text("\n".join(lines) + "\n")
+    settings = [f"task.path={tmp_path / 'a.txt'}", "model.hidden_size=3", "model.embedding_size=2", "model.dropout=0"]
+    one = subject("words", [*settings, "task.fractions=[0.5,0.1,0.4]"])
+    cell = one.model.stack.cells()[0][0]
+    with torch.no_grad():
+        weights = one.model.encoder.weight
+        weights[one.task.vocabulary.index("a")] = torch.tensor([1.0, 0.0])
+        weights[one.task.vocabulary.index("<eos>")] = torch.tensor([0.0, 1.0])
+        for name, (word, end) in {"i": (20, 20), "f": (20, -20), "g": (0.1, -20), "o": (20, 20)}.items():
+            cell.block(cell.w_x, name)[1] = torch.tensor([float(word), float(end)])
+            cell.block(cell.w_h, name)[1] = 0
+            cell.block(cell.b, name)[1] = 0
+    many = sequences_for_probes(one, "test", 20)
+    (position, *_) = what_is_kept(one.model, one.task, many, one.task.hidden_facts)
+    best = position.best(state=True)
+    assert (position.fact, best.name, best.one.unit) == ("position in the line", "cell", 1)
+    assert best.one.score > 0.99
+    assert best.one.score > 1.5 * float(best.one.by_unit[[0, 2]].max())
 
 
 def test_the_last_weights_are_those_of_the_last_checkpoint(runs, tmp_path):
@@ -132,6 +219,11 @@ def test_what_cannot_be_inspected(seqtrain, runs):
         ((runs / "lstm", "model.hidden_size=3"), "belongs to the weights"),
         (("nothing",), "nothing: no such file"),
         (("train.steps=3",), "got only settings"),
+        ((runs / "lstm", "--prompt", "a b"), "--prompt is a text, but task adding has none"),
+        ((runs / "lstm", "--after", "a"), "--after is a token of a text, but task adding has none"),
+        ((runs / "lstm", "--prompt", "a b", "--split", "test"), "leave out --split, --sequences and --after"),
+        (("words", "--after", "xyzzy"), "--after: not in the vocabulary: 'xyzzy'"),
+        (("words", "--prompt", "the"), "--prompt has 1 token; give at least 2"),
     ]:
         refused = seqtrain("inspect", *arguments)
         assert (refused.code, refused.out) == (2, "")

@@ -38,7 +38,7 @@ def test_the_page_needs_nothing_else(page_file):
     assert page_file.stat().st_size < 5e6
     marked = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
     assert not re.search(r"""(src|href)=|url\(|@import""", marked.replace('href="#', ""))
-    for title in ("Gates", "Gradient through time", "Context", "Units"):
+    for title in ("Gates", "Gradient through time", "Context", "What a unit keeps", "Units"):
         assert f">{title}</h2>" in page
     assert "the predictions use" in page
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from seqtrain.comparison.load_runs import FinishedRun, Group
 from seqtrain.comparison.records import Row
 from seqtrain.comparison.significance import SHARE, STEPS, outcome_of
 from seqtrain.comparison.statistics import Estimate
+from seqtrain.system.axes import number_plainly
 from seqtrain.system.words import visible
 
 ENTRY = 0.24
@@ -31,13 +31,6 @@ LONGEST_LINE = 36
 
 MOST_CURVES = 12
 """The largest number of values of the varied setting whose learning curves are drawn."""
-
-
-class _PlainNumbers(LogFormatter):
-    """Numbers of a logarithmic axis as 30 and 0.01, not as powers of ten."""
-
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def draw(
@@ -118,7 +111,7 @@ def _curves_at(axes: Axes, groups: Sequence[Group]) -> None:
         axes.axhline(baseline, color="black", linestyle="--", linewidth=1, label=f"baseline {baseline:.4g}")
     if positive and not first.metric.higher_is_better:
         axes.set_yscale("log")
-        _number_plainly(axes.yaxis)
+        number_plainly(axes.yaxis)
     limits = axes.get_ylim()
     for steps, low, high, color in bands:
         axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
@@ -127,12 +120,6 @@ def _curves_at(axes: Axes, groups: Sequence[Group]) -> None:
     axes.set_ylabel(f"validation {name}")
     axes.grid(alpha=0.3)
     _legend_below(axes)
-
-
-def _number_plainly(axis: Axis) -> None:
-    """Plain numbers on a logarithmic axis."""
-    axis.set_major_formatter(_PlainNumbers())
-    axis.set_minor_formatter(_PlainNumbers(labelOnlyBase=False))
 
 
 def _legend_below(axes: Axes) -> None:
@@ -222,7 +209,7 @@ def _spread(axes: Axes, values: Sequence[float]) -> None:
     """A logarithmic x axis if the values are many times apart."""
     if values and min(values) > 0 and max(values) > 20 * min(values):
         axes.set_xscale("log")
-        _number_plainly(axes.xaxis)
+        number_plainly(axes.xaxis)
 
 
 def _success(rows: Sequence[Row], varied: str) -> Figure:

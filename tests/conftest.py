@@ -16,6 +16,7 @@ import torch
 
 from seqtrain.__main__ import main
 from seqtrain.models import Prediction
+from seqtrain.runs import curve
 
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")  # the suite judges a change, not the luck of a draw
@@ -25,6 +26,15 @@ settings.load_profile("repeatable")  # the suite judges a change, not the luck o
 def _one_setting_for_all() -> None:
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)  # tensors here are tiny
+
+
+as_png = curve.as_png
+"""Draws a learning curve. Only the tests of curves do, as it takes longer than the training of most others."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _instead_of_a_picture() -> None:
+    curve.as_png = lambda *_: b"not drawn"
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ def _read_run(path: Path) -> FinishedRun:
         summary = run.load_summary()
         if fault := summary.fault_beside(config):
             raise UnreadableError(run.summary, fault)
-        metrics = run.read_metrics() if summary.status in DONE else []
+        metrics = list(run.read_metrics()) if summary.status in DONE else []
         for record in metrics:
             if any(isinstance(value, float) and abs(value) > LARGEST for value in record.as_json().values()):
                 raise UnreadableError(run.metrics, f"has a figure beyond {LARGEST:g} at step {record.step}")

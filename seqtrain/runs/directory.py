@@ -28,6 +28,7 @@ class RunDir:
     summary.json       how the run ended
     last.safetensors   the last checkpoint
     best.safetensors   the checkpoint with the best validation metric
+    curve.png          the learning curve
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,12 +38,13 @@ class RunDir:
         self.summary = path / "summary.json"
         self.last = path / "last.safetensors"
         self.best = path / "best.safetensors"
+        self.curve = path / "curve.png"
         self._locked: int | None = None  # a descriptor of the directory
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files that a run writes."""
-        return (self.config, self.metrics, self.summary, self.last, self.best)
+        return (self.config, self.metrics, self.summary, self.last, self.best, self.curve)
 
     @property
     def older_checkpoint(self) -> Path | None:
@@ -149,14 +151,14 @@ class RunDir:
         self.check_still_own()
         flush_to_disk(self.metrics)
 
-    def read_metrics(self) -> list[MetricsRecord]:
-        """All whole records.
+    def read_metrics(self) -> Iterator[MetricsRecord]:
+        """All whole records, one after another: there may be millions.
 
         Raises
         ------
         SeqtrainError : the file cannot be read, or a whole line of it is no record.
         """
-        return [record for record, _ in self._records()]
+        return (record for record, _ in self._records())
 
     def last_record(self) -> MetricsRecord | None:
         """The last whole record, read from the end of the file; None if there is none yet."""

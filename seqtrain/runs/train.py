@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from seqtrain.config import read_config
+from seqtrain.runs.directory import RunDir
+from seqtrain.runs.records import Summary
 from seqtrain.runs.trainer import RUNS, Trained, run_name, train_run
-from seqtrain.system.errors import ConfigError
+from seqtrain.system.errors import ConfigError, SeqtrainError
+from seqtrain.system.files import write_whole
+from seqtrain.system.progress import say
 
 
 def train(
@@ -39,4 +43,21 @@ def train(
     if out is None and not isinstance(config, Mapping) and Path(config).is_dir():
         out = config
     path = RUNS / run_name(source.stem, resolved) if out is None else Path(out)
-    return train_run(resolved, path, resume=resume, overwrite=overwrite, quiet=quiet)
+    return train_run(resolved, path, resume=resume, overwrite=overwrite, quiet=quiet, on_end=_draw_curve)
+
+
+def _draw_curve(directory: RunDir, summary: Summary) -> None:
+    """Write the learning curve of a run that has ended. If that fails, only a warning says so: the run is saved."""
+    try:
+        from seqtrain.runs.curve import as_png  # importing matplotlib takes a while
+
+        picture = as_png(summary, directory.read_metrics())
+        directory.check_still_own()
+        write_whole(directory.curve, picture)
+    except SeqtrainError as error:
+        say(f"warning: {error}")
+    except Exception as error:  # matplotlib may be installed or configured wrongly
+        say(
+            f"warning: {directory.curve}: cannot be drawn ({type(error).__name__}: {error}); the run is saved; correct "
+            "that and repeat the command with --resume, which draws it"
+        )

@@ -88,6 +88,7 @@ def train_run(
     overwrite: bool = False,
     quiet: bool = False,
     on_record: Callable[[MetricsRecord], None] = lambda _: None,
+    on_end: Callable[[RunDir, Summary], None] = lambda *_: None,
 ) -> Trained:
     """Train, evaluate the best checkpoint on the test set, and write everything into `out`.
 
@@ -97,6 +98,7 @@ def train_run(
     overwrite : remove the files of an earlier run first.
     quiet : no progress and no remarks on stderr.
     on_record : called with every record once it is in metrics.jsonl.
+    on_end : called once everything is written, while the directory is locked.
 
     Raises
     ------
@@ -132,6 +134,7 @@ def train_run(
             directory.write_summary(summary)
             if summary is earlier and before is not None:  # nothing was trained, so this config trained nothing
                 write_whole(directory.config, before)
+            on_end(directory, summary)
     if request.signal_number is not None:
         what = f"interrupted and saved; go on with seqtrain train {shlex.quote(str(out))} --resume"
         what = what if ending.status == "interrupted" else f"{ending.status} and saved"
@@ -259,7 +262,8 @@ def _restore(run: _Run, checkpoint: Checkpoint) -> Summary | None:
     if summary is not None and summary.steps == state.step:  # an interrupted run: the metrics may end earlier
         elapsed = max(elapsed, summary.elapsed_s)
     run.clock.started_at -= elapsed
-    directory.summary.unlink(missing_ok=True)
+    for file in (directory.summary, directory.curve):  # they tell how the run has ended
+        file.unlink(missing_ok=True)
     run.say(f"resuming at step {state.step}")
     if not run.recover_best() or summary is None or summary.fault_beside(run.config):
         return None

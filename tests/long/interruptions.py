@@ -24,6 +24,7 @@ import torch._dynamo  # noqa: F401  # as PyTorch's optimizers do when the first 
 
 import seqtrain.cli
 import seqtrain.cli.render
+import seqtrain.runs.curve
 import seqtrain.runs.train  # noqa: F401
 from seqtrain.__main__ import main as run_command
 
@@ -176,7 +177,7 @@ def differences(one: Path, other: Path) -> list[str]:
     """The files of two runs that differ, but for what a clock says."""
     found = [
         name
-        for name in ("config.yaml", "last.safetensors", "best.safetensors")
+        for name in ("config.yaml", "last.safetensors", "best.safetensors", "curve.png")
         if (one / name).read_bytes() != (other / name).read_bytes()
     ]
     for name in ("metrics.jsonl", "summary.json"):

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from seqtrain.inspection.api import Inspection
 from seqtrain.inspection.gradient import SMALLEST, Curve
@@ -17,6 +18,9 @@ from seqtrain.inspection.watch import Place
 
 BESIDE_GATES = 2.0
 """The largest value that is drawn as it is beside gates, which lie from 0 to 1."""
+
+MOST_TOGETHER = 60
+"""Steps of a sequence for which the state and the gates of a unit are drawn in one chart."""
 
 Numbers = NDArray[np.float64]
 Style = Literal["line", "dashed", "points"]
@@ -184,13 +188,14 @@ def _kept(found: Sequence[Inspection]) -> Iterator[Chart]:
         name += f"-{names.count(name)}" if names.count(name) > 1 else ""
         since = "steps since the fact was told" if first.is_constant else "steps since the fact was first known"
         chart = Chart(name, f"Fact: {fact}", since, what, level=(_chance(first), "chance"))
-        examples = []
+        examples: list[Chart] = []
         for each, model in zip(found, file_names(found), strict=True):
             kept = next((kept for kept in each.kept if kept.fact == fact), None)
             if kept is not None:
                 chart.series.extend(_readings(each, kept, found, len(chart.series)))
                 own = f"{name}{model}"
-                examples += [_trace(each, kept, n, example, own) for n, example in enumerate(kept.examples, 1)]
+                for number, example in enumerate(kept.examples, 1):
+                    examples += _traces(each, kept, number, example, own)
         yield chart
         yield from examples
 
@@ -224,20 +229,28 @@ def _by_step(
     return Series(name, steps[shown], y[shown], style=style, color=color)
 
 
-def _trace(each: Inspection, kept: Kept, number: int, example: Example, name: str) -> Chart:
-    """One unit over one sequence."""
+def _traces(each: Inspection, kept: Kept, number: int, example: Example, name: str) -> Iterator[Chart]:
+    """The unit that keeps a fact over one sequence; over a long one, its gates in a chart of their own."""
     best = kept.best(state=True)
     assert best is not None
     title = f"{each.name}: unit {best.one.unit}, {best.place}; {kept.fact}: {example.label}"
     chart = Chart(f"{name}-{number}", title, "what the model reads", "value", ticks=example.inputs,
                   marks=[(example.start, 7), (example.end, 7)])  # fmt: skip
-    for color, activation in enumerate(dict.fromkeys([best.name, *example.unit])):
-        values = _numbers(example.unit[activation])
-        style: Style = "line" if activation == best.name else "dashed"
-        if (most := float(np.abs(values).max())) > BESIDE_GATES:
-            activation, values = f"{activation} / {most:.3g}", values / most
-        chart.series.append(Series(activation, np.arange(len(values), dtype=float), values, style=style, color=color))
-    return chart
+    series = [_one_unit(activation, example.unit[activation], color, is_best=color == 0)
+              for color, activation in enumerate(dict.fromkeys([best.name, *example.unit]))]  # fmt: skip
+    if len(example.inputs) <= MOST_TOGETHER:
+        yield replace(chart, series=series)
+    else:
+        yield replace(chart, series=series[:1])
+        yield replace(chart, name=f"{chart.name}-gates", series=series[1:])
+
+
+def _one_unit(name: str, unit: Tensor, color: int, *, is_best: bool) -> Series:
+    values = _numbers(unit)
+    if (most := float(np.abs(values).max())) > BESIDE_GATES:
+        name, values = f"{name} / {most:.3g}", values / most
+    style: Style = "line" if is_best else "dashed"
+    return Series(name, np.arange(len(values), dtype=float), values, style=style, color=color)
 
 
 def file_names(found: Sequence[Inspection]) -> list[str]:

@@ -30,7 +30,7 @@ def sentences(each: Inspection) -> Iterator[str]:
     for curve in each.gradients:
         if (factor := curve.factor_per_step()) is not None and curve.field == "hidden":
             yield f"{start}{curve.place}: {_tendency(factor, len(curve.norms), curve.fallen_to(0.01))}"
-    yield from (f"{start}{_keeper(kept)}" for kept in each.kept)
+    yield from (f"{start}{_best_read(kept)}" for kept in each.kept)
 
 
 def _tendency(factor: float, steps: int, fallen: int | None) -> str:
@@ -43,18 +43,17 @@ def _tendency(factor: float, steps: int, fallen: int | None) -> str:
     return f"the gradient vanishes: 1 % of it is left {fallen} steps back (a factor of {figure(factor)} a step)"
 
 
-def _keeper(kept: Kept) -> str:
-    """The unit that keeps a fact, or that none does."""
+def _best_read(kept: Kept) -> str:
+    """From which unit a fact is best read, or that no single unit tells it."""
     best = kept.best(state=True) or kept.readings[0]
-    where = f"of {best.name}, {best.place}"
-    together = f"all units together: {percent(best.every.score, kept)}"
+    chance, together = percent(best.one.chance, kept), f"all units together: {percent(best.every.score, kept)}"
     if not best.one.is_found():
-        return f"{kept.fact}: no single unit keeps it ({together}; chance {percent(best.one.chance, kept)})"
+        return f"{kept.fact}: no single unit tells it; {together} (chance: {chance})"
     steps, last = max((k, score) for k, score in zip(kept.steps, best.one.by_step, strict=True) if score == score)
     later = f", {percent(last, kept)} after {counted(steps, 'step')}" if kept.is_constant else ""
     return (
-        f"{kept.fact}: unit {best.one.unit} {where} keeps it: {percent(best.one.score, kept)} "
-        f"(chance {percent(best.one.chance, kept)}){later}; {together}"
+        f"{kept.fact}: best read from unit {best.one.unit} of {best.name}, {best.place}: "
+        f"{percent(best.one.score, kept)} (chance: {chance}){later}; {together}"
     )
 
 

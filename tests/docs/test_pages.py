@@ -56,6 +56,8 @@ def shortened(command: str) -> str:
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh", "python")])
 def test_commands_and_examples_run_in_order(page, seqtrain, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr("seqtrain.inspection.pictures._png", lambda _: b"")  # tests/inspection draws them
+    monkeypatch.setattr("seqtrain.inspection.subject.MOST_PROBED", 60)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     for name in ("my_text.txt", "other_text.txt"):
         (tmp_path / name).write_text("the cat sat on the mat\n" * 200)

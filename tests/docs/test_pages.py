@@ -56,7 +56,8 @@ def shortened(command: str) -> str:
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh", "python")])
 def test_commands_and_examples_run_in_order(page, seqtrain, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr("seqtrain.inspection.pictures._png", lambda _: b"")  # tests/inspection draws them
+    monkeypatch.setattr("seqtrain.inspection.pictures.write_pictures", lambda *_: [])  # tests/inspection draws them
+    monkeypatch.setattr("seqtrain.inspection.page.write_page", lambda *_: None)
     monkeypatch.setattr("seqtrain.inspection.subject.MOST_PROBED", 60)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     for name in ("my_text.txt", "other_text.txt"):

@@ -49,6 +49,7 @@ QUICK = (
     "train.log_every=2",
 )
 SETS = ("task.valid_size=12", "task.test_size=12")
+TEXT = "task.path=shipped:stories/valid.txt"
 OWN_CELL = """
 from seqtrain.cells.lstm import LSTMCell
 
@@ -57,10 +58,17 @@ class Own(LSTMCell):
 """
 KINDS: dict[str, tuple[str, ...]] = {
     "adding": ("quickstart", *QUICK, *SETS),
-    "words": ("words", *QUICK, "model.depth=2", "optimizer={name: sgd, lr: 0.5, momentum: 0.9}"),
-    "averaged": ("words", *QUICK, "train.steps=8", "train.average_after=0", "optimizer={name: sgd, lr: 300.0}"),
+    "words": ("words", *QUICK, TEXT, "model.depth=2", "optimizer={name: sgd, lr: 0.5, momentum: 0.9}"),
+    "averaged": (
+        "words",
+        *QUICK,
+        TEXT,
+        "train.steps=8",
+        "train.average_after=0",
+        "optimizer={name: sgd, lr: 300.0}",
+    ),
     "both ways": ("lookaround", *QUICK, *SETS, "model.direction=bidirectional", "optimizer=rmsprop"),
-    "own cell": ("words", *QUICK, "model.cell=own_cells:Own"),
+    "own cell": ("words", *QUICK, TEXT, "model.cell=own_cells:Own"),
 }
 """What is trained; between them they have all that a checkpoint can hold."""
 

@@ -3,11 +3,14 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import forked
 import pytest
 from hypothesis import settings
 
@@ -78,6 +81,27 @@ def seqtrain(monkeypatch, tmp_path, capsys) -> Callable[..., Called]:
         return Called(ended.value.code or 0, out, err)
 
     return call
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., forked.Forked]]:
+    """The command line as a process: `start("train", "quickstart")`; with `code`, which runs it in another way."""
+    started = []
+
+    def start(*arguments: object, code: str = forked.SEQTRAIN, **options: Any) -> forked.Forked:
+        started.append(forked.Forked(code, *arguments, **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()
+
+
+@pytest.fixture
+def quick_check(monkeypatch) -> None:
+    """The processes of `seqtrain check` are forked."""
+    replaced = SimpleNamespace(run=forked.run, DEVNULL=subprocess.DEVNULL)
+    monkeypatch.setattr("seqtrain.inference.verification.subprocess", replaced)
 
 
 @pytest.fixture

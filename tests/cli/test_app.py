@@ -17,23 +17,17 @@ from seqtrain.system.errors import SeqtrainError
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)]
 )
-def test_a_signal_saves_the_run_and_sets_the_exit_code(tmp_path, number, code):
+def test_a_signal_saves_the_run_and_sets_the_exit_code(start, tmp_path, number, code):
     run = tmp_path / "run"
-    command = ("train", "quickstart", *SMALL_SETS, "train.steps=1000000", "train.log_every=1", "--out", str(run))
-    child = subprocess.Popen(
-        [sys.executable, "-m", "seqtrain", *command, "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        for _ in range(600):
-            if (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size > 500:
-                break
-            time.sleep(0.1)
-        child.send_signal(number)
-        out, err = child.communicate(timeout=60)
-    finally:
-        child.kill()
-    assert child.returncode == code, err
+    command = ("train", "quickstart", *SMALL_SETS, "train.steps=1000000", "train.log_every=1", "--out", run)
+    child = start(*command, "--json")
+    for _ in range(600):
+        if (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size > 500:
+            break
+        time.sleep(0.1)
+    child.send_signal(number)
+    ended, out, err = child.communicate()
+    assert ended == code, err
     assert json.loads(out)["status"] == "interrupted"
     assert f"interrupted and saved; go on with seqtrain train {run} --resume" in err
     assert json.loads((run / "summary.json").read_text())["steps"] > 0
@@ -58,19 +52,13 @@ main()
 """
 
 
-def test_a_second_signal_stops_at_once_without_a_traceback(tmp_path):
-    command = [sys.executable, "-c", SLOW_STEP, "train", "quickstart", *SMALL_SETS, "--out", "run", "--quiet"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    ) as child:  # fmt: skip
-        try:
-            for word in ("ready", "noted"):
-                assert child.stdout.readline() == f"{word}\n"
-                child.send_signal(signal.SIGINT)
-            assert child.wait(timeout=50) == 130
-            assert child.stderr.read() == "seqtrain: interrupted; what was saved before is whole\n"
-        finally:
-            child.kill()
+def test_a_second_signal_stops_at_once_without_a_traceback(start, tmp_path):
+    command = ("train", "quickstart", *SMALL_SETS, "--out", "run", "--quiet")
+    child = start(*command, code=SLOW_STEP, folder=tmp_path)
+    for word in ("ready", "noted"):
+        assert child.stdout.readline() == f"{word}\n"
+        child.send_signal(signal.SIGINT)
+    assert child.communicate(50) == (130, "", "seqtrain: interrupted; what was saved before is whole\n")
 
 
 def test_help_and_usage(seqtrain):

@@ -13,7 +13,6 @@ from conftest import SMALL, SMALL_SETS
 from seqtrain.system.signals import stop_requests
 
 TRAIN = ("train", "quickstart", *SMALL, *SMALL_SETS, "threads=1", "--out", "run")
-SEQTRAIN = (sys.executable, "-m", "seqtrain")
 
 
 @pytest.fixture(autouse=True)
@@ -21,47 +20,43 @@ def _in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def without_reader(stream, *command):
-    """The exit code of a command whose standard output or standard error has no reader any more."""
+@pytest.fixture
+def no_reader():
+    """A pipe that nobody reads any more."""
     reading, writing = os.pipe()
     os.close(reading)
-    other = "stdout" if stream == "stderr" else "stderr"
-    try:
-        return subprocess.run(
-            [*SEQTRAIN, *command], check=False, **{stream: writing, other: subprocess.DEVNULL}
-        ).returncode
-    finally:
-        os.close(writing)
+    yield writing
+    os.close(writing)
 
 
 @pytest.mark.parametrize(
     "command",
     [("settings",), ("settings", "--json"), ("compare", "quickstart", "--dry-run", "--out", "dry"), TRAIN],
 )
-def test_a_reader_of_the_result_that_has_gone_is_no_fault(command):
-    assert without_reader("stdout", *command) == 0
+def test_a_reader_of_the_result_that_has_gone_is_no_fault(start, no_reader, command):
+    assert start(*command, stdout=no_reader).wait() == 0
     if command[0] == "train":
         assert json.loads(Path("run/summary.json").read_text())["status"] == "finished"
 
 
-def test_a_reader_of_the_log_that_has_gone_ends_no_training():
+def test_a_reader_of_the_log_that_has_gone_ends_no_training(start, no_reader):
     """The run says several lines on its way."""
-    assert without_reader("stderr", *TRAIN, "--resume") == 0
+    assert start(*TRAIN, "--resume", stderr=no_reader).wait() == 0
     assert json.loads(Path("run/summary.json").read_text())["status"] == "finished"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_under_the_log_ends_no_training_and_under_the_result_is_said():
+def test_a_full_disk_under_the_log_ends_no_training_and_under_the_result_is_said(start):
     with Path("/dev/full").open("w") as full:
-        assert subprocess.run([*SEQTRAIN, *TRAIN, "--resume"], stderr=full, stdout=subprocess.DEVNULL).returncode == 0
-        told = subprocess.run([*SEQTRAIN, "settings"], stdout=full, stderr=subprocess.PIPE, check=False)
-    assert (told.returncode, b"No space left on device" in told.stderr) == (2, True)
+        assert start(*TRAIN, "--resume", stderr=full.fileno()).wait() == 0
+        code, _, err = start("settings", stdout=full.fileno()).communicate()
+    assert (code, "No space left on device" in err) == (2, True)
 
 
 def test_json_is_ascii_where_the_terminal_is_not_utf8(seqtrain):
     Path("text.txt").write_text("la forêt 你好\n" * 60, "utf-8")
     assert seqtrain("train", "words", *SMALL, "model.embedding_size=4", "task.path=text.txt", "--out", "run").code == 0
-    ask = [*SEQTRAIN, "predict", "run", "--prompt", "la forêt 你好", "--json"]
+    ask = [sys.executable, "-m", "seqtrain", "predict", "run", "--prompt", "la forêt 你好", "--json"]
     done = subprocess.run(ask, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "cp1252"})
     assert json.loads(done.stdout.decode("ascii"))["prompt"] == ["la", "forêt", "你好"]
 
@@ -138,11 +133,10 @@ class Talking(RNNCell):
 """
 
 
-def test_whatever_a_cell_writes_the_result_is_one_json_object():
+def test_whatever_a_cell_writes_the_result_is_one_json_object(start):
     Path("talking.py").write_text(TALKING)
-    done = subprocess.run(
-        [*SEQTRAIN, *TRAIN, "model.cell=talking:Talking", "--json"], capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout)["status"] == "finished"
+    code, out, err = start(*TRAIN, "model.cell=talking:Talking", "--json").communicate()
+    assert code == 0
+    assert json.loads(out)["status"] == "finished"
     for written in ("on import", "from a process", "past Python"):
-        assert written in done.stderr
+        assert written in err

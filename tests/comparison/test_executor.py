@@ -153,33 +153,22 @@ def test_nothing_but_the_protocol_reaches_its_channel(seqtrain, tmp_path, monkey
 
 
 LONG = (
-    sys.executable, "-m", "seqtrain", "compare", "quickstart", "train.steps=100000", "train.eval_every=20",
+    "compare", "quickstart", "train.steps=100000", "train.eval_every=20",
     "train.stop_when_solved=false", "model.hidden_size=6", *SMALL_SETS, "--cells", "rnn,gru", "--seeds", "2",
     "--jobs", "2", "--out", "out", "--json",
 )  # fmt: skip
 
 
 @pytest.fixture
-def start(tmp_path):
+def start_long(start, tmp_path):
     """Start a comparison, and wait until its first two runs are beyond these steps."""
-    commands = []
 
-    def start(before=(0, 0)):
-        command = subprocess.Popen(
-            LONG,
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        commands.append(command)
+    def start_long(before=(0, 0)):
+        command = start(*LONG, folder=tmp_path)
         until(lambda: len(steps := last_steps(tmp_path)) == 2 and all(map(operator.gt, steps, before)))
         return command
 
-    yield start
-    for command in commands:
-        command.kill()
-        command.communicate()
+    return start_long
 
 
 def until(holds, seconds=60):
@@ -213,15 +202,15 @@ def is_alive(pid):
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
 
 
-def test_a_signal_stops_the_jobs_and_the_same_command_goes_on(start, tmp_path):
+def test_a_signal_stops_the_jobs_and_the_same_command_goes_on(start_long, tmp_path):
     """The processes save and stop, and no other run is begun."""
     steps = (0, 0)
     for number in (signal.SIGTERM, signal.SIGINT):
-        command = start(steps)
+        command = start_long(steps)
         command.send_signal(number)
-        out, err = command.communicate(timeout=60)
-        assert (command.returncode, json.loads(out)) == (128 + number, {"status": "interrupted"})
-        assert b"repeat the same command to go on" in err
+        code, out, err = command.communicate()
+        assert (code, json.loads(out)) == (128 + number, {"status": "interrupted"})
+        assert "repeat the same command to go on" in err
         assert statuses(tmp_path) == ["interrupted"] * 2
         steps = last_steps(tmp_path)
 
@@ -236,23 +225,23 @@ def test_a_worker_does_not_begin_without_its_parent(tmp_path):
 
 
 @needs_proc
-def test_a_worker_that_is_killed_ends_the_comparison_and_the_other_run_is_saved(start, tmp_path):
-    command = start()
+def test_a_worker_that_is_killed_ends_the_comparison_and_the_other_run_is_saved(start_long, tmp_path):
+    command = start_long()
     os.kill(workers(command)[0], signal.SIGKILL)
-    out, err = command.communicate(timeout=60)
-    assert (command.returncode, out) == (1, b"")
-    assert b"its process ended with exit code -9" in err
-    assert b"Traceback" not in err
+    code, out, err = command.communicate()
+    assert (code, out) == (1, "")
+    assert "its process ended with exit code -9" in err
+    assert "Traceback" not in err
     assert statuses(tmp_path) == ["interrupted"]
 
 
 @needs_proc
-def test_workers_save_and_stop_when_the_parent_is_killed(start, tmp_path):
+def test_workers_save_and_stop_when_the_parent_is_killed(start_long, tmp_path):
     """The directories of the runs are free for the next comparison."""
-    command = start()
+    command = start_long()
     children = workers(command)
-    command.kill()
-    command.communicate()
+    command.send_signal(signal.SIGKILL)
+    assert command.wait() == -signal.SIGKILL
     until(lambda: not any(map(is_alive, children)))
     assert (len(children), statuses(tmp_path)) == (2, ["interrupted"] * 2)
 

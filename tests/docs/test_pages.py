@@ -54,7 +54,7 @@ def shortened(command: str) -> str:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh", "python")])
-def test_commands_and_examples_run_in_order(page, seqtrain, tmp_path, monkeypatch):
+def test_commands_and_examples_run_in_order(page, seqtrain, quick_check, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr("seqtrain.inspection.pictures.write_pictures", lambda *_: [])  # tests/inspection draws them
     monkeypatch.setattr("seqtrain.inspection.page.write_page", lambda *_: None)

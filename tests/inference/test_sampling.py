@@ -575,13 +575,12 @@ def test_a_damaged_checkpoint(seqtrain, runs, tmp_path, change, wanted):
 
 
 def endless(run):
-    command = [sys.executable, "-m", "seqtrain", "generate", run, "--tokens", 10**9, "--temperature", "0.7"]
-    command += ["--prompt", "T"]
-    return subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return "generate", str(run), "--tokens", str(10**9), "--temperature", "0.7", "--prompt", "T"
 
 
 def test_ctrl_c_ends_a_text_with_its_line(runs):
-    with endless(runs["characters"]) as child:
+    command = [sys.executable, "-m", "seqtrain", *endless(runs["characters"])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         try:
             assert child.stdout.read(20)  # comes as it is written, long before the end
             child.send_signal(signal.SIGINT)
@@ -593,21 +592,17 @@ def test_ctrl_c_ends_a_text_with_its_line(runs):
     assert "Traceback" not in err
 
 
-def test_a_reader_that_has_seen_enough_ends_it(runs):
-    with endless(runs["characters"]) as child:
-        try:
-            assert child.stdout.read(20)
-            child.stdout.close()
-            assert child.wait(timeout=60) == 0
-            assert child.stderr.read() == ""
-        finally:
-            child.kill()
+def test_a_reader_that_has_seen_enough_ends_it(start, runs):
+    child = start(*endless(runs["characters"]))
+    assert child.stdout.read(20)
+    child.stdout.close()
+    assert child.communicate() == (0, "", "")
 
 
-def test_bytes_that_are_no_text_and_json_of_any_script(runs):
-    command = [sys.executable, "-m", "seqtrain", "generate", str(runs["words"]), "--tokens", "3", "--prompt"]
-    ran = subprocess.run([*command, b"the \xff"], capture_output=True, check=False)
-    assert (ran.returncode, ran.stdout) == (2, b"")
-    assert ran.stderr.startswith(rb"seqtrain: the \xff: is not UTF-8;")
-    ran = subprocess.run([*command, "你 🙂", "--json"], capture_output=True, check=True)
-    assert json.loads(ran.stdout.decode())["unknown"] == ["你", "🙂"]
+def test_bytes_that_are_no_text_and_json_of_any_script(start, runs):
+    command = ["generate", runs["words"], "--tokens", "3", "--prompt"]
+    code, out, err = start(*command, "the \udcff").communicate()
+    assert (code, out) == (2, "")
+    assert err.startswith(r"seqtrain: the \xff: is not UTF-8;")
+    code, out, _ = start(*command, "你 🙂", "--json").communicate()
+    assert (code, json.loads(out)["unknown"]) == (0, ["你", "🙂"])

@@ -86,7 +86,7 @@ def test_all_promises_hold_and_the_verb_says_so(seqtrain):
     assert list(Path().iterdir()) == [Path("broken.py")]
 
 
-def test_what_no_checkpoint_holds_breaks_the_resume_alone(seqtrain):
+def test_what_no_checkpoint_holds_breaks_the_resume_alone(seqtrain, quick_check):
     done = seqtrain("check", "quickstart", *SMALL, *SMALL_SETS, "task.length=9", "model.cell=broken:Counting")
     assert done.code == 4
     assert "resume does not hold" in done.err

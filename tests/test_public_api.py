@@ -106,11 +106,11 @@ def test_unroll_runs_a_cell():
     assert torch.equal(outputs[3, 0], state.hidden[0])
 
 
-def test_the_typed_program_runs(tmp_path):
-    program = Path(__file__).with_name("typed_program.py")
-    shown = subprocess.run([sys.executable, program], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert shown.stdout.startswith("--resume and --overwrite: ")
-    assert shown.stderr == ""
+def test_the_typed_program_runs(start, tmp_path):
+    program = Path(__file__).with_name("typed_program.py").read_text()
+    code, out, err = start(code=program, folder=tmp_path).communicate()
+    assert (code, err) == (0, "")
+    assert out.startswith("--resume and --overwrite: ")
 
 
 def test_compare_trains_or_gathers(tmp_path, capfd):

@@ -12,7 +12,7 @@ from conftest import SMALL, SMALL_SETS
 
 from seqtrain.system.signals import stop_requests
 
-TRAIN = ("train", "quickstart", *SMALL, *SMALL_SETS, "threads=1", "--out", "run")
+TRAIN = ("train", "quickstart", *SMALL, *SMALL_SETS, "task.length=9", "threads=1", "--out", "run")
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ class Chatty(Cell):
 
 def test_what_a_users_cell_prints_is_no_part_of_the_result(seqtrain):
     Path("chatty.py").write_text(CHATTY)
-    cell, small = "model.cell=chatty:Chatty", (*SMALL, *SMALL_SETS)
+    cell, small = "model.cell=chatty:Chatty", (*SMALL, *SMALL_SETS, "task.length=9")
     for command in (
         ("validate", "quickstart", *small, cell),
         ("train", "quickstart", *small, cell, "--out", "run"),

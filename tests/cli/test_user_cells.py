@@ -10,7 +10,8 @@ from seqtrain.inference.load import load_model
 from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.system.errors import CheckpointError
 
-QUICK = (*SMALL, *SMALL_SETS)
+QUICK = (*SMALL, *SMALL_SETS, "task.length=9")
+WORDS = ("words", *SMALL, "task.path=shipped:stories/valid.txt")
 
 FAILING = """
 from seqtrain.cells.rnn import RNNCell
@@ -32,7 +33,7 @@ def test_an_error_of_a_cell_while_it_trains_is_told_with_its_traceback(seqtrain,
     """An OSError is no exception: it says nothing of our output, and it is not bad input."""
     Path("failing.py").write_text(FAILING.format(line=line))
     with pytest.raises((OSError, RuntimeError), match=r"my own|/nowhere/at/all"):
-        seqtrain("train", "quickstart", *QUICK, "model.cell=failing:Failing", "--out", "run")
+        seqtrain("train", "quickstart", *QUICK, "task.length=100", "model.cell=failing:Failing", "--out", "run")
 
 
 MY_CELLS = """
@@ -135,9 +136,9 @@ def test_a_users_cell_works_in_every_verb(own_cell):
     assert own_cell("eval", trained.json["run"], "--json").json["mse"] == trained.json["test"]["mse"]
     compared = own_cell("compare", "quickstart", *QUICK, "--cells", "my_cells:MyCell,rnn", "--seeds", 1, "--json")
     assert [row["cell"] for row in compared.json["cells"]] == ["my_cells:MyCell", "rnn"]
-    text = own_cell("train", "words", *SMALL, cell, "--json")
+    text = own_cell("train", *WORDS, cell, "--json")
     assert text.code == 0
-    assert own_cell("train", "words", *SMALL, cell, "train.steps=6", "--resume").code == 0
+    assert own_cell("train", *WORDS, cell, "train.steps=6", "--resume").code == 0
 
 
 def test_a_run_holds_the_defaults_and_the_code_of_a_users_cell(own_cell, tmp_path, monkeypatch):
@@ -246,7 +247,7 @@ def test_a_users_cell_that_moved_is_found_by_naming_its_folder(own_cell, tmp_pat
 @pytest.mark.parametrize("word", ["folder", "package", "script", "standard library"])
 def test_a_checkpoint_alone_imports_no_code(own_cell, tmp_path, monkeypatch, word):
     """Neither from the folder that the checkpoint names, nor a script here that holds no such class."""
-    run = own_cell("train", "words", *SMALL, "model.cell=my_cells:MyCell", "--json").json["run"]
+    run = own_cell("train", *WORDS, "model.cell=my_cells:MyCell", "--json").json["run"]
     (tmp_path / "away").mkdir()
     script = "open('ran', 'w').close()\n"
     (tmp_path / "away/evil.py").write_text(script + (tmp_path / "my_cells.py").read_text())

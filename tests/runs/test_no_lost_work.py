@@ -1,6 +1,7 @@
 """A run that is stopped anywhere, by anything, loses nothing older and ends as if it had not been stopped."""
 
 import errno
+import functools
 import os
 import shutil
 import signal
@@ -31,6 +32,7 @@ def _in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@functools.cache
 def small(*overrides):
     return load_config("quickstart", [*SMALL, *SMALL_SETS, "train.steps=7", "train.save_every=3", *overrides])
 
@@ -81,6 +83,12 @@ class Saboteur:
         return operation
 
 
+@pytest.fixture
+def quick_disk(monkeypatch):
+    """A disk that nobody waits for: what is asked here is the order of the operations."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 def operations(monkeypatch, **options):
     """How many operations on files a run takes."""
     with monkeypatch.context() as patched:
@@ -89,7 +97,7 @@ def operations(monkeypatch, **options):
     return counter.met
 
 
-def test_killed_at_any_write_a_run_goes_on_to_the_same_end(monkeypatch):
+def test_killed_at_any_write_a_run_goes_on_to_the_same_end(monkeypatch, quick_disk):
     """Every place between two operations on files, and all of them on the way of the second attempt too."""
     run(small(), "whole")
     total = operations(monkeypatch)
@@ -105,7 +113,7 @@ def test_killed_at_any_write_a_run_goes_on_to_the_same_end(monkeypatch):
         assert_same_runs("whole", "run")
 
 
-def test_a_disk_that_is_full_from_any_write_on_keeps_what_was_saved(monkeypatch):
+def test_a_disk_that_is_full_from_any_write_on_keeps_what_was_saved(monkeypatch, quick_disk):
     """A clear error; the checkpoints that were saved load; with room again the run ends as it should."""
     run(small(), "whole")
     full = OSError(errno.ENOSPC, "No space left on device")

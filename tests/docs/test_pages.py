@@ -49,7 +49,6 @@ def shortened(command: str) -> str:
     if verb not in ("train", "compare", "check") or rest.startswith("runs/"):
         return command
     sets = () if rest.startswith(("words", "characters")) else SMALL_SETS
-    sets += ("task.length=20",) if rest.startswith("quickstart") and "length" not in rest else ()
     head, arrow, tail = command.replace("--seeds 8 --jobs 2", "--seeds 1").partition(" >")
     return " ".join([head, *SMALL, *sets]) + arrow + tail
 

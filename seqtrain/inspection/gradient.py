@@ -15,7 +15,7 @@ from seqtrain.inspection.watch import Direction, Place, Step, cells_of, steps_of
 from seqtrain.models import SequenceModel, StackState
 from seqtrain.tasks import Batch, Task
 
-WINDOW = 256
+WINDOW = 64
 """Steps whose activations are in memory at a time, of a model that reads forward."""
 
 SMALLEST = torch.finfo(torch.float32).tiny
@@ -111,11 +111,7 @@ def _norms(model: SequenceModel, task: Task, batch: Batch, window: int) -> dict[
     T, B = batch.inputs.shape[:2]
     norms: dict[tuple[Place, str], Tensor] = {}
     windows = [(start, min(start + window, T)) for start in range(0, T, window)]
-    states: list[StackState | None] = [None]
-    with torch.no_grad():
-        for start, stop in windows[:-1]:
-            part = steps_of(batch, start, stop, every_step=model.every_step)
-            states.append(model.predict(part.inputs, part.lengths, states[-1])[1])
+    states = _states_before(model, batch, windows)
     later: StackState | None = None
     for number, (start, stop) in reversed([*enumerate(windows)]):
 
@@ -143,6 +139,28 @@ def _norms(model: SequenceModel, task: Task, batch: Batch, window: int) -> dict[
 def _keep_norms(row: Tensor, gradient: Tensor) -> None:
     """Keep the norm of each sequence's gradient, `[B, ...]`, in a row `[B]`."""
     row.copy_(gradient.flatten(1).norm(dim=1))
+
+
+@torch.no_grad()
+def _states_before(model: SequenceModel, batch: Batch, windows: list[tuple[int, int]]) -> list[StackState | None]:
+    """The state before each window, None before the first.
+
+    All are copied into memory that is reserved at once. Pieces between the large arrays that come and go would keep
+    these from being used again, so that memory would grow with the number of windows.
+    """
+    states: list[StackState | None] = [None]
+    room: list[list[list[Tensor]]] = []
+    for number, (start, stop) in enumerate(windows[:-1]):
+        part = steps_of(batch, start, stop, every_step=model.every_step)
+        after = model.predict(part.inputs, part.lengths, states[-1])[1]
+        if not room:
+            room = [[[x.new_empty(len(windows), *x.shape) for x in cell] for cell in layer] for layer in after]
+        states.append([
+            [type(cell)(*(table[number].copy_(x) for table, x in zip(tables, cell, strict=True)))
+             for cell, tables in zip(layer, own, strict=True)]
+            for layer, own in zip(after, room, strict=True)
+        ])  # fmt: skip
+    return states
 
 
 def _leaf(state: Any) -> Any:

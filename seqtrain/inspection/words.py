@@ -49,8 +49,11 @@ def _best_read(kept: Kept) -> str:
     chance, together = percent(best.one.chance, kept), f"all units together: {percent(best.every.score, kept)}"
     if not best.one.is_found():
         return f"{kept.fact}: no single unit tells it; {together} (chance: {chance})"
-    steps, last = max((k, score) for k, score in zip(kept.steps, best.one.by_step, strict=True) if score == score)
-    later = f", {percent(last, kept)} after {counted(steps, 'step')}" if kept.is_constant else ""
+    known = [(k, score) for k, score in zip(kept.steps, best.one.by_step, strict=True) if not math.isnan(score)]
+    later = ""
+    if kept.is_constant and known:
+        steps, last = known[-1]
+        later = f", {percent(last, kept)} after {counted(steps, 'step')}"
     return (
         f"{kept.fact}: best read from unit {best.one.unit} of {best.name}, {best.place}: "
         f"{percent(best.one.score, kept)} (chance: {chance}){later}; {together}"

@@ -12,11 +12,13 @@ from conftest import SMALL, SMALL_SETS
 from inspected import made
 
 import seqtrain as package
-from seqtrain.inspection import pictures
+from seqtrain.inspection import pictures, watch
+from seqtrain.inspection.defaults import TRACED
 from seqtrain.inspection.gates import gates
 from seqtrain.inspection.kept import what_is_kept
 from seqtrain.inspection.subject import sequences_for_probes, sequences_of, subject
 from seqtrain.inspection.traces import traces
+from seqtrain.models import SequenceModel
 from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.system.errors import CheckpointError, ConfigError
 
@@ -230,3 +232,21 @@ def test_what_cannot_be_inspected(seqtrain, runs):
         assert wanted in refused.err
     with pytest.raises(ConfigError):
         package.inspect(Path("nothing"))
+
+
+def test_long_sequences_are_read_in_windows(monkeypatch):
+    """No pass with gradients or observed steps holds more than a window, except the traces of a few sequences."""
+    monkeypatch.setattr(watch, "TOGETHER", 400)
+    passes = []
+    predict = SequenceModel.predict
+
+    def recorded(self, inputs, *rest, **named):
+        passes.append(tuple(inputs.shape[:2]))
+        return predict(self, inputs, *rest, **named)
+
+    monkeypatch.setattr(SequenceModel, "predict", recorded)
+    settings = ["task.length=300", "model.hidden_size=3", "task.valid_size=8", "task.test_size=8"]
+    found = package.inspect("quickstart", settings, sequences=8)
+    assert found.steps == 300
+    assert max(T for T, B in passes if B > TRACED) == 64  # those of the gradient; the others have 400 / 8 = 50
+    assert {T for T, B in passes if B <= TRACED} <= {300}

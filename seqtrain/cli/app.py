@@ -13,6 +13,7 @@ from seqtrain.cli.generate import generate
 from seqtrain.cli.guide import START, examples
 from seqtrain.cli.inspect import inspect
 from seqtrain.cli.predict import predict
+from seqtrain.cli.score import score
 from seqtrain.cli.train import train
 from seqtrain.cli.validate import validate
 from seqtrain.system.streams import results_apart
@@ -25,7 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (train, evaluate, generate, predict, inspect, compare, bench, validate, check, cells, tasks, settings):
+for verb in (
+    train, evaluate, generate, predict, score, inspect, compare, bench, validate, check, cells, tasks, settings,
+):  # fmt: skip
     name = "eval" if verb is evaluate else verb.__name__
     app.command(name, epilog=examples(name))(results_apart(verb))
 

@@ -30,6 +30,10 @@ EXAMPLES = {
         "seqtrain predict runs/words --prompt 'the cat'",
         "seqtrain predict runs/words --prompt the --top 3 --json",
     ),
+    "score": (
+        "seqtrain score runs/words my_text.txt",
+        "seqtrain score runs/words --pairs --json < pairs.txt",
+    ),
     "inspect": (
         "seqtrain inspect runs/quickstart-lstm-seed0",
         "seqtrain inspect runs/quickstart-lstm-seed0 runs/gru --json",

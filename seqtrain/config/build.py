@@ -59,7 +59,9 @@ def check_batch_size(config: Config, task: Task) -> None:
     ------
     ConfigError : the training text is shorter than a batch is wide.
     """
-    if isinstance(task, LanguageModel) and config.train.batch_size >= len(task.tokens["train"]):
+    if not isinstance(task, LanguageModel) or task.sentences == "independent":
+        return
+    if config.train.batch_size >= len(task.tokens["train"]):
         raise ConfigError(
             f"train.batch_size is {config.train.batch_size}, but the training text has {len(task.tokens['train'])} "
             "tokens and cannot be laid out in so many columns; make it smaller"

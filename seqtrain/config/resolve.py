@@ -26,7 +26,7 @@ def resolved(config: Config) -> Config:
         update={
             "task": _filled(config.task, nulls_of(config.task)),
             "model": _filled(model, of_model).model_copy(update={"cell": cell}),
-            "train": _filled(train, nulls_of(train) | {"eval_batch_size": task.eval_batch_size}),
+            "train": _filled(train, nulls_of(train) | {"eval_batch_size": task.default_eval_batch_size(config.task)}),
         }
     )
 

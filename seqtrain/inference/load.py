@@ -64,7 +64,8 @@ def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
         )
     model = _built(_with_trusted_cell(config, checkpoint, path, quiet=False), checkpoint, path)
     unit: Unit = config.task.unit if config.task.name == LanguageModel.name else "word"
-    return TextModel(model, Vocabulary(tokens, counts or [0] * len(tokens)), unit, str(path))
+    independent = config.task.name == LanguageModel.name and config.task.sentences == "independent"
+    return TextModel(model, Vocabulary(tokens, counts or [0] * len(tokens)), unit, str(path), independent)
 
 
 def _read_for_cpu(run_or_checkpoint: str | Path) -> tuple[Config, Checkpoint, Path]:

@@ -53,7 +53,13 @@ class Sampling(NamedTuple):
 
 
 def continue_tokens(
-    model: SequenceModel, prompt: Tensor, sampling: Sampling, *, seed: int = 0, banned: Sequence[int] = ()
+    model: SequenceModel,
+    prompt: Tensor,
+    sampling: Sampling,
+    *,
+    seed: int = 0,
+    banned: Sequence[int] = (),
+    fresh_after: int | None = None,
 ) -> Iterator[tuple[int, float]]:
     """The numbers of the tokens that follow a prompt, without end, each with its nats (see `text_model.Generated`).
 
@@ -65,6 +71,7 @@ def continue_tokens(
     prompt : `[N]` token numbers, N at least 1.
     seed : token n is drawn from `generator(seed, "generate", n)`.
     banned : tokens that are never drawn.
+    fresh_after : the token after which the model starts from a fresh state, as at the start of the prompt.
 
     Raises
     ------
@@ -77,7 +84,7 @@ def continue_tokens(
     for place in count():
         number = draw(distribution(scores, sampling, banned), generator(seed, "generate", place))
         yield number, -float(torch.log_softmax(scores.double(), 0)[number])
-        scores, state = read_tokens(model, torch.tensor([number]), state)
+        scores, state = read_tokens(model, torch.tensor([number]), None if number == fresh_after else state)
 
 
 @torch.inference_mode()

@@ -7,9 +7,11 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from seqtrain.inference.defaults import TEMPERATURE, TOKENS, TOP, TOP_P
 from seqtrain.inference.sampling import Sampling, continue_tokens, read_tokens
+from seqtrain.inference.scoring import Scored, score
 from seqtrain.models import SequenceModel
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.files import check_name
@@ -86,12 +88,14 @@ class TextModel(NamedTuple):
     vocabulary : the token of each number.
     unit : what a token is.
     checkpoint : the file that it comes from.
+    independent : it learnt sentences, each from a fresh state and after the start of a line.
     """
 
     model: SequenceModel
     vocabulary: Vocabulary
     unit: Unit
     checkpoint: str = ""
+    independent: bool = False
 
     def read(self, text: str) -> Prompt:
         """Read a prompt as the model reads it.
@@ -108,17 +112,30 @@ class TextModel(NamedTuple):
         check_name(text)
         text = text.replace("\r\n", "\n").replace("\r", "\n").replace(BYTE_ORDER_MARK, "")
         known = self.vocabulary.numbers
-        forms = [text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]
-        tokens = min(map(self._split, forms), key=lambda tokens: sum(token not in known for token in tokens))
+        tokens = self._split(text)
+        if not all(token in known for token in tokens):
+            forms = [text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]
+            tokens = min(map(self._split, forms), key=lambda tokens: sum(token not in known for token in tokens))
         if UNK not in known:
             self.vocabulary.encode(tokens)
-        read = [token if token in known else UNK for token in tokens] or [self.start()]
+        read = [token if token in known else UNK for token in tokens]
+        if self.independent or not read:
+            read = [self.start(), *read]
         return Prompt(tokens, read, list(dict.fromkeys(token for token in tokens if token not in known)))
 
     def _split(self, text: str) -> list[str]:
         """The tokens of a prompt, whose last line goes on."""
+        if self.unit == "word" and "\n" not in text:
+            return text.split()
         tokens = tokens_of(text, self.unit) if text.strip() else []
         return tokens[:-1] if self.unit == "word" and not text.endswith("\n") else tokens
+
+    def _numbers(self, prompt: Prompt) -> Tensor:
+        """`[N]`, what the model reads: all of a prompt, or its last sentence."""
+        read, first = prompt.read, 0
+        if self.independent:
+            first = len(read) - 1 - read[::-1].index(self.start())
+        return self.vocabulary.encode(read[first:])
 
     def start(self) -> str:
         """The token that a text starts after.
@@ -133,6 +150,25 @@ class TextModel(NamedTuple):
         counts = dict(zip(self.vocabulary.tokens, self.vocabulary.counts, strict=True))
         del counts[UNK]
         return max(counts, key=lambda token: counts[token])
+
+    def ends(self) -> list[str]:
+        """The token that ends a line, if the model has one."""
+        end = "\n" if self.unit == "character" else EOS
+        return [end] if end in self.vocabulary.numbers else []
+
+    def score(self, sentences: Iterable[str], *, beginnings: bool = False) -> Iterator[Scored]:
+        """How much sentences surprise the model, each from a fresh state and after the start of a line.
+
+        Parameters
+        ----------
+        sentences : each without a line end; they are read in blocks of 8,192, so that there may be any number.
+        beginnings : the sentences may go on, so that the end of the line does not count.
+
+        Raises
+        ------
+        SeqtrainError : as `read`; or a score of the model is not finite.
+        """
+        return score(self, sentences, beginnings=beginnings)
 
     def generate(
         self,
@@ -166,7 +202,10 @@ class TextModel(NamedTuple):
             raise ConfigError(faults)
         given, known = self.read(prompt), self.vocabulary
         banned = [] if allow_unk or UNK not in known.numbers else [known.numbers[UNK]]
-        drawn = continue_tokens(self.model, known.encode(given.read), sampling, seed=seed, banned=banned)
+        fresh_after = known.numbers.get(self.start()) if self.independent else None
+        drawn = continue_tokens(
+            self.model, self._numbers(given), sampling, seed=seed, banned=banned, fresh_after=fresh_after
+        )
         generated: list[str] = []
         nats: list[float] = []
 
@@ -195,7 +234,7 @@ class TextModel(NamedTuple):
         if top < 1:
             raise ConfigError(f"top is {top}; it must be 1 or more")
         given = self.read(prompt)
-        scores, _ = read_tokens(self.model, self.vocabulary.encode(given.read), None)
+        scores, _ = read_tokens(self.model, self._numbers(given), None)
         likely = torch.softmax(scores.double(), 0).sort(descending=True, stable=True)
         pairs = zip(likely.indices[:top].tolist(), likely.values[:top].tolist(), strict=True)
         return Predicted(

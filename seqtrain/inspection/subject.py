@@ -133,7 +133,8 @@ def prompted(one: Subject, prompt: str) -> Batch:
         raise ConfigError(f"--prompt is a text, but task {one.task.name} has none; leave it out")
     known = Vocabulary(one.task.vocabulary, one.task.counts or [0] * len(one.task.vocabulary))
     unit: Unit = one.task.unit if isinstance(one.task, LanguageModel) else "word"
-    read = TextModel(one.model, known, unit).read(prompt).read
+    independent = isinstance(one.task, LanguageModel) and one.task.sentences == "independent"
+    read = TextModel(one.model, known, unit, independent=independent).read(prompt).read
     if len(read) < 2:
         raise ConfigError(
             f"--prompt has {counted(len(read), 'token')}; give at least 2, as each but the first is judged"

@@ -87,6 +87,14 @@ class AdaptiveHead(nn.Module):
         return rows.view(*features.shape[:-1], -1)
 
 
+def token_nats(head: nn.Module, features: Tensor, targets: Tensor) -> Tensor:
+    """`[N]` nats, one for each of the features `[N, H]` and targets `[N]`."""
+    if isinstance(head, AdaptiveHead):
+        log_probabilities: Tensor = head.clusters(features, targets).output
+        return -log_probabilities
+    return F.cross_entropy(head(features), targets, reduction="none")
+
+
 def cross_entropy(head: nn.Module, features: Tensor, targets: Tensor) -> Tensor:
     """Sum in nats over features `[N, H]` and targets `[N]`; clusters without a target are not computed."""
     if isinstance(head, AdaptiveHead):

@@ -137,9 +137,6 @@ class Task(Configurable, ABC):
     next_token: ClassVar[bool] = False
     """The target is the next input, or what may come next: a model that reads backward would see it."""
 
-    carries_state: ClassVar[bool] = False
-    """A training batch may continue the sequences of the previous one."""
-
     has_epochs: ClassVar[bool] = False
     """Training passes through one finite text again and again; this text is the split `train`."""
 
@@ -148,9 +145,6 @@ class Task(Configurable, ABC):
 
     solvable: ClassVar[bool] = True
     """There is a rule for "solved"."""
-
-    eval_batch_size: ClassVar[int] = 250
-    """Sequences, or columns of a text, that are evaluated side by side unless the config sets another number."""
 
     every_step: ClassVar[bool]
     """The task asks for a prediction at every step rather than after the last one."""
@@ -173,6 +167,16 @@ class Task(Configurable, ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         dataclass(kw_only=True, eq=False)(cls)
+
+    @classmethod
+    def default_eval_batch_size(cls, settings: Any) -> int:  # noqa: ARG003
+        """Sequences, or columns of a text, that are evaluated side by side unless the config sets another number."""
+        return 250
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether a training batch may continue the sequences of the previous one."""
+        return False
 
     @property
     def spec(self) -> Spec:
@@ -213,7 +217,7 @@ class Task(Configurable, ABC):
 
     def evaluated_together(self, batch_size: int | None) -> int:
         """Sequences, or columns of a text, that are evaluated side by side, given the number in the config."""
-        return batch_size or self.eval_batch_size
+        return batch_size or self.default_eval_batch_size(self)
 
     def fixed_bytes(self) -> int:
         """Bytes of the validation and test set in memory."""

@@ -3,12 +3,11 @@
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import InitVar, replace
-from typing import Annotated, Any
+from dataclasses import InitVar
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from seqtrain.system.errors import DataError
 from seqtrain.system.files import split_file
@@ -19,20 +18,19 @@ from seqtrain.tasks.base import Batch, Prediction, Split, Task
 from seqtrain.tasks.facts import HiddenFact
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.text.advice import advice_on_spaces, lacks_spaces, remarks_on
-from seqtrain.tasks.text.batchify import Columns
-from seqtrain.tasks.text.bptt import Windows
 from seqtrain.tasks.text.corpus import SPLITS, Tokens, faults_of_text, read_corpus, sources
 from seqtrain.tasks.text.facts import text_facts
-from seqtrain.tasks.text.tokenizer import Unit
+from seqtrain.tasks.text.running import RunningEvaluation, RunningTraining
+from seqtrain.tasks.text.sentences import EVALUATED_TOGETHER, SentenceEvaluation, SentenceTraining
+from seqtrain.tasks.text.tokenizer import EOS, Unit
 from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 
 FRACTIONS = [0.9, 0.05, 0.05]
 Fractions = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
 
 
-LONGEST_WINDOW = 1024
-MOST_SCORES = 1 << 24
-"""Limits of a window in evaluation, where its size changes the time only: steps, and scores (64 MiB)."""
+WINDOW = 35
+"""Steps of a window of running text."""
 
 MUCH_UNK = 0.25
 """The share of `<unk>` in the training text from which on the perplexity is mostly that of `<unk>`."""
@@ -49,6 +47,11 @@ class LanguageModel(Task):
 
     The text is read in `batch_size` contiguous columns; each window is one training step, and each pass through the
     text starts from a fresh state. In evaluation every token except the first one of a split counts exactly once.
+
+    With `sentences: independent` each line is a sentence of its own, from a fresh state:
+
+        <eos> the cat sat           one sequence of a batch, which has sentences of similar lengths
+        the   cat sat <eos>         every token counts, the first word and the end of the line included
 
     Loss: cross-entropy in nats per token. Metrics: `perplexity`, `bits_per_token`; with words also
     `bits_per_character`, which counts one space or line end after each word; with characters also `word_perplexity`,
@@ -67,15 +70,17 @@ class LanguageModel(Task):
     next_token = True
     has_epochs = True
     solvable = False
-    carries_state = True
-    eval_batch_size = 1  # the state is carried through the whole split
 
     path: Annotated[str, Field(min_length=1), Affects.CONTENT]
     """A UTF-8 text file, or a folder with train.txt, valid.txt and test.txt; `shipped:stories` comes with seqtrain."""
     unit: Unit = "word"
     """What is predicted."""
-    window: Annotated[Size, Affects.EVALUATION] = 35
-    """Steps of truncated back-propagation through time."""
+    sentences: Annotated[Literal["running", "independent"], Affects.DATA] = "running"
+    """Read the lines as one running text, or each line as a sentence of its own, in batches of similar lengths."""
+    window: Annotated[Size | None, Null(WINDOW, when=lambda task: task.sentences == "running"), Affects.EVALUATION] = (
+        None
+    )
+    """Steps of truncated back-propagation through time in running text; null for {null}."""
     vary_window: bool = False
     """Draw the size of each training window around window, and scale the learning rate with it (Merity et al. 2018)."""
     min_count: Size = 1
@@ -105,7 +110,11 @@ class LanguageModel(Task):
         """
         path, fractions = text_path(str(self.path)), self.fractions or FRACTIONS
         self.eval_window: int | None = None  # None: as many steps as memory allows
-        corpus = read_corpus(path, self.unit, fractions, quiet=self.quiet)
+        end = EOS if self.unit == "word" else "\n"
+        independent = self.sentences == "independent"
+        if not independent:
+            self.window = self.window or WINDOW
+        corpus = read_corpus(path, self.unit, fractions, cut_after=end if independent else None, quiet=self.quiet)
         self.sources = sources(path, fractions)
         self._file = split_file(path, "train") if path.is_dir() else path
         words = known or Vocabulary.count(corpus.train.counts(), min_count=self.min_count, max_size=self.max_size)
@@ -114,73 +123,89 @@ class LanguageModel(Task):
         self.tokens = {split: Tokens(part, words.encode(part.types).numpy()) for split, part in parts}
         if len(words) == 1:
             raise DataError(f"{path}: task.min_count {self.min_count} leaves no token but <unk>; lower it")
+        self.input_size = self.output_size = len(words)
+        self.reading = SentenceEvaluation(end) if independent else RunningEvaluation(len(words))
         for split in SPLITS if known is None else ():
             self._check_length(split, unit_is_free=True)
-        self.input_size = self.output_size = len(words)
         self._fingerprints = {split: self._digest(tokens) for split, tokens in self.tokens.items()}
         digest = hashlib.sha256("".join(self._fingerprints.values()).encode()).hexdigest()[:12]
-        self.definition = f"language_model/{self.unit}/{path.name}/{digest}/v{self.generator_version}"
-        self._layouts: dict[int, tuple[Columns, Windows]] = {}
+        kind = f"{self.unit}/sentences" if independent else self.unit
+        self.definition = f"language_model/{kind}/{path.name}/{digest}/v{self.generator_version}"
+        self._training: dict[int, RunningTraining | SentenceTraining] = {}
+
+    @classmethod
+    def default_eval_batch_size(cls, settings: Any) -> int:
+        """One column, so that the state is carried through the whole split; of sentences several."""
+        return EVALUATED_TOGETHER if settings.sentences == "independent" else 1
 
     @classmethod
     def faults(cls, settings: Any) -> Faults:
         """A missing text, and settings that do not fit the text."""
         yield from faults_of_text(settings.path, settings.fractions)
-        if settings.vary_window and settings.window < 10:
+        if settings.sentences == "independent":
+            for name, off in (("window", "null"), ("vary_window", "false")):
+                if getattr(settings, name):
+                    why = "divides running text, but with sentences: independent each line is read whole"
+                    yield name, f"{why}; set task.{name}={off}"
+        elif settings.vary_window and (settings.window or WINDOW) < 10:
             yield (
                 "window",
                 f"is {settings.window}; with vary_window, which draws no less than 5, it must be at least 10",
             )
 
+    @property
+    def carries_state(self) -> bool:
+        """Whether the text is read as one."""
+        return self.sentences == "running"
+
     def train_batch(self, step: int, batch_size: int) -> Batch:
-        """The window of a step; after the last window of the text, the first one follows again."""
-        columns, windows = self._layout(batch_size)
-        window = windows.at(step)
-        batch = self._batch(columns.window(window.start, window.size), fresh=window.start == 0)
-        return replace(batch, lr_factor=window.size / self.window)
+        """The window or the sentences of a step; after the last ones of the text, it starts again."""
+        return self._trained(batch_size).at(step)
 
     def specimen(self, split: Split, batch_size: int) -> Batch:
-        """The first column of the first window."""
-        first = self.train_batch(0, batch_size) if split == "train" else next(self.eval_batches(split, batch_size))
-        return first.rows(0, 1)
+        """The first column of the first window; of sentences the longest one."""
+        if split == "train":
+            return self._trained(batch_size).longest()
+        return self.reading.longest(self.tokens[split], batch_size, self.eval_window)
 
     def epoch_at(self, step: int, batch_size: int) -> int:
         """Passes through the training text that are finished before a step."""
-        return self._layout(batch_size)[1].at(step).epoch
+        return self._trained(batch_size).epoch_at(step)
 
     def steps_in(self, epochs: int, batch_size: int) -> int:
-        """Windows in a number of passes."""
-        return self._layout(batch_size)[1].steps(epochs)
+        """Batches in a number of passes."""
+        return self._trained(batch_size).steps(epochs)
 
     def trained_together(self, batch_size: int) -> int:
-        """The columns that the training text makes."""
-        return len(self._layout(batch_size)[0].begins)
+        """The columns that the training text makes, or the sentences of a batch."""
+        return self._trained(batch_size).together
 
     def windows_bytes(self, batch_size: int) -> int:
         """Those of one pass."""
-        return self._layout(batch_size)[1].bytes
+        return self._trained(batch_size).bytes
 
-    def _layout(self, batch_size: int) -> tuple[Columns, Windows]:
-        if batch_size not in self._layouts:
-            columns = Columns(self.tokens["train"], batch_size)
-            seed = self.seed if self.vary_window else None
-            self._layouts[batch_size] = columns, Windows(columns.length, self.window, seed)
-        return self._layouts[batch_size]
+    def _trained(self, batch_size: int) -> RunningTraining | SentenceTraining:
+        if batch_size not in self._training:
+            tokens = self.tokens["train"]
+            if isinstance(self.reading, SentenceEvaluation):
+                made: RunningTraining | SentenceTraining = SentenceTraining(
+                    self.reading.sentences(tokens), batch_size, self.seed
+                )
+            else:
+                seed = self.seed if self.vary_window else None
+                made = RunningTraining(tokens, batch_size, self.window or WINDOW, seed)
+            self._training[batch_size] = made
+        return self._training[batch_size]
 
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
-        """All windows of a split, which carry the state; the last columns may be shorter."""
+        """All windows of a split, which carry the state; or all sentences."""
         self._check_length(split)
-        columns, window = Columns(self.tokens[split], batch_size), self._eval_window(batch_size)
-        for start in columns.starts(window):
-            yield self._batch(columns.window(start, window), fresh=start == 0)
+        yield from self.reading.batches(self.tokens[split], batch_size, self.eval_window)
 
     def count_eval_batches(self, split: Split, batch_size: int) -> int:
-        """How many windows `eval_batches` gives."""
+        """How many batches `eval_batches` gives."""
         self._check_length(split)
-        return len(Columns(self.tokens[split], batch_size).starts(self._eval_window(batch_size)))
-
-    def _eval_window(self, batch_size: int) -> int:
-        return self.eval_window or max(1, min(LONGEST_WINDOW, MOST_SCORES // (batch_size * len(self.vocabulary))))
+        return self.reading.count(self.tokens[split], batch_size, self.eval_window)
 
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 of the vocabulary and the tokens of each split, the training text included."""
@@ -198,16 +223,23 @@ class LanguageModel(Task):
 
     def facts(self, split: Split) -> dict[str, str | float]:
         """The source of the split, its predictions, and the share of `<unk>` among them."""
-        return {
+        found: dict[str, str | float] = {
             "text": self.sources[split],
-            "tokens": len(self.tokens[split]) - 1,
+            "tokens": self._predictions(split),
             "vocabulary_size": len(self.vocabulary),
             "unk_share": self._unk_share(split),
         }
+        if isinstance(self.reading, SentenceEvaluation):
+            sentences = self.reading.sentences(self.tokens[split])
+            found |= {"sentences": len(sentences), "empty_lines": sentences.empty}
+        return found
+
+    def _predictions(self, split: str) -> int:
+        return self.reading.predictions(self.tokens[split])
 
     def _unk_share(self, split: Split) -> float:
-        tokens, number = self.tokens[split], self.vocabulary.index(UNK)
-        return sum(int((targets == number).sum()) for targets in tokens.blocks(1)) / (len(tokens) - 1)
+        number, targets = self.vocabulary.index(UNK), self.reading.targets(self.tokens[split])
+        return sum(int((block == number).sum()) for block in targets) / self._predictions(split)
 
     def remarks(self, batch_size: int) -> list[str]:
         """Remarks on the form of the text, on columns shorter than a window, on `<unk>`, and on small splits."""
@@ -223,18 +255,18 @@ class LanguageModel(Task):
         return [*([f"{unk}; {cure}"] if share > MUCH_UNK else []), *self._remarks_on_size(split)]
 
     def _remarks_on_size(self, *splits: Split) -> Iterator[str]:
-        sizes = {split: len(self.tokens[split]) - 1 for split in splits}
+        sizes = {split: self._predictions(split) for split in splits}
         few = [f"{split} has {counted(size, 'prediction')}" for split, size in sizes.items() if size < FEW_PREDICTIONS]
         if few:
             yield f"{', '.join(few)}: with fewer than {FEW_PREDICTIONS}, the figures say little; give a longer text"
 
     def _remarks_on_columns(self, batch_size: int) -> Iterator[str]:
-        length, predictions = self._layout(batch_size)[0].length, len(self.tokens["train"]) - 1
-        if batch_size > 1 and length < min(self.window, predictions):
+        trained, predictions, window = self._trained(batch_size), self._predictions("train"), self.window or WINDOW
+        if isinstance(trained, RunningTraining) and batch_size > 1 and trained.length < min(window, predictions):
             yield (
                 f"train.batch_size {batch_size} cuts the {predictions:,} {self.unit}s of training into columns of "
-                f"{length}, shorter than task.window {self.window}, so that nothing further back is ever seen; use "
-                f"train.batch_size={max(1, predictions // self.window)} or less"
+                f"{trained.length}, shorter than task.window {window}, so that nothing further back is ever seen; use "
+                f"train.batch_size={max(1, predictions // window)} or less"
             )
 
     def _remarks_on_unk(self, *, advise_min_count: bool) -> Iterator[str]:
@@ -255,29 +287,26 @@ class LanguageModel(Task):
 
     def conversions(self, split: Split, loss: float) -> dict[str, float]:
         """The loss in other units: bits per character for words, perplexity per word for characters."""
-        text, nats = self.tokens[split].text, loss * (len(self.tokens[split]) - 1)
+        text, nats = self.tokens[split].text, loss * self._predictions(split)
+        first, empty = 1, 0  # of running text, the first token is not predicted
+        if isinstance(self.reading, SentenceEvaluation):
+            first, empty = 0, self.reading.sentences(self.tokens[split]).empty
         if self.unit == "character":
             has_words = not lacks_spaces(text.beginning())
-            return {"word_perplexity": perplexity(nats / max(1, text.words()))} if has_words else {}
-        characters = text.characters()  # none if only the end of a line is predicted
+            return {"word_perplexity": perplexity(nats / max(1, text.words(first) - empty))} if has_words else {}
+        characters = text.characters(first) - empty  # none if only the end of a line is predicted
         return {"bits_per_character": nats / math.log(2) / characters} if characters else {}
 
     def _check_length(self, split: str, *, unit_is_free: bool = False) -> None:
         """Raise a DataError if there is nothing to predict; its cure may be another unit if no model is trained yet."""
         count = len(self.tokens[split])
-        if count < 2:
+        if self._predictions(split) < 1:
             advice = advice_on_spaces(self._file, self.unit) if unit_is_free else None
+            least = "a line with a token is" if self.sentences == "independent" else "at least 2 are"
             raise DataError(
-                f"{self.sources[split]}: too short, {split} has {counted(count, 'token')}; at least 2 are needed; "
+                f"{self.sources[split]}: too short, {split} has {counted(count, 'token')}; {least} needed; "
                 f"{advice or 'give a longer text'}"
             )
-
-    def _batch(self, window: tuple[Tensor, Tensor, Tensor], *, fresh: bool) -> Batch:
-        inputs, targets, lengths = window
-        if bool((lengths == len(inputs)).all()):
-            return Batch(inputs, targets, fresh=fresh)
-        scored = torch.arange(len(inputs))[:, None] < lengths
-        return Batch(inputs, targets, lengths, scored, fresh=fresh)
 
     def measure(self, prediction: Prediction, batch: Batch) -> Tally:  # noqa: ARG002
         """Nothing: all metrics follow from the loss."""
@@ -290,6 +319,6 @@ class LanguageModel(Task):
 
     def baseline(self, split: Split) -> dict[str, float]:
         """The token frequencies of the text that the model was trained on."""
-        counts, tokens = torch.tensor(self.counts), self.tokens[split]
-        nats = sum(unigram_nats(counts, targets) for targets in tokens.blocks(1))
-        return self.summarise({"loss": nats / (len(tokens) - 1)})
+        counts, targets = torch.tensor(self.counts), self.reading.targets(self.tokens[split])
+        nats = sum(unigram_nats(counts, block) for block in targets)
+        return self.summarise({"loss": nats / self._predictions(split)})

@@ -51,7 +51,7 @@ def test_the_size_of_windows_changes_nothing_in_evaluation(text_folder, monkeypa
     task = make(text_folder, window=4)
     whole = read_back(task, task.eval_batches("test", 1))
     assert len(list(task.eval_batches("test", 1))) == 1
-    monkeypatch.setattr("seqtrain.tasks.language_model.MOST_SCORES", 3 * len(task.vocabulary))
+    monkeypatch.setattr("seqtrain.tasks.text.running.MOST_SCORES", 3 * len(task.vocabulary))
     assert [len(batch.inputs) for batch in task.eval_batches("test", 1)][:2] == [3, 3]
     assert read_back(task, task.eval_batches("test", 1)) == whole
     task.eval_window = 5

@@ -42,6 +42,14 @@ class Tokens:
         numbers[places >= len(self)] = 0
         return torch.from_numpy(numbers)
 
+    def number_of(self, token: str) -> int:
+        """The number of a token of the text."""
+        return int(self._table[self.text.types.index(token)])
+
+    def places_of(self, token: str) -> NDArray[np.int64]:
+        """Where a token stands, `[N]`."""
+        return self.text.places_of(token)
+
     def blocks(self, start: int = 0) -> Iterator[Tensor]:
         """All numbers from `start` on, in blocks."""
         for block in self.text.ids.blocks(start):
@@ -56,7 +64,9 @@ class Corpus(NamedTuple):
     test: Text
 
 
-def read_corpus(path: Path, unit: Unit, fractions: Sequence[float], *, quiet: bool = False) -> Corpus:
+def read_corpus(
+    path: Path, unit: Unit, fractions: Sequence[float], *, cut_after: str | None = None, quiet: bool = False
+) -> Corpus:
     """Read a folder with `train.txt`, `valid.txt` and `test.txt`, or one file cut into three.
 
     Parameters
@@ -64,6 +74,7 @@ def read_corpus(path: Path, unit: Unit, fractions: Sequence[float], *, quiet: bo
     path : the folder (see `split_file` for the names in it) or the file; UTF-8, with any line ends.
     unit : what a token is, see `tokenise`.
     fractions : shares of a single file for training, validation and test, in this order.
+    cut_after : a token after which the file is cut, at the next place; None for anywhere.
     quiet : print no progress and no remarks while a large text is read.
 
     Raises
@@ -74,6 +85,9 @@ def read_corpus(path: Path, unit: Unit, fractions: Sequence[float], *, quiet: bo
         text = read_text(path, unit, quiet=quiet)
         count = len(text.ids)
         first, second = (min(count, round(share * count)) for share in (fractions[0], fractions[0] + fractions[1]))
+        if cut_after is not None:
+            ends = np.append(text.places_of(cut_after) + 1, count)
+            first, second = (0 if at == 0 else int(ends[np.searchsorted(ends, at)]) for at in (first, second))
         return Corpus(text.part(0, first), text.part(first, second), text.part(second, count))
     parts, faults = [], []
     for split in SPLITS:

@@ -40,8 +40,13 @@ class Ids:
 
     def blocks(self, start: int = 0) -> Iterator[NDArray[np.int32]]:
         """The ids from `start` on, in blocks."""
+        for _, block in self.numbered_blocks(start):
+            yield block
+
+    def numbered_blocks(self, start: int = 0) -> Iterator[tuple[int, NDArray[np.int32]]]:
+        """Likewise, each with its place in the text."""
         for begin in range(start, len(self), BLOCK):
-            yield self[begin : begin + BLOCK]
+            yield begin, self[begin : begin + BLOCK]
 
 
 class Text(NamedTuple):
@@ -58,21 +63,28 @@ class Text(NamedTuple):
         """The tokens from `start` to `stop`."""
         return Text(Ids(self.ids.values[start:stop], self.ids.mapping), self.types)
 
-    def characters(self) -> int:
-        """Characters of its words after the first token, with one for the space or line end after each word."""
+    def places_of(self, token: str) -> NDArray[np.int64]:
+        """Where a token stands, `[N]`; nowhere if it is not in the text."""
+        number = self.types.index(token) if token in self.types else -1
+        parts = [start + np.flatnonzero(block == number) for start, block in self.ids.numbered_blocks()]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def characters(self, first: int = 1) -> int:
+        """Characters of its words from the token `first` on, with one for the space or line end after each word."""
         sizes = np.array([0 if token == EOS else len(token) + 1 for token in self.types])
         line_end = np.array([token == EOS for token in self.types])
         count = 0
-        for block, ends, after in self._with_previous(line_end, bool(line_end[self.ids[:1]].all())):
+        before = first == 0 or bool(line_end[self.ids[first - 1 : first]].all())
+        for block, ends, after in self._with_previous(line_end, before, first):
             count += int(sizes[block].sum()) + int((ends & after).sum())  # an empty line has its line end only
         return count
 
-    def words(self) -> int:
-        """Words and line ends after the first token in a part of characters; a word counts where it begins."""
+    def words(self, first: int = 1) -> int:
+        """Words and line ends from the token `first` on in a part of characters; a word counts where it begins."""
         space = np.array([character.isspace() for character in self.types])
         line_end = np.array([character == "\n" for character in self.types])
         count = 0
-        for block, spaces, after in self._with_previous(space, True):
+        for block, spaces, after in self._with_previous(space, True, first):
             count += int((~spaces & after).sum()) + int(line_end[block].sum())
         return count
 
@@ -80,12 +92,12 @@ class Text(NamedTuple):
         """The first characters of a part of characters."""
         return "".join(map(self.types.__getitem__, self.ids[:BEGINNING].tolist()))
 
-    def _with_previous(self, flags: NDArray[np.bool_], first: bool) -> Iterator[tuple[NDArray[Any], ...]]:
-        """Blocks of ids without the first id, the flag of each, and that of the id before (`first` at the start)."""
-        for block in self.ids.blocks(1):
+    def _with_previous(self, flags: NDArray[np.bool_], before: bool, first: int) -> Iterator[tuple[NDArray[Any], ...]]:
+        """Blocks of ids from `first` on, the flag of each, and that of the id before (`before` at the start)."""
+        for block in self.ids.blocks(first):
             current = flags[block]
-            yield block, current, np.concatenate(([first], current[:-1]))
-            first = bool(current[-1])
+            yield block, current, np.concatenate(([before], current[:-1]))
+            before = bool(current[-1])
 
     def counts(self) -> dict[str, int]:
         """How often each token occurs."""

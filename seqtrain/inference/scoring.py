@@ -1,0 +1,139 @@
+"""How likely a trained language model finds sentences."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seqtrain.models.head import token_nats
+from seqtrain.system.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from seqtrain.inference.text_model import Prompt, TextModel
+
+BLOCK = 8192
+"""Sentences that are read, and sorted by length, together."""
+
+MOST_TOKENS, MOST_SCORES = 1 << 15, 1 << 22
+"""Limits of a batch: tokens with padding, and scores at a time (16 MiB)."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A sentence and how much it surprises the model.
+
+    sentence : as given.
+    tokens : what is predicted: its tokens, and the end of the line unless it is a beginning.
+    nats : of each, minus the logarithm of its probability, given all tokens before it.
+    unknown : tokens that the model reads as `<unk>`, each once.
+    """
+
+    sentence: str
+    tokens: list[str]
+    nats: list[float]
+    unknown: list[str]
+
+    @property
+    def total(self) -> float:
+        """Nats of the whole sentence."""
+        return math.fsum(self.nats)
+
+    @property
+    def words(self) -> int:
+        """Parts between white space."""
+        return len(self.sentence.split())
+
+
+class Summary(NamedTuple):
+    """Sums over sentences.
+
+    words : parts between white space.
+    """
+
+    sentences: int = 0
+    tokens: int = 0
+    words: int = 0
+    nats: float = 0.0
+    unknown: int = 0
+
+    def plus(self, scored: Scored) -> "Summary":
+        """With one sentence more."""
+        return Summary(
+            self.sentences + 1,
+            self.tokens + len(scored.tokens),
+            self.words + scored.words,
+            self.nats + scored.total,
+            self.unknown + len(scored.unknown),
+        )
+
+    def as_json(self) -> dict[str, float | int | None]:
+        """The sums, with the figures that follow from them."""
+        return self._asdict() | figures(self.nats, self.tokens, self.words)
+
+
+def figures(nats: float, tokens: int, words: int) -> dict[str, float | int | None]:
+    """Perplexity and bits per token, and bits per word; None where there is nothing to divide by."""
+    bits = nats / math.log(2)
+    mean = nats / tokens if tokens else None
+    return {
+        "perplexity": None if mean is None else math.exp(min(mean, 700.0)),
+        "bits_per_token": bits / tokens if tokens else None,
+        "bits_per_word": bits / words if words else None,
+    }
+
+
+def score(model: "TextModel", sentences: Iterable[str], *, beginnings: bool = False) -> Iterator[Scored]:
+    """Score sentences, each from a fresh state; see `TextModel.score`."""
+    remaining = iter(sentences)
+    while block := list(islice(remaining, BLOCK)):
+        yield from _score_block(model, block, beginnings=beginnings)
+
+
+def _score_block(model: "TextModel", sentences: Sequence[str], *, beginnings: bool) -> Iterator[Scored]:
+    if any("\n" in sentence for sentence in sentences):
+        raise ConfigError("a sentence holds a line end; give its lines as sentences of their own")
+    read = [model.read(sentence) for sentence in sentences]
+    ends = [] if beginnings else model.ends()
+    tokens = [[*prompt.tokens, *ends] for prompt in read]
+    numbers = [[*_numbers(model, prompt), *map(model.vocabulary.numbers.__getitem__, ends)] for prompt in read]
+    nats: list[list[float]] = [[] for _ in sentences]
+    order = sorted(range(len(numbers)), key=lambda n: len(numbers[n]), reverse=True)
+    while order and numbers[order[0]]:
+        longest = len(numbers[order[0]])
+        batch, order = order[: max(1, MOST_TOKENS // longest)], order[max(1, MOST_TOKENS // longest) :]
+        own = [numbers[n] for n in batch if numbers[n]]
+        for n, values in zip(batch, _nats(model, own), strict=False):  # sentences without a token come last
+            nats[n] = values
+    for prompt, sentence, own_tokens, values in zip(read, sentences, tokens, nats, strict=True):
+        yield Scored(sentence, own_tokens, values, prompt.unknown)
+
+
+def _numbers(model: "TextModel", prompt: "Prompt") -> list[int]:
+    read = prompt.read[-len(prompt.tokens) :] if prompt.tokens else []
+    return [model.vocabulary.numbers[token] for token in read]
+
+
+@torch.inference_mode()
+def _nats(model: "TextModel", sentences: Sequence[Sequence[int]]) -> list[list[float]]:
+    """The nats of each token of sentences that have one, the longest first."""
+    lengths = torch.tensor([len(numbers) for numbers in sentences])
+    T, start = int(lengths[0]), model.vocabulary.numbers[model.start()]
+    targets = torch.zeros(len(sentences), T, dtype=torch.long)
+    inside = torch.arange(T) < lengths[:, None]
+    targets[inside] = torch.tensor([number for numbers in sentences for number in numbers])
+    inputs = torch.cat([torch.full((len(sentences), 1), start), targets[:, :-1]], 1)
+    prediction, _ = model.model.predict(inputs.t().contiguous(), lengths)
+    features = prediction.features.transpose(0, 1)[inside]  # [N, H], sentence by sentence
+    size = max(1, MOST_SCORES // len(model.vocabulary))
+    parts = [
+        token_nats(model.model.head, features[at : at + size], targets[inside][at : at + size]).double()
+        for at in range(0, len(features), size)
+    ]
+    found: Tensor = torch.cat(parts)
+    if not bool(found.isfinite().all()):
+        raise CheckpointError("the model's scores are not numbers; use another checkpoint, of a run that converged")
+    return [part.tolist() for part in torch.split(found, lengths.tolist())]

@@ -1,22 +1,16 @@
 """How likely a trained language model finds sentences."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from seqtrain.models import SequenceModel
 from seqtrain.models.head import token_nats
-from seqtrain.system.errors import CheckpointError, ConfigError
-
-if TYPE_CHECKING:
-    from seqtrain.inference.text_model import Prompt, TextModel
-
-BLOCK = 8192
-"""Sentences that are read, and sorted by length, together."""
+from seqtrain.system.errors import CheckpointError
 
 MOST_TOKENS, MOST_SCORES = 1 << 15, 1 << 22
 """Limits of a batch: tokens with padding, and scores at a time (16 MiB)."""
@@ -86,51 +80,44 @@ def figures(nats: float, tokens: int, words: int) -> dict[str, float | int | Non
     }
 
 
-def score(model: "TextModel", sentences: Iterable[str], *, beginnings: bool = False) -> Iterator[Scored]:
-    """Score sentences, each from a fresh state; see `TextModel.score`."""
-    remaining = iter(sentences)
-    while block := list(islice(remaining, BLOCK)):
-        yield from _score_block(model, block, beginnings=beginnings)
+def nats_of(model: SequenceModel, start: int, sentences: Sequence[Sequence[int]], symbols: int) -> list[list[float]]:
+    """The nats of each token of sentences, each from a fresh state and after the token `start`.
 
+    Parameters
+    ----------
+    symbols : in the vocabulary.
 
-def _score_block(model: "TextModel", sentences: Sequence[str], *, beginnings: bool) -> Iterator[Scored]:
-    if any("\n" in sentence for sentence in sentences):
-        raise ConfigError("a sentence holds a line end; give its lines as sentences of their own")
-    read = [model.read(sentence) for sentence in sentences]
-    ends = [] if beginnings else model.ends()
-    tokens = [[*prompt.tokens, *ends] for prompt in read]
-    numbers = [[*_numbers(model, prompt), *map(model.vocabulary.numbers.__getitem__, ends)] for prompt in read]
+    Raises
+    ------
+    CheckpointError : a score of the model is not finite.
+    """
     nats: list[list[float]] = [[] for _ in sentences]
-    order = sorted(range(len(numbers)), key=lambda n: len(numbers[n]), reverse=True)
-    while order and numbers[order[0]]:
-        longest = len(numbers[order[0]])
-        batch, order = order[: max(1, MOST_TOKENS // longest)], order[max(1, MOST_TOKENS // longest) :]
-        own = [numbers[n] for n in batch if numbers[n]]
-        for n, values in zip(batch, _nats(model, own), strict=False):  # sentences without a token come last
+    order = sorted(range(len(sentences)), key=lambda n: len(sentences[n]), reverse=True)
+    while order and sentences[order[0]]:
+        size = max(1, MOST_TOKENS // len(sentences[order[0]]))
+        batch, order = order[:size], order[size:]
+        own = [sentences[n] for n in batch if sentences[n]]  # sentences without a token come last
+        for n, values in zip(batch, _batch_nats(model, start, own, symbols), strict=False):
             nats[n] = values
-    for prompt, sentence, own_tokens, values in zip(read, sentences, tokens, nats, strict=True):
-        yield Scored(sentence, own_tokens, values, prompt.unknown)
-
-
-def _numbers(model: "TextModel", prompt: "Prompt") -> list[int]:
-    read = prompt.read[-len(prompt.tokens) :] if prompt.tokens else []
-    return [model.vocabulary.numbers[token] for token in read]
+    return nats
 
 
 @torch.inference_mode()
-def _nats(model: "TextModel", sentences: Sequence[Sequence[int]]) -> list[list[float]]:
+def _batch_nats(
+    model: SequenceModel, start: int, sentences: Sequence[Sequence[int]], symbols: int
+) -> list[list[float]]:
     """The nats of each token of sentences that have one, the longest first."""
     lengths = torch.tensor([len(numbers) for numbers in sentences])
-    T, start = int(lengths[0]), model.vocabulary.numbers[model.start()]
+    T = int(lengths[0])
     targets = torch.zeros(len(sentences), T, dtype=torch.long)
     inside = torch.arange(T) < lengths[:, None]
     targets[inside] = torch.tensor([number for numbers in sentences for number in numbers])
     inputs = torch.cat([torch.full((len(sentences), 1), start), targets[:, :-1]], 1)
-    prediction, _ = model.model.predict(inputs.t().contiguous(), lengths)
+    prediction, _ = model.predict(inputs.t().contiguous(), lengths)
     features = prediction.features.transpose(0, 1)[inside]  # [N, H], sentence by sentence
-    size = max(1, MOST_SCORES // len(model.vocabulary))
+    wanted, size = targets[inside], max(1, MOST_SCORES // symbols)
     parts = [
-        token_nats(model.model.head, features[at : at + size], targets[inside][at : at + size]).double()
+        token_nats(model.head, features[at : at + size], wanted[at : at + size]).double()
         for at in range(0, len(features), size)
     ]
     found: Tensor = torch.cat(parts)

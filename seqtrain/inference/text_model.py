@@ -1,7 +1,7 @@
 """A trained language model that reads text and writes it."""
 
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -11,12 +11,15 @@ from torch import Tensor
 
 from seqtrain.inference.defaults import TEMPERATURE, TOKENS, TOP, TOP_P
 from seqtrain.inference.sampling import Sampling, continue_tokens, read_tokens
-from seqtrain.inference.scoring import Scored, score
+from seqtrain.inference.scoring import Scored, nats_of
 from seqtrain.models import SequenceModel
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.files import check_name
 from seqtrain.tasks.text.tokenizer import BYTE_ORDER_MARK, EOS, Unit, tokens_of
 from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
+
+SCORED_TOGETHER = 8192
+"""Sentences that are read, and sorted by length, together."""
 
 
 class Prompt(NamedTuple):
@@ -168,7 +171,19 @@ class TextModel(NamedTuple):
         ------
         SeqtrainError : as `read`; or a score of the model is not finite.
         """
-        return score(self, sentences, beginnings=beginnings)
+        remaining = iter(sentences)
+        while block := list(islice(remaining, SCORED_TOGETHER)):
+            yield from self._score_block(block, [] if beginnings else self.ends())
+
+    def _score_block(self, sentences: Sequence[str], ends: list[str]) -> Iterator[Scored]:
+        if any("\n" in sentence for sentence in sentences):
+            raise ConfigError("a sentence holds a line end; give its lines as sentences of their own")
+        read, known = [self.read(sentence) for sentence in sentences], self.vocabulary.numbers
+        predicted = [[*prompt.read[len(prompt.read) - len(prompt.tokens) :], *ends] for prompt in read]
+        numbers = [[known[token] for token in tokens] for tokens in predicted]
+        nats = nats_of(self.model, known[self.start()], numbers, len(known))
+        for sentence, prompt, values in zip(sentences, read, nats, strict=True):
+            yield Scored(sentence, [*prompt.tokens, *ends], values, prompt.unknown)
 
     def generate(
         self,

@@ -10,7 +10,7 @@ from conftest import SMALL
 
 import seqtrain as package
 from seqtrain import load_text_model
-from seqtrain.inference import scoring
+from seqtrain.inference import scoring, text_model
 from seqtrain.system.errors import CheckpointError, ConfigError
 
 LEARNT = (
@@ -74,7 +74,7 @@ def slow_nats(text_model, sentence, *, beginnings):
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("beginnings", [False, True])
 def test_scores_are_those_of_single_steps(models, name, beginnings, monkeypatch):
-    monkeypatch.setattr(scoring, "BLOCK", 4)
+    monkeypatch.setattr(text_model, "SCORED_TOGETHER", 4)
     monkeypatch.setattr(scoring, "MOST_TOKENS", 11)
     monkeypatch.setattr(scoring, "MOST_SCORES", 400)
     model = models[name][1]

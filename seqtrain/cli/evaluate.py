@@ -48,10 +48,12 @@ def evaluate(
 
 def eval_table(result: "Evaluation") -> Facts:
     """The figures of an evaluation, with its data."""
+    from seqtrain.tasks import TASKS
+
     changed = ", ".join(f"{key}={value}" for key, value in result.changed.items())
     dynamic = {} if result.dynamic is None else result.dynamic._asdict()
     data = {key.replace("_", " "): v if isinstance(v, str) else figure(v) for key, v in result.data.items()}
-    worse = result.metric.far_worse(result.figures[result.metric.name], result.baseline.get(result.metric.name))
+    worse = TASKS[result.task].beside_baseline(result.figures, result.baseline)
     rows = [
         ("checkpoint", f"{result.checkpoint} (step {result.step})"),
         ("task", result.variant + (f", not as trained: {changed}" if changed else "")),

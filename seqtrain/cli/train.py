@@ -45,7 +45,7 @@ def run_table(trained: "Trained") -> Facts:
 
     summary = trained.summary
     name, best = summary.metric.name, summary.best
-    worse = TASKS[summary.task].metric.far_worse((summary.test or {}).get(name), summary.baseline.get(name))
+    worse = TASKS[summary.task].beside_baseline(summary.test or {}, summary.baseline)
     unit = "tokens" if "tokens_per_s" in summary.model_fields_set else "sequences"
     speed = f"{figure(summary.throughput)} {unit}/s"
     rows = [

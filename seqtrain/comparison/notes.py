@@ -101,7 +101,13 @@ def _speeds(rows: Sequence[Row], match: str | None) -> Iterator[str]:
 
 
 def _far_worse(rows: Sequence[Row], summary: Summary) -> Iterator[str]:
-    metric = TASKS[summary.task].metric
+    task = TASKS[summary.task]
+    metric = task.metric
+    rules = {row.label: rule for row in rows if (rule := task.best_rule(row.baseline)) is not None}
+    for name, root in dict.fromkeys(rules.values()):
+        own = [row for row in rows if rules.get(row.label) == (name, root) and row.metric.mean is not None]
+        if no_better := [row.label for row in own if not metric.better(row.metric.mean or 0.0, root)]:
+            yield f"no better than {name} ({metric.name} {figure(root)}): {', '.join(no_better)}"
     worse = [row.label for row in rows if metric.far_worse(row.metric.mean, row.baseline.get(metric.name))]
     if worse and summary.metric.name == metric.name:
         cure = "such a model has learnt nothing; try a lower optimizer.lr, or more steps"

@@ -1,6 +1,7 @@
 """From a config to objects. The only file that knows both."""
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from seqtrain.cells import CELLS, Cell
@@ -35,20 +36,27 @@ def build_device(config: Config) -> torch.device:
     return device
 
 
-def build_task(config: Config, vocabulary: Vocabulary | None = None, *, quiet: bool = False) -> Task:
+def build_task(
+    config: Config,
+    vocabulary: Vocabulary | None = None,
+    *,
+    fitted: dict[str, JsonValue] | None = None,
+    quiet: bool = False,
+) -> Task:
     """The task.
 
     Parameters
     ----------
     vocabulary : of a trained model for the task, if that is on text; by default that of the training text.
+    fitted : what the task of a trained model measured on its training data; by default it is measured now.
     quiet : no progress on stderr while a large text is read.
 
     Raises
     ------
-    DataError : its text cannot be used.
+    DataError : its data cannot be used.
     """
     cls = TASKS[config.task.name]
-    given = {"seed": config.seed, "quiet": quiet, "known": vocabulary}
+    given = {"seed": config.seed, "quiet": quiet, "known": vocabulary, "fitted": fitted}
     return cls(**config.task.options(), **{name: given[name] for name in cls.given if name in given})
 
 

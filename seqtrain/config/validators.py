@@ -10,7 +10,7 @@ from seqtrain.config.document import Path_
 from seqtrain.config.errors import Fault
 from seqtrain.config.schema import Config
 from seqtrain.models.settings import Model, UserCell
-from seqtrain.system.settings import Section, beyond_float32
+from seqtrain.system.settings import Named, Section, beyond_float32
 from seqtrain.tasks import TASKS, Task
 from seqtrain.training.settings import Train
 
@@ -20,7 +20,7 @@ def check_together(config: Config, *, task_is_known: bool = True) -> Iterator[Fa
     if task_is_known:
         yield from (Fault(("task", name), message) for name, message in config.task.faults())
         task = TASKS[config.task.name]
-        yield from _direction(config.model, task)
+        yield from _direction(config.model, task, config.task)
         yield from _symbols(config.model, task)
         yield from _epochs(config, task)
     yield from (Fault(("model", *place), message) for place, message in config.model.faults())
@@ -30,9 +30,9 @@ def check_together(config: Config, *, task_is_known: bool = True) -> Iterator[Fa
     yield from _numbers(config, ())
 
 
-def _direction(model: Model, task: type[Task]) -> Iterator[Fault]:
+def _direction(model: Model, task: type[Task], settings: Named) -> Iterator[Fault]:
     """A backward direction where it would show the answer."""
-    if model.direction != "forward" and (why_not := task.why_forward_only()):
+    if model.direction != "forward" and (why_not := task.why_forward_only(settings)):
         yield Fault(("model", "direction"), f"{model.direction!r} with task {task.name!r} {why_not}; use 'forward'")
 
 

@@ -100,7 +100,8 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
     config = _with_trusted_cell(config, checkpoint, path, quiet=quiet)
     prepare(config.threads)
     keep_freed_memory()
-    task = build_task(config, checkpoint.header.known_words(), quiet=quiet)
+    header = checkpoint.header
+    task = build_task(config, header.known_words(), fitted=header.fitted, quiet=quiet)
     if task.spec != checkpoint.header.spec:
         changed = ", ".join(f"{key}={new}" for key, (_, new) in changes.items()) or f"task {task.name}"
         raise ConfigError(

@@ -68,6 +68,7 @@ class Header(BaseModel):
     lost_best_step : of a better evaluation of the run whose checkpoint was removed.
     spec : what the model takes and gives.
     vocabulary, counts : the tokens of a text model and how often each stood in its training text.
+    fitted : what the task measured on its training data, such as the scaling of a table.
     step : training steps done.
     training : the rest of the training state; None in a checkpoint that training cannot go on from.
     """
@@ -82,6 +83,7 @@ class Header(BaseModel):
     spec: Annotated[Spec, AfterValidator(_check_sizes)]
     vocabulary: Annotated[list[str], Field(fail_fast=True)] | None
     counts: Annotated[list[Whole], Field(fail_fast=True)] | None
+    fitted: dict[str, JsonValue] | None = None
     step: Whole = 0
     lost_best_step: Whole | None = None
     training: TrainingRecord | None = None
@@ -129,6 +131,7 @@ def header_of(config: Config, task: Task) -> Header:
         spec=task.spec,
         vocabulary=task.vocabulary if task.spec.words else None,
         counts=task.counts,
+        fitted=task.fitted,
     )
 
 
@@ -155,7 +158,8 @@ def encoded(checkpoint: Checkpoint) -> bytes:
     """
     tensors = checkpoint.weights | {PREFIX + name: tensor for name, tensor in checkpoint.training.items()}
     try:
-        text = checkpoint.header.model_copy(update={"sha256": _ZEROS}).model_dump_json()
+        header = checkpoint.header.model_copy(update={"sha256": _ZEROS})
+        text = header.model_dump_json(exclude={"fitted"} if header.fitted is None else None)
         content = save(_separate(tensors), {KEY: text})
     except (AttributeError, KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(

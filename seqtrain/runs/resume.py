@@ -163,7 +163,7 @@ def check_fingerprints(checkpoint: Checkpoint, rebuilt: Mapping[str, str], sourc
     changed = [split for split, digest in rebuilt.items() if checkpoint.header.fingerprints.get(split) != digest]
     if changed:
         raise CheckpointError(
-            f"{source}: the {', '.join(changed)} data are not those it was trained with; restore the text that "
+            f"{source}: the {', '.join(changed)} data are not those it was trained with; restore the file that "
             f"task.path named, or {otherwise}"
         )
 

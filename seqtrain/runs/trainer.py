@@ -234,7 +234,9 @@ def _build(
     quiet: bool,
 ) -> _Run:
     """Build everything that the config asks for; what cannot work is refused here."""
-    task = build_task(config, None if checkpoint is None else checkpoint.header.known_words(), quiet=quiet)
+    header = None if checkpoint is None else checkpoint.header
+    known, fitted = (None, None) if header is None else (header.known_words(), header.fitted)
+    task = build_task(config, known, fitted=fitted, quiet=quiet)
     check_batch_size(config, task)
     check_model_memory(config, task.spec)
     for remark in task.remarks(config.train.batch_size):

@@ -14,6 +14,7 @@ from seqtrain.tasks.parity import Parity
 from seqtrain.tasks.recall import Recall
 from seqtrain.tasks.selective_copy import SelectiveCopy
 from seqtrain.tasks.stories import Stories
+from seqtrain.tasks.tables.series import Series
 from seqtrain.tasks.temporal_order import TemporalOrder
 from seqtrain.tasks.timing import Timing
 from seqtrain.tasks.two_sequence import TwoSequence
@@ -37,6 +38,7 @@ TASKS: dict[str, type[Task]] = {
         Lookaround,
         Stories,
         LanguageModel,
+        Series,
     )
 }
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, dataclass_transform
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.system.settings import Configurable
+from seqtrain.system.words import figure
 from seqtrain.tasks.facts import HiddenFact
 from seqtrain.tasks.metrics import Metric, Tally
 
@@ -26,7 +27,7 @@ class Batch:
 
     inputs : `[T, B, I]` real numbers, or `[T, B]` symbols.
     targets : `[T, B]` symbols, `[T, B, V]` sets of symbols (1 for a symbol in the set, else 0), `[B]` classes, or
-        `[B, O]` real numbers.
+        `[B, O]` or `[T, B, O]` real numbers.
     lengths : `[B]`; None if every sequence has T steps.
     scored : `[T, B]` bool, the steps that count in the loss; None for all.
     marks : `[T, B]` whole numbers with a meaning that the task defines; None if it needs none.
@@ -161,6 +162,9 @@ class Task(Configurable, ABC):
     counts: list[int] | None
     """How often each word occurs in the training text, if there is one; saved in the checkpoint."""
 
+    fitted: dict[str, Any] | None = None
+    """Plain values that the task measured on its training data; saved in the checkpoint."""
+
     definition: str
     """Names the task, the settings that decide its data, and the version of the generator."""
 
@@ -173,6 +177,20 @@ class Task(Configurable, ABC):
         """Sequences, or columns of a text, that are evaluated side by side unless the config sets another number."""
         return 250
 
+    @classmethod
+    def best_rule(cls, baseline: Mapping[str, float | None]) -> tuple[str, float] | None:  # noqa: ARG003
+        """The best of several simple rules among the baselines, and its figure; None if the baseline is a guess."""
+        return None
+
+    @classmethod
+    def beside_baseline(cls, figures: Mapping[str, float | None], baseline: Mapping[str, float | None]) -> str | None:
+        """A sentence if a model is far worse than a guess, or no better than a simple rule."""
+        name, rule = cls.metric.name, cls.best_rule(baseline)
+        value = figures.get(name)
+        if rule is not None and value is not None and not cls.metric.better(value, rule[1]):
+            return f"{name} {figure(value)} is no better than that of {rule[0]}, {figure(rule[1])}"
+        return cls.metric.far_worse(value, baseline.get(name))
+
     @property
     def carries_state(self) -> bool:
         """Whether a training batch may continue the sequences of the previous one."""
@@ -184,7 +202,7 @@ class Task(Configurable, ABC):
         return Spec(self.input_size, self.symbolic, self.output_size, self.every_step, self.words)
 
     @classmethod
-    def why_forward_only(cls) -> str | None:
+    def why_forward_only(cls, settings: Any) -> str | None:  # noqa: ARG003
         """Why a model must not read backward; None if it may."""
         if not cls.next_token:
             return None

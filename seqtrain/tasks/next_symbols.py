@@ -1,7 +1,7 @@
 """What the tasks on formal languages share: at every step, name all symbols that may come next."""
 
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ class NextSymbols(GeneratedTask):
     every_step = True
 
     @classmethod
-    def why_forward_only(cls) -> str:
+    def why_forward_only(cls, settings: Any) -> str:  # noqa: ARG003
         """The target is what comes next."""
         return "would show the model the symbols that come next"
 

@@ -66,7 +66,7 @@ class Timing(GeneratedTask):
             )
 
     @classmethod
-    def why_forward_only(cls) -> str:
+    def why_forward_only(cls, settings: Any) -> str:  # noqa: ARG003
         """The end of a sequence shows the time."""
         return "would let the model count from the end"
 

@@ -88,7 +88,7 @@ def forward(state: TrainState, recipe: Recipe, batch: Batch) -> Forward:
     prediction, hidden = model.predict(batch.inputs, batch.lengths, None if batch.fresh else state.carried, masks)
     total, count = recipe.task.loss(prediction, batch)
     penalty = activation_penalty(prediction, batch.lengths, train.ar, train.tar)
-    return Forward(prediction, hidden, total / count, penalty)
+    return Forward(prediction, hidden, total / max(count, 1), penalty)  # all values of a window may be missing
 
 
 def update(state: TrainState, recipe: Recipe, batch: Batch, loss: Tensor, norm: Tensor) -> None:

@@ -166,7 +166,7 @@ def test_windows_of_a_text_that_vary_are_counted(monkeypatch):
     config = load_config("words", ["task.vary_window=true", "task.window=10", "model.hidden_size=2"], quiet=True)
     task = build_task(config, quiet=True)
     model = build_model(config, task.spec)
-    assert estimate(config, task, model).windows == 24 * -(-task._layout(config.train.batch_size)[0].length // 5)
+    assert estimate(config, task, model).windows == 24 * -(-task._trained(config.train.batch_size).length // 5)
     monkeypatch.setattr(type(task), "windows_bytes", lambda *_: 2 * GIB)
     monkeypatch.setattr("seqtrain.runs.memory_estimate.available", lambda _: GIB)
     with pytest.raises(ConfigError, match=r"task.vary_window: .*the windows of a pass.*switch it off, or make train"):

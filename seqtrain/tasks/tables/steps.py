@@ -1,0 +1,159 @@
+"""The steps of a series in time: which column tells them, and whether they are regular."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtrain.system.errors import DataError
+from seqtrain.tasks.tables.table import MOST_FAULTS, Table
+
+if TYPE_CHECKING:
+    import polars
+
+Times = NDArray[np.int64]
+
+MOMENTS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.fZ")
+"""Forms of a time of the day."""
+
+MOST_MISSING = 100
+"""Steps for each row at most: a series with more gaps is taken for one with a wrong time."""
+
+MONTHS_A_STEP = (1, 3, 6, 12)
+"""Steps of a calendar whose days differ: months, quarters, half years, years."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A column of times as whole numbers.
+
+    values : `[N]`: as written, days since 1970, or microseconds since 1970.
+    kind : what they are.
+    texts : `[N]`, as in the file.
+    """
+
+    values: Times
+    kind: str
+    texts: list[str]
+
+    def at(self, text: str) -> int:
+        """A time that a setting names.
+
+        Raises
+        ------
+        ValueError : it is no time of this kind.
+        """
+        import polars
+
+        own, kind = _parsed(polars.Series([text]))
+        if kind == "day" and self.kind == "microsecond":
+            return int(own[0]) * 86_400_000_000
+        if kind != self.kind:
+            raise ValueError(text)
+        return int(own[0])
+
+    def months(self) -> Times | None:
+        """The same times in months if all are on the same day of a month, or at its end; None for other times."""
+        if self.kind == "whole number":
+            return None
+        unit = "D" if self.kind == "day" else "us"
+        days = self.values.astype(f"datetime64[{unit}]").astype("datetime64[D]")
+        months = days.astype("datetime64[M]")
+        first = (days - months.astype("datetime64[D]")).astype(np.int64)
+        last = ((months + 1).astype("datetime64[D]") - days).astype(np.int64)
+        is_calendar = bool((first == first[0]).all() or (last == last[0]).all())
+        return months.astype(np.int64) if is_calendar else None
+
+
+def read_clock(table: Table, column: str) -> Clock:
+    """The times in a column: whole numbers, dates or times of the day.
+
+    Raises
+    ------
+    DataError : with the rows that hold no time.
+    """
+    own = table.frame[column]
+    if lacking := own.is_null().arg_true().head(MOST_FAULTS).to_list():
+        raise DataError(
+            "\n".join(f"{table.row(n)}: column {column!r} is empty; every row needs its time" for n in lacking)
+        )
+    try:
+        values, kind = _parsed(own)
+    except ValueError as error:
+        row = int(str(error))
+        raise DataError(
+            f"{table.row(row)}: column {column!r} has {own[row]!r}, which is no time; write whole numbers, dates as "
+            "2024-01-31, or times as 2024-01-31 12:00:00"
+        ) from None
+    return Clock(values, kind, [str(text) for text in own.to_list()])
+
+
+def _parsed(own: "polars.Series") -> tuple[Times, str]:
+    """The times of a column as whole numbers, and what these are; raises a ValueError with the first bad row."""
+    import polars
+
+    if own.dtype.is_integer():
+        return own.to_numpy().astype(np.int64), "whole number"
+    if own.dtype == polars.Date:
+        return own.cast(polars.Int32).to_numpy().astype(np.int64), "day"
+    if isinstance(own.dtype, polars.Datetime):
+        return own.dt.cast_time_unit("us").cast(polars.Int64).to_numpy(), "microsecond"
+    text = own.cast(polars.String).str.strip_chars()
+    if bool((text.str.len_chars() == 8).all()):  # 19580329
+        day = text.str.to_date("%Y%m%d", strict=False)
+        if day.null_count() == 0:
+            return day.cast(polars.Int32).to_numpy().astype(np.int64), "day"
+    whole = text.str.strip_suffix(".0").cast(polars.Int64, strict=False)
+    if whole.null_count() == 0:
+        return whole.to_numpy(), "whole number"
+    day = text.str.to_date("%Y-%m-%d", strict=False)
+    if day.null_count() == 0:
+        return day.cast(polars.Int32).to_numpy().astype(np.int64), "day"
+    moment = day.cast(polars.Datetime("us"))
+    for form in MOMENTS:
+        moment = moment.fill_null(text.str.to_datetime(form, time_unit="us", strict=False))
+    if moment.null_count() == 0:
+        return moment.cast(polars.Int64).to_numpy(), "microsecond"
+    best = min((whole, day, moment), key=lambda found: found.null_count())
+    raise ValueError(int(best.is_null().arg_true()[0]))
+
+
+def places_in_time(clock: Clock, rows: Times, table: Table) -> Times:
+    """The place of each row of one series, from 0, in regular steps.
+
+    Parameters
+    ----------
+    rows : `[N]`, the rows of the series, in the order of time.
+
+    Raises
+    ------
+    DataError : two rows have the same time, or the steps are irregular, with the rows.
+    """
+    own = Clock(clock.values[rows], clock.kind, [])
+    if len(rows) < 2:
+        return np.zeros(len(rows), np.int64)
+    gaps = np.diff(own.values)
+    if (same := np.flatnonzero(gaps == 0)).size:
+        first = int(rows[same[0] + 1])
+        raise DataError(
+            f"{table.row(first)}: has the same time, {clock.texts[first]}, as another row of its series; keep one of "
+            "them, or name the column that tells the series apart with task.id"
+        )
+    months = own.months()
+    for values in (own.values, months):
+        if values is None:
+            continue
+        steps = np.diff(values)
+        step = int(np.median(steps)) if values is own.values else int(min(steps))
+        if values is months and step not in MONTHS_A_STEP:
+            continue
+        if step > 0 and not (steps % step).any() and steps.sum() // step <= MOST_MISSING * len(rows):
+            return np.concatenate(([0], np.cumsum(steps // step)))
+    usual = int(np.median(gaps))
+    odd = int((gaps % usual != 0).argmax()) if (gaps % usual).any() else int(gaps.argmax())
+    raise DataError(
+        f"{table.row(int(rows[odd + 1]))}: comes at {clock.texts[rows[odd + 1]]}, after {clock.texts[rows[odd]]}, but "
+        "most rows are at another distance in time; give a table with regular steps, or leave out task.time, and each "
+        "row is a step"
+    )

@@ -106,7 +106,7 @@ def inspect(
         raise ConfigError(f"--sequences is {sequences}; it must be 2 or more, as they are compared with each other")
     one = subject(target, overrides, at=at, quiet=quiet)
     if prompt is not None:
-        return _inspected(one, None, prompted(one, prompt), None, after, quiet=quiet)
+        return _inspected(one, None, prompted(one, prompt, quiet=quiet), None, after, quiet=quiet)
     batch, many = sequences_of(one.task, split, sequences), sequences_for_probes(one, split, sequences)
     return _inspected(one, split, batch, many, after, quiet=quiet)
 

@@ -15,7 +15,11 @@ from seqtrain.system.rng import generator
 from seqtrain.tasks import Batch, Task
 
 TOLERANCE = 0.01
-"""How much worse than with all context the loss may be (Khandelwal et al. 2018, section 4.1: 1 %)."""
+"""How much worse than with all context the loss may be (Khandelwal et al. 2018, section 4.1: 1 %).
+
+A model that solves a task has a loss near 0, and 1 % of it would be nothing. So it may also be 1 % of what the context
+brings: the difference between the loss with the present input alone and that with all inputs.
+"""
 
 RESAMPLES = 1000
 """Bootstrap samples of the sequences, for the interval."""
@@ -33,10 +37,7 @@ class Context:
     losses: Tensor
 
     def steps_back(self) -> int:
-        """The effective memory: with it and the present input, the loss is within 1 %, and so with any more.
-
-        1 % of the loss with all context, or with the present input alone if that is larger.
-        """
+        """The effective memory: with it, and with any more, the loss is within the tolerance of the whole one."""
         return int(self._steps_back(self.losses.mean(1)[:, None])[0])
 
     def interval(self, level: float = 0.95) -> tuple[int, int]:
@@ -51,7 +52,7 @@ class Context:
     def _steps_back(self, means: Tensor) -> Tensor:
         """`[R]`, for each column of mean losses `[G, R]`."""
         full = means[-1]
-        allowed = full + TOLERANCE * torch.maximum(means[0], full)
+        allowed = full + TOLERANCE * torch.maximum(means[0] - full, full)
         too_small = (means > allowed).long()  # [G, R]
         last = (too_small * torch.arange(1, len(means) + 1)[:, None]).amax(0)  # the place after the last such size
         return self.sizes[last] - 1
@@ -79,7 +80,8 @@ def effective_context(
 ) -> Context:
     """The loss of the last prediction of each sequence with 1, 2, 3, 5, 8, ... inputs up to all.
 
-    Between the two sizes where the loss comes within the tolerance, the smallest that suffices is searched for.
+    Between two sizes where the loss comes within the tolerance, the smallest that suffices is searched for, also for
+    the ends of the interval.
 
     Parameters
     ----------
@@ -105,11 +107,13 @@ def effective_context(
         advance()
     while True:
         context = _context(losses)
-        enough = context.steps_back() + 1
-        below = max((size for size in losses if size < enough), default=enough - 1)
-        if enough - below <= 1:
+        enough = {size + 1 for size in (context.steps_back(), *context.interval())}
+        below = {size: max((other for other in losses if other < size), default=size - 1) for size in enough}
+        between = [(size + other) // 2 for size, other in below.items() if size - other > 1]
+        if not between:
             return context
-        add((below + enough) // 2)
+        for size in between:
+            add(size)
 
 
 def _context(losses: dict[int, Tensor]) -> Context:

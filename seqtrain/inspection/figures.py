@@ -43,6 +43,9 @@ DIVERGING = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in [
 
 WIDE: SizingModeType = "stretch_width"
 
+ENTRY = 24
+"""Pixels of a line of a legend."""
+
 SHORT = 30
 """Characters of labels of which two stand side by side, also on a phone."""
 
@@ -73,13 +76,14 @@ def figure(title: str, x: str, y: str, **options: object) -> bokeh_figure:
 
 
 def with_legend(made: bokeh_figure) -> bokeh_figure:
-    """The figure with its legend below the axes; a click hides a line."""
+    """The figure with its legend below the axes, which keep their height; a click hides a line."""
     if made.legend:
         legend = made.legend[0]
         made.add_layout(legend, "below")
         legend.click_policy = "hide"
         legend.orientation = "horizontal"
         legend.ncols = 2 if max(len(item.label.value) for item in legend.items) <= SHORT else 1
+        made.height += ENTRY * -(-len(legend.items) // legend.ncols)
         legend.background_fill_alpha = 0
         legend.border_line_color = None
         legend.label_text_color = INK
@@ -120,8 +124,8 @@ def _add(made: bokeh_figure, one: Series) -> None:
         made.scatter("x", "y", size=7, alpha=0.6, **options)
         return
     made.line("x", "y", line_width=2, line_dash="dashed" if one.style == "dashed" else "solid", **options)
-    if len(shown) <= MOST_DOTS:
-        made.scatter("x", "y", size=4, **options)
+    if len(shown) <= MOST_DOTS:  # without a place in the legend, whose line tells dashed from solid
+        made.scatter("x", "y", size=4, source=options["source"], color=color, name=one.label)
 
 
 def _name_steps(made: bokeh_figure, chart: Chart) -> None:

@@ -71,8 +71,9 @@ NOTES = {
     "context": (
         "Context",
         "The loss of the last prediction of each sequence if the model sees the last inputs alone. The dashed line is "
-        "the effective memory: with so many inputs, the loss is within 1 % of that with all. Then how much this loss "
-        "changes if a single input is replaced.",
+        "the effective memory: with so many inputs, the loss is within 1 % of that with all, or within 1 % of the "
+        "difference between the first and the last loss if that is larger. Then how much this loss changes if a single "
+        "input is replaced.",
     ),
     "kept": (
         "What a unit keeps",

@@ -17,6 +17,7 @@ from seqtrain.models import SequenceModel
 from seqtrain.recurrence import gates_of
 from seqtrain.runs.directory import RunDir
 from seqtrain.system.errors import CheckpointError, ConfigError
+from seqtrain.system.progress import say
 from seqtrain.system.runtime import keep_freed_memory, prepare
 from seqtrain.system.words import counted
 from seqtrain.tasks import Batch, LanguageModel, Split, Task
@@ -30,6 +31,9 @@ At = Literal["init", "best", "last"]
 
 TEXT_STEPS = 256
 """Steps of a sequence that is cut from a text."""
+
+FEWEST = 10
+"""Sequences of a text that is too short for as many of 256 steps."""
 
 MOST_PROBED, MOST_STEPS, MOST_NUMBERS = 1000, 1 << 18, 1 << 21
 """Of sequences that teach and judge probes: sequences, steps of all together, and activations at one step of each."""
@@ -93,6 +97,8 @@ def _check_finite(model: SequenceModel, source: str) -> None:
 def sequences_of(task: Task, split: Split, count: int) -> Batch:
     """The first sequences of a split, all from a fresh state; of a text, the beginnings of as many equal parts.
 
+    A short text has room for fewer of 256 steps.
+
     Raises
     ------
     ConfigError : the split has no fixed sequences.
@@ -103,6 +109,7 @@ def sequences_of(task: Task, split: Split, count: int) -> Batch:
         )
     if isinstance(task, LanguageModel):
         task.eval_window = TEXT_STEPS
+        count = min(count, max(FEWEST, len(task.tokens[split]) // TEXT_STEPS))  # rather fewer than shorter ones
     return next(iter(task.eval_batches(split, count)))
 
 
@@ -122,7 +129,7 @@ def sequences_for_probes(one: Subject, split: Split, least: int) -> Batch:
     return sequences_of(one.task, split, room) if room > least else first
 
 
-def prompted(one: Subject, prompt: str) -> Batch:
+def prompted(one: Subject, prompt: str, *, quiet: bool) -> Batch:
     """A prompt as a batch of one sequence, whose last token has no target that counts.
 
     Raises
@@ -134,7 +141,10 @@ def prompted(one: Subject, prompt: str) -> Batch:
     known = Vocabulary(one.task.vocabulary, one.task.counts or [0] * len(one.task.vocabulary))
     unit: Unit = one.task.unit if isinstance(one.task, LanguageModel) else "word"
     independent = isinstance(one.task, LanguageModel) and one.task.sentences == "independent"
-    read = TextModel(one.model, known, unit, independent=independent).read(prompt).read
+    given = TextModel(one.model, known, unit, independent=independent).read(prompt)
+    if given.unknown:
+        say(f"not in the vocabulary, read as <unk>: {', '.join(map(repr, given.unknown))}", quiet=quiet)
+    read = given.read
     if len(read) < 2:
         raise ConfigError(
             f"--prompt has {counted(len(read), 'token')}; give at least 2, as each but the first is judged"
@@ -156,7 +166,8 @@ def facts_of(task: Task, batch: Batch, after: Sequence[str] = ()) -> list[Hidden
             raise ConfigError(f"--after is a token of a text, but task {task.name} has none; leave it out")
         return task.hidden_facts(batch)
     if unknown := [token for token in after if token not in task.vocabulary]:
-        raise ConfigError(f"--after: not in the vocabulary: {', '.join(map(repr, unknown))}")
+        names, unit = ", ".join(map(repr, unknown)), getattr(task, "unit", "word")
+        raise ConfigError(f"--after: not in the vocabulary: {names}; the model reads {unit}s, so name one of those")
     if not after and isinstance(task, LanguageModel) and task.counts is not None:
         counts = dict(zip(task.vocabulary, task.counts, strict=True))
         after = [max((token for token in counts if token not in (UNK, *LINE_ENDS)), key=lambda token: counts[token])]

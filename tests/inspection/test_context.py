@@ -6,6 +6,7 @@ from inspected import made
 from torch import nn
 
 from seqtrain.cells.base import Cell, HiddenState
+from seqtrain.inspection import context as module
 from seqtrain.inspection.context import Context, effective_context, growing, influence
 from seqtrain.models import SequenceModel, Stack
 from seqtrain.tasks.base import Batch
@@ -120,3 +121,31 @@ def test_sizes_grow_to_the_longest():
     assert growing(1) == [1]
     assert growing(10) == [1, 2, 3, 5, 8, 10]
     assert growing(100)[-2:] == [86, 100]
+
+
+def test_the_interval_is_not_rounded_to_the_sampled_sizes(task, monkeypatch):
+    """Sequences need 3, 14 or 25 steps back: both ends of the interval lie between sizes that are tried at first."""
+    needs = torch.tensor([3, 14, 25])[torch.arange(30) % 3]
+
+    def losses(model, task, batch, at):
+        return (len(batch.inputs) <= needs).double()
+
+    monkeypatch.setattr(module, "_losses", losses)
+    context = effective_context(delay_line(3), task, delayed(3, length=60))
+    assert context.steps_back() == 25
+    assert context.interval() == (25, 25)
+    needs = torch.where(torch.arange(30) == 0, 44, needs)
+    context = effective_context(delay_line(3), task, delayed(3, length=60))
+    assert (context.steps_back(), context.interval()) == (44, (25, 44))
+
+
+def test_the_tolerance_is_one_percent_of_the_loss_or_of_what_the_context_brings():
+    sizes = torch.arange(1, 6)
+    for losses, wanted in [
+        ([3.0, 2.0, 1.04, 1.025, 1.0], 4),  # 1 % of the gain of 2 is 0.02
+        ([3.0, 2.0, 1.04, 1.019, 1.0], 3),
+        ([1.02, 1.011, 1.009, 1.008, 1.0], 2),  # 1 % of the loss
+        ([1.0, 0.5, 0.011, 0.009, 0.0], 3),
+    ]:
+        context = Context(sizes, torch.tensor(losses)[:, None])
+        assert context.steps_back() == wanted

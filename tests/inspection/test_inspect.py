@@ -250,3 +250,18 @@ def test_long_sequences_are_read_in_windows(monkeypatch):
     assert found.steps == 300
     assert max(T for T, B in passes if B > TRACED) == 64  # those of the gradient; the others have 400 / 8 = 50
     assert {T for T, B in passes if B <= TRACED} <= {300}
+
+
+def test_more_sequences_of_a_text_are_not_shorter_ones(tmp_path):
+    (tmp_path / "a.txt").write_text("a b c d e f g\n" * 3000)
+    settings = [
+        f"task.path={tmp_path / 'a.txt'}",
+        "task.fractions=[0.1,0.1,0.8]",
+        "model.hidden_size=2",
+        "model.dropout=0",
+    ]
+    one = subject("words", settings)
+    tokens = len(one.task.tokens["test"])
+    for count, wanted in ((5, 5), (40, 40), (10**6, tokens // 256)):
+        batch = sequences_of(one.task, "test", count)
+        assert (len(batch.inputs), batch.size) == (256, pytest.approx(wanted, abs=1))

@@ -66,7 +66,7 @@ NOTES = {
         "Gradient through time",
         "The norm of the gradient of one prediction, by the distance from it, on a logarithmic axis: the mean over the "
         "sequences, and the range of the middle 80 %. A straight line down is a gradient that vanishes. Dashed: before "
-        "training. The level is the smallest number that 32 bits hold in full precision.",
+        "training. A horizontal line, where there is one, is the smallest number that 32 bits hold in full precision.",
     ),
     "context": (
         "Context",
@@ -79,7 +79,7 @@ NOTES = {
         "What a unit keeps",
         "How well a fact can be read from the state at each step after the one that told it: by the single unit that "
         "is best over all steps, and by all units together (dashed). Both have learnt on one half of the sequences and "
-        "are judged on the other; the level is chance. Below, the unit of the state over a sequence: the solid line is "
+        "are judged on the other; the horizontal line is chance. Below, the unit of the state over a sequence: the solid line is "
         "the state that keeps the fact, the vertical lines are where the fact is told and used.",
     ),
 }

@@ -79,8 +79,8 @@ NOTES = {
         "What a unit keeps",
         "How well a fact can be read from the state at each step after the one that told it: by the single unit that "
         "is best over all steps, and by all units together (dashed). Both have learnt on one half of the sequences and "
-        "are judged on the other; the horizontal line is chance. Below, the unit of the state over a sequence: the solid line is "
-        "the state that keeps the fact, the vertical lines are where the fact is told and used.",
+        "are judged on the other; the horizontal line is chance. Below, the unit of the state over a sequence: the "
+        "solid line is the state that keeps the fact, the vertical lines are where the fact is told and used.",
     ),
 }
 """The title of each part with charts, and how to read it."""

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from seqtrain.system.errors import SeqtrainError
 from seqtrain.system.files import check_name
-from seqtrain.system.streams import to_stderr
+from seqtrain.system.streams import raised_by, to_stderr
 
 INTERRUPTED = "interrupted; what was saved before is whole"
 
@@ -46,9 +46,7 @@ def main() -> None:
     except SeqtrainError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written
-        from seqtrain.config.user_code import is_raised_by_cell
-
-        if is_raised_by_cell(error):
+        if raised_by(error):
             raise
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", 2)
     except (MemoryError, RuntimeError) as error:

@@ -24,6 +24,7 @@ from seqtrain.system.words import fill, wrap
 if TYPE_CHECKING:
     from seqtrain.cells import Cell
     from seqtrain.config.describe import Setting
+    from seqtrain.system.settings import Configurable, UserClass
     from seqtrain.tasks import Task
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these.")]
@@ -66,26 +67,26 @@ class Entry:
 def cells(names: Names = None, json: Json = False) -> None:
     """List the cells: equations, parameters, options; also your own, as module:Class."""
     from seqtrain.cells import CELLS
-    from seqtrain.config.plugins import import_cell
-    from seqtrain.models.settings import is_own_cell
+    from seqtrain.models.settings import UserCell
 
-    own = {name: import_cell(name) for name in names or () if is_own_cell(name)}
-    _print("cells", _describe(names or tuple(CELLS), CELLS | own), json)
+    _print("cells", _describe(names or tuple(CELLS), CELLS, UserCell), json)
 
 
 def tasks(names: Names = None, json: Json = False) -> None:
-    """List the tasks: definitions, metrics, settings."""
+    """List the tasks: definitions, metrics, settings; also your own, as module:Class."""
+    from seqtrain.config.schema import UserTask
     from seqtrain.tasks import TASKS
 
-    entries = _describe(names or tuple(TASKS), TASKS)
-    _print("tasks", [replace(entry, metric=TASKS[entry.name].metric._asdict()) for entry in entries], json)
+    _print("tasks", _describe(names or tuple(TASKS), TASKS, UserTask), json)
 
 
 def settings(names: Names = None, json: Json = False) -> None:
     """List the settings of every section of a config, or of some: train, optimizer adam, task language_model."""
     from seqtrain.config.describe import sections, settings_of
+    from seqtrain.system.settings import names_user_class
 
     entries = [Entry(title, getdoc(section) or "", settings_of(section)) for title, section in sections()]
+    entries += [_own_entry(name) for name in names or () if names_user_class(name)]
     _print("settings", find_settings(names or (), entries), json)
 
 
@@ -141,21 +142,55 @@ def config_text(name: str) -> str:
     return known[name].read_text("utf-8")
 
 
-def _describe(names: Sequence[str], classes: "Mapping[str, type[Cell] | type[Task]]") -> list[Entry]:
-    """The classes of those names with their definitions and settings.
+def _describe(
+    names: Sequence[str], classes: "Mapping[str, type[Cell] | type[Task]]", own: "type[UserClass]"
+) -> list[Entry]:
+    """The classes of those names with their definitions and settings; `module:Class` is the user's own.
 
     Raises
     ------
     ConfigError : with every name that there is not.
     """
-    from seqtrain.config.describe import settings_of
     from seqtrain.config.errors import choose
-    from seqtrain.system.settings import section_of
+    from seqtrain.config.plugins import import_class
+    from seqtrain.system.settings import names_user_class
 
-    if wrong := [name for name in names if name not in classes]:
+    found: dict[str, type[Configurable]] = dict(classes)
+    found |= {name: import_class(own.model_validate({"name": name})) for name in names if names_user_class(name)}
+    if wrong := [name for name in names if name not in found]:
         raise ConfigError([f"{name}: there is none of this name; {choose(name, classes)}" for name in wrong])
-    sections = {name: section_of(classes[name], name, classes[name].given) for name in names}
-    return [Entry(name, getdoc(classes[name]) or "", settings_of(section)) for name, section in sections.items()]
+    return [_entry(name, name, found[name]) for name in names]
+
+
+def _own_entry(name: str) -> Entry:
+    """The section of a class of the user's own, which is a cell or a task.
+
+    Raises
+    ------
+    ConfigError : it is neither.
+    """
+    from seqtrain.config.plugins import import_class
+    from seqtrain.config.schema import USER_CLASSES
+
+    faults = []
+    for place, own in USER_CLASSES.items():
+        try:
+            cls = import_class(own.model_validate({"name": name}))
+        except ConfigError as error:
+            faults += error.faults
+        else:
+            return replace(_entry(f"{'.'.join(place)}: {name}", name, cls), metric=None)
+    raise ConfigError(faults)
+
+
+def _entry(title: str, name: str, cls: "type[Configurable]") -> Entry:
+    """A class with its definition, its settings, and its metric if it is a task."""
+    from seqtrain.config.describe import settings_of
+    from seqtrain.system.settings import Declared, section_of
+
+    metric = getattr(cls, "metric", None)
+    section = section_of(cls, name, Declared)
+    return Entry(title, getdoc(cls) or "", settings_of(section), None if metric is None else metric._asdict())
 
 
 def find_settings(names: Collection[str], sections: Sequence[Entry]) -> list[Entry]:
@@ -217,7 +252,9 @@ def _print(kind: str, entries: Sequence[Entry], json: bool) -> None:
     print_result(result, json, lambda _: entries)
     what = {
         "cells": f"seqtrain train quickstart model.cell={entries[-1].name}",
-        "tasks": "seqtrain configs lists a config for each task, seqtrain train NAME trains it",
+        "tasks": f"seqtrain train quickstart task={entries[-1].name}"
+        if ":" in entries[-1].name
+        else "seqtrain configs lists a config for each task, seqtrain train NAME trains it",
         "settings": "seqtrain train quickstart KEY=VALUE changes a setting, seqtrain validate tries it",
     }
     suggest(what[kind], quiet=json)

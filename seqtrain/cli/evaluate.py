@@ -48,12 +48,10 @@ def evaluate(
 
 def eval_table(result: "Evaluation") -> Facts:
     """The figures of an evaluation, with its data."""
-    from seqtrain.tasks import TASKS
-
     changed = ", ".join(f"{key}={value}" for key, value in result.changed.items())
     dynamic = {} if result.dynamic is None else result.dynamic._asdict()
     data = {key.replace("_", " "): v if isinstance(v, str) else figure(v) for key, v in result.data.items()}
-    worse = TASKS[result.task].beside_baseline(result.figures, result.baseline)
+    worse = result.metric.remark(result.figures[result.metric.name], result.baseline)
     rows = [
         ("checkpoint", f"{result.checkpoint} (step {result.step})"),
         ("task", result.variant + (f", not as trained: {changed}" if changed else "")),

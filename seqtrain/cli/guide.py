@@ -70,9 +70,7 @@ def suggest(what: str, *, quiet: bool) -> None:
 
 def after_training(trained: "Trained", config: str, overrides: Sequence[str] | None) -> str:
     """What suits the task and the ending of a run."""
-    from seqtrain.tasks import TASKS
-
-    run, task = shlex.quote(str(trained.path)), TASKS[trained.summary.task]
+    run, task = shlex.quote(str(trained.path)), trained.summary.traits
     if trained.summary.test is None:
         return f"seqtrain check {run} tells whether the config is sound"
     if task.words and task.reach is None:

@@ -41,15 +41,12 @@ def train(
 
 def run_table(trained: "Trained") -> Facts:
     """The summary of a run."""
-    from seqtrain.tasks import TASKS
-
     summary = trained.summary
     name, best = summary.metric.name, summary.best
-    worse = TASKS[summary.task].beside_baseline(summary.test or {}, summary.baseline)
-    unit = "tokens" if "tokens_per_s" in summary.model_fields_set else "sequences"
-    speed = f"{figure(summary.throughput)} {unit}/s"
+    worse = summary.judged_by.remark((summary.test or {}).get(name), summary.baseline)
+    speed = f"{figure(summary.throughput)} {summary.work_unit}/s"
     rows = [
-        ("status", _status(summary, solvable=TASKS[summary.task].solvable)),
+        ("status", _status(summary, solvable=summary.traits.solvable)),
         ("task", summary.variant),
         ("model", model_line(vars(summary))),
         (f"best valid {name}", f"{figure(best.value)} at step {best.step}" if best.step else "-"),

@@ -9,8 +9,8 @@ from seqtrain.comparison.notes import notes_of
 from seqtrain.comparison.records import Figures, Question, Results, Row, RunResult, StepsToSolve, Values, Verdict
 from seqtrain.comparison.significance import judge, longest_solved, outcome_of
 from seqtrain.comparison.statistics import share_interval
+from seqtrain.runs.records import Summary
 from seqtrain.system.runtime import versions
-from seqtrain.tasks import TASKS
 
 VERDICTS = {
     "better": "In {outcome}, {cells} {are} better than {reference}.",
@@ -48,7 +48,7 @@ def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = F
         "baselines": {row.variant: row.baseline for row in rows},
         "cells": rows,
         "verdicts": [row.versus.sentence for row in rows if row.versus is not None],
-        "longest_solved": longest_solved(groups) if solvable and _is_reach(question.varied, first.task) else None,
+        "longest_solved": longest_solved(groups) if solvable and _is_reach(question.varied, first) else None,
         "notes": notes_of(groups, rows, question, gathered=gathered),
         "runs": [
             RunResult(row=group.cell, at=group.at, run=str(run.path), **run.summary.as_json())
@@ -62,9 +62,9 @@ def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = F
     return Results.model_validate(asked | found | common)
 
 
-def _is_reach(varied: str | None, task: str) -> bool:
+def _is_reach(varied: str | None, first: Summary) -> bool:
     """Whether the varied setting says how far a model must look back; of a learning rate, "how far" has no meaning."""
-    return varied is not None and varied in (f"task.{TASKS[task].reach}", "task.length")
+    return varied is not None and varied in (f"task.{first.traits.reach}", "task.length")
 
 
 def row_of(group: Group, versus: Verdict | None = None, off: float | None = None) -> Row:
@@ -74,7 +74,7 @@ def row_of(group: Group, versus: Verdict | None = None, off: float | None = None
     steps = [run.summary.solved_at_step for run in runs]
     median = statistics.median([float("inf") if step is None else step for step in steps])
     rates = [rate for run in runs if (rate := run.summary.throughput)]
-    speed: dict[str, Any] = {f"{TASKS[first.task].work_unit}_per_s": statistics.median(rates) if rates else None}
+    speed: dict[str, Any] = {f"{first.work_unit}_per_s": statistics.median(rates) if rates else None}
     return Row(
         cell=group.cell,
         at=group.at,

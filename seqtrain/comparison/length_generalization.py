@@ -6,21 +6,20 @@ from itertools import product
 from seqtrain.comparison.load_runs import Group
 from seqtrain.comparison.records import LengthRow, Values
 from seqtrain.config import Config, config_from
+from seqtrain.config.plugins import with_declared
 from seqtrain.inference.evaluate import evaluate
 from seqtrain.system import strict_json
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.progress import Progress
-from seqtrain.tasks import TASKS
 
 
-def length_setting(task: str) -> str:
-    """The setting of a task that says how far it reaches.
+def length_setting(task: str, reach: str | None) -> str:
+    """The setting of a task that says how far it reaches, which is `reach`.
 
     Raises
     ------
     ConfigError : it has none.
     """
-    reach = TASKS[task].reach
     if reach is None:
         raise ConfigError(f"--eval-lengths: task {task} has no length; leave it out")
     return f"task.{reach}"
@@ -35,10 +34,12 @@ def check_lengths(configs: Sequence[Config], lengths: Sequence[int]) -> None:
     """
     faults: list[str] = []
     for config in configs if lengths else ():
-        setting = length_setting(config.task.name)
+        if (task := config.task.owner) is None:  # the user's own, of a run that exists: its code may not be trusted
+            continue
+        setting = length_setting(config.task.name, task.reach)
         for length in lengths:
             try:
-                config_from(config.model_dump(), f"--eval-lengths {length}", [f"{setting}={length}"])
+                with_declared(config_from(config.model_dump(), f"--eval-lengths {length}", [f"{setting}={length}"]))
             except ConfigError as error:
                 faults += error.faults
     if faults:
@@ -53,7 +54,8 @@ def evaluate_lengths(groups: Sequence[Group], lengths: Sequence[int], *, quiet: 
     SeqtrainError : the task does not take one of the lengths.
     """
     rows = []
-    setting = length_setting(groups[0].summary.task)
+    first = groups[0].summary
+    setting = length_setting(first.task, first.traits.reach)
     total = len(lengths) * sum(len(group.runs) for group in groups)
     with Progress(total, label="other lengths", unit="evaluation", quiet=quiet) as progress:
         for group, length in product(groups, lengths):

@@ -20,7 +20,6 @@ from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
 from seqtrain.system.files import UnreadableError
 from seqtrain.system.settings import NO_RESULT
 from seqtrain.system.words import visible
-from seqtrain.tasks import TASKS
 
 PER_RUN = {"seed", *settings_that_affect(*NO_RESULT)}
 """Settings in which the runs of a row may differ."""
@@ -49,8 +48,14 @@ class FinishedRun:
     def variant(self) -> str:
         """What decides the data: the definition of the task, or the content of a text wherever it is."""
         if "task.path" in self.settings and self.summary.fingerprints:
-            return json.dumps(self.summary.fingerprints, sort_keys=True)
-        return self.summary.variant
+            return json.dumps([self.summary.fingerprints, self.settings.get("task.code")], sort_keys=True)
+        return self.definition
+
+    @property
+    def definition(self) -> str:
+        """The definition of the task, with what identifies its code if it is the user's own."""
+        code = self.settings.get("task.code")
+        return self.summary.variant if code is None else f"{self.summary.variant} (code {code})"
 
     @property
     def is_solved(self) -> bool:
@@ -98,11 +103,11 @@ class Group(NamedTuple):
     @property
     def is_solvable(self) -> bool:
         """Whether the task has a rule for "solved"."""
-        return TASKS[self.summary.task].solvable
+        return self.summary.traits.solvable
 
     def metric_interval(self, values: Sequence[float]) -> Estimate:
         """The mean of the metric over runs, with an interval that holds only possible values."""
-        metric = TASKS[self.summary.task].metric
+        metric = self.summary.judged_by
         return mean_interval(values).within(metric.least, metric.most)
 
 
@@ -195,8 +200,8 @@ def varied_setting(runs: Sequence[FinishedRun]) -> str | None:
     if len(variants) == 1:
         return None
     differ = [key for key in different_settings([*variants.values()]) if key.startswith("task.")]
-    if len(differ) != 1 or differ == ["task.path"] or len({run.summary.task for run in runs}) > 1:
-        each = "; ".join(f"{run.path} is {run.summary.variant}" for run in variants.values())
+    if len(differ) != 1 or differ[0] in ("task.path", "task.code") or len({run.summary.task for run in runs}) > 1:
+        each = "; ".join(f"{run.path} is {run.definition}" for run in variants.values())
         raise CheckpointError(f"these runs are not of one task and cannot be compared: {each}")
     return differ[0]
 

@@ -93,7 +93,10 @@ def make_fair(request: TrainingRequest, contenders: Sequence[Contender], tasks: 
 def _key(request: TrainingRequest, contender: Contender, reference: Config) -> str:
     """A name for what is timed for a contender; where its text and its code are does not matter."""
     places = {key: None for key in settings_that_affect(Affects.CONTENT, Affects.MACHINE) if key != "threads"}
-    configs = [flatten(config.model_dump()) | places for config in (contender.config, reference)]
+    configs = [flatten(config.model_dump()) for config in (contender.config, reference)]
+    if "task.folder" not in configs[0]:  # not the user's own task: the name is that of earlier versions
+        del places["task.folder"]
+    configs = [config | places for config in configs]
     timed = [*configs, request.match, request.budget]
     return hashlib.sha256(json.dumps(timed, sort_keys=True).encode()).hexdigest()
 

@@ -12,7 +12,6 @@ from seqtrain.comparison.significance import SAME_SPEED, STEPS, outcome_of, shor
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import Summary
 from seqtrain.system.progress import counted, figure
-from seqtrain.tasks import TASKS
 
 CELL = ("model.cell.", "model.hidden_size")
 """Settings in which the rows of a comparison are expected to differ."""
@@ -101,9 +100,8 @@ def _speeds(rows: Sequence[Row], match: str | None) -> Iterator[str]:
 
 
 def _far_worse(rows: Sequence[Row], summary: Summary) -> Iterator[str]:
-    task = TASKS[summary.task]
-    metric = task.metric
-    rules = {row.label: rule for row in rows if (rule := task.best_rule(row.baseline)) is not None}
+    metric = summary.judged_by
+    rules = {row.label: rule for row in rows if (rule := metric.best_rule(row.baseline)) is not None}
     for name, root in dict.fromkeys(rules.values()):
         own = [row for row in rows if rules.get(row.label) == (name, root) and row.metric.mean is not None]
         if no_better := [row.label for row in own if not metric.better(row.metric.mean or 0.0, root)]:

@@ -21,7 +21,7 @@ from seqtrain.config.resolve import resolved
 from seqtrain.models.settings import CELL_SECTIONS
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.memory_estimate import Estimate, check_together, estimate
-from seqtrain.runs.resume import saved_config
+from seqtrain.runs.resume import other_codes, saved_config
 from seqtrain.runs.trainer import run_name
 from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.settings import NO_RESULT, Affects
@@ -76,7 +76,7 @@ def changed(config: Config, *overrides: str) -> Config:
     ------
     ConfigError : a value does not fit.
     """
-    return config_from(config.model_dump(exclude_unset=True), "the comparison", overrides)
+    return as_defined(config_from(config.model_dump(exclude_unset=True), "the comparison", overrides))
 
 
 def plan_contenders(request: TrainingRequest) -> tuple[list[Contender], list[str]]:
@@ -175,9 +175,11 @@ def check_directories(runs: Sequence[PlannedRun]) -> None:
     for run in runs:
         saved = saved_config(RunDir(run.out))
         other = differences(saved, resolved(run.config).model_dump()) if saved is not None else {}
-        changes = [f"{key} {a!r} (now {b!r})" for key, (a, b) in other.items() if affects_of(key) not in FREE]
-        if "model.cell.code" in other:
-            changes = [f"another code of {run.config.model.cell.name}"]
+        changes = [
+            f"{key} {a!r} (now {b!r})" for key, (a, b) in other.items() if affects_of(key, run.config) not in FREE
+        ]
+        if codes := [f"another code of {name}" for name in other_codes(other, run.config)]:
+            changes = codes
         if changes:
             faults.append(f"{run.out}: holds a run with {', '.join(changes)}; choose another directory with --out")
         elif saved is None and RunDir(run.out).holds_run():

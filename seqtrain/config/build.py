@@ -1,20 +1,25 @@
 """From a config to objects. The only file that knows both."""
 
+import inspect
+
 import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 
 from seqtrain.cells import CELLS, Cell
 from seqtrain.config import Config
-from seqtrain.config.plugins import blamed, blamed_on, user_cell
+from seqtrain.config.plugins import blamed, blamed_on, declared, user_classes
 from seqtrain.config.resolve import resolved
+from seqtrain.config.schema import UserTask
+from seqtrain.config.task_trial import tried
 from seqtrain.models import AdaptiveHead, OneHot, SequenceModel, Stack, TiedHead, count_parameters
 from seqtrain.models.head import AdaptiveSoftmax
 from seqtrain.models.layout import faults_of_weights, make_contiguous
-from seqtrain.models.settings import Model, UserCell
+from seqtrain.models.settings import Model
 from seqtrain.recurrence import choose_loop
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.rng import seeded_global_generator
+from seqtrain.system.settings import UserClass
 from seqtrain.tasks import TASKS, LanguageModel, Spec, Task
 from seqtrain.tasks.text.vocabulary import Vocabulary
 from seqtrain.training.step import Recipe
@@ -54,10 +59,17 @@ def build_task(
     Raises
     ------
     DataError : its data cannot be used.
+    ConfigError : a user's own task cannot be used.
     """
-    cls = TASKS[config.task.name]
+    cls = task_class(config)
     given = {"seed": config.seed, "quiet": quiet, "known": vocabulary, "fitted": fitted}
-    return cls(**config.task.options(), **{name: given[name] for name in cls.given if name in given})
+    taken = inspect.signature(cls).parameters
+    own = {name: given[name] for name in cls.given if name in given and name in taken}
+
+    def build() -> Task:
+        return cls(**config.task.options(), **own)
+
+    return tried(build, config) if isinstance(config.task, UserTask) else build()
 
 
 def check_batch_size(config: Config, task: Task) -> None:
@@ -96,7 +108,7 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
             f"model.zoneout_memory is {section.zoneout_memory:g}, but cell {section.cell.name} remembers in its output "
             "alone; use zoneout_hidden"
         )
-    if isinstance(section.cell, UserCell):
+    if section.cell in user_classes(config):
         faults = [*faults_of_weights(model)] or [*make_contiguous(model)]
         if faults:
             raise ConfigError([f"{blamed(section.cell)}: {fault}" for fault in faults])
@@ -239,4 +251,16 @@ def build_recipe(config: Config, task: Task) -> Recipe:
 def cell_class(config: Config) -> type[Cell]:
     """The class of the config's cell; a user's own is imported (see `build_model`)."""
     section = config.model.cell
-    return user_cell(section) if isinstance(section, UserCell) else CELLS[section.name]
+    if not isinstance(section, UserClass):
+        return CELLS[section.name]
+    cell: type[Cell] = (section if section.owner else declared(section)).owner  # type: ignore[assignment]
+    return cell
+
+
+def task_class(config: Config) -> type[Task]:
+    """The class of the config's task; a user's own is imported."""
+    section = config.task
+    if not isinstance(section, UserClass):
+        return TASKS[section.name]
+    task: type[Task] = (section if section.owner else declared(section)).owner  # type: ignore[assignment]
+    return task

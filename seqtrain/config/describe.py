@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from pydantic.fields import FieldInfo
 
-from seqtrain.config.schema import NAMED, Config
-from seqtrain.models.settings import Model, UserCell
-from seqtrain.system.settings import Affects, OneOf, Section, affects, described, name_of
+from seqtrain.config.schema import NAMED, USER_CLASSES, Config
+from seqtrain.models.settings import Model
+from seqtrain.system.settings import Affects, OneOf, Section, UserClass, affects, described, name_of
 from seqtrain.training.settings import Train
 
 
@@ -59,8 +59,8 @@ def settings_of(section: type[Section]) -> list[Setting]:
 def all_settings() -> dict[str, Setting]:
     """Every setting by its dotted key; of those of one key in several choices, the first."""
     settings: dict[str, Setting] = {}
-    user: tuple[str, type[Section]] = ("model.cell: module:Class", UserCell)
-    for title, section in (*sections(), user):
+    users = [(f"{'.'.join(path)}: module:Class", section) for path, section in USER_CLASSES.items()]
+    for title, section in (*sections(), *users):
         path = title.partition(": ")[0].replace("config", "")
         for setting in settings_of(section):
             settings.setdefault(f"{path}.{setting.name}".lstrip("."), setting)
@@ -79,11 +79,19 @@ def is_text(key: str, value: str) -> bool:
 
 def find_setting(word: str) -> list[str]:
     """The full names of the settings whose last part is `word`: `steps` is `train.steps`."""
-    return [key for key in all_settings() if key.rpartition(".")[2] == word and key != "model.cell.folder"]
+    return [key for key in all_settings() if key.rpartition(".")[2] == word and not key.endswith(".folder")]
 
 
-def affects_of(key: str) -> Affects:
-    """What a setting affects, by its dotted key; the weights if no built-in section has such a setting."""
+def affects_of(key: str, config: Config | None = None) -> Affects:
+    """What a setting affects, by its dotted key; the weights if no section has such a setting.
+
+    Parameters
+    ----------
+    config : of the setting; if its task is the user's own, its class says what its settings affect.
+    """
+    if config is not None and isinstance(config.task, UserClass) and key.startswith("task."):
+        field = type(config.task).model_fields.get(key.removeprefix("task."))
+        return Affects.WEIGHTS if field is None else affects(field)
     setting = all_settings().get(key)
     return Affects.WEIGHTS if setting is None else setting.affects
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from seqtrain.config.describe import all_settings, is_text
-from seqtrain.config.schema import NAMED, Config
+from seqtrain.config.schema import NAMED, USER_CLASSES, Config
 from seqtrain.config.yaml import DEEPEST, LARGEST, parse, read_beginning
 from seqtrain.system.errors import ConfigError, plain, short
 from seqtrain.system.settings import name_of
@@ -210,15 +210,16 @@ def _apply(document: Document, override: str) -> Iterator[str]:
         yield f"{shown}: is not an override; write KEY=VALUE, e.g. {example}"
         return
     value: Any = text
-    if not is_text(".".join(path), text):
+    may_be_text = _may_be_text(document, path)
+    if may_be_text or not is_text(".".join(path), text):
         try:
             node, value = parse(text, shown)
         except ConfigError as error:
-            if not _may_be_text(path) or text[:1] in "[{":
+            if not may_be_text or text[:1] in "[{":
                 yield str(error)
                 return
             node, value = None, text
-        if isinstance(value, str | list | dict) and _may_be_text(path) and text[:1] not in "[{'\"":
+        if isinstance(value, str | list | dict) and may_be_text and text[:1] not in "[{'\"":
             node, value = None, text  # `model.cell.tag=poems #2`, of which YAML reads the first word
         yield from _collect_lines(node, path, Document({}, shown))
     section: Any = document.data
@@ -238,9 +239,16 @@ def _apply(document: Document, override: str) -> Iterator[str]:
     _expand_names(document.data)
 
 
-def _may_be_text(path: Path_) -> bool:
-    """Whether a setting is an option of a user's own cell, whose kind is not known before the cell is imported."""
-    return path[:2] == ("model", "cell") and len(path) > 2 and ".".join(path) not in all_settings()
+def _may_be_text(document: Document, path: Path_) -> bool:
+    """Whether a setting is an option of a user's own class, whose kind is not known before the class is imported."""
+    for place in USER_CLASSES:
+        if path[: len(place)] == place and len(path) > len(place):
+            section: Any = document.data
+            for part in place:
+                section = section.get(part) if isinstance(section, dict) else None
+            is_own = ":" in (name_of(section) or "") and path[-1] not in ("name", "folder", "code")
+            return is_own or ".".join(path) not in all_settings()
+    return False
 
 
 def _overridden(document: Document, path: Path_, section: Any) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from pydantic_core import ErrorDetails
 
 from seqtrain.config.describe import all_settings, find_setting
 from seqtrain.config.document import Path_
-from seqtrain.config.schema import NAMED, Config
-from seqtrain.models.settings import UserCell
+from seqtrain.config.schema import NAMED, USER_CLASSES, Config
 from seqtrain.system.errors import plain, short
-from seqtrain.system.settings import OTHERS, Null, Section, described, marker_of, name_of
+from seqtrain.system.settings import OTHERS, Null, Section, UserClass, described, marker_of, name_of
 
 
 class Fault(NamedTuple):
@@ -45,26 +44,25 @@ def guess(value: Any, options: Iterable[str]) -> str | None:
     return lowered[close[0]] if close else None
 
 
-def to_fault(error: ErrorDetails, data: dict[str, Any], own_cell: type[Section] | None = None) -> Fault:
+def to_fault(error: ErrorDetails, data: dict[str, Any], own: type[UserClass] | None = None) -> Fault:
     """One of pydantic's errors as a fault.
 
     Parameters
     ----------
     data : the config that was validated.
-    own_cell : the section of a user's own cell, if its options were validated rather than a config.
+    own : the section of a user's own class, if its settings were validated rather than a config.
     """
-    section = own_cell
-    path = _without_tags(error["loc"]) if section is None else ("model", "cell", *map(str, error["loc"]))
+    section: type[Section] | None = own
+    path = _without_tags(error["loc"]) if own is None else (*place_of(own), *map(str, error["loc"]))
     got, limits = short(error["input"]), error.get("ctx", {})
     match error["type"]:
         case "missing":
             return Fault(path, f"is missing; {_cure_for_missing(path, data) if section is None else 'add it'}")
         case "extra_forbidden" | "invalid_key":
-            fields = (section or section_class(path[:-1], data)).model_fields
-            owner = "the cell" if section else _owner(path[:-1], data)
+            fields, owner = section_class(path[:-1], data).model_fields, _owner(path[:-1], data)
             return Fault(path, f"is not a setting of {owner}; {_cure_for_extra(path, fields)}")
         case "union_tag_invalid":
-            names = [*NAMED[path], *(["module:Class"] if path == ("model", "cell") else [])]
+            names = [*NAMED[path], *(["module:Class"] if path in USER_CLASSES else [])]
             name = error["input"]["name"]
             return Fault(path, f"is {short(name)}; {choose(name, names)}")
         case "union_tag_not_found":
@@ -76,7 +74,8 @@ def to_fault(error: ErrorDetails, data: dict[str, Any], own_cell: type[Section] 
             limit = _number(*limits.values())
             return Fault(path, f"is {got}; it must be {_BOUNDS[bound]} {limit}{_or_null(path, data, section)}")
         case "string_pattern_mismatch":
-            form = "cpu, cuda or cuda:1" if path == ("device",) else "module:Class, such as my_cells:MyCell"
+            example = "my_task:MyTask" if path[0] == "task" else "my_cells:MyCell"
+            form = "cpu, cuda or cuda:1" if path == ("device",) else f"module:Class, such as {example}"
             return Fault(path, f"is {got}; write it as {form}")
         case "too_short" | "too_long":
             least, most = limits.get("min_length"), limits.get("max_length")
@@ -115,10 +114,24 @@ _KINDS = {
 }
 
 
+def place_of(own: type[UserClass]) -> Path_:
+    """Where a section of a user's own class is in a config."""
+    return next(path for path, section in USER_CLASSES.items() if issubclass(own, section))
+
+
+def unknown_setting(own: type[UserClass], name: str) -> Fault:
+    """The fault of a setting that the constructor of a user's own class does not take."""
+    place, names = place_of(own), own.model_fields.keys() - {"folder", "code"}
+    cure = choose(name, names)
+    if own.owner is not None and name in vars(own.owner) and not callable(vars(own.owner)[name]):
+        cure = f"the class sets it without an annotation; write `{name}: TYPE = VALUE` there to make it one"
+    return Fault((*place, name), f"is not a setting of the {place[-1]}; {cure}")
+
+
 def _without_tags(loc: tuple[int | str, ...]) -> Path_:
     """The path of a setting, without the tags that pydantic puts behind the keys of unions.
 
-    An option of a user's own cell may be any JSON value, whose parts are no settings.
+    An option of a user's own class may be any JSON value, whose parts are no settings.
     """
     if OTHERS in loc:
         loc = loc[: loc.index(OTHERS) + 2]
@@ -133,9 +146,9 @@ def _without_tags(loc: tuple[int | str, ...]) -> Path_:
     return path
 
 
-def _or_null(path: Path_, data: dict[str, Any], own_cell: type[Section] | None) -> str:
+def _or_null(path: Path_, data: dict[str, Any], own: type[Section] | None) -> str:
     """`, or null for no limit` if null switches a setting off; else nothing."""
-    section = own_cell or section_class(_without_places(path)[:-1], data)
+    section = own or section_class(_without_places(path)[:-1], data)
     field = section.model_fields.get("".join(path[-1:]))
     if field is None or marker_of(field, Null) is not None:  # null stands for a default
         return ""
@@ -158,7 +171,7 @@ def section_class(path: Path_, data: dict[str, Any]) -> type[Section]:
         here = here.get(part, {}) if isinstance(here, dict) else {}
         walked = (*walked, part)
         if walked in NAMED:
-            found = NAMED[walked].get(name_of(here) or "", UserCell)
+            found = NAMED[walked].get(name_of(here) or "", USER_CLASSES.get(walked, UserClass))
             continue
         annotation = found.model_fields[part].annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):

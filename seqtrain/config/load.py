@@ -10,11 +10,10 @@ from pydantic import ValidationError
 
 from seqtrain.config.document import Document, Path_, document_from, dotted, read_document, train_on
 from seqtrain.config.errors import Fault, choose, guess, to_fault
-from seqtrain.config.plugins import with_folder
+from seqtrain.config.plugins import user_classes, with_section
 from seqtrain.config.schema import NAMED, Config
 from seqtrain.config.validators import check_together
 from seqtrain.config.yaml import dump
-from seqtrain.models.settings import UserCell
 from seqtrain.system import shipped
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.files import check_name, split_file
@@ -52,7 +51,7 @@ def read_config(
     if not isinstance(config, Mapping):
         return load_config(str(config), overrides, quiet=quiet), find_config(str(config))
     made = located(config_from(dict(config), "config", overrides), Path.cwd())
-    return made, Path(made.task.name)
+    return made, Path(made.task.name.rpartition(":")[2])  # a colon is in no name of a file
 
 
 def config_from(
@@ -68,15 +67,14 @@ def config_from(
 
 
 def located(config: Config, beside: Path) -> Config:
-    """The same config, with the folder of a user's own cell noted if it is the current one or `beside`."""
-    cell = config.model.cell
-    if not isinstance(cell, UserCell) or cell.folder is not None:
-        return config
-    module = cell.name.split(":")[0].split(".")[0]
-    for folder in (Path.cwd(), beside.absolute()):
-        if (folder / f"{module}.py").exists() or (folder / module).is_dir():
+    """The same config, with the folder of each of the user's own classes noted if it is the current one or `beside`."""
+    for section in user_classes(config):
+        module = section.name.split(":")[0].split(".")[0]
+        folders = [Path.cwd(), beside.absolute()] if section.folder is None else []
+        found = (folder for folder in folders if (folder / f"{module}.py").exists() or (folder / module).is_dir())
+        if (folder := next(found, None)) is not None:
             check_name(folder)
-            return with_folder(config, str(folder))
+            config = with_section(config, section.model_copy(update={"folder": str(folder)}))
     return config
 
 

@@ -1,16 +1,16 @@
-"""Cells of users: which code is imported, from where, and whether a config fits it.
+"""Cells and tasks of users: which code is imported, from where, and whether a config fits it.
 
-Importing a module runs it. Where a config names a cell, the user has named the code. A checkpoint may come from anyone,
-so what it names is imported under these rules only:
+Importing a module runs it. Where a config names a class, the user has named the code. A checkpoint may come from
+anyone, so what it names is imported under these rules only:
 
 - The folder that it names is never used: a checkpoint and a module of somebody else may both be there.
 - The module must be a file of the current folder, or lie on Python's path, whose folders the user has chosen. Or the
-  user names its folder with `model.cell.folder=FOLDER`. A package in the current folder is not imported: whatever was
-  unpacked there could be one.
+  user names its folder with `model.cell.folder=FOLDER` or `task.folder=FOLDER`. A package in the current folder is not
+  imported: whatever was unpacked there could be one.
 - The source must define the class at its top level. Otherwise a checkpoint could have any script of the current folder
   run by naming it, such as a `setup.py`.
 
-In the folder of the cell, `train`, `--resume`, `eval`, `generate` and `compare` find it without an option. As with
+In the folder of the file, `train`, `--resume`, `eval`, `generate` and `compare` find it without an option. As with
 Python itself, do not start programs in a folder whose files you do not trust.
 """
 
@@ -20,55 +20,67 @@ import inspect
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar, cast
 
 from pydantic import JsonValue, ValidationError
 
 from seqtrain.cells import Cell
-from seqtrain.config.errors import choose, to_fault
-from seqtrain.config.schema import Config
+from seqtrain.config.document import dotted
+from seqtrain.config.errors import choose, place_of, to_fault, unknown_setting
+from seqtrain.config.schema import USER_CLASSES, Config, UserTask
 from seqtrain.config.user_code import fingerprint, folder_of, import_from, source_of
-from seqtrain.models.settings import UserCell
+from seqtrain.config.validators import check_together
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError, plain, short
-from seqtrain.system.settings import Declared, Named, section_of
+from seqtrain.system.settings import Configurable, Named, UserClass, section_of
+from seqtrain.tasks import Task
+
+BASES: dict[tuple[str, ...], type[Configurable]] = {("task",): Task, ("model", "cell"): Cell}
+"""What a user's own class derives from, by the place of its section."""
+
+Section = TypeVar("Section", bound=UserClass)
 
 
-def user_cell(section: UserCell) -> type[Cell]:
-    """The class of a user's own cell, imported; the options of the config fit the signature of its constructor.
-
-    Raises
-    ------
-    ConfigError : it cannot be imported, is no cell, or does not take the options.
-    """
-    cell = _import_noted(section)
-    user_section(cell, section)
-    return cell
+def user_classes(config: Config) -> list[UserClass]:
+    """The sections of a config that name a class of the user's own."""
+    return [section for section in (config.task, config.model.cell) if isinstance(section, UserClass)]
 
 
 @contextmanager
 def blamed_on(section: Named, what: str = "take a step") -> Iterator[None]:
-    """Turn an error in the code of a user's own cell into a ConfigError. Those of built-in cells stay as they are.
+    """Turn an error in the code of a user's own class into a ConfigError. Those of built-in ones stay as they are.
 
     Parameters
     ----------
-    what : the cell cannot do.
+    what : the class cannot do.
     """
     try:
         yield
     except (SeqtrainError, MemoryError):
         raise
     except Exception as error:
-        if not isinstance(section, UserCell):
+        if not isinstance(section, UserClass):
             raise
         raise cannot(section, what, error) from error
 
 
-def cannot(section: UserCell, what: str, error: BaseException) -> ConfigError:
-    """The message about what a user's own cell raised."""
-    return ConfigError(f"{blamed(section)}: cannot {what}: {in_a_line(error)}; correct the cell or its options")
+def cannot(section: UserClass, what: str, error: BaseException) -> ConfigError:
+    """The message about what a user's own class raised, with the line if it is in the module of the class."""
+    module = sys.modules.get(section.name.split(":")[0])
+    lines = [
+        f" ({Path(frame.filename).name}:{frame.lineno})"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == getattr(module, "__file__", None)
+    ]
+    where = "".join(lines[-1:])
+    return ConfigError(
+        f"{blamed(section)}: cannot {what}: {in_a_line(error)}{where}; correct the {kind_of(section)} or its options"
+    )
 
 
 def in_a_line(error: BaseException) -> str:
@@ -77,134 +89,176 @@ def in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {plain(lines[0], 300)}"
 
 
-def blamed(section: UserCell) -> str:
-    """A user's own cell and its options, for a message."""
-    given = ", ".join(f"{name} {short(value)}" for name, value in section.options().items())
-    return f"model.cell {section.name!r}" + (f" with {given}" if given else "")
+def blamed(section: UserClass, *, options: bool = True) -> str:
+    """A user's own class and its options, for a message."""
+    given = ", ".join(f"{name} {short(value)}" for name, value in section.options().items() if options)
+    return f"{_place(section)} {section.name!r}" + (f" with {given}" if given else "")
 
 
-def import_cell(name: str, folder: str | None = None) -> type[Cell]:
-    """Import `module:Class` from a folder, the current folder, or Python's path.
+def _place(section: UserClass) -> str:
+    return dotted(place_of(type(section)))
+
+
+def kind_of(section: UserClass) -> str:
+    """Whether a section is that of a `cell` or of a `task`."""
+    return place_of(type(section))[-1]
+
+
+def import_class(section: UserClass) -> type[Configurable]:
+    """Import `module:Class` from the folder of the section, the current folder, or Python's path.
+
+    If a run notes its code, and its folder is gone, it is imported from the current folder.
 
     Raises
     ------
-    ConfigError : it cannot be imported, or is no cell.
+    ConfigError : it cannot be imported, is no such class, or does not define what it must.
     """
-    where, (module_name, class_name) = f"model.cell {name!r}", name.split(":")
-    module = _import(module_name, folder or str(Path.cwd()), where)
-    cell = getattr(module, class_name, None)
-    if not (inspect.isclass(cell) and issubclass(cell, Cell)):
-        cells = [n for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, Cell) and c is not Cell]
-        cure = choose(class_name, cells) if cells else "derive your cell from it"
-        raise ConfigError(f"{where}: {module_name} has no class {class_name} derived from seqtrain.cells.Cell; {cure}")
-    if inspect.isabstract(cell):
-        missing = ", ".join(sorted(cell.__abstractmethods__))
-        raise ConfigError(f"{where}: does not define {missing}; every cell needs project, step and initial_state")
-    return cell
+    has_moved = section.code is not None and section.folder is not None and not Path(section.folder).exists()
+    folder = str(Path.cwd()) if has_moved or section.folder is None else section.folder
+    where, (module_name, class_name) = blamed(section, options=False), section.name.split(":")
+    module, base = _import(module_name, folder, where), BASES[place_of(type(section))]
+    found = getattr(module, class_name, None)
+    if not (inspect.isclass(found) and issubclass(found, base)):
+        own = [n for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, base) and c is not base]
+        cure = choose(class_name, own) if own else f"derive your {kind_of(section)} from it"
+        named = f"{base.__module__.removesuffix('.base')}.{base.__name__}"
+        raise ConfigError(f"{where}: {module_name} has no class {class_name} derived from {named}; {cure}")
+    if inspect.isabstract(found):
+        missing, needed = (", ".join(sorted(cls.__abstractmethods__)) for cls in (found, base))  # type: ignore[attr-defined]
+        needs = "project, step and initial_state" if base is Cell else f"these or a base that has them: {needed}"
+        raise ConfigError(f"{where}: does not define {missing}; every {kind_of(section)} needs {needs}")
+    if faults := [*_faults_of_class(found)]:
+        raise ConfigError([f"{where}: {fault}" for fault in faults])
+    return found
 
 
-def user_section(cell: type[Cell], section: UserCell) -> Declared:
-    """The options of a user's own cell, validated against the signature of its constructor, with their defaults.
+def _faults_of_class(found: type[Configurable]) -> Iterator[str]:
+    """What a config cannot say about a class."""
+    for name in inspect.signature(found).parameters.keys() & UserClass.model_fields.keys():
+        yield f"takes the option {name}, which has another meaning in a config; rename it"
+    if issubclass(found, Task) and vars(found)["name"] != f"{found.__module__}:{found.__name__}":
+        yield f"sets name to {vars(found)['name']!r}; remove that, as its name is module:Class"
+
+
+def declared(section: Section) -> Section:
+    """The section with the settings of its class, validated against the signature of the constructor, and defaults.
+
+    Raises
+    ------
+    ConfigError : the class cannot be imported, or with every fault of the settings.
+    """
+    cls, base = import_class(section), USER_CLASSES[place_of(type(section))]
+    own, given = section_of(cls, section.name, base), section.options()
+    parameters = inspect.signature(cls).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    free = {name for name in given if takes_all or name in parameters} - {*own.model_fields, *cls.given}
+    faults = [unknown_setting(own, name) for name in given if name not in free | own.model_fields.keys()]
+    known = {name: value for name, value in given.items() if name in own.model_fields}
+    try:
+        found = own.model_validate({"name": section.name, "folder": section.folder, "code": section.code, **known})
+    except ValidationError as error:
+        faults += [to_fault(details, {}, own) for details in error.errors()]
+    if faults:
+        raise ConfigError([f"{dotted(fault.path)} {fault.message}" for fault in faults])
+    left = {name: value for name, value in given.items() if name in free}  # the constructor alone checks these
+    values: dict[str, Any] = found.model_dump() | left
+    return cast(Section, own.model_construct(_fields_set=set(values), **values))
+
+
+def with_declared(config: Config) -> Config:
+    """The same config, with the settings of the user's own classes declared, and checked with all others.
 
     Raises
     ------
     ConfigError : with every fault.
     """
-    declared, given = section_of(cell, section.name, cell.given), section.options()
-    parameters = inspect.signature(cell).parameters
-    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    left = {name for name in given if takes_all or name in parameters} - {*declared.model_fields, *cell.given}
-    given = {name: value for name, value in given.items() if name not in left}  # the constructor alone checks the rest
-    try:
-        return declared.model_validate({"name": section.name, **given})
-    except ValidationError as error:
-        faults = [to_fault(details, {}, declared) for details in error.errors()]
-        raise ConfigError([f"{'.'.join(fault.path)} {fault.message}" for fault in faults]) from None
+    for section in user_classes(config):
+        config = with_section(config, declared(section))
+    if isinstance(config.task, UserTask):  # whose class nobody knew when the config was read
+        with blamed_on(config.task, "check its settings"):
+            faults = [f"{dotted(fault.path)} {fault.message}" for fault in check_together(config)]
+        if faults:
+            raise ConfigError(faults)
+    return config
 
 
 def as_defined(config: Config) -> Config:
-    """The same config, with what the code of a user's own cell says now: the defaults of its options, its fingerprint.
+    """The same config, with what the code of the user's own classes says now: their settings, and its fingerprint.
 
     Raises
     ------
-    ConfigError : as `user_cell`; or the config was made with another code.
+    ConfigError : a class cannot be used, does not take its settings, or the config was made with another code.
     """
-    cell = config.model.cell
-    if not isinstance(cell, UserCell):
-        return config
-    options = user_section(_import_noted(cell), cell).options() | cell.options()
+    config = with_declared(config)
     if changed := changed_code(config):
-        raise ConfigError(f"{changed}; restore it, or set model.cell.code=null to use the present code")
-    return _with_cell(config, UserCell(name=cell.name, folder=cell.folder, code=code_of(cell), **options))
+        cures = " ".join(sentence.partition(": ")[0] + "=null" for sentence in changed)
+        raise ConfigError(f"{'; '.join(changed)}; restore it, or set {cures} to use the present code")
+    for section in user_classes(config):
+        config = with_section(config, section.model_copy(update={"code": code_of(section)}))
+    return config
 
 
-def code_of(cell: UserCell) -> str | None:
-    """Identifies the code of a user's own cell; None if there is no source file."""
-    module, here = cell.name.split(":")[0], Path.cwd()
-    folder = folder_of(module, [Path(cell.folder) if cell.folder else here, here, *map(Path, sys.path)])
+def code_of(section: UserClass) -> str | None:
+    """Identifies the code of a user's own class; None if there is no source file."""
+    module, here = section.name.split(":")[0], Path.cwd()
+    folder = folder_of(module, [Path(section.folder) if section.folder else here, here, *map(Path, sys.path)])
     return None if folder is None else fingerprint(folder, module)
 
 
-def changed_code(config: Config) -> str | None:
-    """A sentence if the code of a user's own cell is not the one that the config names; else None."""
-    cell = config.model.cell
-    if not isinstance(cell, UserCell) or cell.code in (None, found := code_of(cell)):
-        return None
-    return f"model.cell.code: the code of {cell.name} has changed: {cell.code} then, {found} now"
+def changed_code(config: Config) -> list[str]:
+    """A sentence for each of the user's own classes whose code is not the one that the config names."""
+    return [
+        f"{_place(section)}.code: the code of {section.name} has changed: {section.code} then, {found} now"
+        for section in user_classes(config)
+        if section.code not in (None, found := code_of(section))
+    ]
 
 
-def without_folder(config: dict[str, JsonValue]) -> tuple[dict[str, JsonValue], str | None]:
-    """A checkpoint's config as data without the folder of its cell, and that folder."""
-    model = config.get("model")
-    cell = model.get("cell") if isinstance(model, dict) else None
-    if not (isinstance(model, dict) and isinstance(cell, dict) and ":" in str(cell.get("name"))):
-        return config, None
-    folder = cell.get("folder")
-    return config | {"model": model | {"cell": cell | {"folder": None}}}, folder if isinstance(folder, str) else None
+def without_folders(config: dict[str, JsonValue]) -> tuple[dict[str, JsonValue], dict[tuple[str, ...], str]]:
+    """A checkpoint's config as data without the folders of the user's own classes, and these folders by their place."""
+    config, noted = deepcopy(config), dict[tuple[str, ...], str]()
+    for place in USER_CLASSES:
+        section: Any = config
+        for part in place:
+            section = section.get(part) if isinstance(section, dict) else None
+        if isinstance(section, dict) and ":" in str(section.get("name")):
+            folder = section.pop("folder", None)
+            noted |= {place: folder} if isinstance(folder, str) else {}
+    return config, noted
 
 
-def with_trusted_cell(config: Config, noted: str | None) -> Config:
-    """The same config, with the folder from which the cell may be imported, if it is a user's own.
+def trusted(section: Section, noted: str | None) -> Section:
+    """The same section, with the folder from which its class may be imported.
 
     Parameters
     ----------
-    config : of a checkpoint; a folder in it was named by the user.
+    section : of the config of a checkpoint; a folder in it was named by the user.
     noted : the folder that the checkpoint names, for the message.
 
     Raises
     ------
     CheckpointError : neither the current folder nor Python's path has the class. The message does not name the file.
     """
-    cell = config.model.cell
-    if not isinstance(cell, UserCell) or cell.folder is not None:
-        return config
-    module, class_name = cell.name.split(":")
-    if module in sys.modules:  # the user's program has imported it
-        return config
+    module, class_name = section.name.split(":")
+    if section.folder is not None or module in sys.modules:  # the user has named it, or the user's program imported it
+        return section
     source, folder = next(_sources(module), (None, ""))
     if source is not None and _defines(source, class_name):
-        return with_folder(config, folder)
+        return section.model_copy(update={"folder": folder})
     place = shlex.quote(noted) if noted and source_of(Path(noted), module) and noted.isprintable() else "FOLDER"
     raise CheckpointError(
-        f"its cell, {cell.name}, is not part of seqtrain; for a checkpoint, such code is imported only from a file of "
-        f"the current folder or from Python's path, and no such class is there; if you trust the code in {place}, put "
-        f"PYTHONPATH={place} before the command, or model.cell.folder={place} behind eval"
+        f"its {kind_of(section)}, {section.name}, is not part of seqtrain; for a checkpoint, such code is "
+        "imported only from a file of the current folder or from Python's path, and no such class is there; if you "
+        f"trust the code in {place}, put PYTHONPATH={place} before the command, or {_place(section)}.folder={place} "
+        "behind eval"
     )
 
 
-def with_folder(config: Config, folder: str) -> Config:
-    """The same config, with the folder of its cell noted."""
-    return _with_cell(config, config.model.cell.model_copy(update={"folder": folder}))
-
-
-def _with_cell(config: Config, cell: Named) -> Config:
-    return config.model_copy(update={"model": config.model.model_copy(update={"cell": cell})})
-
-
-def _import_noted(section: UserCell) -> type[Cell]:
-    """The class of a config's cell; if a run notes its code, and its folder is gone, from the current folder."""
-    has_moved = section.code is not None and section.folder is not None and not Path(section.folder).exists()
-    return import_cell(section.name, None if has_moved else section.folder)
+def with_section(config: Config, section: UserClass) -> Config:
+    """The same config, with another section of a user's own class in the place where it belongs."""
+    if isinstance(section, UserTask):
+        return config.model_copy(update={"task": section})
+    return config.model_copy(update={"model": config.model.model_copy(update={"cell": section})})
 
 
 def _import(name: str, folder: str, where: str) -> ModuleType:
@@ -219,7 +273,7 @@ def _import(name: str, folder: str, where: str) -> ModuleType:
             raise ConfigError(f"{where}: importing {name} failed: {error}; install what it needs") from None
         raise ConfigError(
             f"{where}: there is no module {name} in {folder}; name the folder that holds {name.split('.')[0]}.py: "
-            "model.cell.folder=FOLDER, or put it on PYTHONPATH"
+            f"{where.partition(' ')[0]}.folder=FOLDER, or put it on PYTHONPATH"
         ) from None
     except (Exception, SystemExit) as error:
         raise ConfigError(

@@ -10,7 +10,6 @@ from typing import Any
 
 from seqtrain.config.schema import Config
 from seqtrain.system.settings import Section, nulls_of
-from seqtrain.tasks import TASKS
 
 
 def resolved(config: Config) -> Config:
@@ -19,14 +18,15 @@ def resolved(config: Config) -> Config:
     A run that is counted in epochs keeps `train.epochs`, and `train.steps` stays null: a config gives one of them. So
     training from the resolved config repeats the run, and `--resume` takes a larger value of the one that is given.
     """
-    train, model, task = config.train, config.model, TASKS[config.task.name]
-    of_model = nulls_of(model) | ({"embedding_size": model.hidden_sizes()[0]} if task.words else {})
+    train, model, task = config.train, config.model, config.task.owner
+    of_train = {} if task is None else {"eval_batch_size": task.default_eval_batch_size(config.task)}  # None: not imported, see `plugins`
+    of_model = nulls_of(model) | ({"embedding_size": model.hidden_sizes()[0]} if task and task.words else {})
     cell = model.cell if model.init_range is not None else _filled(model.cell, nulls_of(model.cell))
     return config.model_copy(
         update={
             "task": _filled(config.task, nulls_of(config.task)),
             "model": _filled(model, of_model).model_copy(update={"cell": cell}),
-            "train": _filled(train, nulls_of(train) | {"eval_batch_size": task.default_eval_batch_size(config.task)}),
+            "train": _filled(train, nulls_of(train) | of_train),
         }
     )
 

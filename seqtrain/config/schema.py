@@ -6,15 +6,19 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from seqtrain.models.head import SOFTMAXES
-from seqtrain.models.settings import CELL_SECTIONS, Model
-from seqtrain.system.settings import Affects, Named, OneOf, Section, section_of
+from seqtrain.models.settings import CELL_SECTIONS, Model, UserCell
+from seqtrain.system.settings import Affects, Declared, Named, OneOf, Section, UserClass, section_of
 from seqtrain.tasks import TASKS
 from seqtrain.training.optimizers import OPTIMIZERS, Adam, Optimizer
 from seqtrain.training.schedules import SCHEDULES, Constant, Schedule
 from seqtrain.training.settings import Train
 
-TASK_SECTIONS = {name: section_of(task, name, task.given) for name, task in TASKS.items()}
-"""The sections of the tasks."""
+TASK_SECTIONS = {name: section_of(task, name, Declared) for name, task in TASKS.items()}
+"""The sections of the built-in tasks."""
+
+
+class UserTask(UserClass):
+    """A task of the user's own."""
 
 
 class Config(Section):
@@ -29,8 +33,9 @@ class Config(Section):
     engine: Annotated[Literal["auto", "reference", "fused"], Affects.SPEED] = "auto"
     """What runs the cells over time: fused is the compiled engine (on the CPU, for the cells that it has a kernel for),
     reference the plain loop, auto the fused one wherever it serves."""
-    task: Annotated[Named, OneOf(TASK_SECTIONS)]
-    """What to learn."""
+    task: Annotated[Named, OneOf(TASK_SECTIONS, others=UserTask)]
+    """What to learn; `module:Class` is your own, the class of that name in module.py. With options: {name: ...,
+    option: ...}."""
     model: Model
     """The network."""
     optimizer: Annotated[Optimizer, OneOf(OPTIMIZERS)] = Adam()
@@ -49,3 +54,6 @@ NAMED: dict[tuple[str, ...], Mapping[str, type[Named]]] = {
     ("schedule",): SCHEDULES,
 }
 """The sections that are chosen by a name, which may stand alone for the section: where they are, and their classes."""
+
+USER_CLASSES: dict[tuple[str, ...], type[UserClass]] = {("task",): UserTask, ("model", "cell"): UserCell}
+"""The sections that may name a class of the user's own: where they are, and what they then are."""

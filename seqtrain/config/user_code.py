@@ -1,4 +1,4 @@
-"""The source code of users' cells: where it is, what identifies it, and importing it by its file.
+"""The source code of users' cells and tasks: where it is, what identifies it, and importing it by its file.
 
 Two folders may each hold a `my_cells.py` with helper modules of the same names. Python keeps modules by name, so the
 second import would return the first module. Here the modules of a folder are kept by the folder.
@@ -9,7 +9,6 @@ import hashlib
 import importlib
 import sys
 import sysconfig
-import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -108,19 +107,6 @@ def _without_comments(source: Path) -> str:
 def _is_string(line: ast.AST) -> bool:
     match line:
         case ast.Expr(ast.Constant(str())):
-            return True
-    return False
-
-
-def is_raised_by_cell(error: BaseException) -> bool:
-    """Whether an error comes from the code of a user's own cell, or from what that code called."""
-    cells = sys.modules.get("seqtrain.cells")  # torch is loaded with it; without it, there is no cell
-    if cells is None:
-        return False
-    ours = Path(__file__).parents[1]
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        is_of_cell = isinstance(frame.f_locals.get("self"), cells.Cell)
-        if is_of_cell and not Path(frame.f_code.co_filename).is_relative_to(ours):
             return True
     return False
 

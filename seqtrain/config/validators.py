@@ -9,17 +9,16 @@ from typing import Any
 from seqtrain.config.document import Path_
 from seqtrain.config.errors import Fault
 from seqtrain.config.schema import Config
-from seqtrain.models.settings import Model, UserCell
-from seqtrain.system.settings import Named, Section, beyond_float32
-from seqtrain.tasks import TASKS, Task
+from seqtrain.models.settings import Model
+from seqtrain.system.settings import Named, Section, UserClass, beyond_float32
+from seqtrain.tasks import Task
 from seqtrain.training.settings import Train
 
 
 def check_together(config: Config, *, task_is_known: bool = True) -> Iterator[Fault]:
     """Every combination that cannot work or would be ignored; without those of the task if that is not known."""
-    if task_is_known:
+    if task_is_known and (task := config.task.owner) is not None:  # None: a user's, and not imported yet
         yield from (Fault(("task", name), message) for name, message in config.task.faults())
-        task = TASKS[config.task.name]
         yield from _direction(config.model, task, config.task)
         yield from _symbols(config.model, task)
         yield from _epochs(config, task)
@@ -78,11 +77,11 @@ def _epochs(config: Config, task: type[Task]) -> Iterator[Fault]:
 
 
 def _numbers(value: Any, path: Path_) -> Iterator[Fault]:
-    """Numbers that float32 does not hold. The options of a user's own cell are its own, as it may compute in another
-    precision; its trial step shows whether it takes them."""
+    """Numbers that float32 does not hold. The options of a user's own class are its own, as it may compute in another
+    precision; its trial shows whether it takes them."""
     if isinstance(value, float) and (message := beyond_float32(value)):
         yield Fault(path, message)
-    elif isinstance(value, Section) and not isinstance(value, UserCell):
+    elif isinstance(value, Section) and not isinstance(value, UserClass):
         for name, part in value:
             yield from _numbers(part, (*path, name))
     elif isinstance(value, list):

@@ -159,9 +159,9 @@ def evaluate(
     return Evaluation(
         checkpoint=str(restored.path),
         step=restored.step,
-        task=task.name,
+        task=config.task.name,
         variant=task.definition,
-        changed={key: new for key, (_, new) in restored.changes.items() if affects_of(key) not in NO_RESULT},
+        changed={key: new for key, (_, new) in restored.changes.items() if affects_of(key, config) not in NO_RESULT},
         cell=config.model.cell.name,
         split=split,
         dynamic=learning,

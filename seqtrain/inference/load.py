@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 from seqtrain.config import Config, config_from
 from seqtrain.config.build import build_model, build_task, weights_of
-from seqtrain.config.describe import settings_that_affect
+from seqtrain.config.describe import affects_of, settings_that_affect
 from seqtrain.config.diff import Change, differences
-from seqtrain.config.plugins import changed_code, with_trusted_cell, without_folder
+from seqtrain.config.errors import place_of
+from seqtrain.config.plugins import changed_code, trusted, user_classes, with_declared, with_section, without_folders
 from seqtrain.config.resolve import unresolved
+from seqtrain.config.schema import UserTask
 from seqtrain.inference.text_model import TextModel
 from seqtrain.models import SequenceModel
+from seqtrain.models.settings import UserCell
 from seqtrain.runs.checkpoint import Checkpoint, load_checkpoint
 from seqtrain.runs.directory import RunDir, checkpoint_path
 from seqtrain.runs.resume import about, check_best, check_fingerprints, check_weights
@@ -72,7 +75,7 @@ def _read_for_cpu(run_or_checkpoint: str | Path) -> tuple[Config, Checkpoint, Pa
     """A checkpoint, with its config changed to run on the CPU; its text need not exist."""
     path = checkpoint_path(Path(run_or_checkpoint))
     checkpoint = load_checkpoint(path)
-    config, _ = without_folder(checkpoint.header.config)
+    config, _ = without_folders(checkpoint.header.config)
     engine = config.get("engine", "auto")
     here = {"device": "cpu", "engine": "auto" if engine == "fused" else engine}
     return config_from(config | here, str(path), task_is_built=False), checkpoint, path
@@ -92,11 +95,9 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
     """
     path = checkpoint_path(run_or_checkpoint)
     checkpoint = load_checkpoint(path)
-    saved, _ = without_folder(checkpoint.header.config)
-    before = unresolved(config_from(saved, str(path), task_is_built=False))
-    config = config_from(before.model_dump(), str(path), overrides)
+    before, config = _with_overrides(checkpoint, overrides, path)
     changes = differences(before.model_dump(), config.model_dump())
-    _check_allowed(changes, path)
+    _check_allowed(changes, config, path)
     config = _with_trusted_cell(config, checkpoint, path, quiet=quiet)
     prepare(config.threads)
     keep_freed_memory()
@@ -118,6 +119,27 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
     return Restored(path, checkpoint.header.step, config, task, model, changes)
 
 
+def _with_overrides(checkpoint: Checkpoint, overrides: Sequence[str], path: Path) -> tuple[Config, Config]:
+    """The config of a checkpoint, and the same with overrides; settings that follow from others follow again."""
+    saved, noted = without_folders(checkpoint.header.config)
+    plain = config_from(saved, str(path), task_is_built=False)
+    before = unresolved(plain)
+    config = config_from(before.model_dump(), str(path), overrides)
+    names = [(one.task.name, one.model.cell.name) for one in (plain, config)]
+    if not isinstance(config.task, UserTask) or names[0] != names[1]:  # which `_check_allowed` refuses
+        return before, config
+    with about(path):
+        own = [trusted(section, noted.get(place_of(type(section)))) for section in user_classes(config)]
+
+    def with_classes(config: Config) -> Config:  # only these say which settings there are
+        for section, found in zip(user_classes(config), own, strict=True):
+            config = with_section(config, section.model_copy(update={"folder": found.folder}))
+        return with_declared(config)
+
+    before = unresolved(with_classes(plain))
+    return before, with_classes(config_from(before.model_dump(), str(path), overrides))
+
+
 def _check_of_run(run: RunDir) -> None:
     """Refuse a best checkpoint that the last one of the run does not know; without a healthy last one, any will do."""
     try:
@@ -127,11 +149,14 @@ def _check_of_run(run: RunDir) -> None:
     check_best(run, last)
 
 
-def _check_allowed(changes: Iterable[str], path: Path) -> None:
+FREE = (Affects.DATA, Affects.CONTENT, Affects.EVALUATION, Affects.SPEED, Affects.MACHINE)
+"""What a setting affects that may change in an evaluation."""
+
+
+def _check_allowed(changes: Iterable[str], config: Config, path: Path) -> None:
     """Refuse settings that belong to the training of the weights."""
-    free = settings_that_affect(Affects.DATA, Affects.CONTENT, Affects.EVALUATION, Affects.SPEED, Affects.MACHINE)
-    if wrong := [key for key in changes if key not in free]:
-        others = [key for key in free if not key.startswith("task.")]
+    if wrong := [key for key in changes if affects_of(key, config) not in FREE]:
+        others = [key for key in settings_that_affect(*FREE) if not key.startswith("task.")]
         raise ConfigError(
             f"{', '.join(wrong)}: belongs to the weights in {path} and cannot be changed in eval; "
             f"settings of the data of the same task (task.*), {', '.join(others)} can"
@@ -144,7 +169,9 @@ def _with_trusted_cell(config: Config, checkpoint: Checkpoint, path: Path, *, qu
     If the code has changed since the training, a remark on stderr says so: only the user knows whether it matters.
     """
     try:
-        config = with_trusted_cell(config, without_folder(checkpoint.header.config)[1])
+        if isinstance(config.model.cell, UserCell):
+            noted = without_folders(checkpoint.header.config)[1].get(("model", "cell"))
+            config = with_section(config, trusted(config.model.cell, noted))
         outline = weights_of(config, checkpoint.header.spec)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
@@ -152,7 +179,7 @@ def _with_trusted_cell(config: Config, checkpoint: Checkpoint, path: Path, *, qu
         raise CheckpointError(f"{path}: its config asks for a model that cannot be built ({short(error)})") from None
     with about(path, OTHER):
         check_weights(checkpoint.weights, outline)
-    if changed := changed_code(config):
+    for changed in changed_code(config):
         say(f"{path}: {changed}; the weights were trained with the other code", quiet=quiet)
     return config
 

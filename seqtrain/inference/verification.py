@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from seqtrain.config import Config, config_from, load_config, to_yaml
+from seqtrain.config.errors import place_of
+from seqtrain.config.plugins import user_classes
 from seqtrain.config.resolve import resolved
 from seqtrain.inference.load import Restored, restore
 from seqtrain.models import SequenceModel
@@ -268,9 +270,9 @@ def _content(run: RunDir) -> dict[str, object]:
 
 
 def _restored(config: Config, checkpoint: Path) -> Restored:
-    """A checkpoint without its config, apart from the file of a user's own cell."""
-    folder = getattr(config.model.cell, "folder", None)
-    return restore(checkpoint, [] if folder is None else [f"model.cell.folder={folder}"], quiet=True)
+    """A checkpoint without its config, apart from the files of the user's own classes."""
+    folders = [f"{'.'.join(place_of(type(own)))}.folder={own.folder}" for own in user_classes(config) if own.folder]
+    return restore(checkpoint, folders, quiet=True)
 
 
 def _train(config: Config, out: Path) -> None:

@@ -81,8 +81,8 @@ def subject(target: str | Path, overrides: Sequence[str] = (), *, at: At = "best
     config, _ = read_config(target, overrides, quiet=quiet)
     prepare(config.threads)
     keep_freed_memory()
-    task = build_task(config, quiet=quiet)
     config = resolved(as_defined(config))
+    task = build_task(config, quiet=quiet)
     check_batch_size(config, task)
     return Subject(str(target), "init", 0, config, task, build_model(config, task.spec).eval())
 

@@ -1,47 +1,22 @@
 """The settings of the network."""
 
-import re
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import ConfigDict, Field, JsonValue, Tag
+from pydantic import Field, Tag
 
 from seqtrain.cells import CELLS
 from seqtrain.models.dropout import Dropout
 from seqtrain.models.head import SOFTMAXES, FullSoftmax
 from seqtrain.models.stack import MERGE, Direction, Merge
-from seqtrain.system.settings import ONE_OR_EACH, Affects, Named, Null, OneOf, Positive, section_of
-
-_MODULE_AND_CLASS = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+from seqtrain.system.settings import ONE_OR_EACH, Affects, Declared, Named, Null, OneOf, Positive, UserClass, section_of
 
 
-def is_own_cell(name: str) -> bool:
-    """Whether the name of a cell is that of a user's own, `module:Class`."""
-    return re.match(_MODULE_AND_CLASS, name) is not None
+class UserCell(UserClass):
+    """A cell of the user's own."""
 
 
-class UserCell(Named):
-    """A cell of the user's own; all other keys go to its constructor."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, JsonValue]
-
-    name: Annotated[str, Field(pattern=_MODULE_AND_CLASS)]
-    """`module:Class`; the module is searched in the current folder, beside the config, and on Python's path."""
-    folder: Annotated[str | None, Affects.MACHINE] = None
-    """Folder of the module; null for the result of the search, which is then written here. The folder in a checkpoint
-    is ignored."""
-
-    code: str | None = None
-    """Identifies the code of the cell without its comments; null for the code that is found, which is then noted here.
-    Another code is another cell."""
-
-    def options(self) -> dict[str, Any]:
-        """The arguments of its constructor."""
-        return self.model_dump(exclude={"name", "folder", "code"})
-
-
-CELL_SECTIONS = {name: section_of(cell, name, cell.given) for name, cell in CELLS.items()}
+CELL_SECTIONS = {name: section_of(cell, name, Declared) for name, cell in CELLS.items()}
 """The sections of the built-in cells."""
 
 MOST_UNITS = 100_000

@@ -13,7 +13,8 @@ from seqtrain.config import Config
 from seqtrain.system import strict_json
 from seqtrain.system.errors import plain, short
 from seqtrain.system.settings import ONE_OR_EACH
-from seqtrain.tasks import TASKS
+from seqtrain.tasks import TASKS, Task
+from seqtrain.tasks import Metric as TaskMetric
 
 LARGEST = 1e150
 """The largest figure that can be compared: its square, and a sum of many squares, are still finite."""
@@ -53,10 +54,30 @@ class Record(BaseModel):
 
 
 class Metric(Record):
-    """The figure by which the task judges a model."""
+    """The figure by which the task judges a model, with its smallest and largest possible value."""
 
     name: str
     higher_is_better: bool
+    least: float | None = None
+    most: float | None = None
+
+
+class Traits(Record):
+    """What the readers of a summary must know of a task beside its metric.
+
+    solvable : there is a rule for "solved".
+    reach : the setting that says how far back a model must look in evaluation; None if there is none.
+    words : the symbols are words, so that a model of them writes text.
+    """
+
+    solvable: bool
+    reach: str | None
+    words: bool
+
+
+def traits_of(task: type[Task]) -> Traits:
+    """The traits of a task."""
+    return Traits(solvable=task.solvable, reach=task.reach, words=task.words)
 
 
 class Best(Record):
@@ -81,6 +102,7 @@ class Summary(Record):
     sequences_per_s, tokens_per_s : training speed of the last process; the file has the one of the task's unit.
     engine : what ran the cells over time.
     divergence : what is known about the first number that was not finite; None if the run did not diverge.
+    own_task : of a user's own task, so that its code is not needed to read the summary; None for a built-in task.
     """
 
     status: Status
@@ -110,6 +132,7 @@ class Summary(Record):
     threads: Size
     versions: dict[str, str] = {}
     divergence: dict[str, JsonValue] | None = None
+    own_task: Traits | None = None
 
     def fault_beside(self, config: Config) -> str | None:
         """What is wrong with the summary beside the config of its run, in words; None if nothing is."""
@@ -122,20 +145,39 @@ class Summary(Record):
 
     def _fault_of_figures(self) -> str | None:
         """The figures are not those of the task, or too large to be compared."""
-        task = TASKS[self.task]
-        if (self.metric.name, self.metric.higher_is_better) != task.metric[:2]:
+        task = TASKS.get(self.task)
+        if task is None and self.own_task is None:
+            return f"lacks own_task, which says what {plain(self.task)} is"
+        if task is not None and (self.metric.name, self.metric.higher_is_better) != task.metric[:2]:
             return f"metric is {short(self.metric.as_json())}, that of {self.task} is {task.metric.name}"
-        rate = f"{task.work_unit}_per_s"
+        rate = f"{self.work_unit}_per_s" if task is None else f"{task.work_unit}_per_s"
         figures = {"best.value": self.best.value, "elapsed_s": self.elapsed_s, rate: self.throughput}
         for part, values in (("test", self.test), ("baseline", self.baseline)):
-            if values is not None and task.metric.name not in values:
-                return f"{part} lacks {task.metric.name}"
+            if values is not None and self.metric.name not in values:
+                return f"{part} lacks {self.metric.name}"
             figures |= {f"{part}.{name}": value for name, value in (values or {}).items()}
         rates = [key for key in self.as_json() if key.endswith("_per_s")]
         if rates != [rate]:
             return f"has {', '.join(map(plain, rates)) or 'nothing'} in the place of {rate}"
         large = [f"{plain(name)} is {value:g}" for name, value in figures.items() if abs(value or 0) > LARGEST]
         return f"{'; '.join(large[:MOST_FAULTS])}; at most {LARGEST:g} can be compared" if large else None
+
+    @property
+    def traits(self) -> Traits:
+        """What is known of the task beside its metric."""
+        return self.own_task or traits_of(TASKS[self.task])
+
+    @property
+    def judged_by(self) -> TaskMetric:
+        """The metric of the task."""
+        if self.own_task is None:
+            return TASKS[self.task].metric
+        return TaskMetric(self.metric.name, self.metric.higher_is_better, self.metric.least, self.metric.most)
+
+    @property
+    def work_unit(self) -> str:
+        """What the throughput counts."""
+        return "tokens" if "tokens_per_s" in self.model_fields_set else "sequences"
 
     @property
     def throughput(self) -> float | None:

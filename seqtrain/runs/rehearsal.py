@@ -11,10 +11,9 @@ from torch import Tensor
 from seqtrain.cells import Cell
 from seqtrain.config import Config, to_yaml
 from seqtrain.config.build import build_model, build_optimizer, build_recipe, kept_by_optimizer
-from seqtrain.config.plugins import blamed, blamed_on, cannot, in_a_line
+from seqtrain.config.plugins import blamed, blamed_on, cannot, in_a_line, kind_of, user_classes
 from seqtrain.config.yaml import LARGEST, parse
 from seqtrain.models import SequenceModel
-from seqtrain.models.settings import UserCell
 from seqtrain.recurrence import unroll_reference
 from seqtrain.runs.checkpoint import Checkpoint, decoded, encoded, header_of
 from seqtrain.runs.memory_estimate import Estimate, check_memory
@@ -22,6 +21,7 @@ from seqtrain.runs.resume import check_training
 from seqtrain.system.errors import CheckpointError, ConfigError, Diverged, SeqtrainError
 from seqtrain.system.progress import say
 from seqtrain.system.rng import seeded_global_generator
+from seqtrain.system.settings import UserClass
 from seqtrain.tasks import Task
 from seqtrain.training.averaging import averaged
 from seqtrain.training.state import TrainState
@@ -39,8 +39,9 @@ def model_to_train(config: Config, task: Task, *, quiet: bool) -> tuple[Sequence
     """
     model = build_model(config, task.spec)
     needed = check_memory(config, task, model, quiet=quiet)
-    if isinstance(section := config.model.cell, UserCell):
-        _check_options(config, section)
+    for own in user_classes(config):
+        _check_options(config, own)
+    if isinstance(section := config.model.cell, UserClass):
         with seeded_global_generator("trial"):
             saved = _rehearsed(config, task, model, section, quiet=quiet)
         del model  # the next one needs its memory
@@ -56,7 +57,7 @@ def model_to_train(config: Config, task: Task, *, quiet: bool) -> tuple[Sequence
     return model, needed
 
 
-def _check_options(config: Config, section: UserCell) -> None:
+def _check_options(config: Config, section: UserClass) -> None:
     """Refuse options that `config.yaml` cannot hold."""
     try:
         text = to_yaml(config)
@@ -66,12 +67,12 @@ def _check_options(config: Config, section: UserCell) -> None:
         holds, why = False, str(error)
     if not holds:
         raise ConfigError(
-            f"model.cell {section.name!r}: its options cannot be written to config.yaml and read back ({why}); use "
-            "shorter ones, or read long ones from a file in the cell"
+            f"{blamed(section, options=False)}: its options cannot be written to config.yaml and read back ({why}); "
+            f"use shorter ones, or read long ones from a file in the {kind_of(section)}"
         )
 
 
-def _rehearsed(config: Config, task: Task, model: SequenceModel, section: UserCell, *, quiet: bool) -> Checkpoint:
+def _rehearsed(config: Config, task: Task, model: SequenceModel, section: UserClass, *, quiet: bool) -> Checkpoint:
     """What is saved after two training steps with an evaluation behind each, as it is read back."""
     odd = None
     try:
@@ -105,7 +106,7 @@ def _rehearsed(config: Config, task: Task, model: SequenceModel, section: UserCe
         return _read_back(state, config, task, section)
 
 
-def _check_steps(model: SequenceModel, section: UserCell) -> None:
+def _check_steps(model: SequenceModel, section: UserClass) -> None:
     """Refuse cells whose state has another form than a cell's."""
     T, B = 2, 2
     for cell in _different(model):
@@ -173,7 +174,7 @@ def _unsaved(model: SequenceModel) -> dict[str, Tensor]:
     return {name: one for name, one in model.named_buffers() if name not in saved and one.layout == torch.strided}
 
 
-def _read_back(state: TrainState, config: Config, task: Task, section: UserCell) -> Checkpoint:
+def _read_back(state: TrainState, config: Config, task: Task, section: UserClass) -> Checkpoint:
     """Save and read a training state in memory."""
 
     def content() -> bytes:

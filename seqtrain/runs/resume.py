@@ -1,7 +1,7 @@
 """Preconditions for starting a run in a directory, and for resuming one."""
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqtrain.config import Config, config_from
 from seqtrain.config.build import kept_by_optimizer
-from seqtrain.config.describe import settings_that_affect
+from seqtrain.config.describe import affects_of, settings_that_affect
 from seqtrain.config.diff import differences
 from seqtrain.config.resolve import resolved
 from seqtrain.models import SequenceModel
@@ -21,10 +21,11 @@ from seqtrain.system.settings import Affects
 from seqtrain.tasks import Task
 from seqtrain.training.state import named_tensors
 
-MAY_CHANGE = settings_that_affect(
-    Affects.BUDGET, Affects.CONTENT, Affects.SPEED, Affects.MACHINE, Affects.SAVING, Affects.NOTHING
-)
-"""Settings that may change when a run is resumed."""
+FREE = (Affects.BUDGET, Affects.CONTENT, Affects.SPEED, Affects.MACHINE, Affects.SAVING, Affects.NOTHING)
+"""What a setting affects that may change when a run is resumed."""
+
+MAY_CHANGE = settings_that_affect(*FREE)
+"""These settings."""
 
 ROUNDING = (*settings_that_affect(Affects.SPEED), "threads")
 """Settings that decide in which order numbers are added."""
@@ -64,7 +65,7 @@ def check_empty_or_same(config: Config, run: RunDir) -> None:
     ------
     CheckpointError : the directory holds files of a run with another config, and no checkpoint.
     """
-    other = differences(saved_config(run), config.model_dump()).keys() - set(MAY_CHANGE)
+    other = [key for key in differences(saved_config(run), config.model_dump()) if not _may_change(key, config)]
     if run.holds_run() and other:
         raise CheckpointError(
             f"{run.path}: has no last.safetensors to resume from, and its files are not of a run with this config; "
@@ -87,6 +88,17 @@ def saved_config(run: RunDir) -> dict[str, JsonValue] | None:
         return data
 
 
+def _may_change(key: str, config: Config) -> bool:
+    """Whether a setting may change when a run is resumed."""
+    return affects_of(key, config) in FREE
+
+
+def other_codes(changes: Collection[str], config: Config) -> list[str]:
+    """The user's own classes of a config whose code is among the changes, by name."""
+    places = {"task.code": config.task.name, "model.cell.code": config.model.cell.name}
+    return [name for key, name in places.items() if key in changes]
+
+
 def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> list[str]:
     """Refuse to resume under another config, but for the settings in `MAY_CHANGE`.
 
@@ -103,11 +115,12 @@ def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> list[str]
     named = "; ".join(
         f"{key} {short(old)}, the config says {short(new)}"
         for key, (old, new) in changes.items()
-        if key not in MAY_CHANGE or (key == "train.epochs" and None in (old, new))  # other defaults depend on the unit
+        if not _may_change(key, config)
+        or (key == "train.epochs" and None in (old, new))  # other defaults depend on the unit
     )
-    if "model.cell.code" in changes:
+    if names := other_codes(changes, config):
         raise CheckpointError(
-            f"{run.last}: the code of {config.model.cell.name} has changed since it was saved; restore the code, or "
+            f"{run.last}: the code of {' and '.join(names)} has changed since it was saved; restore the code, or "
             "start anew with --overwrite or another --out"
         )
     if named:
@@ -217,12 +230,12 @@ def instead_of_resuming(run: RunDir) -> str:
 
 
 @contextmanager
-def about(path: Path, cure: str) -> Iterator[None]:
+def about(path: Path, cure: str = "") -> Iterator[None]:
     """Add the file, and what a user can do, to a CheckpointError."""
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}; {cure}") from None
+        raise CheckpointError(f"{path}: {error}" + (f"; {cure}" if cure else "")) from None
 
 
 def check_weights(weights: Mapping[str, Tensor], like: Mapping[str, Tensor], what: str = "weights") -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import JsonValue
@@ -23,11 +23,10 @@ from seqtrain.config.build import (
 from seqtrain.config.plugins import as_defined
 from seqtrain.config.resolve import resolved
 from seqtrain.models import count_parameters
-from seqtrain.models.settings import UserCell
 from seqtrain.runs.checkpoint import Checkpoint, Header, encoded, header_of, load_checkpoint, save_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.memory_estimate import check_model_memory
-from seqtrain.runs.records import Best, Metric, MetricsRecord, Status, Summary
+from seqtrain.runs.records import Best, Metric, MetricsRecord, Status, Summary, traits_of
 from seqtrain.runs.rehearsal import model_to_train
 from seqtrain.runs.resume import (
     about,
@@ -44,6 +43,7 @@ from seqtrain.system.errors import Diverged
 from seqtrain.system.files import write_whole
 from seqtrain.system.progress import Progress, say
 from seqtrain.system.runtime import keep_freed_memory, prepare, versions
+from seqtrain.system.settings import UserClass
 from seqtrain.system.signals import stop_requests
 from seqtrain.tasks import Task
 from seqtrain.training.loop import evaluate, fit
@@ -250,7 +250,7 @@ def _build(
     if checkpoint is not None:
         check_resumable(config, task, recipe.steps, header, checkpoint, model, directory)
     state = TrainState(model, build_optimizer(config, model))
-    outline = weights_of(config, task.spec) if isinstance(config.model.cell, UserCell) else None
+    outline = weights_of(config, task.spec) if isinstance(config.model.cell, UserClass) else None
     return _Run(config, directory, recipe, state, header, Clock(time.monotonic()), on_record, quiet, outline)
 
 
@@ -297,9 +297,10 @@ def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
         same_budget = earlier.planned_steps == run.recipe.steps
         return earlier if same_budget else earlier.model_copy(update={"planned_steps": run.recipe.steps})
     config, task, state = run.config, run.recipe.task, run.state
-    return Summary(
+    speed: dict[str, Any] = {f"{task.work_unit}_per_s": run.clock.throughput()}
+    summary = Summary(
         status=ending.status,
-        task=task.name,
+        task=config.task.name,
         variant=task.definition,
         fingerprints=run.header.fingerprints,
         cell=config.model.cell.name,
@@ -323,8 +324,10 @@ def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
         threads=torch.get_num_threads(),
         versions=versions(),
         divergence=strict_json.finite(ending.divergence),
-        **{f"{task.work_unit}_per_s": run.clock.throughput()},
+        **speed,
     )
+    is_own = isinstance(config.task, UserClass)
+    return summary.model_copy(update={"own_task": traits_of(type(task))}) if is_own else summary
 
 
 def _why_ended(run: _Run) -> str:

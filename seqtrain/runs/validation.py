@@ -81,7 +81,7 @@ def validate(
     section, optimizer = made.model, made.optimizer
     return Validated(
         config=str(source),
-        task=task.name,
+        task=made.task.name,
         variant=task.definition,
         metric=task.metric._asdict(),
         baseline=task.baseline("test"),

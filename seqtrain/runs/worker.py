@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from seqtrain.system.errors import SeqtrainError
-from seqtrain.system.streams import left_by_user_code
+from seqtrain.system.streams import left_by_user_code, raised_by
 
 POLL_S = 0.5
 
@@ -50,7 +50,6 @@ def _stop_without_parent(parent: int) -> None:
 def _train(config: dict[str, object], out: Path) -> tuple[int, str]:
     """Train a run, or go on with it; returns the exit code and the message of `seqtrain train`."""
     from seqtrain.config import config_from  # torch is loaded after stdout has been taken from it
-    from seqtrain.config.user_code import is_raised_by_cell
     from seqtrain.runs.trainer import train_run
 
     try:
@@ -60,7 +59,7 @@ def _train(config: dict[str, object], out: Path) -> tuple[int, str]:
     except SystemExit as left:
         return SeqtrainError.exit_code, f"{out}: {left_by_user_code(left)}"
     except OSError as error:
-        if is_raised_by_cell(error):
+        if raised_by(error):
             raise
         return SeqtrainError.exit_code, f"{error.filename or out}: {error.strerror or error}"
     return outcome.exit_code, outcome.message or ""
@@ -68,4 +67,4 @@ def _train(config: dict[str, object], out: Path) -> tuple[int, str]:
 
 if __name__ == "__main__":
     main()
-    os._exit(0)  # a cell may have started threads, which Python would wait for
+    os._exit(0)  # a cell or a task may have started threads, which Python would wait for

@@ -16,6 +16,7 @@ constructor: `section_of` makes the section of such a class from the signature o
 import ast
 import inspect
 import json
+import re
 import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -32,6 +33,7 @@ from typing import (
     Literal,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -49,7 +51,7 @@ from pydantic import (
     create_model,
 )
 from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, core_schema
 
 
 class Affects(StrEnum):
@@ -168,6 +170,9 @@ class Named(Section):
 class Configurable:
     """Base of classes whose settings become a section: cells and tasks."""
 
+    given: ClassVar[Collection[str]]
+    """Arguments of the constructor that the program provides; all others are settings."""
+
     @classmethod
     def faults(cls, settings: Any) -> Faults:  # noqa: ARG003
         """Settings that are valid one by one but not together: the name of a setting, and a message about it."""
@@ -185,6 +190,46 @@ class Declared(Named):
     def faults(self) -> Faults:
         """As the class does."""
         yield from self.owner.faults(self)
+
+
+MODULE_AND_CLASS = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+"""What the name of a user's own class looks like."""
+
+
+def names_user_class(name: str | None) -> bool:
+    """Whether a name is that of a user's own class, `module:Class`."""
+    return name is not None and re.match(MODULE_AND_CLASS, name) is not None
+
+
+class UserClass(Named):
+    """A class of the user's own, a cell or a task; all other keys go to its constructor.
+
+    owner : the class, once its code is imported and its settings are declared (see `config.plugins`).
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+    owner: ClassVar[type[Configurable] | None] = None
+
+    name: Annotated[str, Field(pattern=MODULE_AND_CLASS)]
+    """`module:Class`; the module is searched in the current folder, beside the config, and on Python's path."""
+    folder: Annotated[str | None, Affects.MACHINE] = None
+    """Folder of the module; null for the result of the search, which is then written here. The folder in a checkpoint
+    is ignored."""
+
+    code: str | None = None
+    """Identifies the code of the class without its comments; null for the code that is found, which is then noted here.
+    With another code it is another class."""
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of its constructor."""
+        return self.model_dump(exclude={"name", "folder", "code"})
+
+    def faults(self) -> Faults:
+        """As the class does, if it is imported."""
+        if self.owner is not None:
+            yield from self.owner.faults(self)
 
 
 def name_of(section: Any) -> str | None:
@@ -213,7 +258,10 @@ class OneOf:
         choices: list[Any] = [Annotated[section, Tag(name)] for name, section in self.sections.items()]
         if self.others is not None:
             choices.append(Annotated[self.others, Tag(OTHERS)])
-        return handler.generate_schema(Annotated[Union[tuple(choices)], Discriminator(self._tag)])  # noqa: UP007
+        schema = handler.generate_schema(Annotated[Union[tuple(choices)], Discriminator(self._tag)])  # noqa: UP007
+        if self.others is not None:  # write out all settings of a class, also those that it has declared
+            schema = cast(CoreSchema, {**schema, "serialization": core_schema.simple_ser_schema("any")})
+        return schema
 
     def _tag(self, section: Any) -> str | None:
         name = name_of(section)
@@ -225,24 +273,31 @@ def by_name(*sections: type[Named]) -> dict[str, type[Named]]:
     return {section.model_fields["name"].default: section for section in sections}
 
 
-def section_of(cls: type[Configurable], name: str, given: Collection[str]) -> type[Declared]:
+Base = TypeVar("Base", Declared, UserClass)
+
+
+_SECTIONS: dict[tuple[type, str, type], Any] = {}
+
+
+def section_of(cls: type[Configurable], name: str, base: type[Base]) -> type[Base]:
     """The section whose settings are the keyword arguments of a class's constructor.
 
-    Parameters
-    ----------
-    given : arguments that the program provides, which are not settings.
+    Those in `cls.given` are provided by the program and are not settings.
     """
+    if (cls, name, base) in _SECTIONS:  # one class for equal sections, which pydantic otherwise takes for different
+        return cast(type[Base], _SECTIONS[cls, name, base])
     descriptions = dict(_descriptions(cls))
     fields: dict[str, Any] = {"name": (Literal[name], ...)}
-    for parameter in _parameters(cls, given):
+    for parameter in _parameters(cls, base):
         annotation = parameter.annotation
         if parameter.name in descriptions:
             annotation = Annotated[annotation, Field(description=descriptions[parameter.name])]
         fields[parameter.name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # an option of a user's cell may be called `copy` or `json`
-        section: type[Declared] = create_model(cls.__name__, __base__=Declared, __doc__=summary_of(cls), **fields)
+        section: type[Base] = create_model(cls.__name__, __base__=base, __doc__=summary_of(cls), **fields)
     section.owner = cls
+    _SECTIONS[cls, name, base] = section
     return section
 
 
@@ -251,20 +306,20 @@ def summary_of(cls: type) -> str:
     return (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
 
 
-def _parameters(cls: type, given: Collection[str]) -> Iterator[inspect.Parameter]:
+def _parameters(cls: type[Configurable], base: type[Named]) -> Iterator[inspect.Parameter]:
     """The parameters of a constructor that can be fields of a section, with their annotations resolved.
 
     Others are left to the constructor: one whose default cannot be written in YAML, such as a function, and one with a
     name that a section uses itself.
     """
     try:
-        hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
+        hints = get_type_hints(cls.__init__, include_extras=True)
     except (NameError, TypeError):  # a name that exists for type checkers only
         hints = {}
     for parameter in inspect.signature(cls).parameters.values():
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        taken = parameter.name in given or parameter.name.startswith("_") or hasattr(Declared, parameter.name)
-        if named and not taken and _is_plain(parameter.default):
+        taken = parameter.name.startswith("_") or hasattr(base, parameter.name) or parameter.name in base.model_fields
+        if named and not taken and parameter.name not in cls.given and _is_plain(parameter.default):
             annotation = hints.get(parameter.name, JsonValue)
             yield parameter.replace(annotation=_annotation(annotation, parameter.default))
 

@@ -3,8 +3,11 @@
 import functools
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
+from types import NoneType
 from typing import ParamSpec, TextIO, TypeVar
 
 from seqtrain.system.errors import SeqtrainError
@@ -106,7 +109,20 @@ def _taken_stdout() -> Iterator[TextIO]:
 
 def left_by_user_code(left: SystemExit) -> str:
     """A message about code of a user that ends the program: its exit code would say that a run is done."""
-    return f"the code of a cell ended the program, with exit code {left.code}; a cell must not call sys.exit"
+    kind = raised_by(left) or "cell or a task"
+    return f"the code of a {kind} ended the program, with exit code {left.code}; a {kind} must not call sys.exit"
+
+
+def raised_by(error: BaseException) -> str | None:
+    """Whether an error comes from the code of a user's own `cell` or `task`, or from what that code called."""
+    ours = Path(__file__).parents[1]
+    for kind, module, name in (("cell", "seqtrain.cells", "Cell"), ("task", "seqtrain.tasks", "Task")):
+        base: type = getattr(sys.modules.get(module), name, NoneType)  # loading them takes a while
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            is_own = not Path(frame.f_code.co_filename).is_relative_to(ours)
+            if is_own and isinstance(frame.f_locals.get("self", ...), base):
+                return kind
+    return None
 
 
 def _silence(stream: TextIO) -> None:

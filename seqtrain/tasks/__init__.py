@@ -1,15 +1,21 @@
-"""The tasks. `TASKS` is the registry: each class by its name in a config."""
+"""The tasks. `TASKS` is the registry: each class by its name in a config.
 
+A task of your own derives from `Task`, or from `GeneratedTask`, `SizedTask` or `Classification`; see docs/tasks.md.
+"""
+
+from seqtrain.system.settings import Affects, Null
 from seqtrain.tasks.base import Batch, Spec, Split, Task
 from seqtrain.tasks.brackets import Brackets
 from seqtrain.tasks.copy_memory import CopyMemory
 from seqtrain.tasks.counting import Counting
 from seqtrain.tasks.embedded_reber import EmbeddedReber
-from seqtrain.tasks.generated import GeneratedTask
+from seqtrain.tasks.facts import HiddenFact
+from seqtrain.tasks.generated import Classification, GeneratedTask, SizedTask
 from seqtrain.tasks.language_model import LanguageModel
 from seqtrain.tasks.long_lag import LongLag
 from seqtrain.tasks.lookaround import Lookaround
 from seqtrain.tasks.marked_numbers import Adding, Multiplication
+from seqtrain.tasks.metrics import ACCURACY, Metric, Tally
 from seqtrain.tasks.parity import Parity
 from seqtrain.tasks.recall import Recall
 from seqtrain.tasks.selective_copy import SelectiveCopy
@@ -42,4 +48,20 @@ TASKS: dict[str, type[Task]] = {
     )
 }
 
-__all__ = ["TASKS", "Batch", "GeneratedTask", "LanguageModel", "Spec", "Split", "Task"]
+__all__ = [
+    "ACCURACY",
+    "TASKS",
+    "Affects",
+    "Batch",
+    "Classification",
+    "GeneratedTask",
+    "HiddenFact",
+    "LanguageModel",
+    "Metric",
+    "Null",
+    "SizedTask",
+    "Spec",
+    "Split",
+    "Tally",
+    "Task",
+]

@@ -2,15 +2,15 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, dataclass_transform
 
 import torch
 from torch import Tensor
 
 from seqtrain.system.settings import Configurable
-from seqtrain.system.words import figure
 from seqtrain.tasks.facts import HiddenFact
 from seqtrain.tasks.metrics import Metric, Tally
 
@@ -111,11 +111,18 @@ class Task(Configurable, ABC):
     """A task that is ready to give batches. Its settings and the seed decide everything about it.
 
     Every subclass becomes a dataclass; its annotated attributes are its settings, `task.NAME` in a config, except those
-    in `given`.
+    in `given`. A string below a setting describes it, and a marker in its annotation says what it affects:
+    `length: Annotated[int, Affects.DATA] = 20` lets `eval` change it. `__post_init__` runs once the settings are set.
     Batches are made on the CPU and moved by the caller: the same seed gives the same data on every device.
+
+    A task sets `metric`, `every_step`, `input_size` and `output_size`, in the class or in `__post_init__`, declares
+    `seed: int`, and defines `train_batch`, `eval_batches`, `count_eval_batches`, `specimen`, `measure` and `baseline`.
+    Most tasks draw their sequences at random: derive these from `GeneratedTask`, which defines the first four.
     """
 
     name: ClassVar[str]
+    """Set for a user's own task: `module:Class`."""
+
     generator_version: ClassVar[int] = 1
     """Increased whenever the same settings would give different data than before."""
 
@@ -123,6 +130,8 @@ class Task(Configurable, ABC):
     """Arguments of the constructor that the run provides; all others are settings."""
 
     metric: ClassVar[Metric]
+    """The figure that decides which of two models is better; `measure` sums it, or it is the loss."""
+
     work_unit: ClassVar[Literal["sequences", "tokens"]] = "sequences"
     """What the throughput counts."""
 
@@ -159,37 +168,39 @@ class Task(Configurable, ABC):
     vocabulary: list[str]
     """The word of each symbol, if symbols stand for words; saved in the checkpoint."""
 
-    counts: list[int] | None
+    counts: list[int] | None = None
     """How often each word occurs in the training text, if there is one; saved in the checkpoint."""
 
     fitted: dict[str, Any] | None = None
     """Plain values that the task measured on its training data; saved in the checkpoint."""
 
-    definition: str
-    """Names the task, the settings that decide its data, and the version of the generator."""
-
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        cls.name = cls.__dict__.get("name", f"{cls.__module__}:{cls.__name__}")
         dataclass(kw_only=True, eq=False)(cls)
+
+    def __post_init__(self) -> None:
+        """Prepare what the settings decide."""
+
+    @cached_property
+    def definition(self) -> str:
+        """Names the task, the settings that decide its data, and the version of the generator.
+
+        It is `name/variant/setting=value/.../v1`, with all settings except the sizes of the fixed sets.
+        """
+        parts = [self.name]
+        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value = getattr(self, field.name)
+            if field.name == "variant":
+                parts.insert(1, value)
+            elif field.name not in ("seed", "valid_size", "test_size"):
+                parts.append(f"{field.name}={','.join(map(str, value)) if isinstance(value, list) else value}")
+        return "/".join([*parts, f"v{self.generator_version}"])
 
     @classmethod
     def default_eval_batch_size(cls, settings: Any) -> int:  # noqa: ARG003
         """Sequences, or columns of a text, that are evaluated side by side unless the config sets another number."""
         return 250
-
-    @classmethod
-    def best_rule(cls, baseline: Mapping[str, float | None]) -> tuple[str, float] | None:  # noqa: ARG003
-        """The best of several simple rules among the baselines, and its figure; None if the baseline is a guess."""
-        return None
-
-    @classmethod
-    def beside_baseline(cls, figures: Mapping[str, float | None], baseline: Mapping[str, float | None]) -> str | None:
-        """A sentence if a model is far worse than a guess, or no better than a simple rule."""
-        name, rule = cls.metric.name, cls.best_rule(baseline)
-        value = figures.get(name)
-        if rule is not None and value is not None and not cls.metric.better(value, rule[1]):
-            return f"{name} {figure(value)} is no better than that of {rule[0]}, {figure(rule[1])}"
-        return cls.metric.far_worse(value, baseline.get(name))
 
     @property
     def carries_state(self) -> bool:

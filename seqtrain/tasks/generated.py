@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import fields
+from functools import cached_property
 from typing import Annotated
 
 import torch
@@ -20,27 +20,23 @@ SPECIMEN_STEPS = 1 << 14
 class GeneratedTask(Task):
     """A task whose sequences are drawn, whole batches at a time, from generators named by (seed, split, step).
 
+    A task defines `sample`, `fixed_sizes`, `measure` and `baseline`, and `solved` if its rule is not an accuracy of at
+    least 0.99. `SizedTask` has the two sizes as settings; `Classification` has all but `sample`.
+
     seed : of the run; decides the training batches, the validation set and the test set.
     """
 
     seed: int
 
-    def __post_init__(self) -> None:
-        """Define the task as `name/variant/setting=value/.../v1`, with all settings except the sizes of the fixed sets.
+    @cached_property
+    def sizes(self) -> dict[Split, int]:
+        """As `fixed_sizes` says."""
+        return self.fixed_sizes()
 
-        These are drawn when they are first used.
-        """
-        self.counts = None
-        self.sizes: dict[Split, int] = self.fixed_sizes()
-        self._fixed: dict[Split, Batch] = {}
-        parts = [self.name]
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "variant":
-                parts.insert(1, value)
-            elif field.name not in ("seed", "valid_size", "test_size"):
-                parts.append(f"{field.name}={','.join(map(str, value)) if isinstance(value, list) else value}")
-        self.definition = "/".join([*parts, f"v{self.generator_version}"])
+    @cached_property
+    def _fixed(self) -> dict[Split, Batch]:
+        """The fixed sets that are drawn, which is when they are first used."""
+        return {}
 
     @abstractmethod
     def fixed_sizes(self) -> dict[Split, int]:

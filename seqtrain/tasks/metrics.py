@@ -1,6 +1,7 @@
 """Metrics, and means that are kept as sums with their counts and divided once at the end."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -33,6 +34,20 @@ class Metric(NamedTuple):
             f"{self.name} {figure(value)} is far worse than the baseline's {figure(baseline)}, "
             "which is a guess without a memory"
         )
+
+    def best_rule(self, baseline: Mapping[str, float | None]) -> tuple[str, float] | None:
+        """The best of several simple rules in a baseline, which are named `METRIC of RULE`, and its value."""
+        start = f"{self.name} of "
+        rules = [(key.removeprefix(start), value) for key, value in baseline.items() if key.startswith(start)]
+        known = [(name, value) for name, value in rules if value is not None]
+        return min(known, key=lambda rule: -rule[1] if self.higher_is_better else rule[1], default=None)
+
+    def remark(self, value: float | None, baseline: Mapping[str, float | None]) -> str | None:
+        """A sentence if a value is no better than that of a simple rule, or far worse than a guess; else None."""
+        rule = self.best_rule(baseline)
+        if rule is not None and value is not None and not self.better(value, rule[1]):
+            return f"{self.name} {figure(value)} is no better than that of {rule[0]}, {figure(rule[1])}"
+        return self.far_worse(value, baseline.get(self.name))
 
     def better(self, new: float, old: float | None) -> bool:
         """Whether `new` is finite and better than `old` (None: there is no value yet)."""

@@ -410,7 +410,8 @@ TOGETHER = [
     (
         "task.name=copy",
         "task.name=copy: task is 'copy'; choose one of adding, brackets, copy_memory, counting, "
-        "embedded_reber, language_model, long_lag, lookaround, multiplication, parity, recall, selective_copy, series, "
+        "embedded_reber, language_model, long_lag, lookaround, module:Class, multiplication, parity, recall, "
+        "selective_copy, series, "
         "stories, temporal_order, timing, two_sequence "
         "(did you mean 'copy_memory'?)",
     ),

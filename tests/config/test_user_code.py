@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from seqtrain.config.plugins import import_cell
+from seqtrain.config.plugins import import_class
 from seqtrain.config.user_code import fingerprint
+from seqtrain.models.settings import UserCell
+
+
+def import_cell(name, folder):
+    return import_class(UserCell(name=name, folder=folder))
+
 
 CELL = """
 from typing import NamedTuple

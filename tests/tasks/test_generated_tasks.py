@@ -9,7 +9,7 @@ from conftest import answer
 
 from seqtrain.config import load_config
 from seqtrain.config.validators import check_together
-from seqtrain.system.settings import section_of
+from seqtrain.system.settings import Declared, section_of
 from seqtrain.tasks import TASKS, GeneratedTask
 from seqtrain.tasks.generated import SizedTask
 
@@ -535,7 +535,7 @@ class Echo(SizedTask):
 
 
 def test_a_new_next_token_task_is_protected_from_models_that_read_backward(monkeypatch):
-    section = section_of(Echo, "echo", Echo.given)
+    section = section_of(Echo, "echo", Declared)
     monkeypatch.setitem(TASKS, "echo", Echo)
     model = load_config("quickstart", ["model.direction=bidirectional"]).model
     config = load_config("quickstart").model_copy(update={"task": section(name="echo"), "model": model})

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import InitVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ from seqtrain.system.shipped import text_path
 from seqtrain.system.words import counted
 from seqtrain.tasks.base import Batch, Prediction, Split, Task
 from seqtrain.tasks.metrics import Metric, Tally
-from seqtrain.tasks.tables.baselines import RULE, Problem, of_series
+from seqtrain.tasks.tables.baselines import Problem, of_series
 from seqtrain.tasks.tables.one import Numbers, One, filled_forward, shifted
 from seqtrain.tasks.tables.pieces import Piece, PieceTraining, read_whole
 from seqtrain.tasks.tables.scaler import Scaler
@@ -157,12 +157,6 @@ class Series(Task):
         if settings.horizon == 0:
             return None
         return "would show the model the values that it must forecast (horizon 0 labels each step from both sides)"
-
-    @classmethod
-    def best_rule(cls, baseline: Mapping[str, float | None]) -> tuple[str, float] | None:
-        """The baseline with the smallest error."""
-        rules = {name.removeprefix(RULE): root for name, root in baseline.items() if name.startswith(RULE) and root}
-        return min(rules.items(), key=lambda rule: rule[1], default=None)
 
     @property
     def carries_state(self) -> bool:

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from seqtrain.config.errors import place_of
 from seqtrain.config.plugins import user_classes
 from seqtrain.config.resolve import resolved
 from seqtrain.inference.load import Restored, restore
+from seqtrain.inference.task_verification import CLOSE, Finding, check_task
 from seqtrain.models import SequenceModel
 from seqtrain.models.layout import copied
 from seqtrain.recurrence import choose_loop
@@ -33,6 +33,7 @@ from seqtrain.runs.trainer import train_run
 from seqtrain.system import strict_json
 from seqtrain.system.errors import SeqtrainError
 from seqtrain.system.processes import python_command
+from seqtrain.system.settings import UserClass
 from seqtrain.tasks import Batch
 from seqtrain.training.loop import evaluate
 
@@ -45,19 +46,8 @@ TIMING = ("elapsed_s", "sequences_per_s", "tokens_per_s")
 SEQUENCES = 8
 """In the batch that the model is tested on."""
 
-CLOSE = 1e-4
-"""Largest difference between two ways to compute the same in single precision, relative to the largest value."""
-
 CLOSE_GRADIENT = 1e-3
 """The same for gradients, which sum over all steps and sequences."""
-
-
-class Finding(NamedTuple):
-    """Whether one promise holds, None if it does not apply here, and the observation."""
-
-    promise: str
-    holds: bool | None
-    found: str
 
 
 def check_promises(config: Config, say: Callable[[str], None] = lambda _: None) -> Iterator[Finding]:
@@ -90,6 +80,8 @@ def check_promises(config: Config, say: Callable[[str], None] = lambda _: None) 
         mixed = Finding("padding", None, "see batch: the sequences change each other's outputs")
         yield padding(restored.model, several) if alone.holds else mixed
         yield gradients(restored, batch)
+        if isinstance(config.task, UserClass):
+            yield from check_task(restored.model, restored.task, config.train.batch_size, STEPS)
 
 
 def shortened(config: Config) -> Config:

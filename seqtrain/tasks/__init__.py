@@ -4,7 +4,7 @@ A task of your own derives from `Task`, or from `GeneratedTask`, `SizedTask` or 
 """
 
 from seqtrain.system.settings import Affects, Null
-from seqtrain.tasks.base import Batch, Spec, Split, Task
+from seqtrain.tasks.base import Batch, Prediction, Spec, Split, Task
 from seqtrain.tasks.brackets import Brackets
 from seqtrain.tasks.copy_memory import CopyMemory
 from seqtrain.tasks.counting import Counting
@@ -59,6 +59,7 @@ __all__ = [
     "LanguageModel",
     "Metric",
     "Null",
+    "Prediction",
     "SizedTask",
     "Spec",
     "Split",

@@ -14,6 +14,8 @@ from seqtrain.cli.app import app
 from seqtrain.cli.guide import EXAMPLES, after_training
 from seqtrain.comparison import parse_request
 from seqtrain.config import load_config
+from seqtrain.runs.records import traits_of
+from seqtrain.tasks import TASKS
 from seqtrain.tasks.metrics import Metric
 
 ROOT = typer.main.get_command(app)
@@ -100,7 +102,7 @@ def test_every_verb_says_what_to_do_next(compared, tmp_path):
 def test_what_was_trained_is_compared_next(config, overrides, wanted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("the run").mkdir()
-    trained = SimpleNamespace(path=Path("the run"), summary=SimpleNamespace(task="adding", test={}))
+    trained = SimpleNamespace(path=Path("the run"), summary=SimpleNamespace(traits=traits_of(TASKS["adding"]), test={}))
     assert wanted in after_training(trained, config, overrides)
 
 

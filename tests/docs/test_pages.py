@@ -63,10 +63,12 @@ def test_commands_and_examples_run_in_order(page, seqtrain, quick_check, tmp_pat
     for name in ("my_text.txt", "other_text.txt"):
         (tmp_path / name).write_text("the cat sat on the mat\n" * 200)
     names = {"__name__": "example"}  # the examples of a page share their names
-    for language, block in blocks(page, "sh", "python"):
+    for language, block in blocks(page, "sh", "python", "yaml"):
+        if named := re.match(r"# (\w+\.(py|yaml))\n", block):
+            (tmp_path / named[1]).write_text(block)
+        if language == "yaml":
+            continue
         if language == "python":
-            if named := re.match(r"# (\w+\.py)\n", block):
-                (tmp_path / named[1]).write_text(block)
             exec(compile(block, page, "exec"), names)
             continue
         for command in commands(block):

@@ -11,7 +11,7 @@ from seqtrain.cli.render import print_result
 from seqtrain.system.tables import WIDE, Column, Grid
 
 if TYPE_CHECKING:
-    from seqtrain.inference.verification import Finding
+    from seqtrain.inference.task_verification import Finding
 
 PROMISE_BROKEN = 4
 """Exit code."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from seqtrain.cells import CELLS, Cell
 from seqtrain.config import Config
-from seqtrain.config.plugins import blamed, blamed_on, declared, user_classes
+from seqtrain.config.plugins import blamed, blamed_on, declared, user_classes, with_section
 from seqtrain.config.resolve import resolved
 from seqtrain.config.schema import UserTask
 from seqtrain.config.task_trial import tried
@@ -61,6 +61,7 @@ def build_task(
     DataError : its data cannot be used.
     ConfigError : a user's own task cannot be used.
     """
+    config = resolved(with_section(config, declared(config.task)) if isinstance(config.task, UserTask) else config)
     cls = task_class(config)
     given = {"seed": config.seed, "quiet": quiet, "known": vocabulary, "fitted": fitted}
     taken = inspect.signature(cls).parameters

@@ -198,7 +198,8 @@ class _Trial(NamedTuple):
         if not (isinstance(count, int) and count > 0 and bool(torch.isfinite(total))):
             raise self.refuse(
                 "loss",
-                f"gives {float(total):g} over {count!r} predictions; return a finite sum and the number of predictions",
+                f"gives {float(total.detach()):g} over {count!r} predictions; return a finite sum and their number, "
+                "an int",
             )
         (slope,) = torch.autograd.grad(total, outputs)
         if not bool(torch.isfinite(slope).all()):

@@ -10,12 +10,15 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, dataclass
 import torch
 from torch import Tensor
 
-from seqtrain.system.settings import Configurable
+from seqtrain.system.settings import NO_RESULT, Affects, Configurable, Declared, affects, section_of
 from seqtrain.tasks.facts import HiddenFact
 from seqtrain.tasks.metrics import Metric, Tally
 
 Split = Literal["train", "valid", "test"]
 """A part of a task's data that can be evaluated; `train` only if the task trains on one finite text."""
+
+NO_DATA = (*NO_RESULT, Affects.SPEED, Affects.CONTENT)
+"""What a setting affects that is no part of the definition of a task; of a file, the content decides, not the place."""
 
 HELD_OUT: tuple[Split, ...] = ("valid", "test")
 """The splits that every task has."""
@@ -186,14 +189,16 @@ class Task(Configurable, ABC):
     def definition(self) -> str:
         """Names the task, the settings that decide its data, and the version of the generator.
 
-        It is `name/variant/setting=value/.../v1`, with all settings except the sizes of the fixed sets.
+        It is `name/variant/setting=value/.../v1`, with all settings except the sizes of the fixed sets and those that
+        change no data.
         """
-        parts = [self.name]
+        parts, section = [self.name], section_of(type(self), self.name, Declared).model_fields
+        others = {name for name, field in section.items() if affects(field) in NO_DATA}
         for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             value = getattr(self, field.name)
             if field.name == "variant":
                 parts.insert(1, value)
-            elif field.name not in ("seed", "valid_size", "test_size"):
+            elif field.name not in {"seed", "valid_size", "test_size"} | others:
                 parts.append(f"{field.name}={','.join(map(str, value)) if isinstance(value, list) else value}")
         return "/".join([*parts, f"v{self.generator_version}"])
 

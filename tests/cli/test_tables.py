@@ -16,8 +16,8 @@ from seqtrain.cli.predict import predict_table
 from seqtrain.cli.render import print_result
 from seqtrain.comparison.executor import progress_table
 from seqtrain.comparison.plan import PlannedRun
+from seqtrain.inference.task_verification import Finding
 from seqtrain.inference.text_model import NextToken, Predicted
-from seqtrain.inference.verification import Finding
 from seqtrain.recurrence.benchmark import Shape, bench
 from seqtrain.system.progress import Progress
 from seqtrain.system.shipped import config_paths

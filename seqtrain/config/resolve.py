@@ -19,7 +19,8 @@ def resolved(config: Config) -> Config:
     training from the resolved config repeats the run, and `--resume` takes a larger value of the one that is given.
     """
     train, model, task = config.train, config.model, config.task.owner
-    of_train = {} if task is None else {"eval_batch_size": task.default_eval_batch_size(config.task)}  # None: not imported, see `plugins`
+    # None: a class of the user's own that is not imported (see `plugins`); what it gave is in a resolved config
+    of_train = {} if task is None else {"eval_batch_size": task.default_eval_batch_size(config.task)}
     of_model = nulls_of(model) | ({"embedding_size": model.hidden_sizes()[0]} if task and task.words else {})
     cell = model.cell if model.init_range is not None else _filled(model.cell, nulls_of(model.cell))
     return config.model_copy(

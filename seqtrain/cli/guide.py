@@ -32,7 +32,7 @@ EXAMPLES = {
     ),
     "score": (
         "seqtrain score runs/words my_text.txt",
-        "seqtrain score runs/words --pairs --json < pairs.txt",
+        "seqtrain score runs/words pairs.txt --pairs --json",
     ),
     "inspect": (
         "seqtrain inspect runs/quickstart-lstm-seed0",

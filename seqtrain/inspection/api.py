@@ -119,7 +119,7 @@ def _inspected(
     distances = _distances(model.stack.reversed, T) if several else []
     look_for = partial(facts_of, task, after=after)
     facts = [] if many is None else look_for(many)
-    judged = _judged(task, batch)
+    judged = batch if split is None else _judged(task, batch)
     of_context = _judged(task, many) if many is not None and isinstance(task, LanguageModel) else judged
     parts = 3 + len(distances) + len(facts) + (len(growing(T)) if cuts else 0)
     with Progress(parts, label=f"inspect {Path(one.name).name}", unit="part", quiet=quiet) as progress:

@@ -45,7 +45,7 @@ class Gates:
     keeps : the gate that multiplies the old state; None if none does.
     half_life : `[H]` steps after which half of the old state is left, from the mean of the gate that multiplies it;
         infinite if the gate is 1. None if no gate does.
-    spectral_radius : largest absolute eigenvalue of `w_h`, of a cell without gates; None for others.
+    spectral_radius : largest absolute eigenvalue of `w_h` `[H, H]`, of a cell without gates; None for others.
     peepholes : `[H]` each, the weights by the gate that they feed; empty without peepholes.
     """
 
@@ -108,16 +108,27 @@ def _gates_of(place: Place, cell: Cell, sums: dict[tuple[Place, str], _Sums]) ->
         )
         activations[name] = Activation(name, is_gate, mean, low, high, kept.least, kept.most)
     keeping = activations.get(cell.keeps or "")
+    if keeping is not None and (keeping.least < 0 or keeping.most > 1):
+        keeping = None  # what it multiplies need not get smaller
     gated = any(activation.is_gate for activation in activations.values())
-    w_h, p = getattr(cell, "w_h", None), getattr(cell, "p", None)
+    peepholed = _peepholed(blocks)
+    w_h, p = _weights(cell, "w_h", cell.hidden_size), _weights(cell, "p", len(peepholed))
     return Gates(
         place,
         activations,
         None if keeping is None else keeping.name,
         None if keeping is None else half_life(keeping.mean),
         None if gated or w_h is None else torch.linalg.eigvals(w_h.double()).abs().max().item(),
-        {} if p is None else dict(zip(_peepholed(blocks), p.detach(), strict=True)),
+        {} if p is None else dict(zip(peepholed, p, strict=True)),
     )
+
+
+def _weights(cell: Cell, name: str, rows: int) -> Tensor | None:
+    """Weights `[rows, H]` of a built-in cell; None if a cell means something else by the name."""
+    weights = getattr(cell, name, None)
+    if isinstance(weights, Tensor) and weights.shape == (rows, cell.hidden_size):
+        return weights.detach()
+    return None
 
 
 def _peepholed(blocks: tuple[str, ...]) -> list[str]:

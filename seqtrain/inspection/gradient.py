@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqtrain.cells import Cell
 from seqtrain.inspection.predictions import first_predictions, last_predictions, scored_steps
 from seqtrain.inspection.watch import Direction, Place, Step, cells_of, steps_of, watched
 from seqtrain.models import SequenceModel, StackState
@@ -80,7 +81,9 @@ def gradient_through_time(model: SequenceModel, task: Task, batch: Batch, *, win
     -------
     For each cell in the order of the stack, a curve for each field of its state.
     """
-    model, batch = copy.deepcopy(model).double(), _double(batch)
+    model = copy.deepcopy(model).double()
+    values: dict[str, Any] = {name: _as_double(value) for name, value in batch.tensors().items()}
+    batch = replace(batch, **values)
     T = len(batch.inputs)
     found: dict[tuple[Place, str], Tensor] = {}
     for direction in {place.direction for place in cells_of(model)}:
@@ -92,9 +95,8 @@ def gradient_through_time(model: SequenceModel, task: Task, batch: Batch, *, win
     return [Curve(place, name, norms) for (place, name), norms in sorted(found.items(), key=lambda item: item[0][0])]
 
 
-def _double(batch: Batch) -> Batch:
-    values: dict[str, Any] = {n: value.double() for n, value in batch.tensors().items() if value.is_floating_point()}
-    return replace(batch, **values)
+def _as_double(values: Tensor) -> Tensor:
+    return values.double() if values.is_floating_point() else values
 
 
 def _one_prediction(batch: Batch, direction: Direction, *, every_step: bool) -> tuple[Batch, Tensor]:
@@ -117,12 +119,13 @@ def _norms(model: SequenceModel, task: Task, batch: Batch, window: int) -> dict[
 
         def see(step: Step, start: int = start) -> None:
             for name, values in step.state._asdict().items():
+                if not values.is_floating_point():
+                    continue  # it has no gradient
                 table = norms.setdefault((step.place, name), torch.zeros(T, B, dtype=torch.double))
                 if values.requires_grad:
                     values.register_hook(partial(_keep_norms, table[start + step.t]))
 
-        before = states[number]
-        entry = None if before is None else [[_leaf(cell) for cell in layer] for layer in before]
+        entry = [[_leaf(cell) for cell in layer] for layer in states[number]]
         part = steps_of(batch, start, stop, every_step=model.every_step)
         with watched(model, see):
             prediction, after = model.predict(part.inputs, part.lengths, entry)
@@ -138,17 +141,17 @@ def _norms(model: SequenceModel, task: Task, batch: Batch, window: int) -> dict[
 
 def _keep_norms(row: Tensor, gradient: Tensor) -> None:
     """Keep the norm of each sequence's gradient, `[B, ...]`, in a row `[B]`."""
-    row.copy_(gradient.flatten(1).norm(dim=1))
+    row.copy_(gradient.reshape(len(gradient), -1).norm(dim=1))
 
 
 @torch.no_grad()
-def _states_before(model: SequenceModel, batch: Batch, windows: list[tuple[int, int]]) -> list[StackState | None]:
-    """The state before each window, None before the first.
+def _states_before(model: SequenceModel, batch: Batch, windows: list[tuple[int, int]]) -> list[StackState]:
+    """The state before each window, in double precision, whatever a cell starts from.
 
     All are copied into memory that is reserved at once. Pieces between the large arrays that come and go would keep
     these from being used again, so that memory would grow with the number of windows.
     """
-    states: list[StackState | None] = [None]
+    states = [[[_start(cell, batch.size) for cell in layer] for layer in model.stack.cells()]]
     room: list[list[list[Tensor]]] = []
     for number, (start, stop) in enumerate(windows[:-1]):
         part = steps_of(batch, start, stop, every_step=model.every_step)
@@ -163,9 +166,15 @@ def _states_before(model: SequenceModel, batch: Batch, windows: list[tuple[int, 
     return states
 
 
+def _start(cell: Cell, batch_size: int) -> Any:
+    """The initial state of a cell."""
+    state = cell.initial_state(batch_size)
+    return type(state)(*map(_as_double, state))
+
+
 def _leaf(state: Any) -> Any:
     """A state whose gradient is kept."""
-    return type(state)(*(part.detach().requires_grad_() for part in state))
+    return type(state)(*(part.detach().requires_grad_(part.is_floating_point()) for part in state))
 
 
 def _products(after: StackState, later: StackState | None) -> Iterator[Tensor]:

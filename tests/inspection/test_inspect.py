@@ -78,6 +78,18 @@ def test_every_kind_of_model(config, options):
     assert len(found.influence.distances) == len(found.influence.changes)
 
 
+@pytest.mark.parametrize("cell", ["Unusual", "TwoBlocks", "WeightsInAModule", "NumberAsP"])
+def test_cells_as_a_user_may_write_them(cell):
+    """More than 64 steps, so that the gradient goes through several windows."""
+    settings = [*SMALL_SETS, f"model.cell=users_cells:{cell}", "model.hidden_size=3"]
+    found = package.inspect("quickstart", [*settings, "task.length=70"], sequences=3)
+    (gates,) = found.gates
+    assert (gates.spectral_radius, gates.peepholes, gates.keeps, gates.half_life) == (None, {}, None, None)
+    fields = [curve.field for curve in found.gradients]
+    assert fields == (["hidden", "total", "matrix"] if cell == "Unusual" else ["hidden"])
+    assert all(float(curve.mean()[60]) > 0 for curve in found.gradients)
+
+
 def test_a_text(text_folder):
     found = package.inspect(
         "words", [f"task.path={text_folder}", "model.hidden_size=4", "model.dropout=0"], sequences=3
@@ -142,6 +154,12 @@ def test_a_prompt(seqtrain, text_folder):
     assert found.gradients[0].norms.shape == (3, 1)  # back from the last token that has a target
     shown = seqtrain("inspect", "words", *settings, "--prompt", " ".join(text), "--out", "seen")
     assert (shown.code, "a prompt of 4 tokens" in shown.out) == (0, True)
+
+
+def test_a_prompt_of_stories(seqtrain):
+    """Whose own sequences say which word needs a memory, which a prompt does not."""
+    shown = seqtrain("inspect", "stories", "model.hidden_size=4", "--prompt", "the keys ( the old", "--out", "seen")
+    assert (shown.code, "a prompt of 5 tokens" in shown.out) == (0, True)
 
 
 def test_units_that_follow_a_token(text_folder):

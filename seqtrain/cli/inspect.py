@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
@@ -11,6 +12,7 @@ from seqtrain.cli.arguments import Json, Quiet
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.inspection.defaults import SEQUENCES
+from seqtrain.runs.directory import RunDir
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.tables import WIDE, Column, Facts, Grid
 from seqtrain.system.words import counted, figure
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from seqtrain.tasks import Split
 
 PAGE, FIGURES = "inspect.html", "inspect.json"
+
+OWN = re.compile(r"((half-life|gradient|context|influence)|(saturation|kept|units)[\w.-]*)\.(png|csv)")
+"""Names that pictures and tables can have."""
 
 P = TypeVar("P", "Gates", "Curve")
 
@@ -48,14 +53,14 @@ def inspect(
     """Show what a cell remembers: its gates, its gradient through time, and the context that the model uses."""
     from seqtrain.inspection.api import inspect
 
-    names = [target for target in targets if "=" not in target]
-    overrides = [target for target in targets if "=" in target]
+    names = [target for target in targets if "=" not in target or Path(target).exists()]
+    overrides = [target for target in targets if target not in names]
     if not names:
         raise ConfigError("inspect takes run directories, checkpoints or configs; got only settings")
     if prompt is not None and (split, sequences, after) != (None, None, None):
         raise ConfigError("--prompt is read instead of a split; leave out --split, --sequences and --after")
     folder = out or Path("runs") / "inspect"
-    folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written is known before the work
+    _check_folder(folder)
     found = [
         inspect(
             name, overrides, at=cast("At", at), split=cast("Split", split or "test"),
@@ -79,25 +84,49 @@ def _write(found: Sequence["Inspection"], result: dict[str, Any], folder: Path, 
     from seqtrain.system import strict_json
     from seqtrain.system.progress import Progress
 
+    earlier = _earlier_files(folder / FIGURES) or []
+    strict_json.write(folder / FIGURES, result | {"files": earlier})  # a folder that is known as ours, also half done
     with Progress(2, label="draw", unit="part", quiet=quiet) as progress:
         write_page(found, folder / PAGE)
         progress.advance()
         files = [PAGE, *write_pictures(found, folder)]
-    for name in {*_earlier_files(folder / FIGURES)} - {*files}:
+    for name in {*earlier} - {*files}:
         (folder / name).unlink(missing_ok=True)
     strict_json.write(folder / FIGURES, result | {"files": files})
 
 
-def _earlier_files(figures: Path) -> Iterator[str]:
-    """The pictures and tables that an earlier inspection wrote beside its figures."""
+def _check_folder(folder: Path) -> None:
+    """Make the folder, before the work.
+
+    Raises
+    ------
+    ConfigError : it holds something else than an earlier inspection, or it cannot be written.
+    """
+    try:
+        is_free = not folder.exists() or not any(folder.iterdir())
+        if not is_free and (RunDir(folder).holds_run() or _earlier_files(folder / FIGURES) is None):
+            raise ConfigError(f"{folder}: holds files that inspect did not write; choose a new folder with --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: cannot be written ({error.strerror or error}); choose another folder with --out"
+        ) from None
+
+
+def _earlier_files(figures: Path) -> list[str] | None:
+    """The pictures and tables that an earlier inspection wrote beside its figures; None if there was none."""
     from seqtrain.system import strict_json
     from seqtrain.system.files import UnreadableError
 
     try:
-        names = strict_json.read(figures).get("files", []) if figures.exists() else []
+        found = strict_json.read(figures)
     except UnreadableError:
-        return
-    yield from (name for name in names if isinstance(name, str) and re.fullmatch(r"[\w.-]+\.(png|csv)", name))
+        return None
+    runs, names = found.get("runs"), found.get("files")
+    if not isinstance(runs, list) or not isinstance(names, list):
+        return None
+    return [name for name in names if isinstance(name, str) and OWN.fullmatch(name)]
 
 
 def inspect_tables(found: Sequence["Inspection"]) -> Iterator[Facts | Grid | str]:

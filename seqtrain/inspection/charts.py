@@ -254,11 +254,12 @@ def _one_unit(name: str, unit: Tensor, color: int, *, is_best: bool) -> Series:
 
 
 def file_names(found: Sequence[Inspection]) -> list[str]:
-    """What the files of each model end with: nothing for a single one, else the last part of its name."""
+    """What the files of each model end with: nothing for a single one, else the last part of its name, or a number."""
     if len(found) == 1:
         return [""]
     ends = [re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(each.name).name).strip("-.") for each in found]
-    return [f"-{end}" if end and ends.count(end) == 1 else f"-{n}" for n, end in enumerate(ends, 1)]
+    are_distinct = all(ends) and len({end.lower() for end in ends}) == len(ends)  # a file system may not tell a from A
+    return [f"-{end if are_distinct else n}" for n, end in enumerate(ends, 1)]
 
 
 def _numbers(values: object) -> Numbers:

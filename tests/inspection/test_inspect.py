@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from inspected import made
 
 import seqtrain as package
 from seqtrain.inspection import pictures, watch
+from seqtrain.inspection.charts import file_names
 from seqtrain.inspection.defaults import TRACED
 from seqtrain.inspection.gates import gates
 from seqtrain.inspection.kept import what_is_kept
@@ -112,9 +114,10 @@ def test_what_people_read(seqtrain, runs, monkeypatch):
 def test_the_files(seqtrain, runs, monkeypatch):
     """Pictures and tables of all charts; those of an earlier inspection go, the user's own stay."""
     folder = Path("seen")
-    folder.mkdir()
-    (folder / "mine.png").write_text("mine")
     assert seqtrain("inspect", runs / "lstm", runs / "rnn", "--sequences", 4, "--out", folder, "-q").code == 0
+    (folder / "mine.png").write_text("mine")
+    listed = json.loads((folder / "inspect.json").read_text())
+    (folder / "inspect.json").write_text(json.dumps(listed | {"files": [*listed["files"], "mine.png"]}))
     both = {path.name for path in folder.iterdir()}
     assert {"inspect.html", "inspect.json", "gradient.png", "gradient.csv", "units-lstm.png", "units-rnn.png"} < both
     assert {"kept-sum-so-far.png", "kept-sum-so-far-lstm-1.csv", "saturation-f.png", "influence.csv"} < both
@@ -130,6 +133,33 @@ def test_the_files(seqtrain, runs, monkeypatch):
     assert seqtrain("inspect", runs / "lstm", "--sequences", 4, "--out", folder, "-q").code == 0
     one = {path.name for path in folder.iterdir()}
     assert (one > {"units.png", "mine.png"}, {"units-lstm.png", "units-rnn.png"} & one) == (True, set())
+    assert {*json.loads((folder / "inspect.json").read_text())["files"]} < one
+
+
+@pytest.mark.parametrize("held", ["mine.txt", "inspect.html", "config.yaml", "inspect.json"])
+def test_a_folder_of_something_else_stays_as_it_is(held, seqtrain, runs):
+    folder = Path("other")
+    folder.mkdir()
+    (folder / held).write_text('{"files": 3}')
+    refused = seqtrain("inspect", runs / "lstm", "--out", folder)
+    assert (refused.code, "holds files that inspect did not write" in refused.err) == (2, True)
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(held, '{"files": 3}')]
+    assert seqtrain("inspect", runs / "lstm", "--out", "other/mine.txt/x" if held == "mine.txt" else "/proc").code == 2
+
+
+def test_runs_have_pictures_of_their_own():
+    def ends(*names):
+        return file_names([SimpleNamespace(name=name) for name in names])
+
+    assert ends("runs/a", "runs/b") == ["-a", "-b"]
+    assert ends("runs/3", "runs/a", "q/a") == ["-1", "-2", "-3"]
+    assert ends("runs/A", "runs/a") == ["-1", "-2"]
+
+
+def test_a_run_whose_path_looks_like_a_setting(seqtrain, runs, monkeypatch):
+    monkeypatch.setattr(pictures, "write_pictures", lambda *_: [])
+    shutil.copytree(runs / "lstm", "x=1")
+    assert seqtrain("inspect", "x=1", "--sequences", 3, "--json", "-q").json["runs"][0]["name"] == "x=1"
 
 
 def test_the_gradient_before_training_is_that_of_the_untrained_model(runs):

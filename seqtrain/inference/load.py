@@ -158,7 +158,7 @@ def _check_allowed(changes: Iterable[str], config: Config, path: Path) -> None:
     if wrong := [key for key in changes if affects_of(key, config) not in FREE]:
         others = [key for key in settings_that_affect(*FREE) if not key.startswith("task.")]
         raise ConfigError(
-            f"{', '.join(wrong)}: belongs to the weights in {path} and cannot be changed in eval; "
+            f"{', '.join(wrong)}: belongs to the weights in {path} and cannot be changed after training; "
             f"settings of the data of the same task (task.*), {', '.join(others)} can"
         )
 

@@ -32,8 +32,16 @@ def text_facts(inputs: Tensor, vocabulary: Sequence[str]) -> list[HiddenFact]:
         total = change.long().cumsum(0)
         return total - total.gather(0, last_end.clamp(min=0))
 
-    brackets = since_line_start(_balance(inputs, vocabulary, OPENING, CLOSING)) > 0
-    quotes = since_line_start(_balance(inputs, vocabulary, OPENING_QUOTES, CLOSING_QUOTES)) > 0
+    def is_open(opening: Iterable[str], closing: Iterable[str]) -> Tensor:
+        """Where more are open than closed; one that closes nothing does not count."""
+        balance, line = (
+            since_line_start(_balance(inputs, vocabulary, opening, closing)),
+            (len(inputs) + 1) * (1 + ends.long().cumsum(0)),
+        )
+        least = (balance - line).cummin(0).values + line  # of the line: each line lies far below the one before
+        return balance > least.clamp(max=0)
+
+    brackets, quotes = is_open(OPENING, CLOSING), is_open(OPENING_QUOTES, CLOSING_QUOTES)
     quotes |= since_line_start(_is_any(inputs, vocabulary, EITHER_QUOTE)) % 2 > 0
     return [
         HiddenFact("position in the line", (steps - last_end).float(), known),

@@ -4,7 +4,7 @@ import torch
 
 from seqtrain.tasks.text.facts import after_token, text_facts
 
-TEXT = 'one (two [three]) "four\nfive" ) six\n(seven "eight" nine\n\n"ten" (eleven) "twelve (x'
+TEXT = 'one (two [three]) "four\nfive" ) six (a) b\n(seven "eight" nine\n\n"ten" (eleven) "twelve (x'
 
 
 def read_slowly(text):
@@ -12,7 +12,7 @@ def read_slowly(text):
     found, position, brackets, quoted, known = {}, 0, 0, False, False
     for t, character in enumerate(text):
         position += 1
-        brackets += (character in "([{") - (character in ")]}")
+        brackets = max(0, brackets + (character in "([{") - (character in ")]}"))
         quoted ^= character == '"'
         if character == "\n":
             position, brackets, quoted, known = 0, 0, False, True

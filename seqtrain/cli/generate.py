@@ -48,7 +48,7 @@ def generate(
     allow_unk: Annotated[bool, typer.Option("--allow-unk", help="Also write <unk>, for any unknown word.")] = False,
     json: Json = False,
 ) -> None:
-    """Continue a prompt with a trained language model (task language_model)."""
+    """Continue a prompt with a trained model of a text or of stories."""
     from seqtrain.inference.sampling import Sampling
 
     sampling = Sampling(temperature, top_k, top_p)

@@ -78,6 +78,8 @@ def subject(target: str | Path, overrides: Sequence[str] = (), *, at: At = "best
         _check_finite(model, str(restored.path))
         step = restored.step if at != "init" else 0
         return Subject(str(target), at, step, restored.config, restored.task, model)
+    if run.holds_run() and at != "init":
+        raise CheckpointError(f"{path}: has no checkpoint; --at init shows it untrained")
     config, _ = read_config(target, overrides, quiet=quiet)
     prepare(config.threads)
     keep_freed_memory()

@@ -156,6 +156,13 @@ def test_runs_have_pictures_of_their_own():
     assert ends("runs/A", "runs/a") == ["-1", "-2"]
 
 
+def test_a_run_without_a_checkpoint_is_not_shown_untrained_unasked(runs, tmp_path):
+    shutil.copytree(runs / "lstm", tmp_path / "run", ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises(CheckpointError, match="has no checkpoint; --at init shows it untrained"):
+        package.inspect(tmp_path / "run", sequences=3)
+    assert package.inspect(tmp_path / "run", sequences=3, at="init").step == 0
+
+
 def test_a_run_whose_path_looks_like_a_setting(seqtrain, runs, monkeypatch):
     monkeypatch.setattr(pictures, "write_pictures", lambda *_: [])
     shutil.copytree(runs / "lstm", "x=1")

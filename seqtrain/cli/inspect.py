@@ -37,7 +37,9 @@ def inspect(
         list[str],
         typer.Argument(metavar="RUN... [KEY=VALUE]", help="Run directories, checkpoints, or configs (untrained)."),
     ],
-    at: Annotated[str, typer.Option(help="Weights of a run: init (before the first step), best, or last.")] = "best",
+    at: Annotated[
+        str | None, typer.Option(help="Weights of a run: init (before the first step), best (the default), or last.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="test (the default), valid, or train (of a text).")] = None,
     sequences: Annotated[int | None, typer.Option(help=f"How many sequences to look at ({SEQUENCES}).")] = None,
     prompt: Annotated[str | None, typer.Option(help="A text to look at, instead of sequences of the split.")] = None,
@@ -63,7 +65,7 @@ def inspect(
     _check_folder(folder)
     found = [
         inspect(
-            name, overrides, at=cast("At", at), split=cast("Split", split or "test"),
+            name, overrides, at=cast("At | None", at), split=cast("Split", split or "test"),
             sequences=SEQUENCES if sequences is None else sequences, prompt=prompt, after=after or (), quiet=quiet,
         )
         for name in names
@@ -165,7 +167,7 @@ def _add_gates(table: Grid, name: str, one: "Gates") -> None:
     gates = [activation for activation in one.activations.values() if activation.is_gate]
     for activation in gates or [one.activations["hidden"]]:
         shares = [f"{100 * float(share.mean()):.1f} %" for share in (activation.low, activation.high)]
-        label = activation.name if activation.is_gate else "state: |h| > 0.9"
+        label = activation.name if activation.is_gate else "state: h < -0.9, h > 0.9"
         half_life = ""
         if activation.name == one.keeps and one.half_life is not None:
             half_life = " / ".join(f"{float(one.half_life.quantile(q)):.3g}" for q in (0.25, 0.5, 0.75))

@@ -13,11 +13,21 @@ from seqtrain.inspection.defaults import SEQUENCES, TRACED
 from seqtrain.inspection.gates import Gates, gates
 from seqtrain.inspection.gradient import SMALLEST, Curve, gradient_through_time
 from seqtrain.inspection.kept import Kept, Reading, what_is_kept
-from seqtrain.inspection.subject import At, Subject, facts_of, prompted, sequences_for_probes, sequences_of, subject
+from seqtrain.inspection.subject import (
+    At,
+    Subject,
+    facts_of,
+    prompted,
+    sequences_for_probes,
+    sequences_of,
+    subject,
+    unit_of,
+)
 from seqtrain.inspection.traces import Traces, traces
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.progress import Progress
 from seqtrain.tasks import Batch, LanguageModel, Split, Task
+from seqtrain.tasks.text.tokenizer import Unit
 
 Done = TypeVar("Done")
 
@@ -28,6 +38,7 @@ class Inspection:
 
     name : the run, checkpoint or config.
     at, step : which weights: `init`, `best` or `last`, and the training steps that they have had.
+    unit : what a token of a text is; None without a text.
     split, sequences, steps : what it read: the split, the number of sequences, and the steps of the longest. Of a
         prompt, the split is None.
     gates : of each cell, from the lowest layer up.
@@ -44,6 +55,7 @@ class Inspection:
     step: int
     task: str
     cell: str
+    unit: Unit | None
     split: Split | None
     sequences: int
     steps: int
@@ -74,7 +86,7 @@ def inspect(
     target: str | Path,
     overrides: Sequence[str] = (),
     *,
-    at: At = "best",
+    at: At | None = None,
     split: Split = "test",
     sequences: int = SEQUENCES,
     prompt: str | None = None,
@@ -87,7 +99,7 @@ def inspect(
     ----------
     target : a run directory, a checkpoint, or a config, whose untrained model is inspected.
     overrides : settings to change, each `KEY=VALUE`; of a run, those that its weights allow.
-    at : the weights of a run: `init` before the first step, `best` or `last`.
+    at : the weights of a run: `init` before the first step, `best` (None) or `last`.
     split : from which the sequences are.
     sequences : how many; of a text, parts of it. The probes of hidden facts read more.
     prompt : a text to read instead of sequences of the split.
@@ -98,7 +110,7 @@ def inspect(
     ------
     SeqtrainError : the target cannot be used, or a parameter is out of its range.
     """
-    if at not in get_args(At):
+    if at is not None and at not in get_args(At):
         raise ConfigError(f"--at is {at!r}; choose one of {', '.join(get_args(At))}")
     if split not in get_args(Split):
         raise ConfigError(f"--split is {split!r}; choose one of test, valid, or train (of a text)")
@@ -134,6 +146,7 @@ def _inspected(
             step=one.step,
             task=task.definition,
             cell=one.config.model.cell.name,
+            unit=unit_of(task),
             split=split,
             sequences=batch.size,
             steps=T,

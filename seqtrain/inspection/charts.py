@@ -19,6 +19,9 @@ from seqtrain.inspection.watch import Place
 BESIDE_GATES = 2.0
 """The largest value that is drawn as it is beside gates, which lie from 0 to 1."""
 
+LONGEST_WORD = 30
+"""Characters of a word on the page and in a picture."""
+
 MOST_TOGETHER = 60
 """Steps of a sequence for which the state and the gates of a unit are drawn in one chart."""
 
@@ -180,14 +183,13 @@ def _influences(found: Sequence[Inspection]) -> Chart:
 def _kept(found: Sequence[Inspection]) -> Iterator[Chart]:
     """For each fact how well it can be read by the steps since it was told, then the unit that keeps it best."""
     facts = {kept.fact: kept for each in found for kept in each.kept}
-    names: list[str] = []
-    for fact, first in facts.items():
+    ends = [re.sub(r"[^a-z0-9]+", "-", fact.lower()).strip("-") for fact in facts]
+    for number, (fact, first) in enumerate(facts.items()):
         what = "accuracy (each class counts alike)" if first.classes else "R²"
-        name = f"kept-{re.sub(r'[^a-z0-9]+', '-', fact.lower()).strip('-')}"
-        names.append(name)
-        name += f"-{names.count(name)}" if names.count(name) > 1 else ""
+        is_distinct = bool(ends[number]) and ends.count(ends[number]) == 1
+        name = f"kept-{ends[number]}" if is_distinct else f"kept-fact-{number + 1}"
         since = "steps since the fact was told" if first.is_constant else "steps since the fact was first known"
-        chart = Chart(name, f"Fact: {fact}", since, what, level=(_chance(first), "chance"))
+        chart = Chart(name, f"Fact: {fact}", since, what, level=_chance(found, fact))
         examples: list[Chart] = []
         for each, model in zip(found, file_names(found), strict=True):
             kept = next((kept for kept in each.kept if kept.fact == fact), None)
@@ -200,8 +202,10 @@ def _kept(found: Sequence[Inspection]) -> Iterator[Chart]:
         yield from examples
 
 
-def _chance(kept: Kept) -> float:
-    return kept.readings[0].one.chance
+def _chance(found: Sequence[Inspection], fact: str) -> tuple[float, str] | None:
+    """The score by chance, if it is the same for all models."""
+    levels = {kept.readings[0].one.chance for each in found for kept in each.kept if kept.fact == fact}
+    return (levels.pop(), "chance") if len(levels) == 1 else None
 
 
 def _readings(each: Inspection, kept: Kept, found: Sequence[Inspection], color: int) -> Iterator[Series]:
@@ -234,7 +238,8 @@ def _traces(each: Inspection, kept: Kept, number: int, example: Example, name: s
     best = kept.best(state=True)
     assert best is not None
     title = f"{each.name}: unit {best.one.unit}, {best.place}; {kept.fact}: {example.label}"
-    chart = Chart(f"{name}-{number}", title, "what the model reads", "value", ticks=example.inputs,
+    ticks = [*map(shortened, example.inputs)]
+    chart = Chart(f"{name}-example-{number}", title, "what the model reads", "value", ticks=ticks,
                   marks=[(example.start, 7), (example.end, 7)])  # fmt: skip
     series = [_one_unit(activation, example.unit[activation], color, is_best=color == 0)
               for color, activation in enumerate(dict.fromkeys([best.name, *example.unit]))]  # fmt: skip
@@ -251,6 +256,11 @@ def _one_unit(name: str, unit: Tensor, color: int, *, is_best: bool) -> Series:
         name, values = f"{name} / {most:.3g}", values / most
     style: Style = "line" if is_best else "dashed"
     return Series(name, np.arange(len(values), dtype=float), values, style=style, color=color)
+
+
+def shortened(word: str) -> str:
+    """A word as it stands on the page, cut if it is very long."""
+    return word if len(word) <= LONGEST_WORD else word[: LONGEST_WORD - 3] + "..."
 
 
 def file_names(found: Sequence[Inspection]) -> list[str]:

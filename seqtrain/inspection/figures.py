@@ -28,7 +28,7 @@ from bokeh.plotting import figure as bokeh_figure
 from numpy.typing import NDArray
 
 from seqtrain.inspection.api import Inspection
-from seqtrain.inspection.charts import Chart, Series
+from seqtrain.inspection.charts import Chart, Series, shortened
 
 INK, FAINT = "#7a7a7a", "#7a7a7a40"
 """Of text and lines: readable on white and on black."""
@@ -166,7 +166,7 @@ def _heat(each: Inspection, most: int) -> _Heat:
         part = values[:T, :N].permute(1, 2, 0).numpy()
         scales.append(max(1.0, float(np.abs(part).max())))
         coded.append(np.round((part / scales[-1] + 1) * 127).astype(np.uint8))
-    return _Heat(names, coded, scales, [words[:T] for words in each.traces.inputs[:N]])
+    return _Heat(names, coded, scales, [[*map(shortened, words[:T])] for words in each.traces.inputs[:N]])
 
 
 def heat_map(each: Inspection, models: int = 1) -> UIElement:
@@ -181,7 +181,7 @@ def heat_map(each: Inspection, models: int = 1) -> UIElement:
     heat = _heat(each, HEAT_BYTES // models)
     N, H, T = heat.coded[0].shape
     store = ColumnDataSource({"name": heat.names, "values": heat.coded, "scale": heat.scales})
-    inputs = ColumnDataSource({"words": heat.words})
+    inputs = ColumnDataSource({"words": heat.words, "gap": [gap(each)] * len(heat.words)})
     first, scale = heat.coded[0][0], heat.scales[0]
     image = ColumnDataSource({"image": [first], "x": [0], "y": [0], "dw": [T], "dh": [H], "scale": [scale]})
     words = [*heat.words[0], *[""] * (T - len(heat.words[0]))]
@@ -193,7 +193,7 @@ def heat_map(each: Inspection, models: int = 1) -> UIElement:
     )
     sequence = Slider(title="Sequence", start=0, end=max(N - 1, 1), value=0, step=1, disabled=N == 1)
     unit = Slider(title="Unit", start=0, end=max(H - 1, 1), value=0, step=1, disabled=H == 1)
-    text = Div(text=_coloured(words, trace.data["value"] / scale), sizing_mode=WIDE, name="words")
+    text = Div(text=_coloured(words, trace.data["value"] / scale, gap(each)), sizing_mode=WIDE, name="words")
     change = CustomJS(
         args={"store": store, "inputs": inputs, "image": image, "trace": trace, "choose": choose, "text": text,
               "sequence": sequence, "unit": unit, "heat": made, "line": line},
@@ -221,24 +221,24 @@ CHANGE = r"""
     const escape = word => word.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/\n/g, '\u21b5<br>')
     const shade = v => `rgb(${v < 0 ? '33 102 172' : '178 24 43'} / ${(0.8 * Math.abs(v) / scale).toFixed(2)})`
     text.text = words.map((word, t) => `<span style="background:${shade(value[t])}">${escape(word)}</span>`).join(
-        words.every(word => [...word].length === 1) ? '' : ' ')
+        inputs.data.gap[n])
 """
 """Shows another activation, sequence or unit: the heat map, the line, and the text coloured by the unit."""
 
 
-def _coloured(words: Sequence[str], values: NDArray[np.float64]) -> str:
+def _coloured(words: Sequence[str], values: NDArray[np.float64], between: str) -> str:
     """Words as HTML, coloured by values from -1 to 1, as `CHANGE` does it."""
     spans = []
     for word, value in zip(words, values, strict=False):
         color = f"{'33 102 172' if value < 0 else '178 24 43'} / {0.8 * abs(value):.2f}"
         text = html.escape(word, quote=False).replace("\n", "↵<br>")
         spans.append(f'<span style="background:rgb({color})">{text}</span>')
-    return gap(words).join(spans)
+    return between.join(spans)
 
 
-def gap(words: Sequence[str]) -> str:
+def gap(each: Inspection) -> str:
     """What stands between the inputs when they are shown as a text: nothing between characters."""
-    return "" if all(len(word) == 1 for word in words) else " "
+    return "" if each.unit == "character" else " "
 
 
 def _units_by_time(name: str, image: ColumnDataSource, trace: ColumnDataSource) -> bokeh_figure:

@@ -9,7 +9,7 @@ from bokeh.resources import Resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from seqtrain.inspection.api import Inspection
-from seqtrain.inspection.charts import charts
+from seqtrain.inspection.charts import charts, shortened
 from seqtrain.inspection.figures import drawn, gap, heat_map
 from seqtrain.inspection.words import sentences
 from seqtrain.system.files import write_whole
@@ -105,7 +105,7 @@ def _texts(found: Sequence[Inspection]) -> Iterator[dict[str, Any]]:
             bits = each.traces.surprisal[:, 0].tolist()
             inputs = each.traces.inputs[0]
             words = [
-                {"text": word, "bits": bit, "share": min(1.0, bit / MOST_BITS)}
+                {"text": shortened(word), "bits": bit, "share": min(1.0, bit / MOST_BITS)}
                 for word, bit in zip(inputs[1:], bits, strict=False)
             ]
-            yield {"name": each.name, "words": words, "gap": gap(inputs)}
+            yield {"name": each.name, "words": words, "gap": gap(each)}

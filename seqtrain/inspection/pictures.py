@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqtrain.inspection.api import Inspection
-from seqtrain.inspection.charts import Chart, charts, file_names
+from seqtrain.inspection.charts import Chart, charts, file_names, shortened
 from seqtrain.system.files import write_whole
 from seqtrain.system.words import visible
 
@@ -75,7 +75,7 @@ def heat_figure(each: Inspection) -> Figure:
     place, own = next(iter(each.traces.activations.items()))
     names = each.traces.states[place]
     figure = Figure(figsize=(9, 3.4 * len(names)), layout="constrained")
-    words = each.traces.inputs[0]
+    words = [*map(shortened, each.traces.inputs[0])]
     for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
         values = own[name][: len(words), 0].T.numpy()
         most = max(1.0, float(np.abs(values).max()))

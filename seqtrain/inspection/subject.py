@@ -18,11 +18,13 @@ from seqtrain.recurrence import gates_of
 from seqtrain.runs.directory import RunDir
 from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.progress import say
+from seqtrain.system.rng import generator
 from seqtrain.system.runtime import keep_freed_memory, prepare
 from seqtrain.system.words import counted
 from seqtrain.tasks import Batch, LanguageModel, Split, Task
 from seqtrain.tasks.facts import HiddenFact
 from seqtrain.tasks.text.facts import LINE_ENDS, after_token
+from seqtrain.tasks.text.sentences import SentenceEvaluation
 from seqtrain.tasks.text.tokenizer import Unit
 from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 
@@ -59,11 +61,12 @@ class Subject(NamedTuple):
         return build_model(self.config, self.task.spec).eval()
 
 
-def subject(target: str | Path, overrides: Sequence[str] = (), *, at: At = "best", quiet: bool = False) -> Subject:
+def subject(target: str | Path, overrides: Sequence[str] = (), *, at: At | None = None, quiet: bool = False) -> Subject:
     """The model that a run directory, a checkpoint or a config names; of a config, the untrained one.
 
     Parameters
     ----------
+    at : which weights of a run; None for the best ones.
     overrides : `KEY=VALUE`; of a run, those that its weights allow.
 
     Raises
@@ -72,12 +75,17 @@ def subject(target: str | Path, overrides: Sequence[str] = (), *, at: At = "best
     """
     path = Path(target)
     run = RunDir(path)
-    if run.last.exists() or run.best.exists() or path.suffix == ".safetensors":
+    is_file = path.suffix == ".safetensors"
+    if at not in (None, "init") and (is_file or not run.holds_run()):
+        what = "is a checkpoint, which has one state" if is_file else "is a config, which has no trained weights"
+        raise ConfigError(f"--at is {at!r}, but {target} {what}; leave --at out, or name a run directory")
+    if run.last.exists() or run.best.exists() or is_file:
         restored = restore(run.last if at == "last" and path.is_dir() else path, overrides, quiet=quiet)
         model = restored.model if at != "init" else build_model(restored.config, restored.task.spec).eval()
         _check_finite(model, str(restored.path))
         step = restored.step if at != "init" else 0
-        return Subject(str(target), at, step, restored.config, restored.task, model)
+        named: At = at or ("last" if restored.path.name == run.last.name else "best")
+        return Subject(str(target), named, step, restored.config, restored.task, model)
     if run.holds_run() and at != "init":
         raise CheckpointError(f"{path}: has no checkpoint; --at init shows it untrained")
     config, _ = read_config(target, overrides, quiet=quiet)
@@ -110,6 +118,10 @@ def sequences_of(task: Task, split: Split, count: int) -> Batch:
             f"--split is 'train', but task {task.name} has no fixed training set; choose one of test, valid"
         )
     if isinstance(task, LanguageModel):
+        if isinstance(task.reading, SentenceEvaluation):  # its batches begin with the shortest ones
+            sentences = task.reading.sentences(task.tokens[split])
+            order = torch.randperm(len(sentences), generator=generator(0, "inspected"))
+            return sentences.batch(order[:count].numpy())
         task.eval_window = TEXT_STEPS
         count = min(count, max(FEWEST, len(task.tokens[split]) // TEXT_STEPS))  # rather fewer than shorter ones
     return next(iter(task.eval_batches(split, count)))
@@ -126,7 +138,7 @@ def sequences_for_probes(one: Subject, split: Split, least: int) -> Batch:
     T = len(first.inputs)
     numbers = sum(cell.hidden_size * (len(gates_of(cell)) + 2) for cell in cells_of(one.model).values())
     room = min(MOST_PROBED, MOST_STEPS // T, MOST_NUMBERS // numbers)
-    if isinstance(one.task, LanguageModel):
+    if isinstance(one.task, LanguageModel) and one.task.sentences == "running":
         room = min(room, len(one.task.tokens[split]) // TEXT_STEPS)
     return sequences_of(one.task, split, room) if room > least else first
 
@@ -141,7 +153,7 @@ def prompted(one: Subject, prompt: str, *, quiet: bool) -> Batch:
     if not one.task.words:
         raise ConfigError(f"--prompt is a text, but task {one.task.name} has none; leave it out")
     known = Vocabulary(one.task.vocabulary, one.task.counts or [0] * len(one.task.vocabulary))
-    unit: Unit = one.task.unit if isinstance(one.task, LanguageModel) else "word"
+    unit = unit_of(one.task) or "word"
     independent = isinstance(one.task, LanguageModel) and one.task.sentences == "independent"
     given = TextModel(one.model, known, unit, independent=independent).read(prompt)
     if given.unknown:
@@ -156,6 +168,13 @@ def prompted(one: Subject, prompt: str, *, quiet: bool) -> Batch:
     return Batch(tokens, tokens.roll(-1, 0), None, scored)
 
 
+def unit_of(task: Task) -> Unit | None:
+    """What a token of a task's text is; None without a text."""
+    if isinstance(task, LanguageModel):
+        return task.unit
+    return "word" if task.words else None
+
+
 def facts_of(task: Task, batch: Batch, after: Sequence[str] = ()) -> list[HiddenFact]:
     """The hidden facts of a batch; of a text also where given tokens stand, by default the most frequent one.
 
@@ -168,7 +187,7 @@ def facts_of(task: Task, batch: Batch, after: Sequence[str] = ()) -> list[Hidden
             raise ConfigError(f"--after is a token of a text, but task {task.name} has none; leave it out")
         return task.hidden_facts(batch)
     if unknown := [token for token in after if token not in task.vocabulary]:
-        names, unit = ", ".join(map(repr, unknown)), getattr(task, "unit", "word")
+        names, unit = ", ".join(map(repr, unknown)), unit_of(task)
         raise ConfigError(f"--after: not in the vocabulary: {names}; the model reads {unit}s, so name one of those")
     if not after and isinstance(task, LanguageModel) and task.counts is not None:
         counts = dict(zip(task.vocabulary, task.counts, strict=True))

@@ -27,6 +27,12 @@ def sentences(each: Inspection) -> Iterator[str]:
         distance = int(each.influence.distances[int(mean.nan_to_num().argmax())])
         where = "ahead" if distance < 0 else "back"
         yield f"{start}the input {abs(distance)} steps {where} changes the predictions most"
+    for cell in each.gates:
+        if cell.spectral_radius is not None:
+            yield f"{start}{cell.place}: the recurrent weights have a spectral radius of {figure(cell.spectral_radius)}"
+        if cell.peepholes:
+            sizes = ", ".join(f"{name} {figure(float(w.abs().mean()))}" for name, w in cell.peepholes.items())
+            yield f"{start}{cell.place}: mean absolute peephole weights: {sizes}"
     for curve in each.gradients:
         if (factor := curve.factor_per_step()) is not None and curve.field == "hidden":
             yield f"{start}{curve.place}: {_tendency(factor, len(curve.norms), curve.fallen_to(0.01))}"
@@ -48,7 +54,7 @@ def _best_read(kept: Kept) -> str:
     best = kept.best(state=True) or kept.readings[0]
     chance, together = percent(best.one.chance, kept), f"all units together: {percent(best.every.score, kept)}"
     if not best.one.is_found():
-        return f"{kept.fact}: no single unit tells it; {together} (chance: {chance})"
+        return f"{kept.fact}: no single unit of a state tells it; {together} (chance: {chance})"
     known = [(k, score) for k, score in zip(kept.steps, best.one.by_step, strict=True) if not math.isnan(score)]
     later = ""
     if kept.is_constant and known:

@@ -14,7 +14,7 @@ from inspected import made
 
 import seqtrain as package
 from seqtrain.inspection import pictures, watch
-from seqtrain.inspection.charts import file_names
+from seqtrain.inspection.charts import charts, file_names
 from seqtrain.inspection.defaults import TRACED
 from seqtrain.inspection.gates import gates
 from seqtrain.inspection.kept import what_is_kept
@@ -104,7 +104,14 @@ def test_what_people_read(seqtrain, runs, monkeypatch):
     monkeypatch.setattr(pictures, "write_pictures", lambda *_: [])  # `test_the_files` draws them
     shown = seqtrain("inspect", runs / "lstm", runs / "rnn", "--sequences", 4, "--out", "seen")
     assert shown.code == 0
-    for words in (": layer 1, forward", "half-life", "state: |h| > 0.9", "steps back (95 % interval", "the gradient "):
+    for words in (
+        ": layer 1, forward",
+        "half-life",
+        "state: h < -0.9, h > 0.9",
+        "a spectral radius of",
+        "steps back (95 % interval",
+        "the gradient ",
+    ):
         assert words in shown.out
     for words in ("sum so far", "all units", "p "):
         assert words in shown.out
@@ -120,7 +127,7 @@ def test_the_files(seqtrain, runs, monkeypatch):
     (folder / "inspect.json").write_text(json.dumps(listed | {"files": [*listed["files"], "mine.png"]}))
     both = {path.name for path in folder.iterdir()}
     assert {"inspect.html", "inspect.json", "gradient.png", "gradient.csv", "units-lstm.png", "units-rnn.png"} < both
-    assert {"kept-sum-so-far.png", "kept-sum-so-far-lstm-1.csv", "saturation-f.png", "influence.csv"} < both
+    assert {"kept-sum-so-far.png", "kept-sum-so-far-lstm-example-1.csv", "saturation-f.png", "influence.csv"} < both
     assert {path.read_bytes()[:4] for path in folder.glob("*.png")} == {b"\x89PNG", b"mine"}
     with (folder / "context.csv").open(newline="") as file:
         rows = [*csv.DictReader(file)]
@@ -320,3 +327,44 @@ def test_more_sequences_of_a_text_are_not_shorter_ones(tmp_path):
     for count, wanted in ((5, 5), (40, 40), (10**6, tokens // 256)):
         batch = sequences_of(one.task, "test", count)
         assert (len(batch.inputs), batch.size) == (256, pytest.approx(wanted, abs=1))
+
+
+def test_which_weights_of_a_file_and_of_a_config(runs):
+    named = {name: package.inspect(runs / "lstm" / f"{name}.safetensors", sequences=3).at for name in ("best", "last")}
+    assert named == {"best": "best", "last": "last"}
+    for target, at in [(runs / "lstm/best.safetensors", "last"), ("quickstart", "last"), ("quickstart", "best")]:
+        with pytest.raises(ConfigError, match="leave --at out, or name a run directory"):
+            package.inspect(target, at=at)
+
+
+def test_facts_with_like_names_have_charts_of_their_own(tmp_path):
+    (tmp_path / "a.txt").write_text("a A , . b\n" * 300)
+    settings = [f"task.path={tmp_path / 'a.txt'}", "model.hidden_size=2", "model.dropout=0"]
+    found = package.inspect("words", settings, after=["a", "A", ",", "."])
+    names = [chart.name for own in charts([found]).values() for chart in own]
+    assert len(names) == len(set(names))
+    titles = [chart.title for chart in charts([found])["kept"]]
+    assert {f"Fact: after {token!r}" for token in "aA,."} <= set(titles)
+
+
+def test_chance_is_drawn_only_where_it_is_the_same_for_all(tmp_path):
+    sizes = ["task.delay=1", "model.hidden_size=2", "task.valid_size=60", "task.test_size=60"]
+    two, four = (package.inspect("recall", [*sizes, f"task.values={n}"], sequences=5) for n in (2, 4))
+    levels = {name: charts(found)["kept"][0].level for name, found in {"two": [two], "both": [two, four]}.items()}
+    assert levels == {"two": (0.5, "chance"), "both": None}
+
+
+def test_sentences_of_their_own_are_not_the_shortest_ones(tmp_path):
+    (tmp_path / "a.txt").write_text("".join("a " * (1 + n % 30) + "\n" for n in range(900)))
+    settings = [
+        f"task.path={tmp_path / 'a.txt'}",
+        "task.sentences=independent",
+        "model.hidden_size=2",
+        "model.dropout=0",
+    ]
+    one = subject("words", settings)
+    batch = sequences_of(one.task, "test", 20)
+    assert batch.size == 20
+    assert 10 < float(batch.lengths.double().mean()) < 22
+    found = package.inspect("words", settings, sequences=20)
+    assert found.steps > 20

@@ -98,3 +98,10 @@ def test_a_browser_shows_the_values_and_moves_the_sliders(found, opened):
     assert page.evaluate(SHOWN)["values"] == coded("f", 2)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 420
     assert errors == []
+
+
+def test_very_long_words_do_not_fill_the_page(tmp_path):
+    (tmp_path / "a.txt").write_text("".join(f"{'x' * 3000}{n} b c\n" for n in range(40)))
+    settings = [f"task.path={tmp_path / 'a.txt'}", "model.hidden_size=3", "model.dropout=0"]
+    write_page([package.inspect("words", settings, sequences=3)], tmp_path / "page.html")
+    assert "x" * 100 not in (tmp_path / "page.html").read_text()

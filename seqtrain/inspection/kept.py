@@ -92,7 +92,7 @@ class Kept:
 class _Samples:
     """The activations at some steps after a fact was told."""
 
-    def __init__(self, fact: HiddenFact) -> None:
+    def __init__(self, fact: HiddenFact, *, in_order: bool) -> None:
         self.columns = fact.known.any(0).nonzero()[:, 0]
         known, values = fact.known[:, self.columns], fact.values[:, self.columns]
         start = known.long().argmax(0)
@@ -102,9 +102,8 @@ class _Samples:
         self.steps = sorted({*range(min(3, longest + 1)), *(round(longest * k / PARTS) for k in range(PARTS + 1))})
         self.at = start + torch.tensor(self.steps)[:, None]  # [K, N]
         inside = self.at.clamp(max=len(known) - 1)
-        self.labels = Labels(
-            values.gather(0, inside), known.gather(0, inside) & (self.at < len(known)), len(fact.classes)
-        )
+        is_known = known.gather(0, inside) & (self.at < len(known))
+        self.labels = Labels(values.gather(0, inside), is_known, len(fact.classes), in_order)
         self.kept: dict[tuple[Place, str], Tensor] = {}
         self.states: set[str] = set()
 
@@ -138,10 +137,11 @@ def what_is_kept(
     facts_of : the facts of a batch.
     advance : called after each fact.
     """
-    batch = batch.columns(torch.randperm(batch.size, generator=generator(0, "kept")))
+    if not task.carries_state:  # those of a text stay in its order, so that its two halves teach and judge
+        batch = batch.columns(torch.randperm(batch.size, generator=generator(0, "kept")))
     inside = torch.arange(len(batch.inputs))[:, None] < lengths_of(batch)
     facts = [fact._replace(known=fact.known & inside) for fact in facts_of(batch)]
-    samples = [_Samples(fact) for fact in facts]
+    samples = [_Samples(fact, in_order=task.carries_state) for fact in facts]
     gates = {place: gates_of(cell) for place, cell in cells_of(model).items()}
 
     def see(step: Step) -> None:

@@ -31,15 +31,17 @@ class Labels(NamedTuple):
     values : `[K, N]` whole numbers of classes from 0, or real numbers.
     known : `[K, N]` bool; elsewhere the values mean nothing.
     classes : their number; 0 for real numbers.
+    in_order : the sequences are parts of one text, in its order, of which neighbours are alike.
     """
 
     values: Tensor
     known: Tensor
     classes: int
+    in_order: bool = False
 
     def at(self, steps: slice, sequences: slice) -> "Labels":
         """A part of the labels."""
-        return Labels(self.values[steps, sequences], self.known[steps, sequences], self.classes)
+        return self._replace(values=self.values[steps, sequences], known=self.known[steps, sequences])
 
     def chosen(self) -> Tensor:
         """`[M]`, the known values."""
@@ -116,14 +118,17 @@ class Probe:
     def p(self) -> float:
         """The share of shuffled sequences of labels that agree with the answers at least as well.
 
-        A permutation test: whole sequences are shuffled, since the steps of one depend on each other.
+        A permutation test: whole sequences are shuffled, since the steps of one depend on each other. Those of one text
+        are shifted against it, all by the same number, since neighbours are alike.
         """
         draw, J = generator(0, "probe"), self.answers.shape[1]
-        values, known, _ = self.labels
+        values, known = self.labels.values, self.labels.known
         as_good = 0
         for _ in range(SHUFFLES):
             order = torch.randperm(J, generator=draw)
-            shuffled = Labels(values[:, order], known[:, order] & known, self.labels.classes)
+            if self.labels.in_order:
+                order = torch.arange(J).roll(int(torch.randint(1, max(J, 2), (), generator=draw)))
+            shuffled = self.labels._replace(values=values[:, order], known=known[:, order] & known)
             as_good += self._score(shuffled) >= self.score
         return (1 + as_good) / (1 + SHUFFLES)
 
@@ -134,7 +139,7 @@ class Probe:
     def _score(self, labels: Labels, k: int | None = None) -> float:
         answers = self.answers
         if k is not None:
-            answers, labels = answers[k], Labels(labels.values[k], labels.known[k], labels.classes)
+            answers, labels = answers[k], labels._replace(values=labels.values[k], known=labels.known[k])
         if not labels.known.any() or (k is not None and not labels.suffice()):
             return math.nan
         return score(answers[labels.known], labels.chosen(), labels.classes, self.guess)

@@ -109,3 +109,24 @@ def test_too_little_to_say_anything():
     assert probe(one_unit, values, labels) is None
     values, labels = noise(8)
     assert probe(one_unit, values, labels._replace(values=torch.zeros_like(labels.values))) is None
+
+
+def drifting(N, rho, generator):
+    """`[N]` numbers of which neighbours are alike."""
+    values = torch.randn(N, generator=generator)
+    for n in range(1, N):
+        values[n] = rho * values[n - 1] + math.sqrt(1 - rho**2) * values[n]
+    return values
+
+
+def test_parts_of_a_text_that_drift_together_by_chance():
+    """Both the activations and the labels change slowly from part to part, and have nothing to do with each other."""
+    alarms = dict.fromkeys((False, True), 0)
+    for seed in range(40):
+        generator = draw(seed)
+        values = torch.stack([drifting(200, 0.98, generator) for _ in range(6)], 1)[None]
+        labels = Labels(drifting(200, 0.98, generator)[None], torch.ones(1, 200, dtype=torch.bool), 0)
+        for in_order in alarms:
+            alarms[in_order] += probe(one_unit, values, labels._replace(in_order=in_order)).is_found()
+    assert alarms[True] <= 5
+    assert alarms[True] < alarms[False]

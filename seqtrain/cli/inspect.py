@@ -12,7 +12,6 @@ from seqtrain.cli.arguments import Json, Quiet
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.inspection.defaults import SEQUENCES
-from seqtrain.runs.directory import RunDir
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.tables import WIDE, Column, Facts, Grid
 from seqtrain.system.words import counted, figure
@@ -104,6 +103,8 @@ def _check_folder(folder: Path) -> None:
     ------
     ConfigError : it holds something else than an earlier inspection, or it cannot be written.
     """
+    from seqtrain.runs.directory import RunDir
+
     try:
         is_free = not folder.exists() or not any(folder.iterdir())
         if not is_free and (RunDir(folder).holds_run() or _earlier_files(folder / FIGURES) is None):

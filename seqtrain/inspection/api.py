@@ -75,10 +75,11 @@ class Inspection:
             "gradients": [_curve_as_json(curve) for curve in self.gradients],
             "gradients_before": [_curve_as_json(curve) for curve in self.gradients_before],
             "context": None if self.context is None else _context_as_json(self.context),
-            "influence": None
-            if self.influence is None
-            else {"distances": self.influence.distances.tolist(), "mean_change": self.influence.mean().tolist()},
+            "influence": None if self.influence is None else _influence_as_json(self.influence),
             "kept": [_kept_as_json(kept) for kept in self.kept],
+            "text": [
+                [{"token": token, "bits": bits} for token, bits in text] for text in self.traces.surprise_by_token()
+            ],
         }
 
 
@@ -241,6 +242,16 @@ def _best_as_json(best: Reading | None) -> dict[str, Any] | None:
     if best is None:
         return None
     return _reading_as_json(best) | {"p": best.one.p, "all_units_p": best.every.p, "is_found": best.one.is_found()}
+
+
+def _influence_as_json(influence: Influence) -> dict[str, Any]:
+    low, high = influence.interval()
+    return {
+        "distances": influence.distances.tolist(),
+        "mean_change": influence.mean().tolist(),
+        "low": low.tolist(),
+        "high": high.tolist(),
+    }
 
 
 def _context_as_json(context: Context) -> dict[str, Any]:

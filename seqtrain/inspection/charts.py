@@ -175,8 +175,11 @@ def _influences(found: Sequence[Inspection]) -> Chart:
     for each in found:
         if each.influence is not None:
             distances, changes = _numbers(each.influence.distances), _numbers(each.influence.mean())
-            shown = ~np.isnan(changes)
-            chart.series.append(Series(each.name, distances[shown], changes[shown], color=len(chart.series)))
+            low, high = (_numbers(side) for side in each.influence.interval())
+            shown, color = ~np.isnan(changes), len(chart.series)
+            chart.series.append(
+                Series(each.name, distances[shown], changes[shown], low[shown], high[shown], color=color)
+            )
     return chart
 
 

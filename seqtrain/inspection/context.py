@@ -42,9 +42,7 @@ class Context:
 
     def interval(self, level: float = 0.95) -> tuple[int, int]:
         """Of `steps_back`, by a bootstrap over the sequences."""
-        N = self.losses.shape[1]
-        chosen = torch.randint(N, (RESAMPLES, N), generator=generator(0, "bootstrap"))
-        means = torch.stack([self.losses[:, rows].mean(1) for rows in chosen], 1)
+        means = torch.stack([self.losses[:, rows].mean(1) for rows in _resamples(self.losses.shape[1])], 1)
         found = self._steps_back(means).sort().values
         tail = round((1 - level) / 2 * RESAMPLES)
         return int(found[tail]), int(found[-1 - tail])
@@ -72,6 +70,17 @@ class Influence:
     def mean(self) -> Tensor:
         """`[G]` over the sequences."""
         return self.changes.nanmean(1)
+
+    def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """Of the mean, `[G]` each, by a bootstrap over the sequences."""
+        means = torch.stack([self.changes[:, rows].nanmean(1) for rows in _resamples(self.changes.shape[1])], 1)
+        low, high = means.nanquantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=means.dtype), 1)
+        return low, high
+
+
+def _resamples(N: int) -> Tensor:
+    """`[R, N]`, bootstrap samples of N sequences."""
+    return torch.randint(N, (RESAMPLES, N), generator=generator(0, "bootstrap"))
 
 
 @torch.no_grad()

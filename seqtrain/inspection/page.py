@@ -99,13 +99,11 @@ def _parts(found: Sequence[Inspection]) -> Iterator[Part]:
 
 
 def _texts(found: Sequence[Inspection]) -> Iterator[dict[str, Any]]:
-    """The first sequence of each model that reads words, with the surprisal of each word after the first."""
+    """The traced sequences of each model that reads words, with the surprisal of each word after the first."""
     for each in found:
-        if each.traces.surprisal is not None:
-            bits = each.traces.surprisal[:, 0].tolist()
-            inputs = each.traces.inputs[0]
+        for number, tokens in enumerate(each.traces.surprise_by_token()):
             words = [
-                {"text": shortened(word), "bits": bit, "share": min(1.0, bit / MOST_BITS)}
-                for word, bit in zip(inputs[1:], bits, strict=False)
+                {"text": shortened(token), "bits": bits, "share": min(1.0, (bits or 0.0) / MOST_BITS)}
+                for token, bits in tokens
             ]
-            yield {"name": each.name, "words": words, "gap": gap(each)}
+            yield {"name": f"{each.name}, sequence {number}", "words": words, "gap": gap(each)}

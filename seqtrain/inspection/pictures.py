@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ ENTRY = 0.22
 
 
 def write_pictures(found: Sequence[Inspection], folder: Path) -> list[str]:
-    """Write each chart as `NAME.png` and `NAME.csv`, and a heat map of each model's state as `units-MODEL.png`.
+    """Write each chart as `NAME.png` and `NAME.csv`, the state of each model as `units-MODEL.png`, and `text.csv`.
 
     Returns
     -------
@@ -31,17 +31,31 @@ def write_pictures(found: Sequence[Inspection], folder: Path) -> list[str]:
     files: dict[str, bytes] = {}
     for own in charts(found).values():
         for chart in own:
-            table = io.StringIO(newline="")
-            csv.writer(table, lineterminator="\n").writerows(chart.rows())
-            files[f"{chart.name}.png"], files[f"{chart.name}.csv"] = (
-                _png(chart_figure(chart)),
-                table.getvalue().encode(),
-            )
+            files[f"{chart.name}.png"] = _png(chart_figure(chart))
+            files[f"{chart.name}.csv"] = _csv(chart.rows())
+    texts = [*_surprise(found)]
+    if len(texts) > 1:
+        files["text.csv"] = _csv(texts)
     for each, name in zip(found, file_names(found), strict=True):
         files[f"units{name}.png"] = _png(heat_figure(each))
     for name, content in files.items():
         write_whole(folder / name, content)
     return [*files]
+
+
+def _surprise(found: Sequence[Inspection]) -> Iterator[list[str | float]]:
+    """A header, then each token of the traced texts."""
+    yield ["model", "sequence", "token", "bits"]
+    for each in found:
+        for number, tokens in enumerate(each.traces.surprise_by_token()):
+            for token, bits in tokens:
+                yield [each.name, number, token, "" if bits is None else bits]
+
+
+def _csv(rows: Iterable[Sequence[str | float]]) -> bytes:
+    table = io.StringIO(newline="")
+    csv.writer(table, lineterminator="\n").writerows(rows)
+    return table.getvalue().encode()
 
 
 def chart_figure(chart: Chart) -> Figure:

@@ -34,6 +34,13 @@ class Traces:
     inputs: list[list[str]]
     surprisal: Tensor | None
 
+    def surprise_by_token(self) -> list[list[tuple[str, float | None]]]:
+        """For each sequence of words, each token with its surprisal in bits, None for the first one."""
+        if self.surprisal is None:
+            return []
+        columns = self.surprisal.t().tolist()
+        return [[*zip(tokens, [None, *bits], strict=False)] for tokens, bits in zip(self.inputs, columns, strict=True)]
+
 
 @torch.no_grad()
 def traces(model: SequenceModel, task: Task, batch: Batch) -> Traces:

@@ -155,7 +155,7 @@ def test_eval_takes_the_settings_that_the_class_allows(own_task):
     assert "eval_length=14" in longer["variant"]  # as it follows from length again
     assert own_task("eval", "run", "task.workers=3", "--json").json["changed"] == {}
     for override, wanted in {
-        "task.symbols=4": "task.symbols: belongs to the weights in run/best.safetensors and cannot be changed in eval",
+        "task.symbols=4": "task.symbols: belongs to the weights in run/best.safetensors and cannot be changed",
         "task.name=my_task:Letters": "task.name: belongs to the weights",
         "task.lag=0": "task.lag is 0; it must be at least 1",
         "task.lag=5": "task.length is 5; it must be more than lag, 5",

@@ -7,7 +7,10 @@ import torch
 
 import seqtrain as package
 from seqtrain.inspection.charts import BESIDE_GATES, charts
+from seqtrain.inspection.context import Influence
 from seqtrain.inspection.gradient import Curve
+from seqtrain.inspection.page import _texts
+from seqtrain.inspection.pictures import _surprise
 from seqtrain.inspection.watch import Place
 from seqtrain.inspection.words import sentences
 
@@ -58,6 +61,8 @@ def test_context_and_influence(found):
     assert own.x.tolist() == found.influence.distances[~means.isnan()].tolist()
     assert own.y.tolist() == pytest.approx(means[~means.isnan()].tolist())
     assert bool((means[~means.isnan()] >= 0).all())
+    low, high = (side[~means.isnan()] for side in found.influence.interval())
+    assert (own.low.tolist(), own.high.tolist()) == (pytest.approx(low.tolist()), pytest.approx(high.tolist()))
 
 
 def test_what_is_kept(found):
@@ -116,15 +121,31 @@ def test_sentences(found):
 
 
 def test_surprisal_stands_under_its_word(tmp_path):
-    """A word that the model never expects has the largest surprisal, in the text of the page."""
-    from seqtrain.inspection.page import _texts
-
-    (tmp_path / "a.txt").write_text("a b " * 2000 + "\n")
+    """In the JSON, in the table, and in the text of the page: every traced sequence, and nothing for the first word."""
+    (tmp_path / "a.txt").write_text("a b c " * 1500 + "\n")
     settings = [f"task.path={tmp_path / 'a.txt'}", "model.hidden_size=4", "model.dropout=0"]
     found = package.inspect("words", settings, sequences=3)
-    (text,) = _texts([found])
-    bits = found.traces.surprisal[:, 0].tolist()
-    assert [word["text"] for word in text["words"]] == found.traces.inputs[0][1:]
-    for word, own in zip(text["words"], bits, strict=False):
-        assert word["bits"] == own
-        assert word["share"] == pytest.approx(min(1, own / 12))
+    bits, texts = found.traces.surprisal, found.as_json()["text"]
+    assert len(texts) == 3
+    for n, text in enumerate(texts):
+        assert [one["token"] for one in text] == found.traces.inputs[n]
+        assert text[0]["bits"] is None
+        assert [one["bits"] for one in text[1:]] == bits[: len(text) - 1, n].tolist()
+    shown = [*_texts([found])]
+    assert [[word["text"] for word in text["words"]] for text in shown] == found.traces.inputs
+    for word, one in zip(shown[1]["words"][1:], texts[1][1:], strict=True):
+        assert word["bits"] == one["bits"]
+        assert word["share"] == pytest.approx(min(1, one["bits"] / 12))
+    header, *rows = _surprise([found])
+    assert header == ["model", "sequence", "token", "bits"]
+    assert [row[2:] for row in rows if row[1] == 1][1:] == [[one["token"], one["bits"]] for one in texts[1][1:]]
+
+
+def test_the_interval_of_the_influence():
+    """The mean of 400 normal numbers has a standard error of 1/20; a missing one does not count."""
+    changes = torch.randn(2, 400, generator=torch.Generator().manual_seed(1)) + 5
+    changes[1, :100] = torch.nan
+    low, high = Influence(torch.arange(2), changes).interval()
+    for row, size in ((0, 400), (1, 300)):
+        assert float(high[row] - low[row]) == pytest.approx(2 * 1.96 / size**0.5, rel=0.15)
+        assert low[row] < changes[row].nanmean() < high[row]

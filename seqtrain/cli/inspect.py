@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PAGE, FIGURES = "inspect.html", "inspect.json"
 
-OWN = re.compile(r"((half-life|gradient|context|influence)|(saturation|kept|units)[\w.-]*)\.(png|csv)")
+OWN = re.compile(r"((half-life|gradient|context|influence|text)|(saturation|kept|units)[\w.-]*)\.(png|csv)")
 """Names that pictures and tables can have."""
 
 P = TypeVar("P", "Gates", "Curve")

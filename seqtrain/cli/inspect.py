@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
@@ -69,10 +70,20 @@ def inspect(
         )
         for name in names
     ]  # fmt: skip
+    found = _told_apart(found)
     result = {"runs": [each.as_json() for each in found]}
     _write(found, result, folder, quiet=quiet)
     print_result(result, json, lambda _: inspect_tables(found))
     suggest(f"open {folder / PAGE} in a browser; its pictures and tables are beside it", quiet=quiet or json)
+
+
+def _told_apart(found: Sequence["Inspection"]) -> list["Inspection"]:
+    """The inspections, with a number behind each name that several have."""
+    names = [each.name for each in found]
+    return [
+        replace(each, name=f"{each.name} ({n})") if names.count(each.name) > 1 else each
+        for n, each in enumerate(found, 1)
+    ]
 
 
 def _write(found: Sequence["Inspection"], result: dict[str, Any], folder: Path, *, quiet: bool) -> None:

@@ -260,7 +260,7 @@ def _units_by_time(name: str, image: ColumnDataSource, trace: ColumnDataSource) 
 def _one_unit(trace: ColumnDataSource) -> bokeh_figure:
     most = 1.05 * max(1.0, float(np.abs(trace.data["value"]).max()))
     line = figure("One unit", "what the model reads", "value", y_range=Range1d(-most, most))
-    line.line("t", "value", source=trace, color=Category10_10[0], line_width=2)
+    line.line("t", "value", source=trace, color=Category10_10[0], line_width=2, name="unit")
     line.scatter("t", "value", source=trace, color=Category10_10[0], size=4)
     tips = [("step", "$index"), ("reads", "@word"), ("value", "@value{0.000}")]
     line.add_tools(HoverTool(tooltips=tips, mode="vline"))

@@ -43,7 +43,8 @@ class Gates:
 
     activations : in the order of the cell's blocks, then its state.
     keeps : the gate that multiplies the old state; None if none does.
-    half_life : `[H]` steps after which half of the old state is left, from the mean of the gate that multiplies it;
+    half_life : `[H]` steps after which half of the old state is left, from the mean of the gate that multiplies it, and
+        from zoneout;
         infinite if the gate is 1. None if no gate does.
     spectral_radius : largest absolute eigenvalue of `w_h` `[H, H]`, of a cell without gates; None for others.
     peepholes : `[H]` each, the weights by the gate that they feed; empty without peepholes.
@@ -73,7 +74,13 @@ def gates(model: SequenceModel, batches: Iterable[Batch]) -> list[Gates]:
                     sums.setdefault((step.place, name), _Sums()).add(rows.double())
 
         state = watch(model, batch, see, None if batch.fresh else state)
-    return [_gates_of(place, cell, sums) for place, cell in cells_of(model).items()]
+    return [_gates_of(place, cell, sums, _zoneout(model, cell)) for place, cell in cells_of(model).items()]
+
+
+def _zoneout(model: SequenceModel, cell: Cell) -> float:
+    """The share of the old value that zoneout keeps in the part of the state that a gate multiplies."""
+    dropout = model.stack.dropout
+    return dropout.zoneout_memory if len(cell.initial_state(1)) > 1 else dropout.zoneout_hidden
 
 
 class _Sums:
@@ -96,7 +103,7 @@ class _Sums:
         self.least, self.most = min(self.least, values.min().item()), max(self.most, values.max().item())
 
 
-def _gates_of(place: Place, cell: Cell, sums: dict[tuple[Place, str], _Sums]) -> Gates:
+def _gates_of(place: Place, cell: Cell, sums: dict[tuple[Place, str], _Sums], zoneout: float) -> Gates:
     blocks, activations = gates_of(cell), {}
     own = {name: kept for (where, name), kept in sums.items() if where == place and kept.count}
     for name in dict.fromkeys([*(block for block in blocks if block in own), *own]):
@@ -117,7 +124,7 @@ def _gates_of(place: Place, cell: Cell, sums: dict[tuple[Place, str], _Sums]) ->
         place,
         activations,
         None if keeping is None else keeping.name,
-        None if keeping is None else half_life(keeping.mean),
+        None if keeping is None else half_life(zoneout + (1 - zoneout) * keeping.mean),
         None if gated or w_h is None else torch.linalg.eigvals(w_h.double()).abs().max().item(),
         {} if p is None else dict(zip(peepholed, p, strict=True)),
     )

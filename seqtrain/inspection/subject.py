@@ -175,8 +175,12 @@ def unit_of(task: Task) -> Unit | None:
     return "word" if task.words else None
 
 
+MOST_FACTS = 8
+"""Facts of a task that are looked for, besides tokens that are given; each takes a few seconds and charts."""
+
+
 def facts_of(task: Task, batch: Batch, after: Sequence[str] = ()) -> list[HiddenFact]:
-    """The hidden facts of a batch; of a text also where given tokens stand, by default the most frequent one.
+    """The first hidden facts of a batch; of a text also where given tokens stand, by default the most frequent one.
 
     Raises
     ------
@@ -185,7 +189,7 @@ def facts_of(task: Task, batch: Batch, after: Sequence[str] = ()) -> list[Hidden
     if not task.words:
         if after:
             raise ConfigError(f"--after is a token of a text, but task {task.name} has none; leave it out")
-        return task.hidden_facts(batch)
+        return task.hidden_facts(batch)[:MOST_FACTS]
     if unknown := [token for token in after if token not in task.vocabulary]:
         names, unit = ", ".join(map(repr, unknown)), unit_of(task)
         raise ConfigError(f"--after: not in the vocabulary: {names}; the model reads {unit}s, so name one of those")

@@ -129,3 +129,15 @@ def test_the_state_is_carried_from_batch_to_batch():
     parts = [Batch(whole.inputs[:5], whole.targets), Batch(whole.inputs[5:], whole.targets, fresh=False)]
     (one,), (two,) = gates(model, [whole]), gates(model, parts)
     torch.testing.assert_close(one.activations["cell"].mean, two.activations["cell"].mean)
+
+
+@pytest.mark.parametrize(("cell", "field"), [("lstm", "memory"), ("gru", "hidden")])
+def test_zoneout_lengthens_the_half_life(cell, field):
+    """The state becomes p times the old one and 1 - p times the new one."""
+    plain, task = made({"name": "adding", "length": 9}, cell=cell)
+    zoned, _ = made({"name": "adding", "length": 9}, cell=cell, **{f"zoneout_{field}": 0.5})
+    zoned.load_state_dict(plain.state_dict())
+    batch = next(task.eval_batches("valid", 4))
+    (one,) = gates(zoned, [batch])
+    factor = 0.5 + 0.5 * one.activations[one.keeps].mean
+    np.testing.assert_allclose(one.half_life.numpy(), math.log(0.5) / factor.log().numpy(), rtol=1e-6)

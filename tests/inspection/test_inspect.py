@@ -368,3 +368,23 @@ def test_sentences_of_their_own_are_not_the_shortest_ones(tmp_path):
     assert 10 < float(batch.lengths.double().mean()) < 22
     found = package.inspect("words", settings, sequences=20)
     assert found.steps > 20
+
+
+def test_the_same_run_twice_is_told_apart(seqtrain, runs, monkeypatch):
+    monkeypatch.setattr(pictures, "write_pictures", lambda *_: [])
+    run = runs / "lstm"
+    shown = seqtrain("inspect", run, run / "last.safetensors", run, "--sequences", 4, "--json").json["runs"]
+    assert [one["name"] for one in shown] == [f"{run} (1)", str(run / "last.safetensors"), f"{run} (3)"]
+
+
+def test_many_facts_are_cut(tmp_path):
+    settings = [
+        "task.pairs=12",
+        "task.keys=12",
+        "task.delay=1",
+        "model.hidden_size=2",
+        "task.valid_size=60",
+        "task.test_size=60",
+    ]
+    found = package.inspect("recall", settings, sequences=5)
+    assert [kept.fact for kept in found.kept] == [f"value of pair {n}" for n in range(1, 9)]

@@ -16,7 +16,9 @@ SHOWN = """() => {
     const models = [...Bokeh.documents[0]._all_models.values()]
     const image = models.find(model => model.name === 'heat').data_source.data.image[0]
     const sliders = models.filter(model => model.type === 'Slider').map(model => model.value)
-    return {shape: image.shape, values: Array.from(image), sliders: sliders}
+    const unit = models.find(model => model.name === 'unit').data_source.data
+    const words = models.find(model => model.name === 'words').text
+    return {shape: image.shape, values: Array.from(image), sliders: sliders, unit: Array.from(unit.value), words}
 }"""
 
 
@@ -96,6 +98,13 @@ def test_a_browser_shows_the_values_and_moves_the_sliders(found, opened):
     page.get_by_role("combobox").select_option("layer 1, forward: f")
     page.wait_for_function(f"() => ({SHOWN})().values[0] === {coded('f', 2)[0]}")
     assert page.evaluate(SHOWN)["values"] == coded("f", 2)
+    page.get_by_role("slider").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"() => ({SHOWN})().sliders[1] === 1")
+    shown = page.evaluate(SHOWN)
+    assert shown["unit"] == pytest.approx(own["f"][:, 2, 1].tolist(), abs=0.01)
+    assert found.traces.inputs[2][5] in shown["words"]
+    assert shown["words"].count("<span") == 100
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 420
     assert errors == []
 

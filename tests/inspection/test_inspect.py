@@ -14,6 +14,8 @@ from inspected import made
 
 import seqtrain as package
 from seqtrain.inspection import pictures, watch
+from seqtrain.inspection import subject as module_of_subject
+from seqtrain.inspection import traces as module_of_traces
 from seqtrain.inspection.charts import charts, file_names
 from seqtrain.inspection.defaults import TRACED
 from seqtrain.inspection.gates import gates
@@ -388,3 +390,39 @@ def test_many_facts_are_cut(tmp_path):
     ]
     found = package.inspect("recall", settings, sequences=5)
     assert [kept.fact for kept in found.kept] == [f"value of pair {n}" for n in range(1, 9)]
+
+
+def test_which_predictions_are_judged(tmp_path):
+    """Of stories the marked word, not the last one; of a text more parts than are traced."""
+    small = ["task.valid_size=40", "task.test_size=40", "task.distance=12", "model.hidden_size=3"]
+    stories = package.inspect("stories", small, sequences=20)
+    assert int(stories.context.sizes[-1]) <= stories.steps - 1
+    assert len(stories.gradients[0].norms) == int(stories.context.sizes[-1])
+    (tmp_path / "a.txt").write_text("a b c d e f g\n" * 3000)
+    settings = [
+        f"task.path={tmp_path / 'a.txt'}",
+        "task.fractions=[0.1,0.1,0.8]",
+        "model.hidden_size=2",
+        "model.dropout=0",
+    ]
+    text = package.inspect("words", settings, sequences=5)
+    assert (text.sequences, text.context.losses.shape[1]) == (5, 24_000 * 8 // 10 // 256)
+
+
+def test_limits_of_what_is_kept_in_memory(monkeypatch):
+    monkeypatch.setattr(module_of_traces, "STEPS", 7)
+    monkeypatch.setattr(module_of_subject, "MOST_STEPS", 300)
+    one = subject("quickstart", ["task.length=20", "model.hidden_size=3", "task.valid_size=60", "task.test_size=60"])
+    assert sequences_for_probes(one, "test", 4).size == 15
+    assert sequences_for_probes(one, "test", 40).size == 40
+    batch = sequences_of(one.task, "test", 4)
+    found = traces(one.model, one.task, batch)
+    assert {values.shape[0] for values in next(iter(found.activations.values())).values()} == {7}
+    assert [len(words) for words in found.inputs] == [7] * 4
+
+
+def test_a_replaced_input_is_that_of_another_sequence():
+    """With two sequences that differ everywhere, every replacement changes an untrained model's loss."""
+    settings = ["task.length=6", "model.hidden_size=4", "task.valid_size=2", "task.test_size=2"]
+    found = package.inspect("quickstart", settings, sequences=2)
+    assert bool((found.influence.changes > 0).all())

@@ -100,8 +100,8 @@ TABLE_FILES = (
 """Endings of files that hold tables or arrays."""
 
 NO_TABLES = (
-    "looks like a table or an array, which is no config; seqtrain reads configs and texts (seqtrain configs lists what "
-    "it can train)"
+    "looks like a table or an array, which is no config; to forecast a CSV or Parquet table, copy a config (seqtrain "
+    "configs copy sunspots mine.yaml) and set its task.path and columns"
 )
 
 LINES_OF_NUMBERS = 4096

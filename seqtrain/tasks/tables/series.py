@@ -205,7 +205,9 @@ class Series(Task):
                     f"task.{name} is {text!r}, but column {self.time!r} has times as {clock.texts[0]!r}; write it so"
                 ) from None
         if found[0] >= found[1]:
-            raise DataError(f"task.valid_from {self.valid_from} is not before task.test_from {self.test_from}")
+            raise DataError(
+                f"task.valid_from {self.valid_from} is not before task.test_from {self.test_from}; make it earlier"
+            )
         return found[0], found[1]
 
     def _check_missing(self, table: Table) -> None:

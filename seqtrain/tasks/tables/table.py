@@ -47,7 +47,7 @@ class Table:
         """Raise a DataError if a column does not exist."""
         if lacking := [name for name in wanted if name not in self.frame.columns]:
             raise DataError(
-                f"{self.path}: has no column {', '.join(map(repr, lacking))}; its columns are "
+                f"{self.path}: has no column {', '.join(map(repr, lacking))}; name one of its columns: "
                 f"{', '.join(map(repr, self.frame.columns))}"
             )
 
@@ -91,6 +91,8 @@ def read_table(path: Path) -> Table:
     """
     import polars
 
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; set task.path to a CSV or Parquet file in it")
     if path.suffix.lower() in (".parquet", ".pq"):
         return _read(path, lambda: polars.read_parquet(path), first=1)
     separator = _separator(path)

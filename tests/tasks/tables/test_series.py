@@ -340,7 +340,7 @@ GOOD = "".join(f"{t},{t % 5}\n" for t in range(20))
     [
         ("", {}, "is empty"),
         ("t,y\n", {}, "has no rows below its header"),
-        ("t,z\n" + GOOD, {}, "has no column 'y'; its columns are 't', 'z'"),
+        ("t,z\n" + GOOD, {}, "has no column 'y'; name one of its columns: 't', 'z'"),
         ("t,y\n" + GOOD, {"time": "when"}, "has no column 'when'"),
         ("t,y\n0,1\n1,two\n2,inf\n" + GOOD, {}, ":3: column 'y' has 'two', which is no number"),
         ("t,y\n0,1\n1,two\n2,inf\n" + GOOD, {}, ":4: column 'y' has 'inf'"),
@@ -358,7 +358,11 @@ GOOD = "".join(f"{t},{t % 5}\n" for t in range(20))
             {"time": "t", "valid_from": "soon", "test_from": 18},
             "task.valid_from is 'soon', but column 't' has times as '0'",
         ),
-        ("t,y\n" + GOOD, {"time": "t", "valid_from": 18, "test_from": 12}, "is not before"),
+        (
+            "t,y\n" + GOOD,
+            {"time": "t", "valid_from": 18, "test_from": 12},
+            "is not before task.test_from 12; make it earlier",
+        ),
         ("t,y\n" + GOOD, {"horizon": 19}, "part has no step to predict"),
         ("t,y\n0,1\n", {}, "part has no step to predict"),
         ("t,y\n0,1,2\n" + GOOD, {}, "is no table"),
@@ -385,6 +389,11 @@ def test_faults_of_tables(make, text, settings, wanted):
 def test_settings_that_do_not_fit(make, settings, wanted):
     with pytest.raises(ConfigError, match=wanted):
         make(table(), **settings)
+
+
+def test_a_folder_is_no_table(make, tmp_path):
+    with pytest.raises(DataError, match=r"is a folder; set task\.path to a CSV or Parquet file in it"):
+        make(table(), path=str(tmp_path))
 
 
 def test_both_directions_are_for_labels_only(make):

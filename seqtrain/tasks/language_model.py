@@ -14,14 +14,15 @@ from seqtrain.system.files import split_file
 from seqtrain.system.settings import Affects, Faults, Null, Size
 from seqtrain.system.shipped import text_path
 from seqtrain.system.words import counted
-from seqtrain.tasks.base import Batch, Prediction, Split, Task
+from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.facts import HiddenFact
+from seqtrain.tasks.finite import FiniteTask, Passes, ShuffledPasses
 from seqtrain.tasks.metrics import Metric, Tally, perplexity, unigram_nats
 from seqtrain.tasks.text.advice import advice_on_spaces, lacks_spaces, remarks_on
 from seqtrain.tasks.text.corpus import SPLITS, Tokens, faults_of_text, read_corpus, sources
 from seqtrain.tasks.text.facts import text_facts
 from seqtrain.tasks.text.running import RunningEvaluation, RunningTraining
-from seqtrain.tasks.text.sentences import EVALUATED_TOGETHER, SentenceEvaluation, SentenceTraining
+from seqtrain.tasks.text.sentences import EVALUATED_TOGETHER, SentenceEvaluation
 from seqtrain.tasks.text.tokenizer import EOS, Unit
 from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 
@@ -39,7 +40,7 @@ FEW_PREDICTIONS = 100
 """The least predictions in a split with which its figures say something."""
 
 
-class LanguageModel(Task):
+class LanguageModel(FiniteTask):
     """Predict the next word or character of a text.
 
         ... the | cat  sat  on   the | mat  <eos>         windows of `window` tokens; the state is carried from
@@ -60,7 +61,6 @@ class LanguageModel(Task):
     """
 
     name = "language_model"
-    reach = None
     metric = Metric("perplexity", higher_is_better=False, least=1.0)
     work_unit = "tokens"
     given = ("seed", "known", "quiet")
@@ -68,8 +68,6 @@ class LanguageModel(Task):
     ranked = True
     every_step = True
     next_token = True
-    has_epochs = True
-    solvable = False
 
     path: Annotated[str, Field(min_length=1), Affects.CONTENT]
     """A UTF-8 text file, or a folder with train.txt, valid.txt and test.txt; `shipped:stories` comes with seqtrain."""
@@ -131,7 +129,6 @@ class LanguageModel(Task):
         digest = hashlib.sha256("".join(self._fingerprints.values()).encode()).hexdigest()[:12]
         kind = f"{self.unit}/sentences" if independent else self.unit
         self.definition = f"language_model/{kind}/{path.name}/{digest}/v{self.generator_version}"
-        self._training: dict[int, RunningTraining | SentenceTraining] = {}
 
     @classmethod
     def default_eval_batch_size(cls, settings: Any) -> int:
@@ -158,44 +155,18 @@ class LanguageModel(Task):
         """Whether the text is read as one."""
         return self.sentences == "running"
 
-    def train_batch(self, step: int, batch_size: int) -> Batch:
-        """The window or the sentences of a step; after the last ones of the text, it starts again."""
-        return self._trained(batch_size).at(step)
+    def passes(self, batch_size: int) -> Passes:
+        """The windows of the training text, or its sentences."""
+        tokens = self.tokens["train"]
+        if isinstance(self.reading, SentenceEvaluation):
+            return ShuffledPasses(self.reading.sentences(tokens), batch_size, self.seed)
+        return RunningTraining(tokens, batch_size, self.window or WINDOW, self.seed if self.vary_window else None)
 
     def specimen(self, split: Split, batch_size: int) -> Batch:
         """The first column of the first window; of sentences the longest one."""
         if split == "train":
             return self._trained(batch_size).longest()
         return self.reading.longest(self.tokens[split], batch_size, self.eval_window)
-
-    def epoch_at(self, step: int, batch_size: int) -> int:
-        """Passes through the training text that are finished before a step."""
-        return self._trained(batch_size).epoch_at(step)
-
-    def steps_in(self, epochs: int, batch_size: int) -> int:
-        """Batches in a number of passes."""
-        return self._trained(batch_size).steps(epochs)
-
-    def trained_together(self, batch_size: int) -> int:
-        """The columns that the training text makes, or the sentences of a batch."""
-        return self._trained(batch_size).together
-
-    def windows_bytes(self, batch_size: int) -> int:
-        """Those of one pass."""
-        return self._trained(batch_size).bytes
-
-    def _trained(self, batch_size: int) -> RunningTraining | SentenceTraining:
-        if batch_size not in self._training:
-            tokens = self.tokens["train"]
-            if isinstance(self.reading, SentenceEvaluation):
-                made: RunningTraining | SentenceTraining = SentenceTraining(
-                    self.reading.sentences(tokens), batch_size, self.seed
-                )
-            else:
-                seed = self.seed if self.vary_window else None
-                made = RunningTraining(tokens, batch_size, self.window or WINDOW, seed)
-            self._training[batch_size] = made
-        return self._training[batch_size]
 
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """All windows of a split, which carry the state; or all sentences."""

@@ -28,6 +28,10 @@ class Piece(NamedTuple):
     scored_to: int
 
 
+WindowOf = Callable[[list[Piece], int, int], Batch]
+"""The window of some pieces, from their step with a number on, of so many steps at most."""
+
+
 class PieceTraining:
     """The training windows of several series.
 
@@ -40,10 +44,13 @@ class PieceTraining:
     batch_size : pieces side by side at most.
     window : steps of a batch.
     seed : of the orders.
+    batch : the window of pieces from a step on, of so many steps at most.
     """
 
-    def __init__(self, spans: Sequence[tuple[int, int]], batch_size: int, window: int, seed: int) -> None:
-        self._window, self._seed = window, seed
+    def __init__(
+        self, spans: Sequence[tuple[int, int]], batch_size: int, window: int, seed: int, batch: WindowOf
+    ) -> None:
+        self._window, self._seed, self._batch = window, seed, batch
         total = sum(stop - start for start, stop in spans)
         pieces = []
         for series, (start, stop) in enumerate(spans):
@@ -58,13 +65,13 @@ class PieceTraining:
         self._groups[-1] += [nothing] * (self.together - len(self._groups[-1]))
         self._windows = [-(-max(p.stop - p.start for p in group) // window) for group in self._groups]
 
-    def at(self, step: int) -> tuple[list[Piece], int]:
-        """The pieces of a step, and the step from which on their window is."""
+    def at(self, step: int) -> Batch:
+        """The window of a step."""
         epoch, index = divmod(step, self.steps(1))
         order = torch.randperm(len(self._groups), generator=generator(self._seed, "series", epoch)).tolist()
         for group in order:
             if index < self._windows[group]:
-                return self._groups[group], index * self._window
+                return self._batch(self._groups[group], index * self._window, self._window)
             index -= self._windows[group]
         raise AssertionError("a pass has as many windows as its groups")
 
@@ -76,10 +83,17 @@ class PieceTraining:
         """Windows in a number of passes."""
         return epochs * sum(self._windows)
 
+    @property
+    def bytes(self) -> int:
+        """Hardly any: a pass draws an order of groups."""
+        return 0
 
-def read_whole(
-    pieces: Sequence[Piece], batch_size: int, batch: Callable[[list[Piece], int, int], Batch], *, whole: bool
-) -> Iterator[Batch]:
+    def longest(self) -> Batch:
+        """The first column of the first window."""
+        return self.at(0).rows(0, 1)
+
+
+def read_whole(pieces: Sequence[Piece], batch_size: int, batch: WindowOf, *, whole: bool) -> Iterator[Batch]:
     """All pieces, so many side by side, in windows that carry the state; or each in one window."""
     ordered = sorted(pieces, key=lambda piece: piece.start - piece.stop)
     for at in range(0, len(ordered), batch_size):

@@ -16,7 +16,8 @@ from seqtrain.system.errors import DataError
 from seqtrain.system.settings import Affects, Faults, Null, Size
 from seqtrain.system.shipped import text_path
 from seqtrain.system.words import counted
-from seqtrain.tasks.base import Batch, Prediction, Split, Task
+from seqtrain.tasks.base import Batch, Prediction, Split
+from seqtrain.tasks.finite import FiniteTask, Passes
 from seqtrain.tasks.metrics import Metric, Tally
 from seqtrain.tasks.tables.baselines import Problem, of_series
 from seqtrain.tasks.tables.one import Numbers, One, filled_forward, shifted
@@ -31,7 +32,7 @@ Columns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=
 Instant = Annotated[int | str, Field()]
 
 
-class Series(Task):
+class Series(FiniteTask):
     """Forecast the next values of a table of numbers, at every step; or label each step.
 
         year   spots        input     target (horizon 1)
@@ -55,13 +56,10 @@ class Series(Task):
     """
 
     name = "series"
-    reach = None
     metric = Metric("rmse", higher_is_better=False)
     given = ("seed", "fitted")
     symbolic = False
     every_step = True
-    has_epochs = True
-    solvable = False
 
     path: Annotated[str, Field(min_length=1), Affects.CONTENT]
     """A CSV file with a header, or a Parquet file."""
@@ -123,7 +121,6 @@ class Series(Task):
         self.output_size = len(self.targets) * max(1, self.horizon)
         self._arrays = [self._array(one) for one in self.series]
         self.input_size = self._arrays[0][0].shape[1]
-        self._training: dict[int, PieceTraining] = {}
         self._baselines: dict[Split, dict[str, float]] = {}
         digest = hashlib.sha256("".join(self.fingerprints().values()).encode()).hexdigest()
         ahead = f"horizon={self.horizon}" if self.horizon else "labels"
@@ -318,32 +315,15 @@ class Series(Task):
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
-    def _trained(self, batch_size: int) -> PieceTraining:
-        if batch_size not in self._training:
-            spans = [(0, max(one.starts[0] - max(self.horizon, 0), 1)) for one in self.series]
-            self._training[batch_size] = PieceTraining(spans, batch_size, self.window, self.seed)
-        return self._training[batch_size]
-
-    def train_batch(self, step: int, batch_size: int) -> Batch:
-        """The window of a step; after the last window of all series, it starts again."""
-        return self._batch(*self._trained(batch_size).at(step), self.window)
+    def passes(self, batch_size: int) -> Passes:
+        """The windows of the rows before the validation."""
+        spans = [(0, max(one.starts[0] - max(self.horizon, 0), 1)) for one in self.series]
+        return PieceTraining(spans, batch_size, self.window, self.seed, self._batch)
 
     def specimen(self, split: Split, batch_size: int) -> Batch:
         """The first column of the first window."""
         batch = self.train_batch(0, batch_size) if split == "train" else next(self.eval_batches(split, batch_size))
         return batch.rows(0, 1)
-
-    def epoch_at(self, step: int, batch_size: int) -> int:
-        """Passes through the training rows that are finished before a step."""
-        return self._trained(batch_size).epoch_at(step)
-
-    def steps_in(self, epochs: int, batch_size: int) -> int:
-        """Windows in a number of passes."""
-        return self._trained(batch_size).steps(epochs)
-
-    def trained_together(self, batch_size: int) -> int:
-        """The columns that the series make."""
-        return self._trained(batch_size).together
 
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """All series from their first step to the end of a split, of which only the split counts."""

@@ -12,12 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqtrain.system.rng import generator
 from seqtrain.tasks.base import Batch
+from seqtrain.tasks.finite import by_length, longest
 from seqtrain.tasks.text.corpus import Tokens
-
-SORTED_TOGETHER = 50
-"""Batches whose sentences are sorted by length together, so that little is padding."""
 
 EVALUATED_TOGETHER = 64
 """Sentences that are evaluated side by side by default."""
@@ -63,65 +60,6 @@ class Sentences:
             return Batch(inputs, targets)
         return Batch(inputs, targets, lengths, scored=inside)
 
-    def longest(self) -> Batch:
-        """The longest one."""
-        return self.batch(self.sizes.argmax(keepdims=True))
-
-
-class SentenceTraining:
-    """The training batches of sentences: each pass has every sentence once, in an order of its own.
-
-    Parameters
-    ----------
-    sentences : of the training text.
-    batch_size : sentences in a batch; the last one of a pass may have fewer.
-    seed : of the orders.
-    """
-
-    def __init__(self, sentences: Sentences, batch_size: int, seed: int) -> None:
-        self._sentences, self._batch_size, self._seed = sentences, batch_size, seed
-        self._order: tuple[int, list[NDArray[np.int64]]] = (-1, [])
-
-    def at(self, step: int) -> Batch:
-        """The batch of a step."""
-        epoch, index = divmod(step, self.steps(1))
-        if self._order[0] != epoch:
-            self._order = epoch, self._batches_of(epoch)
-        return self._sentences.batch(self._order[1][index])
-
-    def epoch_at(self, step: int) -> int:
-        """Passes that are finished before a step."""
-        return step // self.steps(1)
-
-    def steps(self, epochs: int) -> int:
-        """Batches in a number of passes."""
-        return epochs * -(-len(self._sentences) // self._batch_size)
-
-    @property
-    def together(self) -> int:
-        """Sentences in a batch."""
-        return min(self._batch_size, len(self._sentences))
-
-    @property
-    def bytes(self) -> int:
-        """Of the order of a pass."""
-        return 2 * int(self._sentences.sizes.nbytes)
-
-    def longest(self) -> Batch:
-        """The longest sentence."""
-        return self._sentences.longest()
-
-    def _batches_of(self, epoch: int) -> list[NDArray[np.int64]]:
-        """The numbers of the sentences in each batch of a pass: of similar lengths, in a random order."""
-        draw, size = generator(self._seed, "sentences", epoch), self._batch_size
-        order = torch.randperm(len(self._sentences), generator=draw).numpy()
-        batches = []
-        for start in range(0, len(order), size * SORTED_TOGETHER):
-            part = order[start : start + size * SORTED_TOGETHER]
-            part = part[np.argsort(self._sentences.sizes[part], kind="stable")]
-            batches += [part[at : at + size] for at in range(0, len(part), size)]
-        return [batches[number] for number in torch.randperm(len(batches), generator=draw).tolist()]
-
 
 class SentenceEvaluation:
     """The evaluation of sentences: every token counts once, the ends of the lines included.
@@ -143,10 +81,7 @@ class SentenceEvaluation:
 
     def batches(self, tokens: Tokens, batch_size: int, window: int | None = None) -> Iterator[Batch]:  # noqa: ARG002
         """All sentences, the shortest first."""
-        sentences = self.sentences(tokens)
-        order = np.argsort(sentences.sizes, kind="stable")
-        for start in range(0, len(order), batch_size):
-            yield sentences.batch(order[start : start + batch_size])
+        return by_length(self.sentences(tokens), batch_size)
 
     def count(self, tokens: Tokens, batch_size: int, window: int | None = None) -> int:  # noqa: ARG002
         """How many batches there are."""
@@ -154,7 +89,7 @@ class SentenceEvaluation:
 
     def longest(self, tokens: Tokens, batch_size: int, window: int | None) -> Batch:  # noqa: ARG002
         """The longest sentence."""
-        return self.sentences(tokens).longest()
+        return longest(self.sentences(tokens))
 
     def predictions(self, tokens: Tokens) -> int:
         """How many tokens are predicted."""

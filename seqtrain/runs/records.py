@@ -148,8 +148,9 @@ class Summary(Record):
         task = TASKS.get(self.task)
         if task is None and self.own_task is None:
             return f"lacks own_task, which says what {plain(self.task)} is"
-        if task is not None and (self.metric.name, self.metric.higher_is_better) != task.metric[:2]:
-            return f"metric is {short(self.metric.as_json())}, that of {self.task} is {task.metric.name}"
+        always: TaskMetric | None = getattr(task, "metric", None)  # None if the settings decide it
+        if always is not None and (self.metric.name, self.metric.higher_is_better) != always[:2]:
+            return f"metric is {short(self.metric.as_json())}, that of {self.task} is {always.name}"
         rate = f"{self.work_unit}_per_s" if task is None else f"{task.work_unit}_per_s"
         figures = {"best.value": self.best.value, "elapsed_s": self.elapsed_s, rate: self.throughput}
         for part, values in (("test", self.test), ("baseline", self.baseline)):
@@ -170,9 +171,8 @@ class Summary(Record):
     @property
     def judged_by(self) -> TaskMetric:
         """The metric of the task."""
-        if self.own_task is None:
-            return TASKS[self.task].metric
-        return TaskMetric(self.metric.name, self.metric.higher_is_better, self.metric.least, self.metric.most)
+        always: TaskMetric | None = getattr(TASKS.get(self.task), "metric", None)
+        return always or TaskMetric(self.metric.name, self.metric.higher_is_better, self.metric.least, self.metric.most)
 
     @property
     def work_unit(self) -> str:

@@ -132,7 +132,7 @@ class Task(Configurable, ABC):
     given: ClassVar[tuple[str, ...]] = ("seed",)
     """Arguments of the constructor that the run provides; all others are settings."""
 
-    metric: ClassVar[Metric]
+    metric: Metric
     """The figure that decides which of two models is better; `measure` sums it, or it is the loss."""
 
     work_unit: ClassVar[Literal["sequences", "tokens"]] = "sequences"
@@ -159,7 +159,7 @@ class Task(Configurable, ABC):
     solvable: ClassVar[bool] = True
     """There is a rule for "solved"."""
 
-    every_step: ClassVar[bool]
+    every_step: bool
     """The task asks for a prediction at every step rather than after the last one."""
 
     input_size: int

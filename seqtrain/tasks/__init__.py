@@ -19,6 +19,7 @@ from seqtrain.tasks.metrics import ACCURACY, Metric, Tally
 from seqtrain.tasks.parity import Parity
 from seqtrain.tasks.recall import Recall
 from seqtrain.tasks.selective_copy import SelectiveCopy
+from seqtrain.tasks.sequences.task import LabelledSequences
 from seqtrain.tasks.stories import Stories
 from seqtrain.tasks.tables.series import Series
 from seqtrain.tasks.temporal_order import TemporalOrder
@@ -45,6 +46,7 @@ TASKS: dict[str, type[Task]] = {
         Stories,
         LanguageModel,
         Series,
+        LabelledSequences,
     )
 }
 

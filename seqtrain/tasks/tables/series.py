@@ -17,6 +17,7 @@ from seqtrain.system.settings import Affects, Faults, Null, Size
 from seqtrain.system.shipped import text_path
 from seqtrain.system.words import counted
 from seqtrain.tasks.base import Batch, Prediction, Split
+from seqtrain.tasks.errors import squared_loss, tally_errors, with_roots
 from seqtrain.tasks.finite import FiniteTask, Passes
 from seqtrain.tasks.metrics import Metric, Tally
 from seqtrain.tasks.tables.baselines import Problem, of_series
@@ -342,35 +343,16 @@ class Series(FiniteTask):
 
     def loss(self, prediction: Prediction, batch: Batch) -> tuple[torch.Tensor, int]:
         """Squared error of scaled values, summed over the values that are not missing."""
-        error, known = self._errors(prediction, batch)
-        return error.square().sum(), int(known.sum())
-
-    def _errors(self, prediction: Prediction, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        known = ~batch.targets.isnan()
-        if batch.scored is not None:
-            known &= batch.scored[..., None]
-        return (prediction.outputs - batch.targets.nan_to_num()) * known, known
+        return squared_loss(prediction, batch)
 
     def measure(self, prediction: Prediction, batch: Batch) -> Tally:
         """Squared and absolute errors in the units of the data."""
-        error, known = self._errors(prediction, batch)
-        scale = torch.from_numpy(np.tile(self.scaler.target_spread, max(1, self.horizon)))
-        error = error.detach().double().cpu() * scale
-        tally = Tally().add("squared", error.square().sum(), known.sum())
-        tally.add("mae", error.abs().sum(), known.sum())
-        for n, name in enumerate(self.targets if len(self.targets) > 1 else []):
-            own = slice(n, None, len(self.targets))
-            tally.add(f"squared_{name}", error[..., own].square().sum(), known[..., own].sum())
-        return tally
+        spread = torch.from_numpy(np.tile(self.scaler.target_spread, max(1, self.horizon)))
+        return tally_errors(prediction, batch, spread, self.targets)
 
     def summarise(self, means: dict[str, float]) -> dict[str, float]:
         """The roots of mean squared errors in place of these."""
-        return {
-            "rmse" + name.removeprefix("squared") if name.startswith("squared") else name: (
-                math.sqrt(mean) if name.startswith("squared") else mean
-            )
-            for name, mean in means.items()
-        }
+        return with_roots(means)
 
     def baseline(self, split: Split) -> dict[str, float]:
         """The figures of the best baseline, and the error of each."""

@@ -1,0 +1,110 @@
+"""Sequences of numbers as a file has them, before they are divided and scaled."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtrain.system.errors import DataError
+from seqtrain.tasks.tables.table import MOST_FAULTS
+
+Numbers = NDArray[np.float64]
+Whole = NDArray[np.int64]
+
+
+class Wanted(NamedTuple):
+    """What is to be read.
+
+    inputs : columns of numbers; None for all that have no other use.
+    targets : columns of the labels; empty if there are none.
+    kind : what a label is; None if the task has no labels.
+    by_step : each step has a label, rather than each sequence.
+    id, step, group, part : columns; None for none.
+    labelled : a sequence without a label is a fault.
+    """
+
+    inputs: list[str] | None
+    targets: list[str]
+    kind: Literal["class", "number"] | None
+    by_step: bool
+    id: str | None = None
+    step: str | None = None
+    group: str | None = None
+    part: str | None = None
+    labelled: bool = True
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Sequences one after the other: `N` sequences with `S` steps in all and `C` numbers in a step.
+
+    names : `[N]`.
+    columns : `[C]`, names.
+    values : `[S, C]`, NaN for a missing value.
+    lengths : `[N]`, steps.
+    place : where a sequence, or a step of it, is in its file.
+    labels : `[N]` or `[S]` texts (None: unknown), or `[N, K]` or `[S, K]` numbers (NaN: unknown); None for no labels.
+    groups, parts : `[N]`; None for none.
+    left_out : what the file has beside the sequences, by kind, and how often.
+    """
+
+    names: list[str]
+    columns: list[str]
+    values: Numbers
+    lengths: Whole
+    place: Callable[[int, int | None], str]
+    labels: NDArray[Any] | None = None
+    groups: list[str] | None = None
+    parts: list[str] | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def starts(self) -> Whole:
+        """`[N]`, the first step of each sequence."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def steps_of(self, chosen: Whole) -> Whole:
+        """The steps of some sequences, one after the other."""
+        lengths = self.lengths[chosen]
+        before = np.cumsum(lengths) - lengths
+        return np.repeat(self.starts[chosen] - before, lengths) + np.arange(int(lengths.sum()))
+
+    def take(self, chosen: Whole, *, by_step: bool) -> Self:
+        """Some of the sequences.
+
+        by_step : the labels are those of steps.
+        """
+        steps, place = self.steps_of(chosen), self.place
+        labels = None if self.labels is None else self.labels[steps if by_step else chosen]
+        return type(self)(
+            [self.names[n] for n in chosen],
+            self.columns,
+            self.values[steps],
+            self.lengths[chosen],
+            lambda sequence, step: place(int(chosen[sequence]), step),
+            labels,
+            None if self.groups is None else [self.groups[n] for n in chosen],
+            None if self.parts is None else [self.parts[n] for n in chosen],
+            self.left_out,
+        )
+
+    def place_of_step(self, step: int) -> str:
+        """Where a step, counted over all sequences, is in its file."""
+        sequence = int(np.searchsorted(self.starts, step, side="right")) - 1
+        return self.place(sequence, step - int(self.starts[sequence]))
+
+
+def refuse(faults: Sequence[str], cure: str, *, more: int = 0) -> None:
+    """Raise a DataError with the first faults and a cure, if there are faults.
+
+    more : faults beside those that are given.
+    """
+    if faults:
+        left = len(faults) - MOST_FAULTS + more
+        rest = [f"and {left:,} more"] if left > 0 else []
+        raise DataError("\n".join([*faults[:MOST_FAULTS], *rest, cure]))

@@ -18,7 +18,7 @@ from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import LARGEST, MetricsRecord, Summary
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
 from seqtrain.system.files import UnreadableError
-from seqtrain.system.settings import NO_RESULT
+from seqtrain.system.settings import NO_RESULT, files_of
 from seqtrain.system.words import visible
 
 PER_RUN = {"seed", *settings_that_affect(*NO_RESULT)}
@@ -135,13 +135,13 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
 
 
 def _by_content(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """The runs, with one path for all texts of one content."""
-    paths: dict[str, str] = {}
+    """The runs, with one place for all files of one content."""
+    places: dict[str, dict[str, str]] = {}
     found = []
     for run in runs:
-        if "task.path" in run.settings and run.summary.fingerprints:
-            path = paths.setdefault(run.variant, run.settings["task.path"])
-            task = run.config.task.model_copy(update={"path": path})
+        own = files_of(run.config.task)
+        if own and run.summary.fingerprints:
+            task = run.config.task.model_copy(update=places.setdefault(run.variant, own))
             run = replace(run, config=run.config.model_copy(update={"task": task}))
         found.append(run)
     return found

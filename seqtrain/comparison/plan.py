@@ -24,7 +24,7 @@ from seqtrain.runs.memory_estimate import Estimate, check_together, estimate
 from seqtrain.runs.resume import other_codes, saved_config
 from seqtrain.runs.trainer import run_name
 from seqtrain.system.errors import CheckpointError, ConfigError
-from seqtrain.system.settings import NO_RESULT, Affects
+from seqtrain.system.settings import NO_RESULT, Affects, files_of
 from seqtrain.tasks import Task
 
 FREE = (*NO_RESULT, Affects.CONTENT)
@@ -194,16 +194,17 @@ def _other_texts(runs: Sequence[PlannedRun]) -> Iterator[str]:
     """Finished runs whose text has another content than the one that they were trained on, which may have moved."""
     contents: dict[str, dict[str, str]] = {}
     for run in runs:
-        summary = RunDir(run.out).read_summary() if "path" in type(run.config.task).model_fields else None
+        summary = RunDir(run.out).read_summary() if files_of(run.config.task) else None
         if summary is None or not summary.fingerprints:
             continue
         section = run.config.task.model_dump_json()
         if section not in contents:
             contents[section] = build_task(run.config, quiet=True).fingerprints()
         if contents[section] != summary.fingerprints:
+            places = " and ".join(files_of(run.config.task).values())
             yield (
-                f"{run.out}: was trained on another content of {run.config.task.path}; restore it, or choose another "
-                "directory with --out"
+                f"{run.out}: was trained on another content of {places}; restore it, or choose another directory with "
+                "--out"
             )
 
 

@@ -173,9 +173,10 @@ def _displace(document: Document, winner: Path_, loser: Path_) -> Iterator[str]:
 
 
 def _is_folder(data: dict[str, Any]) -> bool:
-    """Whether the text of the task is a folder, which is not cut into parts."""
+    """Whether the text of the task is a folder with a file for each part, which is not cut into parts."""
     try:
-        return text_path(str(data["task"]["path"])).is_dir()
+        path = text_path(str(data["task"]["path"]))
+        return path.is_dir() and any(path.glob("train.*"))
     except (OSError, ValueError, TypeError, KeyError):
         return False
 

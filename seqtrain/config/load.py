@@ -18,6 +18,7 @@ from seqtrain.system import shipped
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.files import check_name, split_file
 from seqtrain.system.progress import say
+from seqtrain.system.settings import files_of
 
 
 def load_config(name: str, overrides: Sequence[str] = (), *, quiet: bool = False) -> Config:
@@ -121,7 +122,7 @@ def validated(document: Document, *, task_is_built: bool = True) -> Config:
     sentences = [f"{document.place(path)}: {dotted(path)} {message}" for path, message in faults]
     if document.faults or sentences or config is None:
         raise ConfigError(document.faults + sentences)
-    return _with_absolute_path(config)
+    return _with_absolute_paths(config)
 
 
 def _read(data: dict[str, Any]) -> tuple[Config | None, list[Fault], bool]:
@@ -177,14 +178,14 @@ def _mend(data: Any, path: Path_) -> bool:
     return False
 
 
-def _with_absolute_path(config: Config) -> Config:
-    """The same config, its text found from any folder."""
-    task = config.task
-    if "path" not in type(task).model_fields or task.path.startswith(shipped.PREFIX):
-        return config
-    path = str(shipped.text_path(task.path).absolute())
-    check_name(path)
-    return config.model_copy(update={"task": task.model_copy(update={"path": path})})
+def _with_absolute_paths(config: Config) -> Config:
+    """The same config, the files of its task found from any folder."""
+    places = {}
+    for name, place in files_of(config.task).items():
+        if not place.startswith(shipped.PREFIX):
+            places[name] = str(shipped.text_path(place).absolute())
+            check_name(places[name])
+    return config.model_copy(update={"task": config.task.model_copy(update=places)}) if places else config
 
 
 def to_yaml(config: Config) -> str:

@@ -398,3 +398,9 @@ def marker_of(field: FieldInfo, kind: type[Marker]) -> Marker | None:
 def affects(field: FieldInfo) -> Affects:
     """What a setting affects."""
     return marker_of(field, Affects) or Affects.WEIGHTS
+
+
+def files_of(section: "Section") -> dict[str, str]:
+    """The files and folders that a section names, by setting; of these the content decides, not the place."""
+    named = {name for name, field in type(section).model_fields.items() if affects(field) is Affects.CONTENT}
+    return {name: value for name, value in section if name in named and isinstance(value, str)}

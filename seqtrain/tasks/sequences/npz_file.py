@@ -56,7 +56,8 @@ def _arrays(path: Path, wanted: list[str | None]) -> tuple[dict[str, NDArray[Any
     """The arrays of a file that are wanted, by name, and how many others it has."""
     cure = "save it with numpy.savez(path, inputs=..., lengths=..., labels=...)"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened:  # NumPy leaves a torn file open
+            file = np.load(opened, allow_pickle=False)
             if not hasattr(file, "files"):
                 raise DataError(f"{path}: holds one array and no names; {cure}")
             found = {name: file[name] for name in file.files if name in wanted}

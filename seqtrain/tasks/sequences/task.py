@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import InitVar
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -148,7 +147,9 @@ class LabelledSequences(FiniteTask):
         self.collections = collections
         self._baselines: dict[Split, dict[str, float]] = {}
         digest = hashlib.sha256("".join(self.fingerprints().values()).encode()).hexdigest()
-        self.definition = f"sequences/{Path(self.path).name}/{digest[:12]}/{self.predict}/v{self.generator_version}"
+        self.definition = (
+            f"sequences/{text_path(str(self.path)).name}/{digest[:12]}/{self.predict}/v{self.generator_version}"
+        )
 
     @classmethod
     def faults(cls, settings: Any) -> Faults:

@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import InitVar
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -125,7 +124,7 @@ class Series(FiniteTask):
         self._baselines: dict[Split, dict[str, float]] = {}
         digest = hashlib.sha256("".join(self.fingerprints().values()).encode()).hexdigest()
         ahead = f"horizon={self.horizon}" if self.horizon else "labels"
-        self.definition = f"series/{Path(self.path).name}/{digest[:12]}/{ahead}/v{self.generator_version}"
+        self.definition = f"series/{text_path(str(self.path)).name}/{digest[:12]}/{ahead}/v{self.generator_version}"
 
     @classmethod
     def faults(cls, settings: Any) -> Faults:

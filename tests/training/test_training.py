@@ -577,6 +577,7 @@ RESUMED = [
     ("words", ("model.cell={name: odyssey, ablation: full_gate_recurrence}", "task.path=short.txt", "task.window=7")),
     ("words", ("task.path=short.txt", "train.batch_size=70", "task.window=3")),  # of which it makes 68 columns
     ("words", ("task.sentences=independent", "model.dropout=0.3", "train.batch_size=7")),  # the last batch has fewer
+    ("gestures", ("train.batch_size=7", "model.input_dropout=0.1", "train.epochs=null")),
     ("sunspots", ("train.batch_size=3", "task.window=20", "train.epochs=null", "train.patience=null")),
 ]
 

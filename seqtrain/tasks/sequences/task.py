@@ -107,8 +107,10 @@ class LabelledSequences(FiniteTask):
     """The sequences of the validation; null for a division at random."""
     test_ids: Annotated[Columns | None, Affects.DATA] = None
     """The sequences of the test; null for a division at random."""
-    fractions: Annotated[Fractions | None, Null(default_fractions, when=is_drawn), Affects.DATA] = None
-    """Shares of train, valid and test in path; null for 0.7, 0.15, 0.15, and nothing for a part with its own file."""
+    fractions: Annotated[
+        Fractions | None, Null(default_fractions, when=is_drawn, text="0.7, 0.15, 0.15"), Affects.DATA
+    ] = None
+    """Shares of train, valid and test in path; null for {null}, and none for a part with a file of its own."""
     division: Annotated[int | None, Field(ge=0), Null(0, when=is_drawn), Affects.DATA] = None
     """Which of the random divisions; it does not follow the seed, so that all seeds have the same test; null for
     {null}."""

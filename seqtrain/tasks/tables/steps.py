@@ -66,6 +66,17 @@ class Clock:
         return months.astype(np.int64) if is_calendar else None
 
 
+@dataclass(frozen=True)
+class Step:
+    """The distance in time between two steps.
+
+    size : in months, or in the whole numbers of a clock.
+    """
+
+    size: int
+    is_months: bool
+
+
 def read_clock(table: Table, column: str) -> Clock:
     """The times in a column: whole numbers, dates or times of the day.
 
@@ -140,16 +151,10 @@ def places_in_time(clock: Clock, rows: Times, table: Table) -> Times:
             f"{table.row(first)}: has the same time, {clock.texts[first]}, as another row of its series; keep one of "
             "them, or name the column that tells the series apart with task.id"
         )
-    months = own.months()
-    for values in (own.values, months):
-        if values is None:
-            continue
-        steps = np.diff(values)
-        step = int(np.median(steps)) if values is own.values else int(min(steps))
-        if values is months and step not in MONTHS_A_STEP:
-            continue
-        if step > 0 and not (steps % step).any() and steps.sum() // step <= MOST_MISSING * len(rows):
-            return np.concatenate(([0], np.cumsum(steps // step)))
+    if (step := regular_step(own)) is not None:
+        values = own.months() if step.is_months else own.values
+        assert values is not None
+        return np.concatenate(([0], np.cumsum(np.diff(values) // step.size)))
     usual = int(np.median(gaps))
     odd = int((gaps % usual != 0).argmax()) if (gaps % usual).any() else int(gaps.argmax())
     raise DataError(
@@ -157,3 +162,38 @@ def places_in_time(clock: Clock, rows: Times, table: Table) -> Times:
         "most rows are at another distance in time; give a table with regular steps, or leave out task.time, and each "
         "row is a step"
     )
+
+
+def regular_step(own: Clock) -> Step | None:
+    """The distance of which all gaps between the times of one series are multiples; None if there is none.
+
+    A distance in months comes first: the days from 1 July to 1 August and from there to 1 September are the same, too.
+    """
+    for values, is_months in ((own.months(), True), (own.values, False)):
+        gaps = np.diff(own.values if values is None else values)
+        if values is None or not gaps.size:
+            continue
+        size = int(min(gaps)) if is_months else int(np.median(gaps))
+        if is_months and size not in MONTHS_A_STEP:
+            continue
+        if size > 0 and not (gaps % size).any() and gaps.sum() // size <= MOST_MISSING * len(values):
+            return Step(size, is_months)
+    return None
+
+
+def times_at(own: Clock, step: Step, places: Times) -> Times:
+    """The times at steps of one series, counted from its first row, as whole numbers of its clock."""
+    if not step.is_months:
+        return own.values[0] + step.size * places
+    unit = "D" if own.kind == "day" else "us"
+    moments = own.values.astype(f"datetime64[{unit}]")
+    days = moments.astype("datetime64[D]")
+    months = days.astype("datetime64[M]")
+    day = (days - months.astype("datetime64[D]")).astype(np.int64)  # of the month, from 0
+    before_end = ((months + 1).astype("datetime64[D]") - days).astype(np.int64)  # 1 for the last day of a month
+    wanted = months[0] + step.size * places
+    first, end = wanted.astype("datetime64[D]"), (wanted + 1).astype("datetime64[D]")
+    is_of_start = bool((day == day[0]).all()) and not bool((before_end == 1).all())
+    found = np.minimum(first + day[0], end - 1) if is_of_start else end - before_end[0]
+    since_midnight = moments[0] - days[0].astype(moments.dtype)
+    return (found.astype(moments.dtype) + since_midnight).astype(np.int64)

@@ -3,7 +3,7 @@
 The public names are those of `__all__`, and the attributes of what they give. Everything else is private and may change
 in any version.
 
-train, evaluate, inspect, compare : what the verbs of the command line do, with typed results.
+train, evaluate, predict, inspect, compare : what the verbs of the command line do, with typed results.
 load_model, load_text_model : a trained model back from its checkpoint.
 CELLS : the built-in cells by name; `seqtrain.cells.Cell` is the base of a user's own cell.
 unroll : run a cell over a batch of sequences.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from seqtrain.comparison import compare
     from seqtrain.inference.evaluate import evaluate
     from seqtrain.inference.load import load_model, load_text_model
+    from seqtrain.inference.predictions import predict
     from seqtrain.inspection.api import inspect
     from seqtrain.recurrence import unroll
     from seqtrain.runs.train import train
@@ -36,6 +37,7 @@ __all__ = [
     "inspect",
     "load_model",
     "load_text_model",
+    "predict",
     "train",
     "unroll",
 ]
@@ -47,6 +49,7 @@ _MODULES = {
     "inspect": "seqtrain.inspection.api",
     "load_model": "seqtrain.inference.load",
     "load_text_model": "seqtrain.inference.load",
+    "predict": "seqtrain.inference.predictions",
     "train": "seqtrain.runs.train",
     "unroll": "seqtrain.recurrence",
 }

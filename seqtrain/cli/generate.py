@@ -92,13 +92,19 @@ def check_options(faults: list[str]) -> None:
 
 
 def load(run: Path, prompt: str, *, quiet: bool) -> tuple["TextModel", str]:
-    """The model and the text of the prompt; remarks on it go to stderr unless `quiet`."""
+    """The model and the text of the prompt; see `read_prompt`."""
     from seqtrain.inference.load import load_text_model
-    from seqtrain.system.progress import say
     from seqtrain.system.runtime import prepare
 
     prepare(None)
     model = load_text_model(run)
+    return model, read_prompt(model, prompt, quiet=quiet)
+
+
+def read_prompt(model: "TextModel", prompt: str, *, quiet: bool) -> str:
+    """The text of the prompt, which may be on stdin; remarks on it go to stderr unless `quiet`."""
+    from seqtrain.system.progress import say
+
     text = _standard_input() if prompt == "-" else prompt
     tokens, read, unknown = model.read(text)
     if not tokens:
@@ -106,7 +112,7 @@ def load(run: Path, prompt: str, *, quiet: bool) -> tuple["TextModel", str]:
     if unknown:
         more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
         say(f"not in the vocabulary, read as <unk>: {', '.join(map(repr, unknown[:NAMED]))}{more}", quiet=quiet)
-    return model, text
+    return text
 
 
 def _standard_input() -> str:

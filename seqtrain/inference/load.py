@@ -15,7 +15,7 @@ from seqtrain.config.schema import UserTask
 from seqtrain.inference.text_model import TextModel
 from seqtrain.models import SequenceModel
 from seqtrain.models.settings import UserCell
-from seqtrain.runs.checkpoint import Checkpoint, load_checkpoint
+from seqtrain.runs.checkpoint import Checkpoint, Header, load_checkpoint
 from seqtrain.runs.directory import RunDir, checkpoint_path
 from seqtrain.runs.resume import about, check_best, check_fingerprints, check_weights
 from seqtrain.system.errors import CheckpointError, ConfigError, short
@@ -40,6 +40,15 @@ class Restored(NamedTuple):
     changes: dict[str, Change]
 
 
+class Trained(NamedTuple):
+    """A loaded model without its task, ready to predict on the CPU."""
+
+    path: Path
+    config: Config
+    header: Header
+    model: SequenceModel
+
+
 def load_model(run_or_checkpoint: str | Path) -> SequenceModel:
     """The model in a checkpoint, or in the `best.safetensors` of a run directory, ready to predict on the CPU.
 
@@ -47,8 +56,14 @@ def load_model(run_or_checkpoint: str | Path) -> SequenceModel:
     ------
     SeqtrainError : there is none, or the code of a user's own cell cannot be found (see `plugins`).
     """
+    return load_trained(run_or_checkpoint).model
+
+
+def load_trained(run_or_checkpoint: str | Path) -> Trained:
+    """Likewise, with what a prediction needs beside the model. The data that it was trained on are not needed."""
     config, checkpoint, path = _read_for_cpu(run_or_checkpoint)
-    return _built(_with_trusted_cell(config, checkpoint, path, quiet=False), checkpoint, path)
+    config = _with_trusted_cell(config, checkpoint, path, quiet=False)
+    return Trained(path, config, checkpoint.header, _built(config, checkpoint, path))
 
 
 def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
@@ -58,17 +73,26 @@ def load_text_model(run_or_checkpoint: str | Path) -> TextModel:
     ------
     SeqtrainError : as `load_model`, or it is the model of another task.
     """
-    config, checkpoint, path = _read_for_cpu(run_or_checkpoint)
-    tokens, counts = checkpoint.header.vocabulary, checkpoint.header.counts
-    if tokens is None:
+    return text_model(load_trained(run_or_checkpoint))
+
+
+def text_model(trained: Trained) -> TextModel:
+    """A loaded model that writes text.
+
+    Raises
+    ------
+    CheckpointError : it is the model of another task.
+    """
+    path, config, header, model = trained
+    if header.vocabulary is None:
         raise CheckpointError(
             f"{path}: holds a model of task {config.task.name!r}, which writes no text; give one of task "
             "'language_model' or 'stories', e.g. what seqtrain train words made"
         )
-    model = _built(_with_trusted_cell(config, checkpoint, path, quiet=False), checkpoint, path)
+    tokens = header.vocabulary
     unit: Unit = config.task.unit if config.task.name == LanguageModel.name else "word"
     independent = config.task.name == LanguageModel.name and config.task.sentences == "independent"
-    return TextModel(model, Vocabulary(tokens, counts or [0] * len(tokens)), unit, str(path), independent)
+    return TextModel(model, Vocabulary(tokens, header.counts or [0] * len(tokens)), unit, str(path), independent)
 
 
 def _read_for_cpu(run_or_checkpoint: str | Path) -> tuple[Config, Checkpoint, Path]:

@@ -94,6 +94,10 @@ class Series(FiniteTask):
     lags: Annotated[Annotated[int, Field(ge=1, le=1000)] | None, Affects.EVALUATION] = None
     """Values that the linear baseline reads; null for the number from 1 to 12 that is best on the validation set."""
 
+    _cure_of_missing = (
+        "set task.missing=forward to repeat the last value, or task.missing=mask to tell the model as well"
+    )
+
     fitted: InitVar[dict[str, JsonValue] | None] = None
     seed: int = 0
 
@@ -108,12 +112,11 @@ class Series(FiniteTask):
         ------
         DataError : the table cannot be used.
         """
-        self.counts = None
-        self.read, self.ahead = self.inputs or [], self.known or []
-        self.columns = list(dict.fromkeys([*self.targets, *self.read, *self.ahead]))
+        self._name_columns()
         table = read_table(text_path(str(self.path)))
         table.check_columns([*self.columns, *(name for name in (self.time, self.id) if name)])
-        self.series = self._read(table)
+        clock = None if self.time is None else read_clock(table, self.time)
+        self.series = self._read(table, clock)
         self._check_missing(table)
         self._check_lengths()
         self.scaler = self._scaler(fitted)
@@ -162,9 +165,14 @@ class Series(FiniteTask):
 
     # --- the table --------------------------------------------------------------------------------------------------
 
-    def _read(self, table: Table) -> list[One]:
+    def _name_columns(self) -> None:
+        """Name the columns of numbers, the targets first."""
+        self.counts = None
+        self.read, self.ahead = self.inputs or [], self.known or []
+        self.columns = list(dict.fromkeys([*self.targets, *self.read, *self.ahead]))
+
+    def _read(self, table: Table, clock: Clock | None) -> list[One]:
         values = table.numbers(self.columns)
-        clock = None if self.time is None else read_clock(table, self.time)
         cuts = None if self.valid_from is None or clock is None else self._cuts(clock)
         ids = ["the series"] * len(values) if self.id is None else table.frame[self.id].to_list()
         rows_of: dict[str, list[int]] = {}
@@ -191,7 +199,8 @@ class Series(FiniteTask):
             valid, test = (int(places[at]) if at < len(rows) else T for at in before)
         return One(name, own, from_rows, (valid, test, T))
 
-    def _cuts(self, clock: Clock) -> tuple[int, int]:
+    def _cuts(self, clock: Clock) -> tuple[int, int] | None:
+        """The first times of validation and test."""
         found = []
         for name in ("valid_from", "test_from"):
             text = str(getattr(self, name))
@@ -209,12 +218,12 @@ class Series(FiniteTask):
 
     def _check_missing(self, table: Table) -> None:
         """Refuse missing values and rows unless the config says what to do about them."""
-        self.missing_values = sum(int(np.isnan(one.values).sum()) for one in self.series)
+        self.missing_values = sum(int(self._lacking(one).sum()) for one in self.series)
         if self.missing != "refuse" or not self.missing_values:
             return
         faults: list[str] = []
         for one in self.series:
-            for step, column in zip(*np.nonzero(np.isnan(one.values)), strict=True):
+            for step, column in zip(*np.nonzero(self._lacking(one)), strict=True):
                 if len(faults) == MOST_FAULTS:
                     break
                 row = int(one.rows[step])
@@ -224,8 +233,11 @@ class Series(FiniteTask):
                 elif row >= 0:
                     faults.append(f"{table.row(row)}: column {self.columns[column]!r} has no value")
         more = f"{counted(self.missing_values, 'missing value')} in all; "
-        cure = "set task.missing=forward to repeat the last value, or task.missing=mask to tell the model as well"
-        raise DataError("\n".join([*faults, more + cure]))
+        raise DataError("\n".join([*faults, more + self._cure_of_missing]))
+
+    def _lacking(self, one: One) -> NDArray[np.bool_]:
+        """`[T, C]`, the values that are missing."""
+        return np.isnan(one.values)
 
     def _check_lengths(self) -> None:
         """Refuse a split without a prediction."""

@@ -184,7 +184,7 @@ def regular_step(own: Clock) -> Step | None:
 def times_at(own: Clock, step: Step, places: Times) -> Times:
     """The times at steps of one series, counted from its first row, as whole numbers of its clock."""
     if not step.is_months:
-        return own.values[0] + step.size * places
+        return np.asarray(own.values[0] + step.size * places, np.int64)
     unit = "D" if own.kind == "day" else "us"
     moments = own.values.astype(f"datetime64[{unit}]")
     days = moments.astype("datetime64[D]")
@@ -196,4 +196,4 @@ def times_at(own: Clock, step: Step, places: Times) -> Times:
     is_of_start = bool((day == day[0]).all()) and not bool((before_end == 1).all())
     found = np.minimum(first + day[0], end - 1) if is_of_start else end - before_end[0]
     since_midnight = moments[0] - days[0].astype(moments.dtype)
-    return (found.astype(moments.dtype) + since_midnight).astype(np.int64)
+    return np.asarray(found.astype(moments.dtype) + since_midnight, np.int64)

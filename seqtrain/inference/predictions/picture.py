@@ -73,7 +73,8 @@ def draw_panels(title: str, panels: list[Panel], total: int, below: str) -> Figu
         if total > len(panels):
             title += f" ({len(panels)} of {total:,} series and targets)"
         figure.suptitle(_short(title), fontsize="medium", parse_math=False)
-        drawn = figure.subplots(len(panels), squeeze=False)[:, 0]
+        spans = {(str(panel.times[0]), str(panel.later[-1])) for panel in panels}
+        drawn = figure.subplots(len(panels), squeeze=False, sharex=len(spans) == 1)[:, 0]
         for axes, panel in zip(drawn, panels, strict=True):
             _draw(axes, panel)
         drawn[-1].set_xlabel(_short(below), parse_math=False)

@@ -207,18 +207,21 @@ def _bands(
         return [None for _ in chosen]
     bands: list[Numbers | None] = [_band(trained.model, own, task.series[number].name, steps) for number in chosen]
     if any(band is not None and np.isnan(band).any() for band in bands):
-        say(f"the band ends early: a step ahead needs {FEWEST_ERRORS} errors on the validation set", quiet=quiet)
+        say(f"the band needs {FEWEST_ERRORS} errors on the validation set; further ahead there is none", quiet=quiet)
     return bands
 
 
 def _band(model: SequenceModel, own: WholeSeries, name: str, steps: int) -> Numbers:
     """The ends of the band from forecasts on the validation set of the run: of the same series, or of all."""
-    same = [number for number, one in enumerate(own.series) if one.name == name]
-    places = [
-        (number, step)
-        for number in same or range(len(own.series))
-        for step in range(max(own.series[number].starts[0] - 1, 0), own.series[number].starts[1] - 1)
-    ]
+
+    def before_validation(numbers: Sequence[int]) -> list[tuple[int, int]]:
+        """Every step whose next one is in the validation set."""
+        spans = [(number, own.series[number].span("valid")) for number in numbers]
+        return [(number, step - 1) for number, (start, stop) in spans for step in range(max(start, 1), stop)]
+
+    places = before_validation([number for number, one in enumerate(own.series) if one.name == name])
+    if len(places) < FEWEST_ERRORS:
+        places = before_validation(range(len(own.series)))
     places = [places[n] for n in np.unique(np.linspace(0, len(places) - 1, MOST_ORIGINS).astype(int))] if places else []
     errors = np.full((max(1, len(places)), steps, len(own.targets)), np.nan)
     if places:

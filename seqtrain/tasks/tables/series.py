@@ -174,11 +174,8 @@ class Series(FiniteTask):
     def _read(self, table: Table, clock: Clock | None) -> list[One]:
         values = table.numbers(self.columns)
         cuts = None if self.valid_from is None or clock is None else self._cuts(clock)
-        ids = ["the series"] * len(values) if self.id is None else table.frame[self.id].to_list()
-        rows_of: dict[str, list[int]] = {}
-        for row, name in enumerate(ids):
-            rows_of.setdefault(str(name), []).append(row)
-        return [self._one(name, np.array(rows), values, clock, cuts, table) for name, rows in sorted(rows_of.items())]
+        rows_of = {"the series": np.arange(len(values))} if self.id is None else table.rows_of(self.id)
+        return [self._one(name, rows, values, clock, cuts, table) for name, rows in sorted(rows_of.items())]
 
     def _one(
         self, name: str, rows: NDArray[np.int64], values: Numbers, clock: Clock | None, cuts: Any, table: Table

@@ -30,12 +30,16 @@ class Clock:
 
     values : `[N]`: as written, days since 1970, or microseconds since 1970.
     kind : what they are.
-    texts : `[N]`, as in the file.
+    texts : of all rows of the file.
     """
 
     values: Times
     kind: str
-    texts: list[str]
+    texts: "polars.Series"
+
+    def of(self, rows: Times) -> "Clock":
+        """The times of some rows."""
+        return Clock(self.values[rows], self.kind, self.texts)
 
     def at(self, text: str) -> int:
         """A time that a setting names.
@@ -84,6 +88,8 @@ def read_clock(table: Table, column: str) -> Clock:
     ------
     DataError : with the rows that hold no time.
     """
+    import polars
+
     own = table.frame[column]
     if lacking := own.is_null().arg_true().head(MOST_FAULTS).to_list():
         raise DataError(
@@ -97,7 +103,7 @@ def read_clock(table: Table, column: str) -> Clock:
             f"{table.row(row)}: column {column!r} has {own[row]!r}, which is no time; write whole numbers, dates as "
             "2024-01-31, or times as 2024-01-31 12:00:00"
         ) from None
-    return Clock(values, kind, [str(text) for text in own.to_list()])
+    return Clock(values, kind, own.cast(polars.String))
 
 
 def _parsed(own: "polars.Series") -> tuple[Times, str]:
@@ -141,7 +147,7 @@ def places_in_time(clock: Clock, rows: Times, table: Table) -> Times:
     ------
     DataError : two rows have the same time, or the steps are irregular, with the rows.
     """
-    own = Clock(clock.values[rows], clock.kind, [])
+    own = clock.of(rows)
     if len(rows) < 2:
         return np.zeros(len(rows), np.int64)
     gaps = np.diff(own.values)

@@ -51,6 +51,16 @@ class Table:
                 f"{', '.join(map(repr, self.frame.columns))}"
             )
 
+    def rows_of(self, column: str) -> dict[str, NDArray[np.int64]]:
+        """The rows, in the order of the file, that hold each text of a column."""
+        import polars
+
+        texts = polars.col(column).cast(polars.String).fill_null("None").alias("text")
+        groups = self.frame.select(texts, row=polars.int_range(polars.len())).group_by("text").agg("row")
+        return {
+            text: rows.to_numpy().astype(np.int64) for text, rows in zip(groups["text"], groups["row"], strict=True)
+        }
+
     def numbers(self, columns: Sequence[str]) -> NDArray[np.float64]:
         """The numbers of columns, `[N, C]`, NaN for a missing value.
 

@@ -237,7 +237,7 @@ class WholeSeries(Series):
     def _own_clock(self, number: int) -> Clock:
         assert self.clock is not None
         rows = self.series[number].rows
-        return Clock(self.clock.values[rows[rows >= 0]], self.clock.kind, [])
+        return self.clock.of(rows[rows >= 0])
 
     def as_written_rows(self) -> list[Any]:
         """The time of each row as in the file; numbers as numbers."""
@@ -252,7 +252,7 @@ class WholeSeries(Series):
         if self.clock is None or self.time is None:
             return [int(time) for time in times]
         own = self.table.frame[self.time]
-        return _as_written(times, own, max(self.clock.texts, key=len))
+        return _as_written(times, own, self.clock.texts[int(self.clock.texts.str.len_chars().arg_max() or 0)])
 
 
 def _as_written(times: NDArray[Any], own: "polars.Series", example: str) -> list[Any]:

@@ -164,7 +164,7 @@ def places_in_time(clock: Clock, rows: Times, table: Table) -> Times:
     usual = int(np.median(gaps))
     odd = int((gaps % usual != 0).argmax()) if (gaps % usual).any() else int(gaps.argmax())
     raise DataError(
-        f"{table.row(int(rows[odd + 1]))}: comes at {clock.texts[rows[odd + 1]]}, after {clock.texts[rows[odd]]}, but "
+        f"{table.row(int(rows[odd + 1]))}: comes at {clock.texts[int(rows[odd + 1])]}, after {clock.texts[int(rows[odd])]}, but "
         "most rows are at another distance in time; give a table with regular steps, or leave out task.time, and each "
         "row is a step"
     )

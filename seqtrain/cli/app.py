@@ -8,6 +8,7 @@ from seqtrain.cli.bench import bench
 from seqtrain.cli.catalog import cells, configs, copy, settings, show, tasks
 from seqtrain.cli.check import check
 from seqtrain.cli.compare import compare
+from seqtrain.cli.data import data
 from seqtrain.cli.evaluate import evaluate
 from seqtrain.cli.generate import generate
 from seqtrain.cli.guide import START, examples
@@ -27,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (
-    train, evaluate, generate, predict, score, inspect, compare, bench, validate, check, cells, tasks, settings,
+    data, train, evaluate, generate, predict, score, inspect, compare, bench, validate, check, cells, tasks, settings,
 ):  # fmt: skip
     name = "eval" if verb is evaluate else verb.__name__
     app.command(name, epilog=examples(name))(results_apart(verb))

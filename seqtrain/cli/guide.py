@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 START = "Start with: seqtrain train quickstart"
 
 EXAMPLES = {
+    "data": ("seqtrain data my.csv", "seqtrain data my.csv --out my.yaml", "seqtrain data my_text.txt --json"),
     "train": (
         "seqtrain train quickstart",
         "seqtrain train quickstart model.cell=gru train.steps=500 --out runs/gru",
@@ -28,7 +29,8 @@ EXAMPLES = {
     ),
     "predict": (
         "seqtrain predict runs/words --prompt 'the cat'",
-        "seqtrain predict runs/words --prompt the --top 3 --json",
+        "seqtrain predict runs/sunspots --horizon 11 --plot forecast.png",
+        "seqtrain predict runs/my my_new.csv --out forecast.csv",
     ),
     "score": (
         "seqtrain score runs/words my_text.txt",

@@ -96,6 +96,12 @@ def dump(data: Any) -> str:
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
+def inline(value: Any) -> str:
+    """A value as YAML in one line: `[a, b]`."""
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=1e9)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
 def parse(text: str, source: str) -> tuple[yaml.Node | None, Any]:
     """The nodes of a YAML document, for their lines, and its data.
 

@@ -106,6 +106,14 @@ def read_clock(table: Table, column: str) -> Clock:
     return Clock(values, kind, own.cast(polars.String))
 
 
+def first_that_is_no_time(own: "polars.Series") -> str | int:
+    """What the times in a column are; or the place of a value that is no time as most of the others are."""
+    try:
+        return _parsed(own)[1]
+    except ValueError as error:
+        return int(str(error))
+
+
 def _parsed(own: "polars.Series") -> tuple[Times, str]:
     """The times of a column as whole numbers, and what these are; raises a ValueError with the first bad row."""
     import polars
@@ -163,10 +171,10 @@ def places_in_time(clock: Clock, rows: Times, table: Table) -> Times:
         return np.concatenate(([0], np.cumsum(np.diff(values) // step.size)))
     usual = int(np.median(gaps))
     odd = int((gaps % usual != 0).argmax()) if (gaps % usual).any() else int(gaps.argmax())
+    first, second = int(rows[odd]), int(rows[odd + 1])
     raise DataError(
-        f"{table.row(int(rows[odd + 1]))}: comes at {clock.texts[int(rows[odd + 1])]}, after {clock.texts[int(rows[odd])]}, but "
-        "most rows are at another distance in time; give a table with regular steps, or leave out task.time, and each "
-        "row is a step"
+        f"{table.row(second)}: comes at {clock.texts[second]}, after {clock.texts[first]}, but most rows are at "
+        "another distance in time; give a table with regular steps, or leave out task.time, and each row is a step"
     )
 
 

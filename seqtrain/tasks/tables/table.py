@@ -105,7 +105,7 @@ def read_table(path: Path) -> Table:
         raise DataError(f"{path}: is a folder; set task.path to a CSV or Parquet file in it")
     if path.suffix.lower() in (".parquet", ".pq"):
         return _read(path, lambda: polars.read_parquet(path), first=1)
-    separator = _separator(path)
+    separator = separator_of(path)
     return _read(
         path,
         lambda: polars.read_csv(
@@ -133,7 +133,7 @@ def _read(path: Path, reader: Any, first: int) -> Table:
     return Table(path, frame.rename(stripped), first)
 
 
-def _separator(path: Path) -> str:
+def separator_of(path: Path) -> str:
     """What stands between the columns: the separator that is most frequent in the first line."""
     try:
         with path.open("rb") as file:

@@ -1,0 +1,170 @@
+"""Configs for the user's data: one function for each task of a table or a text that a config can be written for."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqtrain.data_profile.columns import ColumnProfile
+from seqtrain.data_profile.layout import Layout, Steps, step_in_words
+from seqtrain.data_profile.result import Trainable
+
+if TYPE_CHECKING:
+    from seqtrain.tasks.tables.series import Series
+
+TARGET_NAMES = ("y", "target", "value")
+"""Names of a column that is the one to forecast, beside others."""
+
+MOST_COLUMNS = 1000
+"""Columns of a task."""
+
+WINDOW = 64
+"""Steps of a window, as the task has it by default."""
+
+UPDATES, LARGEST_BATCH, MOST_EPOCHS, MOST_ROWS = 2000, 64, 300, 20_000_000
+"""Training steps that take a minute or two, and bounds of what they lead to; rows that are read in all."""
+
+PERIODS = {"1 month": 12, "3 months": 4, "1 day": 7, "7 days": 52, "1 hour": 24, "30 minutes": 48, "15 minutes": 96}
+"""Steps of the usual period of data with such steps: a year, a week or a day."""
+
+SLOW = 0.75
+"""Values change slowly if the standard deviation of their changes is less than this share of their own."""
+
+LONG_ENOUGH = 3
+"""Periods that a series must have, for the seasonal baseline."""
+
+
+def series_config(
+    path: str,
+    rows: int,
+    columns: list[ColumnProfile],
+    roles: dict[str, str],
+    layout: Layout,
+    steps: Steps | None,
+) -> list[Trainable]:
+    """Configs of the task `series`, the best one first; the others do without what may be at fault in the first."""
+    numbers = [column for column in columns if roles[column.name] == "number"][:MOST_COLUMNS]
+    if not numbers:
+        return []
+    obvious = [column.name for column in numbers if column.name.lower() in TARGET_NAMES]
+    targets = obvious[:1] if obvious else [column.name for column in numbers]
+    inputs = [column.name for column in numbers if column.name not in targets]
+    task: dict[str, Any] = {"name": "series", "path": path}
+    reasons = {"task.horizon": "steps ahead, all at once"}
+    is_regular = steps is not None and steps.step is not None
+    if is_regular:
+        task["time"] = layout.time
+    if layout.id is not None:
+        task["id"] = layout.id
+        reasons["task.id"] = f"tells {len(layout.lengths):,} series apart"
+    task["targets"] = targets
+    reasons["task.targets"] = "to forecast; the others are read as inputs" if inputs else "to forecast"
+    if inputs:
+        task["inputs"] = inputs
+        reasons["task.inputs"] = "name those that are known ahead, such as holidays, in known"
+    task["horizon"] = 1
+    if (steps is not None and steps.missing and is_regular) or any(column.missing for column in numbers):
+        task["missing"] = "mask"
+        reasons["task.missing"] = "repeat the last value, and tell the model; or forward, which does not tell"
+    cuts: dict[str, Any] = {}
+    if is_regular and steps is not None and steps.middle is not None:
+        cuts = dict(zip(("valid_from", "test_from"), map(_instant, steps.middle), strict=True))
+        reasons |= {"task.valid_from": "70 % of the rows lie before", "task.test_from": "85 %"}
+    season = _season(steps, int(layout.lengths.max()))
+    seasonal = {} if season is None else {"season": season}
+    reasons["task.season"] = "steps of a period, for the seasonal baseline"
+    rest = _training(rows, len(layout.lengths))
+    plain = {"task": task | seasonal} | rest
+    first = [Trainable({"task": task | cuts | seasonal} | rest, reasons)] if cuts else []
+    without_time = {key: value for key, value in task.items() if key != "time"}
+    return [*first, Trainable(plain, reasons), Trainable({"task": without_time} | rest, reasons)]
+
+
+def with_differences(config: Trainable, task: "Series") -> Trainable:
+    """The config with `differences` if the targets change slowly: their changes are small beside their values."""
+    slow = []
+    for n in range(len(task.targets)):
+        parts = [one.values[: one.starts[0], n] for one in task.series]
+        changes = np.concatenate([np.diff(part) for part in parts])
+        values = np.concatenate(parts)
+        if np.isfinite(changes).any():
+            slow.append(float(np.nanstd(changes)) < SLOW * float(np.nanstd(values)))
+    if not slow or sum(slow) * 2 <= len(slow):
+        return config
+    settings = config.settings | {"task": config.settings["task"] | {"differences": True}}
+    return Trainable(settings, config.reasons | {"task.differences": "predict changes: the values change slowly"})
+
+
+def _instant(text: str) -> int | str:
+    """A time as a setting: whole numbers as such."""
+    return int(text) if text.lstrip("-").isdecimal() else text
+
+
+def _season(steps: Steps | None, longest: int) -> int | None:
+    if steps is None or steps.step is None:
+        return None
+    season = PERIODS.get(step_in_words(steps.kind, steps.step))
+    return season if season is not None and longest >= LONG_ENOUGH * season else None
+
+
+def _training(rows: int, series: int) -> dict[str, Any]:
+    """The model and the training: a size and a number of passes that finish in a minute or two on a laptop."""
+    batch_size = int(np.clip(max(rows // (8 * WINDOW), min(series, 16)), 1, LARGEST_BATCH))
+    steps = max(rows / (WINDOW * batch_size), series / batch_size, 1.0)
+    epochs = int(np.clip(min(UPDATES / steps, MOST_ROWS / rows), 1, MOST_EPOCHS))
+    train: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
+    return {
+        "model": {"cell": "lstm", "hidden_size": 32},
+        "optimizer": {"name": "adam", "lr": 5e-3, "clip_norm": 1.0},
+        "train": train | ({"patience": 30} if epochs > 60 else {}),
+    }
+
+
+def labelled_config(
+    path: str,  # noqa: ARG001
+    columns: list[ColumnProfile],  # noqa: ARG001
+    roles: dict[str, str],  # noqa: ARG001
+    layout: Layout,  # noqa: ARG001
+) -> tuple[Trainable | None, str | None]:
+    """The config of a task on whole sequences with labels, or why there is none. The place of the task `sequences`."""
+    return None, "seqtrain has no task for whole sequences with labels yet"
+
+
+def tagged_config(path: str, form: str) -> tuple[Trainable | None, str | None]:  # noqa: ARG001
+    """The config of a task on tagged text, or why there is none. The place of the task `tagging`.
+
+    Parameters
+    ----------
+    form : `columns` (CoNLL) or `slashes` (word/TAG).
+    """
+    return None, "seqtrain has no task for tagged text yet"
+
+
+def text_config(path: str, unit: str, tokens: int) -> Trainable:
+    """A language model of a text, in words or characters, with as many passes as take some minutes."""
+    passes = int(np.clip(2_000_000 / max(tokens, 1), 1, 40))
+    task = {"name": "language_model", "path": path, "unit": unit}
+    common = {"optimizer": {"name": "adam", "lr": 2e-3, "clip_norm": 1.0}}
+    size = int(np.clip(tokens // (20 * WINDOW), 1, 20))
+    train: dict[str, Any] = {"epochs": passes, "batch_size": size} | ({"patience": 4} if passes > 8 else {})
+    reasons = {"task.path": "one file, of which the last tenth is for validation and test"}
+    if unit == "word":
+        model: dict[str, Any] = {"cell": "lstm", "hidden_size": 200, "depth": 2, "dropout": 0.2}
+        return Trainable({"task": task, "model": model} | common | {"train": train}, reasons)
+    model = {"cell": "lstm", "hidden_size": 128, "embedding_size": 32}
+    reasons["task.unit"] = "the lines hold no spaces between words"
+    return Trainable({"task": task, "model": model} | common | {"train": train}, reasons)
+
+
+def arrays_config(path: str, arrays: list[dict[str, Any]]) -> tuple[Trainable | None, str | None]:  # noqa: ARG001
+    """The config of a task on the arrays of an `.npz` file, or why there is none. Likewise `sequences`."""
+    return None, "seqtrain has no task for arrays yet; write a table with a row for each step"
+
+
+def ts_config(path: str, facts: dict[str, Any]) -> tuple[Trainable | None, str | None]:  # noqa: ARG001
+    """The config of a task on a `.ts` file, or why there is none. Likewise `sequences`."""
+    return None, "seqtrain has no task for whole sequences with labels yet"
+
+
+def folder_config(path: str, files: list[str]) -> tuple[Trainable | None, str | None]:  # noqa: ARG001
+    """The config of a task on a folder of CSV files with `labels.csv`, or why there is none. Likewise `sequences`."""
+    return None, "seqtrain has no task for whole sequences with labels yet"

@@ -1,0 +1,275 @@
+"""A table: which column is the time, which tells series apart, what is missing, and a config that trains on it."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtrain.data_profile.columns import ColumnProfile, collected, profile_columns, scan
+from seqtrain.data_profile.configs import labelled_config, series_config, with_differences
+from seqtrain.data_profile.layout import Layout, Steps, step_in_words
+from seqtrain.data_profile.result import Profile
+from seqtrain.data_profile.trial import first_that_builds
+from seqtrain.system.errors import DataError
+from seqtrain.system.words import counted
+from seqtrain.tasks.tables.series import Series
+from seqtrain.tasks.tables.steps import Clock, Step, read_clock, regular_step
+from seqtrain.tasks.tables.table import MOST_FAULTS, SEPARATORS, Table
+
+if TYPE_CHECKING:
+    import polars
+
+ENDINGS = (".csv", ".tsv", ".psv", ".parquet", ".pq")
+"""Endings of tables."""
+
+TIME_NAMES = re.compile(
+    r"(.*[_ ])?(t|time|date|ds|datetime|timestamp|year|month|week|day|hour|minute|second|step|time_?idx|period|index)",
+    re.IGNORECASE,
+)
+"""Names of columns of whole numbers that may be times."""
+
+ID_NAMES = re.compile(r"(.*[_ ])?(id|series|group|store|item|station|sensor|subject|case|unit|who|key)", re.IGNORECASE)
+"""Names of columns of whole numbers that may tell series apart."""
+
+LABEL_NAMES = re.compile(r"(.*[_ ])?(label|class|class_?val|target)", re.IGNORECASE)
+"""Names of columns of numbers that may be labels of whole sequences."""
+
+MOST_SERIES = 2000
+"""Series whose steps in time are looked at."""
+
+
+def is_table(file: Path) -> bool:
+    """Whether a file holds a table: by its name, or by a first line with a separator and numbers below it."""
+    if file.suffix.lower() in ENDINGS:
+        return True
+    with file.open("rb") as opened:
+        header, *lines = opened.read(1 << 14).decode("utf-8", "ignore").splitlines()[:6] or [""]
+    separator = max(SEPARATORS, key=header.count)
+    cells = [cell for line in lines for cell in line.split(separator)]
+    numbers = [cell for cell in cells if re.fullmatch(r"\s*[-+]?[\d.]+(e[-+]?\d+)?\s*", cell, re.IGNORECASE)]
+    return separator in header and len(numbers) >= max(1, len(cells) / 3)
+
+
+def profile_table(path: str, file: Path) -> Profile:
+    """A CSV or Parquet file."""
+    try:
+        frame, first = scan(file)
+        rows, columns = profile_columns(frame, file)
+    except DataError as error:
+        return Profile(
+            path, "unknown", "a table that cannot be read", {}, faults=str(error).splitlines(), why_not=BROKEN
+        )
+    if rows == 0:
+        fault = f"{file}: has no rows below its header; give a table with data"
+        return Profile(path, "unknown", "an empty table", {"rows": 0}, faults=[fault], why_not=BROKEN)
+    layout, remarks = _layout(frame, file, columns, rows)
+    faults = [*_wrong_cells(frame, file, first, columns)]
+    steps = None
+    if layout.time is not None:
+        try:
+            steps = _steps(frame, file, first, layout)
+        except DataError as error:
+            faults += str(error).splitlines()
+            layout = Layout(None, layout.id, layout.label, layout.lengths)
+    roles = _roles(columns, layout)
+    return _finished(path, file, rows, columns, roles, layout, steps, faults, remarks)
+
+
+BROKEN = "mend the faults first"
+
+
+def _finished(
+    path: str,
+    file: Path,
+    rows: int,
+    columns: list[ColumnProfile],
+    roles: dict[str, str],
+    layout: Layout,
+    steps: Steps | None,
+    faults: list[str],
+    remarks: list[str],
+) -> Profile:
+    """The report, with the first config that can be built."""
+    facts: dict[str, Any] = {"rows": rows, "columns": len(columns)}
+    facts |= {} if layout.time is None else {"time": layout.time}
+    if steps is not None:
+        facts |= {"step": "irregular" if steps.step is None else step_in_words(steps.kind, steps.step)}
+        facts |= {"missing steps": steps.missing}
+        remarks = [*remarks, *steps.gaps]
+    if layout.id is not None:
+        shortest, median, longest = (int(n) for n in np.quantile(layout.lengths, [0, 0.5, 1], method="nearest"))
+        facts |= {"id": layout.id, "series": len(layout.lengths)}
+        facts |= {"shortest": shortest, "median": median, "longest": longest}
+    listed = [column.as_json() | {"role": roles[column.name]} for column in columns]
+    if layout.label is not None:
+        what = f"{counted(len(layout.lengths), 'sequence')} with a label for each, {layout.label!r}"
+        config, why_not = labelled_config(path, columns, roles, layout)
+        return Profile(path, "sequences", what, facts, listed, faults, remarks, config, why_not)
+    what = f"a table of {len(layout.lengths):,} series"
+    tries = series_config(path, rows, columns, roles, layout, steps)
+    if not tries:
+        why_not = "no column of numbers is left to forecast; give one, or make a text of numbers: 1234.5"
+        return Profile(path, "series", what, facts, listed, faults, remarks, None, why_not)
+    config, task, refused = first_that_builds(tries, file)
+    faults += [fault for fault in refused if fault not in faults][:MOST_FAULTS]
+    if config is not None and isinstance(task, Series):
+        config = with_differences(config, task)
+    if config is not None and task is None:
+        remarks.append("the config was not tried, as the file is large; seqtrain validate tries it")
+    return Profile(path, "series", what, facts, listed, faults, remarks, config, BROKEN if config is None else None)
+
+
+# --- what the columns are for ---------------------------------------------------------------------------------------
+
+
+def _layout(frame: "polars.LazyFrame", file: Path, columns: list[ColumnProfile], rows: int) -> tuple[Layout, list[str]]:
+    """The columns of time, of ids and of labels, and remarks on what is uncertain."""
+    remarks: list[str] = []
+    times = [column.name for column in columns if column.kind == "time"]
+    times += [c.name for c in columns if c.kind == "whole number" and TIME_NAMES.fullmatch(c.name)]
+    ids = [c for c in columns if c.name not in times and 1 < c.distinct <= 0.6 * rows and _may_be_id(c)]
+    time = name = None
+    for each in times:
+        own = [c.name for c in sorted(ids, key=lambda c: c.distinct) if not _has_repeated(frame, file, [c.name, each])]
+        is_single = not _has_repeated(frame, file, [each])
+        if is_single or own:
+            time, name = each, None if is_single else own[0]
+            break
+        remarks.append(
+            f"column {each!r} has the same time in several rows, and no other column tells series apart by itself; to "
+            "use it, write a column of ids"
+        )
+    if time is None:
+        name = next((c.name for c in ids if _is_in_blocks(frame, file, c.name)), None)
+    lengths = np.array([rows])
+    label = None
+    if name is not None:
+        lengths = collected(frame.group_by(name).len(), file)["len"].to_numpy().astype(np.int64)
+        label = _label(frame, file, columns, name, time)
+    return Layout(time, name, label, lengths), remarks
+
+
+def _may_be_id(column: ColumnProfile) -> bool:
+    return column.kind == "text" or (column.kind == "whole number" and bool(ID_NAMES.fullmatch(column.name)))
+
+
+def _has_repeated(frame: "polars.LazyFrame", file: Path, names: list[str]) -> bool:
+    """Whether two rows have the same values in these columns."""
+    import polars
+
+    return len(collected(frame.group_by(names).len().filter(polars.col("len") > 1).head(1), file)) > 0
+
+
+def _is_in_blocks(frame: "polars.LazyFrame", file: Path, name: str) -> bool:
+    """Whether all rows of each value follow each other."""
+    import polars
+
+    own = polars.col(name)
+    begins = (own != own.shift()).fill_null(True).sum().alias("begins")
+    (found,) = collected(frame.select(begins, own.n_unique().alias("distinct")), file).iter_rows(named=True)
+    return bool(found["begins"] == found["distinct"])
+
+
+def _label(
+    frame: "polars.LazyFrame", file: Path, columns: list[ColumnProfile], name: str, time: str | None
+) -> str | None:
+    """The column that has one value in each series, and not the same in all."""
+    import polars
+
+    may_be = [
+        column.name
+        for column in columns
+        if column.name not in (name, time)
+        and (column.kind == "text" or (column.kind.endswith("number") and LABEL_NAMES.fullmatch(column.name)))
+    ]
+    for label in sorted(may_be, key=lambda label: not LABEL_NAMES.fullmatch(label)):
+        most = frame.group_by(name).agg(polars.col(label).n_unique().alias("n")).select(polars.col("n").max())
+        if collected(most, file)["n"][0] == 1:
+            return label
+    return None
+
+
+def _roles(columns: list[ColumnProfile], layout: Layout) -> dict[str, str]:
+    """What each column is for: `time`, `id`, `label`, `number` or `-`."""
+    named = {layout.time: "time", layout.id: "id", layout.label: "label"}
+    return {
+        column.name: named.get(column.name)
+        or ("number" if column.name and column.kind in ("number", "whole number") and not column.wrong else "-")
+        for column in columns
+    }
+
+
+def _wrong_cells(frame: "polars.LazyFrame", file: Path, first: int, columns: list[ColumnProfile]) -> list[str]:
+    """Cells of columns of numbers that are none, as the task tells them."""
+    import polars
+
+    wrong = [column.name for column in columns if column.wrong]
+    if not wrong:
+        return []
+    cells = [polars.col(name) for name in wrong]
+    finite = [cell.cast(polars.Float64, strict=False).is_finite().fill_null(False) for cell in cells]
+    at_fault = polars.any_horizontal(cell.is_not_null() & ~one for cell, one in zip(cells, finite, strict=True))
+    rows = collected(frame.with_row_index("the row").filter(at_fault).head(MOST_FAULTS), file)
+    faults = []
+    for row in rows.iter_rows(named=True):
+        for name in wrong:
+            if row[name] is not None and not _is_number(row[name]):
+                faults.append(f"{file}:{first + row['the row']}: column {name!r} has {row[name]!r}, which is no number")
+    total = sum(column.wrong for column in columns)
+    more = f"{counted(total, 'cell')} in all; " if total > 1 else ""
+    cure = "write numbers as 1234.5, and leave a missing value empty; until then the config leaves these columns out"
+    return [*faults[:MOST_FAULTS], more + cure]
+
+
+def _is_number(text: Any) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except (TypeError, ValueError):
+        return False
+
+
+# --- steps in time --------------------------------------------------------------------------------------------------
+
+
+def _steps(frame: "polars.LazyFrame", file: Path, first: int, layout: Layout) -> Steps:
+    """The steps of the series; raises a DataError if a row has no time."""
+    assert layout.time is not None
+    names = [layout.time, *([layout.id] if layout.id else [])]
+    table = Table(file, collected(frame.select(names), file), first)
+    clock = read_clock(table, layout.time)
+    groups = [np.arange(len(clock.values))] if layout.id is None else [*table.rows_of(layout.id).values()]
+    step, missing, gaps, irregular = None, 0, list[str](), 0
+    for rows in groups[:MOST_SERIES]:
+        rows = rows[np.argsort(clock.values[rows], kind="stable")]
+        own = regular_step(clock.of(rows))
+        if own is None:
+            irregular += len(rows) > 1
+            continue
+        step = own if step is None else step
+        after, lacking = _gaps(clock, rows, own)
+        missing += int(lacking.sum())
+        for row, count in zip(after[: MOST_FAULTS - len(gaps)], lacking, strict=False):
+            gaps.append(f"{table.row(int(row))}: {counted(int(count), 'step')} missing after {clock.texts[int(row)]}")
+    if missing and len(gaps) == MOST_FAULTS:
+        gaps.append(f"{counted(missing, 'missing step')} in all")
+    if irregular:
+        gaps.append(
+            f"the steps of {irregular:,} series are not at regular distances in column "
+            f"{layout.time!r}; without it, each row is a step"
+        )
+    order = np.argsort(clock.values, kind="stable")
+    cuts = [int(order[round(share * len(order))]) for share in (0.7, 0.85)]
+    before, between = (int(clock.values[cut]) for cut in cuts)
+    middle = (str(clock.texts[cuts[0]]), str(clock.texts[cuts[1]])) if before < between else None
+    return Steps(clock.kind, None if irregular else step, missing, gaps, middle)
+
+
+def _gaps(clock: Clock, rows: NDArray[np.int64], step: Step) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of a series after which steps are missing, and how many."""
+    own = clock.of(rows)
+    values = own.months() if step.is_months else own.values
+    assert values is not None
+    lacking = np.diff(values) // step.size - 1
+    return rows[:-1][lacking > 0], lacking[lacking > 0]

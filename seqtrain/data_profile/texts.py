@@ -1,0 +1,155 @@
+"""A text: its size, its alphabet, and what its lines are: running text, sentences, tagged words or pairs."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seqtrain.data_profile.configs import tagged_config, text_config
+from seqtrain.data_profile.result import Profile
+from seqtrain.data_profile.trial import first_that_builds
+from seqtrain.system.encoding import not_utf8
+from seqtrain.system.errors import DataError
+from seqtrain.tasks.text.advice import lacks_spaces
+
+SAMPLE = 2000
+"""Lines from the beginning that decide what the lines are."""
+
+BLOCK = 1 << 20
+"""Bytes that are read together."""
+
+MOSTLY = 0.95
+"""The share of lines, or of words, that must have a form."""
+
+TAGGED = re.compile(r"\S+/[A-Z$.,:'`#()\"-][A-Z$.,:'`#()0-9\"|_+-]*")
+"""A word with its tag: `runs/VBZ`."""
+
+MOST_TAGS = 200
+"""Different tags of a tagged text."""
+
+
+@dataclass
+class Measured:
+    """Figures of a text.
+
+    beginning : its first lines.
+    """
+
+    lines: int = 0
+    empty: int = 0
+    words: int = 0
+    characters: int = 0
+    alphabet: set[str] = field(default_factory=set)
+    longest: int = 0
+    beginning: list[str] = field(default_factory=list)
+
+    def facts(self) -> dict[str, Any]:
+        """The figures by their names."""
+        return {
+            "lines": self.lines,
+            "empty lines": self.empty,
+            "words": self.words,
+            "characters": self.characters,
+            "alphabet": len(self.alphabet),
+            "longest line": self.longest,
+        }
+
+    def tokens(self, unit: str) -> int:
+        """Words with line ends, or characters."""
+        return self.words + self.lines if unit == "word" else self.characters
+
+
+def measure(file: Path) -> Measured:
+    """Read a text once.
+
+    Raises
+    ------
+    DataError : it is not UTF-8, with the line.
+    """
+    found = Measured()
+    with file.open("rb") as opened:
+        while lines := opened.readlines(BLOCK):
+            texts = [_decoded(raw, file, found.lines + n) for n, raw in enumerate(lines, 1)]
+            block = "".join(texts)
+            found.words += len(block.split())
+            found.characters += len(block)
+            found.alphabet |= set(block)
+            bare = [text.rstrip("\r\n") for text in texts]
+            found.lines += len(bare)
+            found.empty += sum(not text.strip() for text in bare)
+            found.longest = max(found.longest, *map(len, bare))
+            found.beginning += bare[: SAMPLE - len(found.beginning)]
+    found.alphabet -= {"\n", "\r"}
+    return found
+
+
+def _decoded(raw: bytes, file: Path, number: int) -> str:
+    try:
+        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}:{number}: {not_utf8(error)}") from None
+
+
+def unit_of(measured: Measured) -> str:
+    """`character` for lines without spaces, else `word`."""
+    return "character" if lacks_spaces("\n".join(measured.beginning)) else "word"
+
+
+def tagged_form(lines: list[str]) -> str | None:
+    """`columns` if each line has a word and its tag, with an empty line between sentences; `slashes` for word/TAG."""
+    full = [line for line in lines if line.strip() and not line.startswith(("#", "-DOCSTART-"))]
+    words = [word for line in full for word in line.split()]
+    if not words:
+        return None
+    if sum(bool(TAGGED.fullmatch(word)) for word in words) >= MOSTLY * len(words):
+        return "slashes"
+    rows = [re.split(r"\t+" if "\t" in line else r" +", line.strip()) for line in full]
+    ((width, count),) = Counter(map(len, rows)).most_common(1)
+    tags = Counter(row[-1] for row in rows if len(row) == width)
+    has_empty = any(not line.strip() for line in lines[:-1])
+    is_columns = width >= 2 and count >= MOSTLY * len(rows) and has_empty
+    return "columns" if is_columns and len(tags) <= min(MOST_TAGS, max(2, count // 2)) else None
+
+
+def profile_text(path: str, file: Path) -> Profile:
+    """A text file."""
+    measured = measure(file)
+    lines, facts = measured.beginning, measured.facts()
+    full = [line for line in lines if line.strip()]
+    if not full:
+        fault = f"{file}: holds no text; give a text with words"
+        return Profile(path, "unknown", "an empty file", facts, faults=[fault], why_not="it is empty")
+    if form := tagged_form(lines):
+        what = "tagged text, a word and its columns a line" if form == "columns" else "tagged text, word/TAG"
+        tags = Counter(_tags(full, form))
+        facts |= {"sentences": _sentences(lines, form), "tags": dict(tags.most_common(20))}
+        config, why_not = tagged_config(path, form)
+        return Profile(path, "tagging", what, facts, config=config, why_not=why_not)
+    if sum(line.count("\t") == 1 for line in full) >= MOSTLY * len(full):
+        why_not = f"pairs are for a trained model: seqtrain score RUN {path} --pairs"
+        return Profile(path, "pairs", "pairs of texts with a tab between", facts, why_not=why_not)
+    unit = unit_of(measured)
+    remarks = []
+    if unit == "character":
+        remarks.append("the lines hold hardly any spaces, so that the config reads characters, not words")
+    built, _, faults = first_that_builds([text_config(path, unit, measured.tokens(unit))], file)
+    why_not = None if built else "mend the faults first"
+    return Profile(path, "text", "running text", facts, [], faults, remarks, built, why_not)
+
+
+def _tags(full: list[str], form: str) -> list[str]:
+    if form == "slashes":
+        return [word.rsplit("/", 1)[1] for line in full for word in line.split() if "/" in word]
+    return [line.split()[-1] for line in full if not line.startswith(("#", "-DOCSTART-"))]
+
+
+def _sentences(lines: list[str], form: str) -> str:
+    """How many sentences there are among the first lines."""
+    if form == "slashes":
+        count = sum(bool(line.strip()) for line in lines)
+    else:
+        count = sum(
+            bool(line.strip()) and not before.strip() for before, line in zip(["", *lines], lines, strict=False)
+        )
+    return f"{count:,}" + (f" in the first {SAMPLE:,} lines" if len(lines) == SAMPLE else "")

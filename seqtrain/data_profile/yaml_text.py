@@ -1,0 +1,27 @@
+"""A config as a YAML file that says why each value was chosen."""
+
+from typing import Any
+
+from seqtrain.config.yaml import inline
+from seqtrain.data_profile.result import Trainable
+
+COMMENT_AT = 40
+"""The column at which comments begin."""
+
+
+def to_yaml(config: Trainable, heading: str) -> str:
+    """The file."""
+    return "".join(f"{line}\n" for line in [f"# {heading}", *_lines(config.settings, config.reasons, "")])
+
+
+def _lines(settings: dict[str, Any], reasons: dict[str, str], prefix: str) -> list[str]:
+    lines = []
+    indent = "  " * (prefix.count(".") + bool(prefix))
+    for key, value in settings.items():
+        name = f"{prefix}.{key}" if prefix else key
+        written = f"{indent}{key}:" if isinstance(value, dict) else f"{indent}{key}: {inline(value)}"
+        reason = reasons.get(name)
+        lines.append(f"{written:<{COMMENT_AT - 2}}  # {reason}" if reason else written)
+        if isinstance(value, dict):
+            lines += _lines(value, reasons, name)
+    return lines

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MOST_COLUMNS = 40
 """Columns of a table that are shown."""
 
-HEADING = "Written by seqtrain data; every value may be changed (seqtrain settings task series)."
-
 
 def data(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A table, a text, a .ts or .npz file, or a folder.")],
@@ -39,7 +37,7 @@ def data(
     if overwrite and out is None:
         raise ConfigError("--overwrite is for the file of --out; give one, or leave it out")
     found = profile(file)
-    config = None if found.config is None else to_yaml(found.config, HEADING)
+    config = None if found.config is None else to_yaml(found.config)
     print_result(found, json, lambda _: profile_parts(found, config))
     if out is not None:
         if config is None:

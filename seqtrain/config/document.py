@@ -15,6 +15,7 @@ from seqtrain.config.yaml import DEEPEST, LARGEST, parse, read_beginning
 from seqtrain.system.errors import ConfigError, plain, short
 from seqtrain.system.settings import name_of
 from seqtrain.system.shipped import text_path
+from seqtrain.tasks.text.advice import tagged_form
 
 Path_ = tuple[str, ...]
 """Where a setting is: `("model", "cell", "reset")` for `model.cell.reset`."""
@@ -69,11 +70,11 @@ def read_document(path: Path, overrides: Sequence[str]) -> Document:
     ConfigError : the file is missing or not a YAML mapping.
     """
     if path.is_file() and _is_table(path):
-        raise ConfigError(f"{path}: {NO_TABLES}")
+        raise ConfigError(no_table(path))
     text, whole = read_beginning(path)
     if path.suffix.lower() not in {".yaml", ".yml"} and text.strip() and not _BEGINS.search(text):
         is_table = path.suffix.lower().startswith(".json") or _NUMBERS.fullmatch(text[:LINES_OF_NUMBERS])
-        raise ConfigError(f"{path}: {NO_TABLES if is_table else f'is no config; if it is a text {train_on(path)}'}")
+        raise ConfigError(no_table(path) if is_table and not tagged_form(text.splitlines()) else no_text(path, text))
     if not whole:
         raise ConfigError(f"{path}: is larger than {LARGEST >> 10} KiB; no config is, give another file")
     node, data = parse(text, str(path))
@@ -92,17 +93,15 @@ _BEGINS = re.compile(r"""^[\s{]*["']?(task|model)["']?\s*:""", re.MULTILINE)
 """A section that every config has."""
 
 
+LOOKED_AT = (".csv", ".tsv", ".psv", ".parquet", ".pq", ".npz", ".ts")
+"""Endings of files of numbers that `seqtrain data` reads."""
+
 TABLE_FILES = (
-    *(".csv", ".tsv", ".psv", ".parquet", ".feather", ".arrow", ".orc", ".avro", ".npy", ".npz", ".mat", ".xls"),
+    *(*LOOKED_AT, ".feather", ".arrow", ".orc", ".avro", ".npy", ".mat", ".xls"),
     *(".xlsx", ".xlsm", ".ods", ".ndjson", ".h5", ".hdf5", ".nc", ".pkl", ".pickle", ".joblib", ".pt", ".pth"),
     *(".ckpt", ".arff", ".sav", ".dta", ".db", ".sqlite", ".zarr"),
 )
 """Endings of files that hold tables or arrays."""
-
-NO_TABLES = (
-    "looks like a table or an array, which is no config; to forecast a CSV or Parquet table, copy a config (seqtrain "
-    "configs copy sunspots mine.yaml) and set its task.path and columns"
-)
 
 LINES_OF_NUMBERS = 4096
 """Characters of a file of numbers that are looked at."""
@@ -120,6 +119,26 @@ def _is_table(path: Path) -> bool:
 def train_on(text: Path) -> str:
     """How to train on a text, for a message."""
     return f"to train on, give it to one: seqtrain train words task.path={shlex.quote(str(text))}"
+
+
+def no_table(path: Path) -> str:
+    """The message about a table in the place of a config."""
+    is_text = path.suffix.lower() not in TABLE_FILES and not path.suffix.lower().startswith(".json")
+    is_looked_at = path.suffix.lower() in LOOKED_AT or (is_text and not _is_table(path))
+    first = "" if is_looked_at else "save it as a CSV or Parquet file; "
+    look = shlex.join(["seqtrain", "data", str(path)]) if is_looked_at else "seqtrain data FILE"
+    return (
+        f"{path}: looks like a table or an array, which is no config; {first}{look} tells what it holds, and writes a "
+        "config that trains on it"
+    )
+
+
+def no_text(path: Path, text: str) -> str:
+    """The message about a text in the place of a config."""
+    if tagged_form(text.splitlines()):
+        look = shlex.join(["seqtrain", "data", str(path)])
+        return f"{path}: is no config, but a text of words with tags; {look} tells what it holds"
+    return f"{path}: is no config; if it is a text {train_on(path)}"
 
 
 def document_from(data: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Document:

@@ -98,6 +98,9 @@ def find_config(name: str) -> Path:
         raise ConfigError(f"{name}: no such file; did you mean {path.stem}, which comes with seqtrain?")
     if path.exists() and split_file(path, "train").exists():
         raise ConfigError(f"{name}: is a folder without a config; if it is a text {train_on(path)}")
+    if (path / "labels.csv").exists():
+        look = shlex.join(["seqtrain", "data", name])
+        raise ConfigError(f"{name}: is a folder without a config, but with labels.csv; {look} tells what it holds")
     if path.exists():
         raise ConfigError(
             f"{name}: is a folder without a run; give a run directory, a config file, or a shipped name: "

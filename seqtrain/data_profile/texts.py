@@ -1,6 +1,5 @@
 """A text: its size, its alphabet, and what its lines are: running text, sentences, tagged words or pairs."""
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from seqtrain.data_profile.result import Profile
 from seqtrain.data_profile.trial import first_that_builds
 from seqtrain.system.encoding import not_utf8
 from seqtrain.system.errors import DataError
-from seqtrain.tasks.text.advice import lacks_spaces
+from seqtrain.tasks.text.advice import lacks_spaces, tagged_form
 
 SAMPLE = 2000
 """Lines from the beginning that decide what the lines are."""
@@ -20,13 +19,7 @@ BLOCK = 1 << 20
 """Bytes that are read together."""
 
 MOSTLY = 0.95
-"""The share of lines, or of words, that must have a form."""
-
-TAGGED = re.compile(r"\S+/[A-Z$.,:'`#()\"-][A-Z$.,:'`#()0-9\"|_+-]*")
-"""A word with its tag: `runs/VBZ`."""
-
-MOST_TAGS = 200
-"""Different tags of a tagged text."""
+"""The share of lines that must have a tab, for pairs of texts."""
 
 
 @dataclass
@@ -94,22 +87,6 @@ def _decoded(raw: bytes, file: Path, number: int) -> str:
 def unit_of(measured: Measured) -> str:
     """`character` for lines without spaces, else `word`."""
     return "character" if lacks_spaces("\n".join(measured.beginning)) else "word"
-
-
-def tagged_form(lines: list[str]) -> str | None:
-    """`columns` if each line has a word and its tag, with an empty line between sentences; `slashes` for word/TAG."""
-    full = [line for line in lines if line.strip() and not line.startswith(("#", "-DOCSTART-"))]
-    words = [word for line in full for word in line.split()]
-    if not words:
-        return None
-    if sum(bool(TAGGED.fullmatch(word)) for word in words) >= MOSTLY * len(words):
-        return "slashes"
-    rows = [re.split(r"\t+" if "\t" in line else r" +", line.strip()) for line in full]
-    ((width, count),) = Counter(map(len, rows)).most_common(1)
-    tags = Counter(row[-1] for row in rows if len(row) == width)
-    has_empty = any(not line.strip() for line in lines[:-1])
-    is_columns = width >= 2 and count >= MOSTLY * len(rows) and has_empty
-    return "columns" if is_columns and len(tags) <= min(MOST_TAGS, max(2, count // 2)) else None
 
 
 def profile_text(path: str, file: Path) -> Profile:

@@ -9,8 +9,10 @@ COMMENT_AT = 40
 """The column at which comments begin."""
 
 
-def to_yaml(config: Trainable, heading: str) -> str:
+def to_yaml(config: Trainable) -> str:
     """The file."""
+    settings = f"seqtrain settings task {config.settings['task']['name']}"
+    heading = f"Written by seqtrain data; every value may be changed: {settings} lists what there is."
     return "".join(f"{line}\n" for line in [f"# {heading}", *_lines(config.settings, config.reasons, "")])
 
 

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.lib import format as npy
 
 from seqtrain.data_profile.configs import arrays_config, ts_config
-from seqtrain.data_profile.result import Profile
+from seqtrain.data_profile.result import BROKEN, Profile
+from seqtrain.data_profile.trial import first_that_builds
 from seqtrain.system.encoding import not_utf8
 from seqtrain.system.errors import DataError
 from seqtrain.system.words import counted
-
-BROKEN = "mend the faults first"
 
 
 def profile_npz(path: str, file: Path) -> Profile:
@@ -34,6 +33,9 @@ def profile_npz(path: str, file: Path) -> Profile:
         faults.append(f"{file}: is no whole .npz file ({str(error).splitlines()[0]}); save it with numpy.savez")
     facts = {"arrays": len(arrays)}
     config, why_not = (None, BROKEN) if faults else arrays_config(path, arrays)
+    if config is not None:
+        config, _, faults = first_that_builds([config], file)
+        why_not = None if config else BROKEN
     return Profile(path, "arrays", counted(len(arrays), "array"), facts, arrays, faults, [], config, why_not)
 
 
@@ -78,7 +80,10 @@ def profile_ts(path: str, file: Path) -> Profile:
     faults = []
     if len(channels) > 1:
         faults.append(f"{file}: has cases of {min(channels)} to {max(channels)} columns; give each as many")
-    config, why_not = (None, BROKEN) if faults else ts_config(path, facts)
+    config = None
+    if not faults:
+        config, _, faults = first_that_builds([ts_config(path, facts)], file)
+    why_not = None if config else BROKEN
     return Profile(
         path, "sequences", f"{counted(len(sizes), 'sequence')} of a .ts file", facts, [], faults, [], config, why_not
     )

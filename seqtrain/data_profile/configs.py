@@ -7,12 +7,16 @@ import numpy as np
 from seqtrain.data_profile.columns import ColumnProfile
 from seqtrain.data_profile.layout import Layout, Steps, step_in_words
 from seqtrain.data_profile.result import Trainable
+from seqtrain.system.shipped import text_path
 
 if TYPE_CHECKING:
     from seqtrain.tasks.tables.series import Series
 
 TARGET_NAMES = ("y", "target", "value")
 """Names of a column that is the one to forecast, beside others."""
+
+MOST_CLASSES = 20
+"""Different whole numbers that are taken for classes; more are taken for amounts."""
 
 MOST_COLUMNS = 1000
 """Columns of a task."""
@@ -119,14 +123,34 @@ def _training(rows: int, series: int) -> dict[str, Any]:
     }
 
 
-def labelled_config(
-    path: str,  # noqa: ARG001
-    columns: list[ColumnProfile],  # noqa: ARG001
-    roles: dict[str, str],  # noqa: ARG001
-    layout: Layout,  # noqa: ARG001
-) -> tuple[Trainable | None, str | None]:
-    """The config of a task on whole sequences with labels, or why there is none. The place of the task `sequences`."""
-    return None, "seqtrain has no task for whole sequences with labels yet"
+def labelled_config(path: str, columns: list[ColumnProfile], roles: dict[str, str], layout: Layout) -> Trainable:
+    """The task `sequences` on a table with an id and a label that is the same in all rows of an id."""
+    label = next(column for column in columns if column.name == layout.label)
+    inputs = [column.name for column in columns if roles[column.name] == "number"]
+    order = {} if layout.time is None else {"step": layout.time}
+    task: dict[str, Any] = {"name": "sequences", "path": path, "id": layout.id} | order
+    task |= {"targets": [layout.label], "inputs": inputs}
+    reasons = {"task.targets": "the label of each sequence", "task.inputs": "what is read at each step"}
+    is_number = label.kind == "number" or (label.kind == "whole number" and label.distinct > MOST_CLASSES)
+    task |= {"predict": "number"} if is_number else {}
+    if any(column.missing for column in columns if column.name in inputs):
+        task["missing"] = "mask"
+        reasons["task.missing"] = "repeat the last value, and tell the model; or forward, which does not tell"
+    if groups := [column.name for column in columns if roles[column.name] == "group"]:
+        task["group"] = groups[0]
+        reasons["task.group"] = "its sequences stay in one part, so that none of them is known in the test"
+    return Trainable({"task": task} | _training_on_sequences(len(layout.lengths)), reasons)
+
+
+def _training_on_sequences(count: int) -> dict[str, Any]:
+    batch_size = int(np.clip(count // 20, 4, 32))
+    epochs = int(np.clip(UPDATES * batch_size / max(count, 1), 2, 60))
+    train: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
+    return {
+        "model": {"cell": "lstm", "hidden_size": 32, "direction": "bidirectional"},
+        "optimizer": {"name": "adam", "lr": 3e-3, "clip_norm": 1.0},
+        "train": train,
+    }
 
 
 def tagged_config(path: str, form: str) -> tuple[Trainable | None, str | None]:  # noqa: ARG001
@@ -155,16 +179,34 @@ def text_config(path: str, unit: str, tokens: int) -> Trainable:
     return Trainable({"task": task, "model": model} | common | {"train": train}, reasons)
 
 
-def arrays_config(path: str, arrays: list[dict[str, Any]]) -> tuple[Trainable | None, str | None]:  # noqa: ARG001
-    """The config of a task on the arrays of an `.npz` file, or why there is none. Likewise `sequences`."""
-    return None, "seqtrain has no task for arrays yet; write a table with a row for each step"
+def arrays_config(path: str, arrays: list[dict[str, Any]]) -> tuple[Trainable | None, str | None]:
+    """The task `sequences` on an `.npz` file, or why there is none."""
+    sizes = {array["name"]: array["shape"] for array in arrays}
+    if lacking := [name for name in ("inputs", "lengths", "labels") if name not in sizes]:
+        why_not = f"the task sequences reads arrays inputs, lengths and labels; there is no {', '.join(lacking)}"
+        return None, why_not
+    kind = next(array["type"] for array in arrays if array["name"] == "labels")
+    by_step = sizes["labels"][:1] == sizes["inputs"][:1] != sizes["lengths"][:1]
+    predict = ("step_" if by_step else "") + ("number" if kind.startswith("float") else "class")
+    task: dict[str, Any] = {"name": "sequences", "path": path, "predict": predict}
+    count = sizes["lengths"][0] if sizes["lengths"] else 1
+    return Trainable({"task": task} | _training_on_sequences(count)), None
 
 
-def ts_config(path: str, facts: dict[str, Any]) -> tuple[Trainable | None, str | None]:  # noqa: ARG001
-    """The config of a task on a `.ts` file, or why there is none. Likewise `sequences`."""
-    return None, "seqtrain has no task for whole sequences with labels yet"
+def ts_config(path: str, facts: dict[str, Any]) -> Trainable:
+    """The task `sequences` on a `.ts` file; a file that ends in _TRAIN has the test set beside it."""
+    task: dict[str, Any] = {"name": "sequences", "path": path}
+    reasons = {}
+    other = path.replace("_TRAIN.ts", "_TEST.ts")
+    if other != path and text_path(other).is_file():
+        task["test_path"] = other
+        reasons["task.test_path"] = "found beside it"
+    task |= {} if "classes" in facts else {"predict": "number"}
+    return Trainable({"task": task} | _training_on_sequences(facts["sequences"]), reasons)
 
 
-def folder_config(path: str, files: list[str]) -> tuple[Trainable | None, str | None]:  # noqa: ARG001
-    """The config of a task on a folder of CSV files with `labels.csv`, or why there is none. Likewise `sequences`."""
-    return None, "seqtrain has no task for whole sequences with labels yet"
+def folder_config(path: str, files: list[str], label: str) -> Trainable:
+    """The task `sequences` on a folder of tables with `labels.csv`."""
+    task: dict[str, Any] = {"name": "sequences", "path": path, "targets": [label]}
+    reasons = {"task.targets": "a column of labels.csv"}
+    return Trainable({"task": task} | _training_on_sequences(len(files)), reasons)

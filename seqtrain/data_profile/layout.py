@@ -15,12 +15,14 @@ class Layout:
 
     time, id : their names; None if there is none.
     label : a column that is the same in all rows of an id; None if there is none.
+    group : of a table with labels, a column whose sequences should stay together; None if there is none.
     lengths : `[S]`, rows of each series.
     """
 
     time: str | None
     id: str | None
     label: str | None
+    group: str | None
     lengths: NDArray[np.int64]
 
 

@@ -5,6 +5,9 @@ from typing import Any
 
 Settings = dict[str, Any]
 
+BROKEN = "mend the faults first"
+"""Why there is no config."""
+
 
 @dataclass(frozen=True)
 class Trainable:

@@ -1,6 +1,7 @@
 """A table: which column is the time, which tells series apart, what is missing, and a config that trains on it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from seqtrain.data_profile.columns import ColumnProfile, collected, profile_columns, scan
 from seqtrain.data_profile.configs import labelled_config, series_config, with_differences
 from seqtrain.data_profile.layout import Layout, Steps, step_in_words
-from seqtrain.data_profile.result import Profile
+from seqtrain.data_profile.result import BROKEN, Profile
 from seqtrain.data_profile.trial import first_that_builds
 from seqtrain.system.errors import DataError
 from seqtrain.system.words import counted
@@ -35,6 +36,12 @@ ID_NAMES = re.compile(r"(.*[_ ])?(id|series|group|store|item|station|sensor|subj
 
 LABEL_NAMES = re.compile(r"(.*[_ ])?(label|class|class_?val|target)", re.IGNORECASE)
 """Names of columns of numbers that may be labels of whole sequences."""
+
+GROUP_NAMES = re.compile(
+    r"(.*[_ ])?(writer|speaker|person|subject|patient|participant|user|player|driver|group|session)(_?id)?",
+    re.IGNORECASE,
+)
+"""Names of columns whose sequences should stay in one part."""
 
 MOST_SERIES = 2000
 """Series whose steps in time are looked at."""
@@ -72,12 +79,9 @@ def profile_table(path: str, file: Path) -> Profile:
             steps = _steps(frame, file, first, layout)
         except DataError as error:
             faults += str(error).splitlines()
-            layout = Layout(None, layout.id, layout.label, layout.lengths)
+            layout = replace(layout, time=None)
     roles = _roles(columns, layout)
     return _finished(path, file, rows, columns, roles, layout, steps, faults, remarks)
-
-
-BROKEN = "mend the faults first"
 
 
 def _finished(
@@ -105,8 +109,9 @@ def _finished(
     listed = [column.as_json() | {"role": roles[column.name]} for column in columns]
     if layout.label is not None:
         what = f"{counted(len(layout.lengths), 'sequence')} with a label for each, {layout.label!r}"
-        config, why_not = labelled_config(path, columns, roles, layout)
-        return Profile(path, "sequences", what, facts, listed, faults, remarks, config, why_not)
+        labelled, _, refused = first_that_builds([labelled_config(path, columns, roles, layout)], file)
+        why_not = None if labelled else BROKEN
+        return Profile(path, "sequences", what, facts, listed, [*faults, *refused], remarks, labelled, why_not)
     what = f"a table of {len(layout.lengths):,} series"
     tries = series_config(path, rows, columns, roles, layout, steps)
     if not tries:
@@ -144,11 +149,11 @@ def _layout(frame: "polars.LazyFrame", file: Path, columns: list[ColumnProfile],
     if time is None:
         name = next((c.name for c in ids if _is_in_blocks(frame, file, c.name)), None)
     lengths = np.array([rows])
-    label = None
+    label = group = None
     if name is not None:
         lengths = collected(frame.group_by(name).len(), file)["len"].to_numpy().astype(np.int64)
-        label = _label(frame, file, columns, name, time)
-    return Layout(time, name, label, lengths), remarks
+        label, group = _label(frame, file, columns, name, time)
+    return Layout(time, name, label, group, lengths), remarks
 
 
 def _may_be_id(column: ColumnProfile) -> bool:
@@ -174,26 +179,35 @@ def _is_in_blocks(frame: "polars.LazyFrame", file: Path, name: str) -> bool:
 
 def _label(
     frame: "polars.LazyFrame", file: Path, columns: list[ColumnProfile], name: str, time: str | None
-) -> str | None:
-    """The column that has one value in each series, and not the same in all."""
+) -> tuple[str | None, str | None]:
+    """The column that has one value in each series, and not the same in all; and one that tells groups of series.
+
+    Beside dates, a text that never changes in a series is taken for a label only if its name says so: the sales of
+    each shop, with its town, are to be forecast.
+    """
     import polars
 
+    has_dates = any(column.name == time and column.kind == "time" for column in columns)
     may_be = [
         column.name
         for column in columns
         if column.name not in (name, time)
-        and (column.kind == "text" or (column.kind.endswith("number") and LABEL_NAMES.fullmatch(column.name)))
+        and (LABEL_NAMES.fullmatch(column.name) if has_dates or column.kind != "text" else True)
+        and column.kind in ("text", "number", "whole number")
     ]
-    for label in sorted(may_be, key=lambda label: not LABEL_NAMES.fullmatch(label)):
-        most = frame.group_by(name).agg(polars.col(label).n_unique().alias("n")).select(polars.col("n").max())
-        if collected(most, file)["n"][0] == 1:
-            return label
-    return None
+    if not may_be:
+        return None, None
+    most = frame.group_by(name).agg(polars.col(may_be).n_unique()).select(polars.col(may_be).max())
+    (found,) = collected(most, file).iter_rows(named=True)
+    steady = [each for each in may_be if found[each] == 1]
+    steady.sort(key=lambda each: (not LABEL_NAMES.fullmatch(each), bool(GROUP_NAMES.fullmatch(each))))
+    groups = [each for each in steady[1:] if GROUP_NAMES.fullmatch(each)]
+    return (steady[0] if steady else None), (groups[0] if groups else None)
 
 
 def _roles(columns: list[ColumnProfile], layout: Layout) -> dict[str, str]:
-    """What each column is for: `time`, `id`, `label`, `number` or `-`."""
-    named = {layout.time: "time", layout.id: "id", layout.label: "label"}
+    """What each column is for: `time`, `id`, `label`, `group`, `number` or `-`."""
+    named = {layout.time: "time", layout.id: "id", layout.label: "label", layout.group: "group"}
     return {
         column.name: named.get(column.name)
         or ("number" if column.name and column.kind in ("number", "whole number") and not column.wrong else "-")

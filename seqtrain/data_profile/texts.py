@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seqtrain.data_profile.configs import tagged_config, text_config
-from seqtrain.data_profile.result import Profile
+from seqtrain.data_profile.result import BROKEN, Profile
 from seqtrain.data_profile.trial import first_that_builds
 from seqtrain.system.encoding import not_utf8
 from seqtrain.system.errors import DataError
@@ -111,7 +111,7 @@ def profile_text(path: str, file: Path) -> Profile:
     if unit == "character":
         remarks.append("the lines hold hardly any spaces, so that the config reads characters, not words")
     built, _, faults = first_that_builds([text_config(path, unit, measured.tokens(unit))], file)
-    why_not = None if built else "mend the faults first"
+    why_not = None if built else BROKEN
     return Profile(path, "text", "running text", facts, [], faults, remarks, built, why_not)
 
 

@@ -51,7 +51,8 @@ def data(
 
 def profile_parts(found: "Profile", config: str | None) -> Iterator[Part | str]:
     """What the file is, its columns, its faults, and the config."""
-    yield Facts(f"{visible(found.path)}: {found.what}", [(name, _shown(value)) for name, value in found.facts.items()])
+    title = f"{visible(found.path)}: {found.what}"
+    yield Facts(title, [(name, _shown(value)) for name, value in found.facts.items()]) if found.facts else title
     if found.columns:
         yield ""
         yield _columns(found.columns)

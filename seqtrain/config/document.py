@@ -106,7 +106,7 @@ TABLE_FILES = (
 LINES_OF_NUMBERS = 4096
 """Characters of a file of numbers that are looked at."""
 
-_NUMBERS = re.compile(r"[^\n]*\n?[-+\d.,;:|eE\s]+")
+_NUMBERS = re.compile(r"([^\n]*\n)?(?=\D*\d)[-+\d.,;:|eE\s]+")
 """A table of numbers, whose first line may have names."""
 
 

@@ -276,7 +276,8 @@ def _steps(frame: "polars.LazyFrame", file: Path, first: int, layout: Layout) ->
     order = np.argsort(clock.values, kind="stable")
     cuts = [int(order[round(share * len(order))]) for share in (0.7, 0.85)]
     before, between = (int(clock.values[cut]) for cut in cuts)
-    middle = (str(clock.texts[cuts[0]]), str(clock.texts[cuts[1]])) if before < between else None
+    texts = [str(clock.texts[cut]).removesuffix(".000000") for cut in cuts]
+    middle = (texts[0], texts[1]) if before < between else None
     return Steps(clock.kind, None if irregular else step, missing, gaps, middle)
 
 

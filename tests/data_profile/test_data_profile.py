@@ -1,0 +1,315 @@
+"""`seqtrain data`: what it says of a file against what the file was made of, and its config trains."""
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+import yaml
+
+from seqtrain.data_profile import profile
+from seqtrain.data_profile.layout import step_in_words
+from seqtrain.tasks.tables.steps import Step
+
+QUICK = ("model.hidden_size=4", "train.epochs=null", "train.patience=null", "train.steps=2", "threads=1", "-q")
+
+
+@pytest.fixture
+def trains(seqtrain, monkeypatch):
+    """Check that the config of a file is valid and trains, and return it: `trains("a.csv")`."""
+
+    def trains(file):
+        written = seqtrain("data", file, "--out", "my.yaml", "--overwrite")
+        assert written.code == 0
+        assert written.err == "my.yaml written\nnext: seqtrain train my.yaml\n"
+        text = Path("my.yaml").read_text()
+        assert text in written.out
+        settings = yaml.safe_load(text)
+        assert settings == yaml.safe_load(json.dumps(seqtrain("data", file, "--json").json["config"]))
+        validated = seqtrain("validate", "my.yaml", "-q")
+        assert (validated.code, validated.err) == (0, "")
+        trained = seqtrain("train", "my.yaml", *QUICK, "--overwrite", "--out", "run")
+        assert trained.code == 0, trained.err
+        return settings
+
+    return trains
+
+
+def months(count):
+    return [f"{2000 + m // 12}-{m % 12 + 1:02d}-01" for m in range(count)]
+
+
+def days(count):
+    return [str(date(2024, 1, 1) + timedelta(n)) for n in range(count)]
+
+
+def test_one_series_of_years(seqtrain, trains):
+    Path("a.csv").write_text("year,spots\n" + "".join(f"{1700 + t},{t % 11 + t / 7:.2f}\n" for t in range(200)))
+    found = profile("a.csv")
+    assert (found.kind, found.faults, found.remarks, found.why_not) == ("series", [], [], None)
+    assert found.facts == {"rows": 200, "columns": 2, "time": "year", "step": "1", "missing steps": 0}
+    task = trains("a.csv")["task"]
+    assert {key: task[key] for key in ("time", "targets", "valid_from", "test_from")} == {
+        "time": "year", "targets": ["spots"], "valid_from": 1840, "test_from": 1870,
+    }  # fmt: skip
+    assert task["differences"] is True  # a slow rise
+    assert "season" not in task
+    assert "missing" not in task
+
+
+def test_several_series_in_any_order(trains):
+    draw = np.random.default_rng(0)
+    lengths = {"s3": 40, "s1": 60, "s2": 45}
+    rows = [f"{m},{name},{draw.normal():.3f},7,{draw.normal():.2f}" for name, T in lengths.items() for m in months(T)]
+    draw.shuffle(rows)
+    Path("a.csv").write_text("month,store,y,one,x\n" + "\n".join(rows) + "\n")
+    found = profile("a.csv")
+    wanted = {"rows": 145, "time": "month", "step": "1 month", "id": "store", "series": 3, "shortest": 40, "median": 45}
+    assert wanted.items() <= found.facts.items()
+    kinds = {column["name"]: (column["kind"], column["role"]) for column in found.columns}
+    assert kinds == {
+        "month": ("time", "time"), "store": ("text", "id"), "y": ("number", "number"), "one": ("constant", "-"),
+        "x": ("number", "number"),
+    }  # fmt: skip
+    task = trains("a.csv")["task"]
+    assert (task["id"], task["targets"], task["inputs"], task["season"]) == ("store", ["y"], ["x"], 12)
+    assert "differences" not in task  # independent draws
+
+
+def test_gaps_and_missing_values_are_counted_and_masked(trains):
+    lines = [f"{day},{n / 3:.3f},{n % 4}" for n, day in enumerate(days(90))]
+    lines[5] = lines[5].split(",")[0] + ",,1"
+    lines[6] = lines[6].split(",")[0] + ",NA,1"
+    del lines[40:43], lines[20]  # lines 22 and 41 of the file come before the gaps
+    Path("a.csv").write_text("day,a,b\n" + "\n".join(lines) + "\n")
+    found = profile("a.csv")
+    assert found.facts["missing steps"] == 4
+    assert found.remarks == [
+        "a.csv:21: 1 step missing after 2024-01-20",
+        "a.csv:40: 3 steps missing after 2024-02-09",
+    ]
+    assert [column["missing"] for column in found.columns] == [0, 2, 0]
+    task = trains("a.csv")["task"]
+    assert (task["missing"], task["season"], task["targets"]) == ("mask", 7, ["a", "b"])
+    assert "differences" not in task  # one of the two targets changes fast
+
+
+def test_faults_are_told_with_their_rows_and_the_rest_trains(trains):
+    lines = [f"{day},{n % 5},{n}" for n, day in enumerate(days(60))]
+    lines[7], lines[9] = "2024-01-08,many,7", "2024-01-10,1e999,9"
+    Path("a.csv").write_text("day,a,b\n" + "\n".join(lines) + "\n")
+    found = profile("a.csv")
+    assert found.faults == [
+        "a.csv:9: column 'a' has 'many', which is no number",
+        "a.csv:11: column 'a' has '1e999', which is no number",
+        "2 cells in all; write numbers as 1234.5, and leave a missing value empty; until then the config leaves these "
+        "columns out",
+    ]
+    assert trains("a.csv")["task"]["targets"] == ["b"]
+    lines[3] = "2024-13-01,1,1"
+    Path("a.csv").write_text("day,a,b\n" + "\n".join(lines) + "\n")
+    assert "a.csv:5: column 'day' has '2024-13-01', which is no time; write whole numbers" in profile("a.csv").faults[3]
+    assert "time" not in trains("a.csv")["task"]
+
+
+def test_irregular_or_repeated_times_make_each_row_a_step(trains):
+    Path("a.csv").write_text("t,y\n" + "".join(f"{t * t},{t % 3}\n" for t in range(50)))
+    found = profile("a.csv")
+    assert found.facts["step"] == "irregular"
+    assert "the steps of 1 series are not at regular distances in column 't'" in found.remarks[-1]
+    assert "time" not in trains("a.csv")["task"]
+    Path("b.csv").write_text("year,quarter,y\n" + "".join(f"{1990 + t // 4},{t % 4 + 1},{t % 3}\n" for t in range(50)))
+    found = profile("b.csv")
+    assert "column 'year' has the same time in several rows" in found.remarks[0]
+    assert "time" not in trains("b.csv")["task"]
+
+
+def test_what_no_config_can_be_written_for(seqtrain):
+    for name, content, kind, wanted in (
+        ("words.csv", "a,b\n" + "x,y\nz,y\n" * 20, "series", "no column of numbers is left to forecast"),
+        ("short.csv", "y\n1\n2\n", "series", "mend the faults first"),
+        ("empty.csv", "a,b\n", "unknown", "mend the faults first"),
+        ("ragged.csv", "a,b\n1,2\n1,2,3\n", "unknown", "mend the faults first"),
+        ("nothing.txt", "\n\n", "unknown", "it is empty"),
+        ("tags.txt", "the/DT old/JJ cats/NNS\nsleep/VBP ./.\n" * 20, "tagging", "no task for tagged text yet"),
+        ("pairs.txt", "a b\tb a\nc d\td c\n" * 9, "pairs", "seqtrain score RUN pairs.txt --pairs"),
+    ):
+        Path(name).write_text(content)
+        found = seqtrain("data", name, "--json")
+        assert (found.code, found.json["kind"], found.json["config"]) == (0, kind, None)
+        assert wanted in found.json["why_not"]
+        shown = seqtrain("data", name)
+        assert f"no config: {found.json['why_not']}" in shown.out
+        refused = seqtrain("data", name, "--out", "no.yaml")
+        assert (refused.code, Path("no.yaml").exists()) == (2, False)
+    assert "ragged.csv: is no table" in profile("ragged.csv").faults[0]
+    assert "short.csv: the train part has no step to predict" in profile("short.csv").faults[0]
+
+
+def test_columns_of_words_with_tags_are_recognised():
+    Path("conll.txt").write_text("the DT B\nold JJ I\ncats NNS I\n\nthey PRP O\nsleep VBP O\n\n" * 30)
+    found = profile("conll.txt")
+    assert (found.kind, found.facts["sentences"]) == ("tagging", "60")
+    assert found.facts["tags"] == {"I": 60, "O": 60, "B": 30}
+    words = [f"word{n} and{n * n % 89}" for n in range(80)]
+    Path("poem.txt").write_text("\n\n".join("\n".join(words[n : n + 4]) for n in range(0, 80, 4)) + "\n")
+    assert profile("poem.txt").kind == "text"
+
+
+@pytest.mark.parametrize(
+    ("lines", "unit"),
+    [("the cat sat on the mat\n\nand slept\n", "word"), ("春天来了花开满园\n鸟儿在树上唱歌\n", "character")],
+)
+def test_a_text(trains, lines, unit):
+    Path("my text.txt").write_text(lines * 60, encoding="utf-8")
+    facts = profile("my text.txt").facts
+    assert facts["lines"] == 60 * lines.count("\n")
+    assert facts["empty lines"] == (60 if unit == "word" else 0)
+    assert (facts["words"], facts["characters"]) == (60 * len(lines.split()), 60 * len(lines))
+    assert facts["alphabet"] == len(set(lines) - {"\n"})
+    task = trains("my text.txt")["task"]
+    assert (task["unit"], task["path"]) == (unit, "my text.txt")
+
+
+def test_a_folder_of_a_text_and_one_of_other_files(trains, text_folder):
+    facts = profile("text").facts
+    assert (facts["train lines"], facts["valid lines"], facts["test words"]) == (60, 12, 60)
+    assert trains("text")["task"]["path"] == "text"
+    (text_folder / "test.txt").unlink()
+    assert profile("text").faults == ["text/test.txt: no such file; a folder of a text has three"]
+    Path("other").mkdir()
+    Path("other/a.jpg").write_text("")
+    assert profile("other").facts == {"files": "a.jpg"}
+
+
+def labelled(T=12, count=40):
+    draw = np.random.default_rng(2)
+    return [
+        (f"g{n:02d}", t, round(n % 2 + draw.normal(), 3), "ab"[n % 2], f"w{n % 5}")
+        for n in range(count)
+        for t in range(T)
+    ]
+
+
+def test_sequences_with_labels_as_a_table_a_folder_and_in_other_formats(trains):
+    names = ("gesture", "step", "x", "writer", "shape")
+    rows = [(g, t, x, writer, shape) for g, t, x, shape, writer in labelled()]
+    polars.DataFrame(rows, schema=list(names), orient="row").write_parquet("a.parquet")
+    found = profile("a.parquet")
+    assert (found.kind, found.facts["series"]) == ("sequences", 40)
+    task = trains("a.parquet")["task"]
+    wanted = {
+        "name": "sequences",
+        "id": "gesture",
+        "step": "step",
+        "targets": ["shape"],
+        "inputs": ["x"],
+        "group": "writer",
+    }
+    assert wanted.items() <= task.items()
+    Path("folder").mkdir()
+    for n in range(40):
+        Path(f"folder/{n}.csv").write_text("x,y\n" + "".join(f"{t % 3},{n % 2}\n" for t in range(9)))
+    Path("folder/labels.csv").write_text("file,kind\n" + "".join(f"{n}.csv,{'ab'[n % 2]}\n" for n in range(40)))
+    assert trains("folder")["task"]["targets"] == ["kind"]
+    cases = "".join(f"{n},1,2:3,4,{n}:{'ab'[n % 2]}\n" for n in range(40))
+    for part in ("TRAIN", "TEST"):
+        Path(f"a_{part}.ts").write_text(
+            "# mine\n@problemName P\n@univariate false\n@classLabel true a b\n@data\n" + cases
+        )
+    facts = profile("a_TRAIN.ts").facts
+    assert facts == {
+        "problem": "P", "sequences": 40, "columns": 2, "shortest": 3, "median": 3, "longest": 3,
+        "classes": {"a": 20, "b": 20},
+    }  # fmt: skip
+    assert trains("a_TRAIN.ts")["task"]["test_path"] == "a_TEST.ts"
+    numbers = {"inputs": np.zeros((80, 3)), "lengths": np.full(40, 2), "labels": np.arange(40) % 2}
+    np.savez("a.npz", **numbers)
+    assert [(array["name"], array["shape"]) for array in profile("a.npz").columns] == [
+        ("inputs", [80, 3]), ("lengths", [40]), ("labels", [40]),
+    ]  # fmt: skip
+    assert trains("a.npz")["task"] == {"name": "sequences", "path": "a.npz", "predict": "class"}
+
+
+def test_objects_in_arrays_are_not_read(tmp_path):
+    file = tmp_path / "a.npz"
+    np.savez(file, inputs=np.array([{"x": 1}], dtype=object))
+    found = profile(str(file))
+    assert "array 'inputs' holds Python objects, which are not read" in found.faults[0]
+    file.write_bytes(b"PK\3\4 no archive")
+    assert "is no whole .npz file" in profile(str(file)).faults[0]
+
+
+def test_a_town_of_each_shop_is_no_label_beside_dates(trains):
+    lines = [
+        f"{shop},{day},{n % 7},{town}" for shop, town in (("a", "x"), ("b", "y")) for n, day in enumerate(days(60))
+    ]
+    Path("a.csv").write_text("shop,day,sales,town\n" + "\n".join(lines) + "\n")
+    assert profile("a.csv").kind == "series"
+    assert trains("a.csv")["task"]["targets"] == ["sales"]
+
+
+def test_a_table_in_parquet_with_typed_columns(trains):
+    frame = polars.DataFrame(
+        {
+            "at": polars.datetime_range(date(2024, 1, 1), date(2024, 1, 9), "1h", eager=True),
+            "on": [n % 2 == 0 for n in range(193)],
+            "v": np.sin(np.arange(193) / 4),
+            "list": [[1, 2]] * 193,
+        }
+    )
+    frame.write_parquet("a.parquet")
+    found = profile("a.parquet")
+    assert found.facts["step"] == "1 hour"
+    task = trains("a.parquet")["task"]
+    assert (task["time"], task["season"], task["valid_from"]) == ("at", 24, "2024-01-06 15:00:00")
+
+
+def test_what_cannot_be_read_is_refused(seqtrain):
+    Path("latin.txt").write_bytes("caf\xe9\n".encode("latin-1"))
+    for file, wanted in (("none.csv", "none.csv: no such file"), ("latin.txt", "latin.txt:1: is not UTF-8")):
+        refused = seqtrain("data", file)
+        assert (refused.code, refused.out) == (2, "")
+        assert wanted in refused.err
+    Path("a.csv").write_text("y\n" + "1\n2\n" * 40)
+    Path("my.yaml").write_text("mine")
+    refused = seqtrain("data", "a.csv", "--out", "my.yaml")
+    assert (
+        refused.err
+        == "seqtrain: my.yaml: exists already; replace it with --overwrite, or choose another name with --out\n"
+    )
+    assert "choose one of .yaml, .yml" in seqtrain("data", "a.csv", "--out", "a.txt").err
+    assert "--overwrite is for the file of --out" in seqtrain("data", "a.csv", "--overwrite").err
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "words"),
+    [
+        ("day", Step(1, False), "1 day"), ("day", Step(7, False), "7 days"), ("day", Step(3, True), "3 months"),
+        ("day", Step(12, True), "1 year"), ("microsecond", Step(3_600_000_000, False), "1 hour"),
+        ("microsecond", Step(900_000_000, False), "15 minutes"),
+        ("microsecond", Step(1500, False), "1,500 microseconds"),
+        ("whole number", Step(10, False), "10"),
+    ],
+)  # fmt: skip
+def test_a_step_in_words(kind, step, words):
+    assert step_in_words(kind, step) == words
+
+
+def test_train_points_to_data(seqtrain):
+    Path("a b.csv").write_text("y\n1\n")
+    Path("tags.txt").write_text("the/DT cat/NN runs/VBZ\n")
+    Path("text.txt").write_text("the cat runs\n")
+    Path("folder").mkdir()
+    Path("folder/labels.csv").write_text("file,label\n")
+    for file, wanted in (
+        ("a b.csv", "seqtrain data 'a b.csv' tells what it holds, and writes a config that trains on it"),
+        ("tags.txt", "is no config, but a text of words with tags; seqtrain data tags.txt tells what it holds"),
+        ("text.txt", "seqtrain train words task.path=text.txt"),
+        ("folder", "seqtrain data folder tells what it holds"),
+    ):
+        refused = seqtrain("train", file)
+        assert refused.code == 2
+        assert wanted in refused.err

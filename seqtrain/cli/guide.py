@@ -80,6 +80,11 @@ def after_training(trained: "Trained", config: str, overrides: Sequence[str] | N
     is_changed = bool(overrides) or Path(config).is_dir()
     name = shlex.quote(str(trained.path / "config.yaml") if is_changed else config)  # what was trained, with its cell
     if task.reach is None:
+        from seqtrain.inference.predictions import PREDICTORS
+
+        if trained.summary.task in PREDICTORS:
+            drawn = f"seqtrain predict {run} --plot forecast.png draws a forecast"
+            return f"{drawn}, seqtrain compare {name} asks which cell is better"
         return f"seqtrain eval {run} --split valid, or seqtrain compare {name}, which asks which cell is better"
     further = f"seqtrain eval {run} task.{task.reach}=N how far this one reaches"
     return f"seqtrain compare {name} asks which cell is better, {further}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtrain.data_profile.columns import ColumnProfile, collected, profile_columns, scan
+from seqtrain.data_profile.columns import EXACT, ColumnProfile, collected, profile_columns, scan
 from seqtrain.data_profile.configs import labelled_config, series_config, with_differences
 from seqtrain.data_profile.layout import Layout, Steps, step_in_words
 from seqtrain.data_profile.result import BROKEN, Profile
@@ -98,6 +98,8 @@ def _finished(
     """The report, with the first config that can be built."""
     facts: dict[str, Any] = {"rows": rows, "columns": len(columns)}
     facts |= {} if layout.time is None else {"time": layout.time}
+    if rows > EXACT:
+        remarks = [*remarks, f"different values are estimated, as the table has more than {EXACT:,} rows"]
     if steps is not None:
         facts |= {"step": "irregular" if steps.step is None else step_in_words(steps.kind, steps.step)}
         facts |= {"missing steps": steps.missing}

@@ -6,9 +6,11 @@ from typing import Protocol
 
 from seqtrain.inference.load import Trained, load_trained
 from seqtrain.inference.predictions.result import Predictions
+from seqtrain.inference.predictions.sequences import predict_sequences
 from seqtrain.inference.predictions.series import predict_series
 from seqtrain.system.errors import CheckpointError
 from seqtrain.system.runtime import prepare
+from seqtrain.tasks.sequences.task import LabelledSequences
 from seqtrain.tasks.tables.series import Series
 
 __all__ = ["PREDICTORS", "Predictions", "Predictor", "predict", "predict_with"]
@@ -21,13 +23,13 @@ class Predictor(Protocol):
         """The predictions for a file, by default the one that the model was trained on."""
 
 
-PREDICTORS: Mapping[str, Predictor] = {Series.name: predict_series}
+PREDICTORS: Mapping[str, Predictor] = {Series.name: predict_series, LabelledSequences.name: predict_sequences}
 
 
 def predict(
     run_or_checkpoint: str | Path, file: str | Path | None = None, *, horizon: int | None = None, quiet: bool = True
 ) -> Predictions:
-    """Forecasts beyond the end of each series of a table, or the label of each of its rows.
+    """Forecasts beyond the end of each series of a table, or the labels of its rows or of whole sequences.
 
     Parameters
     ----------

@@ -17,6 +17,7 @@ from seqtrain.tasks.base import Batch, Prediction
 from seqtrain.tasks.metrics import Metric, Tally
 from seqtrain.tasks.sequences.collection import Collection, refuse
 from seqtrain.tasks.sequences.part import Part
+from seqtrain.tasks.tables.table import MOST_FAULTS
 
 LOSS = Metric("loss", higher_is_better=False)
 
@@ -59,11 +60,11 @@ class BinarySteps:
         refuse(
             [
                 f"{collection.place_of_step(int(step))}: {collection.columns[c]} is {values[step, c]:g}"
-                for step, c in wrong[:20]
+                for step, c in wrong[:MOST_FAULTS]
             ],
             "predict: next_step predicts binary vectors, so write 0 or 1; name them with task.inputs if others stand "
             "beside them",
-            more=len(wrong) - min(20, len(wrong)),
+            more=len(wrong) - min(MOST_FAULTS, len(wrong)),
         )
         return torch.from_numpy(values.astype(np.float32))
 

@@ -47,6 +47,7 @@ class Collection:
     place : where a sequence, or a step of it, is in its file.
     labels : `[N]` or `[S]` texts (None: unknown), or `[N, K]` or `[S, K]` numbers (NaN: unknown); None for no labels.
     groups, parts : `[N]`; None for none.
+    times : `[S]`, the step of each row as the file has it; None if it has none.
     left_out : what the file has beside the sequences, by kind, and how often.
     """
 
@@ -58,6 +59,7 @@ class Collection:
     labels: NDArray[Any] | None = None
     groups: list[str] | None = None
     parts: list[str] | None = None
+    times: list[Any] | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -90,6 +92,7 @@ class Collection:
             labels,
             None if self.groups is None else [self.groups[n] for n in chosen],
             None if self.parts is None else [self.parts[n] for n in chosen],
+            None if self.times is None else [self.times[step] for step in steps],
             self.left_out,
         )
 
@@ -108,3 +111,29 @@ def refuse(faults: Sequence[str], cure: str, *, more: int = 0) -> None:
         left = len(faults) - MOST_FAULTS + more
         rest = [f"and {left:,} more"] if left > 0 else []
         raise DataError("\n".join([*faults[:MOST_FAULTS], *rest, cure]))
+
+
+def check_missing(collections: Sequence[Collection], *, refused: bool) -> int:
+    """How many values are missing; raises a DataError with their places if they are refused."""
+    faults, total = [], 0
+    for own in collections:
+        gaps = np.argwhere(np.isnan(own.values))
+        total += len(gaps)
+        faults += [f"{own.place_of_step(int(step))}: {own.columns[c]} has no value" for step, c in gaps[:MOST_FAULTS]]
+    if refused:
+        refuse(
+            faults[:MOST_FAULTS],
+            "set task.missing=forward to repeat the last value, or task.missing=mask to tell the model as well",
+            more=total - min(len(faults), MOST_FAULTS),
+        )
+    return total
+
+
+def check_labels(collections: Sequence[Collection]) -> None:
+    """Raise a DataError if a sequence has no label."""
+    faults = []
+    for own in collections:
+        labels = own.labels if own.labels is not None else np.full(len(own), None)
+        lacking = [label is None for label in labels] if labels.ndim == 1 else np.isnan(labels).any(1)
+        faults += [f"{own.place(int(n), None)}: has no label" for n in np.flatnonzero(lacking)]
+    refuse(faults, "give each sequence its label, or leave it out")

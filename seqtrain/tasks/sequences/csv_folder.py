@@ -53,7 +53,7 @@ def read_csv_folder(path: Path, wanted: Wanted) -> Collection:
         by_step if wanted.by_step else known["label"],
         None if known["group"] is None else [str(text) for text in known["group"]],
         None if known["part"] is None else [str(text) for text in known["part"]],
-        left_out,
+        left_out=left_out,
     )  # fmt: skip
 
 

@@ -41,7 +41,8 @@ def read_long_table(path: Path, wanted: Wanted) -> Collection:
         else [str(text) for text in _one_each(texts(table, column)[rows], starts, lengths, place, column)]
         for column in (wanted.group, wanted.part)
     )
-    return Collection(names, inputs, table.numbers(inputs)[rows], lengths, place, labels, groups, parts)
+    times = None if wanted.step is None else table.frame[wanted.step].gather(rows).to_list()
+    return Collection(names, inputs, table.numbers(inputs)[rows], lengths, place, labels, groups, parts, times)
 
 
 def input_columns(table: Table, wanted: Wanted) -> list[str]:

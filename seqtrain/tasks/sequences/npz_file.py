@@ -48,7 +48,7 @@ def read_npz_file(path: Path, wanted: Wanted) -> Collection:
         labels,
         groups,
         parts,
-        {"padding_steps": inputs[..., 0].size - len(places), "arrays_not_read": others},
+        left_out={"padding_steps": inputs[..., 0].size - len(places), "arrays_not_read": others},
     )
 
 

@@ -56,6 +56,15 @@ class Part:
         blank = targets.new_zeros(()) if targets.dim() == 2 else targets.new_tensor(torch.nan)
         return Batch(inputs, torch.where(_like(scored, targets), targets, blank), found, scored)
 
+    def with_last_step(self, chosen: Whole) -> tuple[Tensor, Tensor]:
+        """The inputs `[T + 1, B, I]` and lengths of delayed sequences, with their last step, which is read after it."""
+        lengths = self.sizes[chosen]
+        T = int(lengths.max())
+        inputs = torch.zeros(T + 1, len(chosen), self.inputs.shape[1])
+        for b, number in enumerate(chosen.tolist()):
+            inputs[1 : lengths[b] + 1, b] = torch.from_numpy(self.sequence(number))
+        return inputs, torch.from_numpy(lengths + 1)
+
 
 def _like(mask: Tensor, targets: Tensor) -> Tensor:
     return mask if targets.dim() == 2 else mask[..., None]

@@ -16,35 +16,20 @@ from seqtrain.system.words import counted
 from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.finite import FiniteTask, Passes, ShuffledPasses, by_length, longest
 from seqtrain.tasks.metrics import Tally
-from seqtrain.tasks.sequences.amounts import Amounts
-from seqtrain.tasks.sequences.answers import Answers
-from seqtrain.tasks.sequences.binary_steps import BinarySteps
 from seqtrain.tasks.sequences.classes import Classes
-from seqtrain.tasks.sequences.collection import Collection, Wanted, refuse
+from seqtrain.tasks.sequences.collection import Collection, Whole, check_labels, check_missing
 from seqtrain.tasks.sequences.division import SPLITS, by_group, by_name, by_part, by_shares, check_parts
-from seqtrain.tasks.sequences.part import Part, inputs_of
+from seqtrain.tasks.sequences.part import Part
+from seqtrain.tasks.sequences.preparation import Preparation
 from seqtrain.tasks.sequences.read import read_sequences
-from seqtrain.tasks.tables.scaler import Scaler
+from seqtrain.tasks.sequences.settings import Predict, default_fractions, faults_of, is_drawn, wanted_of
 from seqtrain.tasks.tables.series import Columns, Fractions
 
-Predict = Literal["class", "number", "step_class", "step_number", "next_step"]
 Column = Annotated[str, Field(min_length=1)]
 Path_ = Annotated[str, Field(min_length=1)]
 
 FEW = 10
 """Sequences of a class, in training, below which a remark says so."""
-
-
-def default_fractions(task: Any) -> list[float]:
-    """Shares of train, valid and test of the sequences in `path`; a part with a file of its own has none."""
-    if task.valid_path is not None:
-        return [1.0, 0.0, 0.0] if task.test_path is not None else [0.85, 0.0, 0.15]
-    return [0.85, 0.15, 0.0] if task.test_path is not None else [0.7, 0.15, 0.15]
-
-
-def is_drawn(task: Any) -> bool:
-    """Whether the sequences in `path` are divided at random."""
-    return task.part is None and task.valid_ids is None and task.test_ids is None
 
 
 class LabelledSequences(FiniteTask):
@@ -133,62 +118,28 @@ class LabelledSequences(FiniteTask):
         DataError : the data cannot be used.
         """
         self.counts = None
-        self.by_step = self.predict in ("step_class", "step_number", "next_step")
-        self.every_step = self.by_step
-        collections = self._collections()
+        self.collections = self._read()
         if fitted is None:
-            check_parts({split: np.arange(len(own)) for split, own in collections.items()}, self.path)
-        self.columns = collections["train"].columns
-        self._check_missing(collections)
-        self.scaler = self._scaler(fitted, collections["train"])
-        self.answers = self._answers(fitted, collections["train"])
-        self.fitted = ({} if self.scaler is None else self.scaler.as_json()) | self.answers.as_json()
+            check_parts({split: np.arange(len(own)) for split, own in self.collections.items()}, self.path)
+        self.missing_values = check_missing([*self.collections.values()], refused=self.missing == "refuse")
+        if self.predict in ("class", "number"):
+            check_labels([*self.collections.values()])
+        train = self.collections["train"]
+        self.prepared = Preparation.measured(self, train) if fitted is None else Preparation.read(self, fitted)
+        self.fitted = self.prepared.as_json()
+        self.answers, self.every_step = self.prepared.answers, self.prepared.by_step
         self.metric, self.output_size = self.answers.metric, self.answers.output_size
-        self.parts = {split: self._part(own) for split, own in collections.items()}
+        self.parts = {split: self.prepared.part(own) for split, own in self.collections.items()}
         self.input_size = self.parts["train"].inputs.shape[1]
-        self.collections = collections
         self._baselines: dict[Split, dict[str, float]] = {}
         digest = hashlib.sha256("".join(self.fingerprints().values()).encode()).hexdigest()
-        self.definition = (
-            f"sequences/{text_path(str(self.path)).name}/{digest[:12]}/{self.predict}/v{self.generator_version}"
-        )
+        name = f"{text_path(str(self.path)).name}/{digest[:12]}/{self.predict}"
+        self.definition = f"sequences/{name}/v{self.generator_version}"
 
     @classmethod
     def faults(cls, settings: Any) -> Faults:
         """Settings that do not fit each other."""
-        if settings.predict == "next_step":
-            for name, off in (("targets", None), ("missing", "refuse")):
-                if getattr(settings, name) not in (off, None):
-                    yield name, "is for labels, and next_step predicts the inputs, which are all 0 or 1; remove it"
-        if settings.predict in ("class", "step_class") and len(settings.targets or []) > 1:
-            yield "targets", f"names {len(settings.targets)} columns; a class has one, the column of the label"
-        lacking = [
-            split
-            for split in ("valid", "test")
-            if getattr(settings, f"{split}_ids") is getattr(settings, f"{split}_path") is None
-        ]
-        if len(lacking) == 1 and (settings.valid_ids or settings.test_ids):
-            yield f"{lacking[0]}_ids", f"is null, so that nothing is left for {lacking[0]}; name its sequences, too"
-        yield from cls._faults_of_division(settings)
-
-    @classmethod
-    def _faults_of_division(cls, settings: Any) -> Faults:
-        """Two ways to divide the same sequences."""
-        ways = {"part": settings.part, "valid_ids": settings.valid_ids, "test_ids": settings.test_ids}
-        named = [name for name, value in ways.items() if value is not None]
-        for name in ("fractions", "division", "group"):
-            if named and getattr(settings, name) is not None:
-                yield name, f"is for a division at random, and {' and '.join(named)} say it already; remove it"
-        if settings.part is not None and (more := [name for name in named if name != "part"]):
-            yield "part", f"says it already, and so do {' and '.join(more)}; remove one of the two"
-        for split in ("valid", "test"):
-            own = getattr(settings, f"{split}_path")
-            if own is not None and (settings.part is not None or getattr(settings, f"{split}_ids") is not None):
-                yield f"{split}_path", "is a file of its own, but a column or a list names sequences, too; remove one"
-            elif own is not None and settings.fractions and settings.fractions[SPLITS.index(split)]:
-                yield "fractions", f"give {split} a share of path, but it has a file of its own; make it 0"
-        if settings.fractions is not None and abs(sum(settings.fractions) - 1) > 1e-6:
-            yield "fractions", f"add up to {sum(settings.fractions):g}; they must add up to 1"
+        yield from faults_of(settings)
 
     @classmethod
     def why_forward_only(cls, settings: Any) -> str | None:
@@ -197,31 +148,19 @@ class LabelledSequences(FiniteTask):
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    def wanted(self, *, labelled: bool = True) -> Wanted:
-        """What is read from a file.
-
-        labelled : a file without labels is a fault.
-        """
-        kind: Literal["class", "number"] | None = None
-        if self.predict != "next_step":
-            kind = "class" if self.predict in ("class", "step_class") else "number"
-        return Wanted(
-            self.inputs, self.targets or [], kind, self.by_step, self.id, self.step, self.group, self.part, labelled
-        )
-
-    def _collections(self) -> dict[Split, Collection]:
+    def _read(self) -> dict[Split, Collection]:
         """The sequences of each part."""
-        whole = read_sequences(text_path(str(self.path)), self.wanted())
-        by_step = self.by_step and self.predict != "next_step"
-        found = {s: whole.take(chosen, by_step=by_step) for s, chosen in self._divided(whole).items()}
+        wanted = wanted_of(self)
+        whole = read_sequences(text_path(str(self.path)), wanted)
+        found = {split: whole.take(own, by_step=wanted.by_step) for split, own in self._divided(whole).items()}
         others: tuple[tuple[Split, str | None], ...] = (("valid", self.valid_path), ("test", self.test_path))
-        for split, own in others:
-            if own is not None:
-                wanted = self.wanted()._replace(inputs=whole.columns, part=None, group=None)
-                found[split] = read_sequences(text_path(str(own)), wanted)
+        for split, place in others:
+            if place is not None:
+                alone = wanted._replace(inputs=whole.columns, part=None, group=None)
+                found[split] = read_sequences(text_path(str(place)), alone)
         return found
 
-    def _divided(self, whole: Collection) -> dict[Split, Any]:
+    def _divided(self, whole: Collection) -> dict[Split, Whole]:
         """The numbers of the sequences of each part."""
         if self.part is not None:
             return by_part(whole)
@@ -232,55 +171,6 @@ class LabelledSequences(FiniteTask):
             return by_group(whole.groups, shares, division)
         classes = whole.labels.tolist() if self.predict == "class" and whole.labels is not None else [None] * len(whole)
         return by_shares(classes, shares, division)
-
-    def _check_missing(self, collections: dict[Split, Collection]) -> None:
-        """Refuse missing values unless the config says what to do about them, and sequences without a label."""
-        faults, self.missing_values = [], 0
-        for own in collections.values():
-            gaps = np.argwhere(np.isnan(own.values))
-            self.missing_values += len(gaps)
-            faults += [f"{own.place_of_step(int(step))}: {own.columns[c]} has no value" for step, c in gaps[:20]]
-        if self.missing == "refuse":
-            refuse(
-                faults[:20],
-                "set task.missing=forward to repeat the last value, or task.missing=mask to tell the model as well",
-                more=self.missing_values - min(len(faults), 20),
-            )
-        if self.predict not in ("class", "number"):
-            return
-        faults = []
-        for own in collections.values():
-            labels = own.labels if own.labels is not None else np.full(len(own), None)
-            lacking = [label is None for label in labels] if labels.ndim == 1 else np.isnan(labels).any(1)
-            faults += [f"{own.place(int(n), None)}: has no label" for n in np.flatnonzero(lacking)]
-        refuse(faults, "give each sequence its label, or leave it out")
-
-    def _scaler(self, fitted: dict[str, JsonValue] | None, train: Collection) -> Scaler | None:
-        """That of a checkpoint, or measured on the training part; None for binary vectors."""
-        if self.predict == "next_step":
-            return None
-        if fitted is not None:
-            return Scaler.read(fitted, self.columns, 0)
-        nothing = [name for name, own in zip(self.columns, train.values.T, strict=True) if np.isnan(own).all()]
-        if nothing:
-            raise DataError(f"{self.path}: no value in training in {', '.join(nothing)}; leave it out of task.inputs")
-        return Scaler(self.columns, np.nanmean(train.values, 0), np.nanstd(train.values, 0), 0)
-
-    def _answers(self, fitted: dict[str, JsonValue] | None, train: Collection) -> Answers:
-        """What is asked for, from a checkpoint or measured on the training part."""
-        if self.predict == "next_step":
-            return BinarySteps(len(self.columns))
-        if self.predict in ("class", "step_class"):
-            return Classes.measured(train, by_step=self.by_step) if fitted is None else (
-                Classes.read(fitted, by_step=self.by_step))  # fmt: skip
-        if fitted is not None:
-            return Amounts.read(fitted, by_step=self.by_step)
-        return Amounts.measured(train, self.targets or [], by_step=self.by_step)
-
-    def _part(self, own: Collection) -> Part:
-        inputs = inputs_of(own, self.scaler, mask=self.missing == "mask")
-        targets = self.answers.targets(own)
-        return Part(own.lengths, inputs, targets, by_step=self.by_step, delayed=self.predict == "next_step")
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -338,18 +228,18 @@ class LabelledSequences(FiniteTask):
         """What was read."""
         own = self.parts[split]
         found: dict[str, str | float] = {"sequences": len(own.sizes), "steps": int(own.sizes.sum())}
-        if isinstance(self.answers, Classes) or not self.by_step:
-            found |= self.answers.facts()
+        found |= self.answers.facts()
         left_out = {name: count for name, count in self.collections[split].left_out.items() if count}
         return found | {"missing_values": self.missing_values} | left_out
 
     def remarks(self, batch_size: int) -> list[str]:  # noqa: ARG002
         """Remarks on constant inputs, and on classes with few sequences."""
         found = []
-        spread = [] if self.scaler is None else [*zip(self.columns, self.scaler.spread, strict=True)]
+        scaler = self.prepared.scaler
+        spread = [] if scaler is None else [*zip(scaler.columns, scaler.spread, strict=True)]
         if constant := [name for name, own in spread if own == 0]:
             found.append(f"constant in training, so that they tell nothing: {', '.join(constant)}")
-        if isinstance(self.answers, Classes) and not self.by_step:
+        if isinstance(self.answers, Classes) and not self.every_step:
             counts = self.parts["train"].targets.bincount(minlength=len(self.answers.names)).tolist()
             few = [f"{name} ({n})" for name, n in zip(self.answers.names, counts, strict=True) if n < FEW]
             if few:
@@ -361,7 +251,7 @@ class LabelledSequences(FiniteTask):
         return {split: self._fingerprint(split) for split in SPLITS}
 
     def _fingerprint(self, split: Split) -> str:
-        digest, own = hashlib.sha256(repr(self.columns).encode()), self.parts[split]
+        digest, own = hashlib.sha256(repr(self.prepared.columns).encode()), self.parts[split]
         for values in (own.sizes, own.inputs, own.targets.numpy()):
             digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()

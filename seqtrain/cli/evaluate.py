@@ -1,13 +1,16 @@
 """`seqtrain eval`."""
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from seqtrain.cli.arguments import Json, Quiet, RunOrCheckpoint
+from seqtrain.cli.files import PICTURES, Overwrite, check_output, check_overwrite, write_output
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import in_figures, print_result
+from seqtrain.system.progress import say
 from seqtrain.system.tables import Facts
 from seqtrain.system.words import figure
 
@@ -31,15 +34,32 @@ def evaluate(
         float | None,
         typer.Option(min=0, max=1, help="How far each such step moves the weights back to the trained ones."),
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw what was confused, or predicted, into a .png, .svg or .pdf file.")
+    ] = None,
+    overwrite: Overwrite = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Evaluate a trained model, rebuilt from its checkpoint alone."""
     from seqtrain.inference.evaluate import evaluate
 
+    check_overwrite(overwrite, {"--plot": plot})
+    check_output("--plot", plot, PICTURES, overwrite=overwrite)
     result = evaluate(
-        run, overrides or (), split=cast("Split", split), dynamic=dynamic, dynamic_decay=dynamic_decay, quiet=quiet
+        run,
+        overrides or (),
+        split=cast("Split", split),
+        dynamic=dynamic,
+        dynamic_decay=dynamic_decay,
+        picture=plot is not None,
+        quiet=quiet,
     )
+    if plot is not None and result.draw is not None:
+        from seqtrain.inference.predictions.picture import encoded
+
+        write_output(plot, encoded(result.draw(), plot.suffix.lower().removeprefix(".")))
+        say(f"{plot} written", quiet=quiet)
     print_result(result, json, lambda _: [eval_table(result)])
     where = shlex.quote(str(run))
     what = f"seqtrain generate {where} writes a text with it; " if result.task == "language_model" else ""

@@ -1,12 +1,15 @@
 """Files that a verb writes beside its result, as their options name them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from seqtrain.system.errors import ConfigError
+
+PICTURES = ("png", "svg", "pdf")
+"""Endings of the pictures that are drawn."""
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
@@ -27,6 +30,13 @@ def check_output(option: str, path: Path | None, endings: Sequence[str], *, over
         raise ConfigError(f"{path}: is no file that {option} could write; choose another name")
     if path.exists() and not overwrite:
         raise ConfigError(f"{path}: exists already; replace it with --overwrite, or choose another name with {option}")
+
+
+def check_overwrite(overwrite: bool, outputs: Mapping[str, Path | None]) -> None:
+    """Raise a ConfigError if there is no file to replace: `outputs` has the files by their options."""
+    if overwrite and all(path is None for path in outputs.values()):
+        files = " and ".join(outputs)
+        raise ConfigError(f"--overwrite is for the files of {files}; give one of them, or leave it out")
 
 
 def write_output(path: Path, content: bytes) -> None:

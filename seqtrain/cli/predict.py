@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqtrain.cli.arguments import Json, RunOrCheckpoint
-from seqtrain.cli.files import Overwrite, check_output, write_output
+from seqtrain.cli.files import PICTURES, Overwrite, check_output, check_overwrite, write_output
 from seqtrain.cli.generate import check_options, read_prompt
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
@@ -29,8 +29,8 @@ PROMPT_SHOWN = 100
 FIRST, LAST = 20, 10
 """Rows of a long table that are shown."""
 
-TABLES, PICTURES = ("csv", "parquet"), ("png", "svg", "pdf")
-"""Endings of the files that are written."""
+TABLES = ("csv", "parquet")
+"""Endings of the tables that are written."""
 
 
 def predict(
@@ -67,8 +67,7 @@ def predict(
         _predict_text(run, trained, prompt or "", TOP if top is None else top, json=json)
         return
     _check_table(run, [name for name, value in of_text.items() if value is not None])
-    if overwrite and out is None and plot is None:
-        raise ConfigError("--overwrite is for the files of --out and --plot; give one of them, or leave it out")
+    check_overwrite(overwrite, {"--out": out, "--plot": plot})
     result = predict_with(trained, file, horizon, quiet=json)
     _write(result, out, plot)
     files = {name: str(path) for name, path in (("out", out), ("plot", plot)) if path is not None}

@@ -1,22 +1,26 @@
 """The evaluation of a checkpoint on a split of its task: what `seqtrain eval` does."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from seqtrain.config.describe import affects_of
 from seqtrain.inference.load import Restored, restore
+from seqtrain.inference.predictions.evaluated import check_picture, draw_evaluation
 from seqtrain.system.errors import ConfigError, Diverged
 from seqtrain.system.progress import Progress, figure, say
 from seqtrain.system.settings import NO_RESULT, beyond_float32
 from seqtrain.tasks import LanguageModel, Split
 from seqtrain.tasks.metrics import Metric
 from seqtrain.training import loop
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Dynamic(NamedTuple):
@@ -78,6 +82,7 @@ class Evaluation:
     figures : the loss and the metrics.
     conversions : the loss in other units.
     baseline : the metrics that the best model without a memory would reach.
+    draw : a function that draws what the model said beside the truth, if that was asked for.
     solved : whether the figures meet the task's rule; None if it has none.
     """
 
@@ -96,11 +101,13 @@ class Evaluation:
     engine: str
     baseline: dict[str, float]
     solved: bool | None
+    draw: "Callable[[], Figure] | None" = field(default=None, repr=False, compare=False)
 
     def as_json(self) -> dict[str, object]:
         """The result as `seqtrain eval --json` prints it: figures and conversions beside the other keys."""
         dynamic = None if self.dynamic is None else self.dynamic._asdict()
         values = vars(self) | {"dynamic": dynamic, "metric": self.metric._asdict()}
+        del values["draw"]
         flat: dict[str, object] = {}
         for key, value in values.items():
             flat |= value if key in ("figures", "conversions") else {key: value}
@@ -114,6 +121,7 @@ def evaluate(
     split: Split = "test",
     dynamic: float | None = None,
     dynamic_decay: float | None = None,
+    picture: bool = False,
     quiet: bool = True,
 ) -> Evaluation:
     """Evaluate a trained model, rebuilt from its checkpoint alone.
@@ -125,6 +133,7 @@ def evaluate(
         machine, as far as the weights allow.
     split : `train` only of a text.
     dynamic, dynamic_decay : continue to learn from a text while it is evaluated; see `DynamicEvaluation`.
+    picture : make the result's `draw`, which draws what the model said beside the truth.
     quiet : no progress and no remarks on stderr.
 
     Raises
@@ -140,6 +149,8 @@ def evaluate(
         raise ConfigError(
             f"--split is 'train', but task {task.name} has no fixed training set to evaluate; choose one of test, valid"
         )
+    if picture:
+        check_picture(task)
     learn = _learner(restored, learning)
     batch_size = task.evaluated_together(config.train.eval_batch_size)
     batches = task.count_eval_batches(split, batch_size)
@@ -172,6 +183,7 @@ def evaluate(
         engine=restored.model.stack.loop.name,
         baseline=baseline,
         solved=task.solved(figures) and learned if task.solvable else None,  # at some lengths, a guess would do
+        draw=(lambda: draw_evaluation(restored.path, task, split)) if picture else None,
     )
 
 

@@ -358,7 +358,7 @@ def test_pictures_of_many_series_and_of_labels(trained, tmp_path, capsys):
     assert not any(axes.collections for axes in figure.axes)
     run = trained(rows, id="who", time="t", horizon=0, inputs=["z"])
     labels = seqtrain.predict(run).draw()
-    assert [line.get_label() for line in labels.axes[0].lines] == ["data", "label of the model"]
+    assert [line.get_label() for line in labels.axes[0].lines] == ["data", "the model"]
     assert list(labels.axes[0].lines[0].get_ydata()) == [t % 5 for t in range(30)]
 
 

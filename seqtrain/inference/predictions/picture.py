@@ -17,9 +17,6 @@ from seqtrain.system.words import visible
 
 Numbers = NDArray[np.float64]
 
-ENDINGS = ("png", "svg", "pdf")
-"""Kinds of files that a picture can be."""
-
 WIDTH, PANEL, REST = 8.0, 2.3, 1.1
 """Inches: the width of the picture, the height of a panel, and that of the title, the legend and the name below."""
 
@@ -98,7 +95,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
             [panel.times[known[-1]], panel.later[0]], [panel.values[known[-1]], panel.predicted[0]],
             color="C0", linewidth=1.2, linestyle=":",
         )  # fmt: skip
-    label = "forecast" if is_forecast else "label of the model"
+    label = "forecast" if is_forecast else "the model"
     alone: dict[str, Any] = {"marker": "o", "markersize": 3} if len(panel.later) == 1 else marker
     axes.plot(panel.later, panel.predicted, color="C0", linewidth=1.6, label=label, **alone)
     axes.set_ylabel(_short(panel.name, 24), parse_math=False)

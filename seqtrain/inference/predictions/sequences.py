@@ -92,13 +92,13 @@ def _columns(
     if isinstance(answers, Classes):
         shares = outputs.softmax(-1)
         given[targets[0] if targets else "label"] = [answers.names[k] for k in shares.argmax(-1).tolist()]
-        given |= {f"probability of {name}": shares[:, k].tolist() for k, name in enumerate(answers.names)}
+        given |= {f"probability_{name}": shares[:, k].tolist() for k, name in enumerate(answers.names)}
     elif isinstance(answers, Amounts):
         values = answers.restored(outputs)
         given |= {name: values[:, k].tolist() for k, name in enumerate(answers.names)}
     else:
         shares = outputs.sigmoid()
-        given |= {f"probability of {name}": shares[:, k].tolist() for k, name in enumerate(prepared.columns)}
+        given |= {f"probability_{name}": shares[:, k].tolist() for k, name in enumerate(prepared.columns)}
     return columns | given, [*given]
 
 

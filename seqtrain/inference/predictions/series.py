@@ -154,6 +154,19 @@ def _read(model: SequenceModel, inputs: Sequence[NDArray[np.float32]]) -> tuple[
     return np.stack([found[b] for b in range(len(inputs))]), state
 
 
+def read_through(model: SequenceModel, inputs: NDArray[np.float32], *, whole: bool) -> Numbers:
+    """The outputs `[T, O]` at all steps of one series.
+
+    whole : read it at once, as a model may read it from both sides.
+    """
+    state: StackState | None = None
+    found, size = [], len(inputs) if whole else LONGEST_WINDOW
+    for start in range(0, len(inputs), size):
+        outputs, state = _run(model, torch.from_numpy(inputs[start : start + size])[:, None], None, state)
+        found.append(outputs[:, 0].double().numpy())
+    return np.concatenate(found)
+
+
 def _run(
     model: SequenceModel, x: torch.Tensor, lengths: torch.Tensor | None, state: StackState | None
 ) -> tuple[torch.Tensor, StackState]:

@@ -23,7 +23,7 @@ from seqtrain.tasks.tables.baselines import Problem, of_series
 from seqtrain.tasks.tables.one import Numbers, One, filled_forward, shifted
 from seqtrain.tasks.tables.pieces import Piece, PieceTraining, read_whole
 from seqtrain.tasks.tables.scaler import Scaler
-from seqtrain.tasks.tables.steps import Clock, places_in_time, read_clock
+from seqtrain.tasks.tables.steps import Clock, Step, places_in_time, read_clock, regular_step
 from seqtrain.tasks.tables.table import MOST_FAULTS, Table, read_table
 
 FRACTIONS = [0.7, 0.15, 0.15]
@@ -115,6 +115,7 @@ class Series(FiniteTask):
         self._name_columns()
         table = read_table(text_path(str(self.path)))
         table.check_columns([*self.columns, *(name for name in (self.time, self.id) if name)])
+        self.empty_lines = table.empty_lines
         clock = None if self.time is None else read_clock(table, self.time)
         self.series = self._read(table, clock)
         self._check_missing(table)
@@ -175,16 +176,23 @@ class Series(FiniteTask):
         values = table.numbers(self.columns)
         cuts = None if self.valid_from is None or clock is None else self._cuts(clock)
         rows_of = {"the series": np.arange(len(values))} if self.id is None else table.rows_of(self.id)
-        return [self._one(name, rows, values, clock, cuts, table) for name, rows in sorted(rows_of.items())]
+        step = None
+        if clock is not None:
+            rows_of = {name: rows[np.argsort(clock.values[rows], kind="stable")] for name, rows in rows_of.items()}
+            step = regular_step(clock.of(max(rows_of.values(), key=len)))
+        return [self._one(name, rows, values, clock, step, cuts, table) for name, rows in sorted(rows_of.items())]
 
     def _one(
-        self, name: str, rows: NDArray[np.int64], values: Numbers, clock: Clock | None, cuts: Any, table: Table
+        self,
+        name: str,
+        rows: NDArray[np.int64],
+        values: Numbers,
+        clock: Clock | None,
+        step: Step | None,
+        cuts: Any,
+        table: Table,
     ) -> One:
-        if clock is None:
-            places = np.arange(len(rows))
-        else:
-            rows = rows[np.argsort(clock.values[rows], kind="stable")]
-            places = places_in_time(clock, rows, table)
+        places = np.arange(len(rows)) if clock is None else places_in_time(clock, rows, table, step)
         T = int(places[-1]) + 1
         own, from_rows = np.full((T, values.shape[1]), math.nan), np.full(T, -1)
         own[places], from_rows[places] = values[rows], rows
@@ -384,7 +392,8 @@ class Series(FiniteTask):
         """What was read."""
         predicted = sum(self.origins(one, split).size for one in self.series)
         found: dict[str, str | float] = {"table": str(text_path(str(self.path))), "steps": predicted}
-        return found | {"series": len(self.series), "missing_values": self.missing_values}
+        found |= {"series": len(self.series), "missing_values": self.missing_values}
+        return found | ({"empty_lines": self.empty_lines} if self.empty_lines else {})
 
     def remarks(self, batch_size: int) -> list[str]:  # noqa: ARG002
         """Remarks on constant columns."""

@@ -1,5 +1,6 @@
 """The steps of a series in time: which column tells them, and whether they are regular."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
 
 Times = NDArray[np.int64]
 
-MOMENTS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.fZ")
+MOMENTS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M")
 """Forms of a time of the day."""
+
+ZONE = r"^(.*:\d\d.*?) ?([+-]\d\d):?(\d\d)$"
+"""A time of the day with its distance from UTC, in hours and minutes."""
 
 MOST_MISSING = 100
 """Steps for each row at most: a series with more gaps is taken for one with a wrong time."""
@@ -31,15 +35,17 @@ class Clock:
     values : `[N]`: as written, days since 1970, or microseconds since 1970.
     kind : what they are.
     texts : of all rows of the file.
+    zone : the time zone of a column of a Parquet file; None if it has none.
     """
 
     values: Times
     kind: str
     texts: "polars.Series"
+    zone: str | None = None
 
     def of(self, rows: Times) -> "Clock":
         """The times of some rows."""
-        return Clock(self.values[rows], self.kind, self.texts)
+        return Clock(self.values[rows], self.kind, self.texts, self.zone)
 
     def at(self, text: str) -> int:
         """A time that a setting names.
@@ -50,12 +56,20 @@ class Clock:
         """
         import polars
 
+        if self.kind == "whole number":
+            return int(text.removesuffix(".0"))
         own, kind = _parsed(polars.Series([text]))
-        if kind == "day" and self.kind == "microsecond":
-            return int(own[0]) * 86_400_000_000
-        if kind != self.kind:
+        if kind == "whole number" or (kind == "microsecond" and self.kind == "day"):
             raise ValueError(text)
-        return int(own[0])
+        if kind == self.kind and (self.zone is None or _has_zone(text)):
+            return int(own[0])
+        moment = polars.Series(own).cast(polars.Datetime("us") if kind == "microsecond" else polars.Date)
+        local = moment.cast(polars.Datetime("us")).dt.replace_time_zone(
+            self.zone or "UTC", ambiguous="earliest", non_existent="null"
+        )
+        if local.null_count():
+            raise ValueError(text)
+        return int(local.cast(polars.Int64)[0])
 
     def months(self) -> Times | None:
         """The same times in months if all are on the same day of a month, or at its end; None for other times."""
@@ -80,6 +94,10 @@ class Step:
     size: int
     is_months: bool
 
+    def divides(self, gaps: Times) -> bool:
+        """Whether the gaps between the times of a series are whole numbers of steps, and the series is no thin one."""
+        return not (gaps % self.size).any() and int(gaps.sum()) // self.size <= MOST_MISSING * (len(gaps) + 1)
+
 
 def read_clock(table: Table, column: str) -> Clock:
     """The times in a column: whole numbers, dates or times of the day.
@@ -103,7 +121,8 @@ def read_clock(table: Table, column: str) -> Clock:
             f"{table.row(row)}: column {column!r} has {own[row]!r}, which is no time; write whole numbers, dates as "
             "2024-01-31, or times as 2024-01-31 12:00:00"
         ) from None
-    return Clock(values, kind, own.cast(polars.String))
+    zone = own.dtype.time_zone if isinstance(own.dtype, polars.Datetime) else None
+    return Clock(values, kind, own.cast(polars.String), zone)
 
 
 def first_that_is_no_time(own: "polars.Series") -> str | int:
@@ -114,11 +133,15 @@ def first_that_is_no_time(own: "polars.Series") -> str | int:
         return int(str(error))
 
 
+def _has_zone(text: str) -> bool:
+    return text.strip().endswith("Z") or re.match(ZONE, text.strip()) is not None
+
+
 def _parsed(own: "polars.Series") -> tuple[Times, str]:
     """The times of a column as whole numbers, and what these are; raises a ValueError with the first bad row."""
     import polars
 
-    if own.dtype.is_integer():
+    if own.dtype.is_integer() and not bool(own.is_between(10**7, 10**8 - 1).all()):  # such as 19580329
         return own.to_numpy().astype(np.int64), "whole number"
     if own.dtype == polars.Date:
         return own.cast(polars.Int32).to_numpy().astype(np.int64), "day"
@@ -135,21 +158,38 @@ def _parsed(own: "polars.Series") -> tuple[Times, str]:
     day = text.str.to_date("%Y-%m-%d", strict=False)
     if day.null_count() == 0:
         return day.cast(polars.Int32).to_numpy().astype(np.int64), "day"
-    moment = day.cast(polars.Datetime("us"))
-    for form in MOMENTS:
-        moment = moment.fill_null(text.str.to_datetime(form, time_unit="us", strict=False))
+    moment = _moments(text, day)
     if moment.null_count() == 0:
         return moment.cast(polars.Int64).to_numpy(), "microsecond"
     best = min((whole, day, moment), key=lambda found: found.null_count())
     raise ValueError(int(best.is_null().arg_true()[0]))
 
 
-def places_in_time(clock: Clock, rows: Times, table: Table) -> Times:
+def _moments(text: "polars.Series", day: "polars.Series") -> "polars.Series":
+    """The times of the day of texts, in UTC where they say how far they are from it; null for what is none."""
+    import polars
+
+    text = text.str.replace("Z$", "+00:00")
+    parts = text.str.extract_groups(ZONE).struct.unnest()
+    plain, hours, minutes = (parts.to_series(n) for n in range(3))
+    local, moment = plain.fill_null(text), day.cast(polars.Datetime("us"))
+    for form in MOMENTS:
+        moment = moment.fill_null(local.str.to_datetime(form, time_unit="us", strict=False))
+    if plain.null_count() == len(plain):
+        return moment
+    sign = hours.str.starts_with("-").cast(polars.Int64) * -2 + 1
+    offset = hours.cast(polars.Int64) * 60 + sign * minutes.cast(polars.Int64)
+    from_utc = (offset * 60_000_000).cast(polars.Duration("us"))
+    return moment - from_utc  # null, and so refused, for times without their distance among others that have it
+
+
+def places_in_time(clock: Clock, rows: Times, table: Table, usual: Step | None = None) -> Times:
     """The place of each row of one series, from 0, in regular steps.
 
     Parameters
     ----------
     rows : `[N]`, the rows of the series, in the order of time.
+    usual : the step of the longest series of the table, which is that of all; None to find one.
 
     Raises
     ------
@@ -165,12 +205,12 @@ def places_in_time(clock: Clock, rows: Times, table: Table) -> Times:
             f"{table.row(first)}: has the same time, {clock.texts[first]}, as another row of its series; keep one of "
             "them, or name the column that tells the series apart with task.id"
         )
-    if (step := regular_step(own)) is not None:
+    if (step := usual or regular_step(own)) is not None:
         values = own.months() if step.is_months else own.values
-        assert values is not None
-        return np.concatenate(([0], np.cumsum(np.diff(values) // step.size)))
-    usual = int(np.median(gaps))
-    odd = int((gaps % usual != 0).argmax()) if (gaps % usual).any() else int(gaps.argmax())
+        if values is not None and step.divides(steps := np.diff(values)):
+            return np.concatenate(([0], np.cumsum(steps // step.size)))
+    size = int(np.median(gaps)) if usual is None or usual.is_months else usual.size
+    odd = int((gaps % size != 0).argmax()) if (gaps % size).any() else int(gaps.argmax())
     first, second = int(rows[odd]), int(rows[odd + 1])
     raise DataError(
         f"{table.row(second)}: comes at {clock.texts[second]}, after {clock.texts[first]}, but most rows are at "
@@ -190,7 +230,7 @@ def regular_step(own: Clock) -> Step | None:
         size = int(min(gaps)) if is_months else int(np.median(gaps))
         if is_months and size not in MONTHS_A_STEP:
             continue
-        if size > 0 and not (gaps % size).any() and gaps.sum() // size <= MOST_MISSING * len(values):
+        if size > 0 and Step(size, is_months).divides(gaps):
             return Step(size, is_months)
     return None
 

@@ -336,6 +336,86 @@ GOOD = "".join(f"{t},{t % 5}\n" for t in range(20))
 
 
 @pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("t , y\n" + GOOD.replace(",", " , "), {}),
+        ('"t","y"\n' + "".join(f'"{t}","{t % 5}"\n' for t in range(20)), {}),
+        ("t,y\n" + GOOD + "\n\n", {}),
+        ("t,y,note,note\n" + GOOD.replace("\n", ",a,b\n"), {}),
+        ('t;y;"a, b, c"\n' + GOOD.replace(",", ";").replace("\n", ";0\n"), {}),
+        ("t,y\r\n" + GOOD.replace("\n", "\r\n"), {}),
+        ("t,y\n" + GOOD.replace(",", ".0,"), {}),
+    ],
+    ids=["white space", "quotes", "empty end", "other columns alike", "commas in quotes", "CRLF", "times of pandas"],
+)
+def test_other_ways_to_write_the_same_table(make, text, settings):
+    assert make(text, time="t", **settings).fingerprints() == make("t,y\n" + GOOD, time="t").fingerprints()
+
+
+def test_empty_lines_at_the_end_are_counted(make):
+    assert make("t,y\n" + GOOD + "\n,\n\n", time="t").facts("test")["empty_lines"] == 3
+    assert "empty_lines" not in make("t,y\n" + GOOD, time="t").facts("test")
+
+
+def test_the_names_of_series_are_no_missing_values(make):
+    """NA is the code of Namibia; an empty name is no name."""
+    rows = [[name, t, t % 5] for t in range(20) for name in ("NA", "-", " None ")]
+    task = make([["who", "t", "y"], *rows], id="who", time="t")
+    assert [(one.name, len(one.values)) for one in task.series] == [("-", 20), ("NA", 20), ("None", 20)]
+    with pytest.raises(DataError, match=r"table\.csv:62: column 'who' is empty; every row needs the name"):
+        make([["who", "t", "y"], *rows, ["", 99, 1]], id="who", time="t")
+
+
+def test_all_series_have_the_step_of_the_longest(make):
+    """A series with two rows, or with a row a week, does not have steps of its own."""
+    days = [["a", t, t % 5] for t in range(40)]
+    weeks = [["b", 7 * t, t] for t in range(5)]
+    task = make([["who", "t", "y"], *weeks, *days], id="who", time="t", missing="forward")
+    assert [len(one.values) for one in task.series] == [40, 29]
+    with pytest.raises(DataError, match=r"table\.csv:2: comes at 3, after 0, but most rows"):
+        make([["who", "t", "y"], ["b", 3, 1], ["b", 0, 1], *[[w, 2 * t, y] for w, t, y in days]], id="who", time="t")
+
+
+def test_times_with_their_distance_from_utc(make, tmp_path):
+    """The clocks of Berlin go from 02:00 to 03:00 on 31 March 2024."""
+    utc = polars.datetime_range(
+        polars.datetime(2024, 3, 30, 22), polars.datetime(2024, 4, 1, 21), "1h", time_zone="UTC", eager=True
+    )
+    local = utc.dt.convert_time_zone("Europe/Berlin")
+    values = [n % 7 for n in range(len(utc))]
+    own = {"time": "t", "valid_from": "2024-03-31 12:00", "test_from": "2024-04-01 02:00"}
+    polars.DataFrame({"t": local, "y": values}).write_parquet(tmp_path / "t.parquet")
+    task = {"name": "series", "path": str(tmp_path / "t.parquet"), "targets": ["y"]} | own
+    parquet = build_task(config_from({"task": task, "model": {"cell": "rnn"}}, "test"))
+    assert [one.starts for one in parquet.series] == [(12, 26, 48)]
+    for name, form in (("a", "%Y-%m-%d %H:%M%:z"), ("b", "%Y-%m-%dT%H:%M:%S%z")):
+        rows = [["t", "y"], *zip(local.dt.strftime(form), values, strict=True)]
+        cuts = {"valid_from": "2024-03-31T10:00Z", "test_from": "2024-04-01 02:00:00+02:00"}
+        assert [one.starts for one in make(rows, name=name, **own | cuts).series] == [(12, 26, 48)]
+    naive = [["t", "y"], *zip(local.dt.strftime("%Y-%m-%d %H:%M"), values, strict=True)]
+    with pytest.raises(DataError, match="a step is missing after this row"):
+        make(naive, time="t")
+    mixed = [rows[0], ["2024-03-30 22:00", 1], *rows[1:]]
+    with pytest.raises(DataError, match=r"table\.csv:2: column 't' has '2024-03-30 22:00', which is no time"):
+        make(mixed, time="t")
+
+
+@pytest.mark.parametrize("kind", ["list", "struct", "date", "duration", "categories"])
+def test_a_column_of_another_kind_is_refused(make, tmp_path, kind):
+    days = polars.date_range(polars.date(2000, 1, 1), polars.date(2000, 1, 20), eager=True)
+    column = {
+        "list": polars.Series([[1.0]] * 20),
+        "struct": polars.Series([{"a": 1}] * 20),
+        "date": days,
+        "duration": days - days[0],
+        "categories": polars.Series(["a", "b"] * 10, dtype=polars.Categorical),
+    }[kind]
+    polars.DataFrame({"y": column}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet.*column 'y' (holds|has)"):
+        make("y\n1\n", path=str(tmp_path / "t.parquet"))
+
+
+@pytest.mark.parametrize(
     ("text", "settings", "wanted"),
     [
         ("", {}, "is empty"),
@@ -366,6 +446,9 @@ GOOD = "".join(f"{t},{t % 5}\n" for t in range(20))
         ("t,y\n" + GOOD, {"horizon": 19}, "part has no step to predict"),
         ("t,y\n0,1\n", {}, "part has no step to predict"),
         ("t,y\n0,1,2\n" + GOOD, {}, "is no table"),
+        ("t,y,y\n" + GOOD.replace("\n", ",1\n"), {}, "has several columns with the name 'y'"),
+        ("t,y, y\n" + GOOD.replace("\n", ",1\n"), {}, "has several columns with the name 'y'"),
+        ("t,y\n,\n,\n", {}, "has no rows below its header"),
     ],
 )
 def test_faults_of_tables(make, text, settings, wanted):

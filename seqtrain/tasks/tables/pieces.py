@@ -93,6 +93,12 @@ class PieceTraining:
         return self.at(0).rows(0, 1)
 
 
+def count_whole(sizes: Sequence[int], batch_size: int, *, whole: bool) -> int:
+    """How many windows `read_whole` gives for pieces of these sizes."""
+    longest = sorted(sizes, reverse=True)[::batch_size]
+    return len(longest) if whole else sum(-(-size // LONGEST_WINDOW) for size in longest)
+
+
 def read_whole(pieces: Sequence[Piece], batch_size: int, batch: WindowOf, *, whole: bool) -> Iterator[Batch]:
     """All pieces, so many side by side, in windows that carry the state; or each in one window."""
     ordered = sorted(pieces, key=lambda piece: piece.start - piece.stop)

@@ -9,6 +9,9 @@ from pydantic import JsonValue
 
 from seqtrain.system.errors import DataError
 
+ROUNDING = 1e-14
+"""The spread of a constant column that is due to rounding, relative to its largest number."""
+
 Numbers = NDArray[np.float64]
 
 
@@ -47,6 +50,18 @@ class Scaler:
         if not fits or not (np.isfinite(mean).all() and np.isfinite(spread).all() and (spread >= 0).all()):
             raise DataError(f"the checkpoint scales columns {columns}, but the task reads {wanted}")
         return cls(columns, mean, spread, targets)
+
+    @classmethod
+    def measured(cls, columns: list[str], rows: Numbers, largest: Numbers, targets: int) -> "Scaler":
+        """The scaling of training rows `[N, C]`; NaN is no value.
+
+        Parameters
+        ----------
+        largest : `[C]`, the largest size of a number in the table, before differences are taken.
+        """
+        mean, spread = np.nanmean(rows, 0), np.nanstd(rows, 0)
+        is_constant = spread <= ROUNDING * largest
+        return cls(columns, mean, np.where(is_constant, 0.0, spread), targets)
 
     def as_json(self) -> dict[str, JsonValue]:
         """For a checkpoint."""

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import InitVar
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -19,15 +20,16 @@ from seqtrain.tasks.base import Batch, Prediction, Split
 from seqtrain.tasks.errors import squared_loss, tally_errors, with_roots
 from seqtrain.tasks.finite import FiniteTask, Passes
 from seqtrain.tasks.metrics import Metric, Tally
-from seqtrain.tasks.tables.baselines import Problem, of_series
+from seqtrain.tasks.tables.baselines import Baselines
 from seqtrain.tasks.tables.one import Numbers, One, filled_forward, shifted
-from seqtrain.tasks.tables.pieces import Piece, PieceTraining, read_whole
+from seqtrain.tasks.tables.pieces import Piece, PieceTraining, count_whole, read_whole
 from seqtrain.tasks.tables.scaler import Scaler
 from seqtrain.tasks.tables.steps import Clock, Step, places_in_time, read_clock, regular_step
 from seqtrain.tasks.tables.table import MOST_FAULTS, Table, read_table
 
 FRACTIONS = [0.7, 0.15, 0.15]
 Fractions = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 Columns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=1000)]
 Instant = Annotated[int | str, Field()]
 
@@ -119,7 +121,8 @@ class Series(FiniteTask):
         clock = None if self.time is None else read_clock(table, self.time)
         self.series = self._read(table, clock)
         self._check_missing(table)
-        self._check_lengths()
+        for split in SPLITS if fitted is None else ():
+            self._check_length(split)
         self.scaler = self._scaler(fitted)
         self.fitted = self.scaler.as_json()
         self.output_size = len(self.targets) * max(1, self.horizon)
@@ -143,6 +146,13 @@ class Series(FiniteTask):
                     name,
                     f"has {', '.join(map(repr, twice))}, a target, whose past is read anyway; remove it",
                 )
+        for name in ("season", "lags"):
+            if settings.horizon == 0 and getattr(settings, name) is not None:
+                yield name, "is of a baseline of forecasts, and horizon 0 labels each step; remove it"
+        for name in ("targets", "inputs", "known"):
+            columns = getattr(settings, name) or []
+            if twice := [column for n, column in enumerate(columns) if column in columns[:n]]:
+                yield name, f"has {', '.join(map(repr, twice))} more than once; name each column once"
         if (settings.valid_from is None) != (settings.test_from is None):
             yield "valid_from", "and test_from go together; give both, or fractions"
         if settings.valid_from is not None and settings.fractions is not None:
@@ -244,14 +254,17 @@ class Series(FiniteTask):
         """`[T, C]`, the values that are missing."""
         return np.isnan(one.values)
 
-    def _check_lengths(self) -> None:
+    def _check_length(self, split: Split) -> None:
         """Refuse a split without a prediction."""
-        for split in ("train", "valid", "test"):
-            if not any(self.origins(one, split).size for one in self.series):
-                raise DataError(
-                    f"{self.path}: the {split} part has no step to predict; give a longer table, a smaller "
-                    "task.horizon, or other task.fractions (or valid_from and test_from)"
-                )
+        n, steps = len(self.targets), range(1, self.horizon + 1) if self.horizon else (0,)
+        for one in self.series:
+            at = self.origins(one, split)
+            if at.size and any(not np.isnan(one.values[at + ahead, :n]).all() for ahead in steps):
+                return
+        raise DataError(
+            f"{self.path}: the {split} part has no step to predict; give a longer table, a smaller task.horizon, or "
+            "other task.fractions (or valid_from and test_from)"
+        )
 
     def _scaler(self, fitted: dict[str, JsonValue] | None) -> Scaler:
         """That of a checkpoint, or measured on the training rows of all series."""
@@ -269,7 +282,12 @@ class Series(FiniteTask):
                 f"{self.path}: no value before the validation in column {', '.join(nothing)}; leave the column out, or "
                 "give a larger training part"
             )
-        return Scaler(self.columns, np.nanmean(rows, 0), np.nanstd(rows, 0), len(self.targets))
+        with np.errstate(over="ignore", invalid="ignore"):
+            largest = np.nanmax(np.abs(np.concatenate([one.values[: one.starts[0]] for one in self.series])), 0)
+            scaler = Scaler.measured(self.columns, rows, largest, len(self.targets))
+        if beyond := [name for name, spread in zip(self.columns, scaler.spread, strict=True) if not spread < math.inf]:
+            raise DataError(f"{self.path}: numbers are too large in column {', '.join(beyond)}; use another unit")
+        return scaler
 
     # --- arrays -----------------------------------------------------------------------------------------------------
 
@@ -334,7 +352,7 @@ class Series(FiniteTask):
 
     def passes(self, batch_size: int) -> Passes:
         """The windows of the rows before the validation."""
-        spans = [(0, max(one.starts[0] - max(self.horizon, 0), 1)) for one in self.series]
+        spans = [(0, max(one.starts[0] - self.horizon, 0)) for one in self.series]
         return PieceTraining(spans, batch_size, self.window, self.seed, self._batch)
 
     def specimen(self, split: Split, batch_size: int) -> Batch:
@@ -344,18 +362,22 @@ class Series(FiniteTask):
 
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """All series from their first step to the end of a split, of which only the split counts."""
+        yield from read_whole(self._evaluated(split), batch_size, self._batch, whole=self.horizon == 0)
+
+    def count_eval_batches(self, split: Split, batch_size: int) -> int:
+        """How many batches `eval_batches` gives."""
+        sizes = [piece.stop for piece in self._evaluated(split)]
+        return count_whole(sizes, batch_size, whole=self.horizon == 0)
+
+    def _evaluated(self, split: Split) -> list[Piece]:
+        self._check_length(split)
         pieces = []
         for number, one in enumerate(self.series):
             origins = self.origins(one, split)
             if origins.size:
-                pieces.append(Piece(number, 0, int(origins[-1]) + 1, int(origins[0]), int(origins[-1]) + 1))
-        yield from read_whole(pieces, batch_size, self._batch, whole=self.horizon == 0)
-
-    def count_eval_batches(self, split: Split, batch_size: int) -> int:
-        """How many batches `eval_batches` gives."""
-        return sum(1 for _ in self.eval_batches(split, batch_size))
-
-    # --- figures ----------------------------------------------------------------------------------------------------
+                first, stop = int(origins[0]), int(origins[-1]) + 1
+                pieces.append(Piece(number, 0, stop, first, stop))
+        return pieces
 
     def loss(self, prediction: Prediction, batch: Batch) -> tuple[torch.Tensor, int]:
         """Squared error of scaled values, summed over the values that are not missing."""
@@ -373,20 +395,25 @@ class Series(FiniteTask):
     def baseline(self, split: Split) -> dict[str, float]:
         """The figures of the best baseline, and the error of each."""
         if split not in self._baselines:
-            n = len(self.targets)
-            read = [np.nan_to_num(self.scaler.scale(one.values))[:, n:] for one in self.series]
-            problem = Problem(
-                self.series,
-                self.targets,
-                self.horizon,
-                self.season,
-                self.lags,
-                self.scaler.target_spread,
-                read,
-                self.origins,
-            )
-            self._baselines[split] = of_series(problem, split)
+            self._baselines[split] = self._rules.figures(split)
         return self._baselines[split]
+
+    @cached_property
+    def _rules(self) -> Baselines:
+        n = len(self.targets)
+        read = [np.nan_to_num(self.scaler.scale(filled_forward(one.values)))[:, n:] for one in self.series]
+        return Baselines(
+            self.series,
+            self.targets,
+            self.horizon,
+            self.season,
+            self.lags,
+            self.differences,
+            self.scaler.mean[:n],
+            self.scaler.target_spread,
+            read if self.horizon == 0 else [],
+            self.origins,
+        )
 
     def facts(self, split: Split) -> dict[str, str | float]:
         """What was read."""

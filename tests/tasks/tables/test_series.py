@@ -449,6 +449,16 @@ def test_a_column_of_another_kind_is_refused(make, tmp_path, kind):
         ("t,y,y\n" + GOOD.replace("\n", ",1\n"), {}, "has several columns with the name 'y'"),
         ("t,y, y\n" + GOOD.replace("\n", ",1\n"), {}, "has several columns with the name 'y'"),
         ("t,y\n,\n,\n", {}, "has no rows below its header"),
+        ("t,y\n" + GOOD.replace(",", ",1e30"), {}, "numbers are too large in column y; use another unit"),
+        ("t,y\n" + GOOD, {"fractions": [1, 0, 0]}, "the valid part has no step to predict"),
+        ("t,y\n" + GOOD, {"fractions": [0, 0, 1]}, "the train part has no step to predict"),
+        ("t,y\n" + GOOD, {"time": "t", "valid_from": -5, "test_from": 9}, "the train part has no step to predict"),
+        ("t,y\n" + GOOD, {"time": "t", "valid_from": 5, "test_from": 99}, "the test part has no step to predict"),
+        (
+            "t,y\n" + "".join(f"{t},{'' if 14 <= t < 17 else t}\n" for t in range(20)),
+            {"missing": "forward"},
+            "the valid part has no step to predict",
+        ),
     ],
 )
 def test_faults_of_tables(make, text, settings, wanted):
@@ -467,6 +477,11 @@ def test_faults_of_tables(make, text, settings, wanted):
         ({"valid_from": 3, "test_from": 5}, "set task.time"),
         ({"valid_from": 3, "test_from": 5, "time": "year", "fractions": [0.5, 0.2, 0.3]}, "remove one of the two"),
         ({"fractions": [0.5, 0.2, 0.2]}, "add up to 0.9"),
+        ({"targets": ["y", "x", "y"]}, "targets has 'y' more than once"),
+        ({"inputs": ["x", "x"]}, "inputs has 'x' more than once"),
+        ({"known": ["x", "x"]}, "known has 'x' more than once"),
+        ({"horizon": 0, "inputs": ["x"], "season": 7}, "season is of a baseline of forecasts"),
+        ({"horizon": 0, "inputs": ["x"], "lags": 7}, "lags is of a baseline of forecasts"),
     ],
 )
 def test_settings_that_do_not_fit(make, settings, wanted):
@@ -500,6 +515,47 @@ def test_a_trained_scaling_is_kept_for_another_table(make):
     ):
         with pytest.raises(DataError, match="checkpoint"):
             make(table(), name="c.csv", id="who", time="year", fitted=bad)
+
+
+def test_another_table_is_evaluated_as_a_whole(make):
+    """Without training rows there is nothing to fit a regression on; a label's mean is that of the training."""
+    task = make(table(), id="who", time="year", fractions=[0.5, 0.2, 0.3])
+    whole = make(table(seed=9), name="o.csv", id="who", time="year", fractions=[0, 0, 1], fitted=task.fitted)
+    assert whole.facts("test")["steps"] == 39 + 36
+    assert whole.baseline("test").keys() == {"loss", "rmse", "mae", "rmse of persistence"}
+    with pytest.raises(DataError, match="the valid part has no step to predict"):
+        whole.count_eval_batches("valid", 1)
+    labels = {"horizon": 0, "inputs": ["x"], "time": "year"}
+    task = make(table(ids="a"), name="l.csv", **labels)
+    whole = make(table(ids="a", seed=9), name="w.csv", fractions=[0, 0, 1], fitted=task.fitted, **labels)
+    errors = [row[2] - task.fitted["mean"][0] for row in table(ids="a", seed=9)[1:]]
+    wanted = math.sqrt(np.mean(np.square(errors)))
+    assert whole.baseline("test")["rmse of mean"] == pytest.approx(wanted)
+    assert "rmse of linear" not in whole.baseline("test")
+
+
+@pytest.mark.parametrize("horizon", [0, 1, 4])
+def test_a_series_that_begins_after_the_training_is_not_trained_on(make, horizon):
+    rows = [["who", "t", "y", "x"], *(["a", t, t % 7, t] for t in range(60))]
+    rows += [[name, t, 1000, 1000] for name, t0 in (("b", 50), ("c", 38)) for t in range(t0, t0 + 10)]
+    task = make(rows, id="who", time="t", inputs=["x"], horizon=horizon, valid_from=40, test_from=45)
+    for step in range(task.steps_in(1, 2)):
+        batch = task.train_batch(step, 2)
+        known = (batch.targets * task.fitted["spread"][0] + task.fitted["mean"][0])[batch.scored]
+        assert horizon == 0 or bool((known < 900).any())
+        allowed = 2 if horizon == 0 else max(0, 2 - horizon)  # steps 38 and 39 of the last series
+        assert int((known > 900).sum()) <= allowed
+    assert task.facts("test")["steps"] > 10
+
+
+def test_a_column_that_is_constant_but_for_rounding_is_not_scaled(make):
+    """0.1 has no exact binary form: the standard deviation of 43 of them is not 0."""
+    rows = [["y", "x"], *([t % 7, 0.1 if t < 30 else 0.2] for t in range(43))]
+    task = make(rows, inputs=["x"])
+    assert task.fitted["spread"][1] == 0
+    assert float(next(task.eval_batches("test", 1)).inputs.abs().max()) < 10
+    line = make([["y"], *([0.1 * t + 1000] for t in range(43))], name="line.csv", differences=True)
+    assert line.fitted["spread"] == [0]
 
 
 def test_a_constant_column_is_said(make):

@@ -56,6 +56,8 @@ def score(
 @contextmanager
 def _lines(file: str) -> Iterator[Iterator[str]]:
     """The lines of a text or of stdin, without their ends."""
+    if file == STDIN and sys.stdin is None:  # a shell closed it, as by <&-
+        raise DataError("stdin: is closed; give a text file, or sentences on stdin")
     try:
         with nullcontext(sys.stdin.buffer) if file == STDIN else Path(file).open("rb") as opened:
             yield _decoded(opened, "stdin" if file == STDIN else file)
@@ -86,17 +88,16 @@ def _pairs(lines: Iterator[str], file: str) -> Iterator[list[str]]:
     faults: list[str] = []
     for number, line in enumerate(lines, 1):
         pair = line.split("\t")
-        if len(pair) == 2:
+        if len(pair) == 2 and all(sentence.strip() for sentence in pair):
             if not faults:
                 yield pair
             continue
-        faults.append(
-            f"{file}:{number}: has {counted(len(pair) - 1, 'tab')}; a pair is two sentences with one tab between"
-        )
+        what = "an empty side" if len(pair) == 2 else counted(len(pair) - 1, "tab")
+        faults.append(f"{file}:{number}: has {what}; a pair is two sentences with one tab between")
         if len(faults) == MOST_FAULTS:
             break
     if faults:
-        raise DataError(faults)
+        raise DataError("\n".join(faults))
 
 
 def _write_sentences(scored: Iterator["Scored"], *, json: bool, tokens: bool) -> None:

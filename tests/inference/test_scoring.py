@@ -144,19 +144,27 @@ def test_pairs(models, seqtrain, tmp_path):
         "3 pairs: the first sentence is preferred in 1 (33.3 %), neither in 1"
         in seqtrain("score", run, "pairs.txt", "--pairs").out
     )
-    (tmp_path / "bad.txt").write_text("a\tb\nno tab\na\tb\tc\n")
+    (tmp_path / "bad.txt").write_text("a\tb\nno tab\na\tb\tc\n\tb\na\t \n")
     refused = seqtrain("score", run, "bad.txt", "--pairs")
-    assert (refused.code, "bad.txt:2: has 0 tabs" in refused.err, "bad.txt:3: has 2 tabs" in refused.err) == (
-        2,
-        True,
-        True,
-    )
+    assert refused.code == 2
+    assert [line.partition("; ")[0] for line in refused.err.splitlines()] == [
+        "seqtrain: bad.txt:2: has 0 tabs",
+        "seqtrain: bad.txt:3: has 2 tabs",
+        "seqtrain: bad.txt:4: has an empty side",
+        "seqtrain: bad.txt:5: has an empty side",
+    ]
 
 
 def test_standard_input(models, seqtrain, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"the birds\nthe\n")))
     lines = seqtrain("score", models["running"][0], "--json").out.splitlines()
     assert [json.loads(line).get("sentence") for line in lines] == ["the birds", "the", None]
+
+
+def test_a_closed_standard_input_is_told(models, seqtrain, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    refused = seqtrain("score", models["running"][0])
+    assert (refused.code, "stdin: is closed" in refused.err) == (2, True)
 
 
 def test_what_cannot_be_scored(models, seqtrain, tmp_path):

@@ -79,7 +79,7 @@ class Series(FiniteTask):
     """Steps ahead that are predicted at once; 0 to label each step."""
     differences: bool = False
     """Predict the changes of the targets, and read them as changes."""
-    missing: Annotated[Literal["refuse", "forward", "mask"], Affects.WEIGHTS] = "refuse"
+    missing: Annotated[Literal["refuse", "forward", "mask"], Affects.DATA] = "refuse"
     """What to do about missing values: refuse the table, repeat the last value, or repeat it and tell the model."""
     valid_from: Annotated[Instant | None, Affects.DATA] = None
     """The first time of validation; null for fractions."""

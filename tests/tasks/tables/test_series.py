@@ -1,6 +1,7 @@
 """Series: what is read and predicted against a slow reader of the file; nothing leaks; baselines; faults of tables."""
 
 import csv
+import json
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import polars
 import pytest
 import torch
 
+import seqtrain as package
 from seqtrain.config import config_from
 from seqtrain.config.build import build_model, build_task
 from seqtrain.system.errors import ConfigError, DataError
@@ -563,3 +565,19 @@ def test_a_constant_column_is_said(make):
     task = make(rows, inputs=["x"])
     assert task.remarks(4) == ["constant in training, so that they tell nothing: x"]
     assert bool((task.train_batch(0, 1).inputs[..., 1] == 0).all())
+
+
+def test_missing_values_may_be_filled_in_an_evaluation(tmp_path):
+    """A model that was trained without missing values reads a table that has some; a mask needs other weights."""
+    lines = "".join(f"{t},{t * t % 7}\n" for t in range(30))
+    (tmp_path / "t.csv").write_text("t,y\n" + lines)
+    (tmp_path / "gap.csv").write_text("t,y\n" + lines.replace("8,1\n", "8,\n", 1))
+    task = {"name": "series", "path": str(tmp_path / "t.csv"), "targets": ["y"], "time": "t"}
+    train = {"epochs": None, "steps": 2, "eval_every": 2}
+    config = {"task": task, "model": {"cell": "rnn", "hidden_size": 2}, "train": train}
+    (tmp_path / "c.yaml").write_text(json.dumps(config))
+    package.train(tmp_path / "c.yaml", [], out=tmp_path / "run")
+    other = f"task.path={tmp_path / 'gap.csv'}"
+    assert package.evaluate(tmp_path / "run", [other, "task.missing=forward"]).data["missing_values"] == 1
+    with pytest.raises(ConfigError, match=r"the weights in .* do not allow it"):
+        package.evaluate(tmp_path / "run", [other, "task.missing=mask"])

@@ -106,7 +106,8 @@ def _far_worse(rows: Sequence[Row], summary: Summary) -> Iterator[str]:
         own = [row for row in rows if rules.get(row.label) == (name, root) and row.metric.mean is not None]
         if no_better := [row.label for row in own if not metric.better(row.metric.mean or 0.0, root)]:
             yield f"no better than {name} ({metric.name} {figure(root)}): {', '.join(no_better)}"
-    worse = [row.label for row in rows if metric.far_worse(row.metric.mean, row.baseline.get(metric.name))]
+    guesses = [row for row in rows if row.label not in rules]  # a rule is no guess without a memory
+    worse = [row.label for row in guesses if metric.far_worse(row.metric.mean, row.baseline.get(metric.name))]
     if worse and summary.metric.name == metric.name:
         cure = "such a model has learnt nothing; try a lower optimizer.lr, or more steps"
         yield f"far worse than the baseline, a guess without a memory: {', '.join(worse)}; {cure}"

@@ -124,6 +124,8 @@ def test_what_the_command_prints(models, seqtrain, tmp_path):
     total = math.fsum(line["nats"] for line in lines)
     assert summary["summary"]["nats"] == pytest.approx(total)
     assert summary["summary"]["perplexity"] == pytest.approx(math.exp(total / (5 + 4 + 1 + 2)))
+    assert summary["summary"]["bits_per_word"] == pytest.approx(total / math.log(2) / (4 + 3 + 0 + 1))
+    assert set(scoring.figures(0.0, 0, 0).values()) == {None}
     people = seqtrain("score", run, "lines.txt", "--tokens")
     assert (people.code, "4 sentences, 12 tokens: perplexity " in people.out) == (0, True)
     assert "not in the vocabulary" in people.err

@@ -285,10 +285,12 @@ def test_missing_values(make):
         ([f"{2000 + t // 12}-{1 + t % 12:02}-01" for t in range(28)], "2001-09-01"),
         ([f"{2000 + t}-12-31" for t in range(28)], "2020-12-31"),
         ([f"2001-01-01 {t // 2:02}:{30 * (t % 2):02}:00" for t in range(28)], "2001-01-01 10:00:00"),
+        ([f"{2000 + t // 4}-{3 * (t % 4) + 1:02}-01" for t in range(28)], "2005-01-01"),
+        ([f"2001-01-01T{t // 2:02}:{30 * (t % 2):02}-03:30" for t in range(28)], "2001-01-01 13:30Z"),
         ([f"200101{1 + t:02}" for t in range(28)], "20010121"),
         ([10 * t for t in range(28)], 200),
     ],
-    ids=["days", "months", "years", "half hours", "eight digits", "numbers"],
+    ids=["days", "months", "years", "half hours", "quarters", "half hours from UTC", "eight digits", "numbers"],
 )
 def test_times(make, times, valid_from):
     rows = [["t", "y"], *zip(times, np.arange(28.0), strict=True)]
@@ -445,6 +447,7 @@ def test_a_column_of_another_kind_is_refused(make, tmp_path, kind):
             {"time": "t", "valid_from": 18, "test_from": 12},
             "is not before task.test_from 12; make it earlier",
         ),
+        ("t,y\n" + GOOD, {"time": "t", "valid_from": 12, "test_from": 12}, "12 is not before task.test_from 12"),
         ("t,y\n" + GOOD, {"horizon": 19}, "part has no step to predict"),
         ("t,y\n0,1\n", {}, "part has no step to predict"),
         ("t,y\n0,1,2\n" + GOOD, {}, "is no table"),
@@ -581,3 +584,14 @@ def test_missing_values_may_be_filled_in_an_evaluation(tmp_path):
     assert package.evaluate(tmp_path / "run", [other, "task.missing=forward"]).data["missing_values"] == 1
     with pytest.raises(ConfigError, match=r"the weights in .* do not allow it"):
         package.evaluate(tmp_path / "run", [other, "task.missing=mask"])
+
+
+def test_labels_are_read_in_one_window(make, monkeypatch):
+    """A model that reads backward needs the whole series."""
+    monkeypatch.setattr("seqtrain.tasks.tables.pieces.LONGEST_WINDOW", 8)
+    labels = make(table(ids="a"), time="year", horizon=0, inputs=["x"])
+    assert [len(batch.inputs) for batch in labels.eval_batches("test", 1)] == [40]
+    assert labels.count_eval_batches("test", 1) == 1
+    forecasts = make(table(ids="a"), name="f.csv", time="year")
+    assert [len(batch.inputs) for batch in forecasts.eval_batches("test", 1)] == [8, 8, 8, 8, 7]
+    assert forecasts.count_eval_batches("test", 1) == 5

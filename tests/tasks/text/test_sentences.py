@@ -115,6 +115,12 @@ def test_a_last_line_of_characters_without_an_end(make):
     ]
 
 
+def test_a_last_line_of_one_character_without_an_end_is_a_sentence(make):
+    _, task = make("ab\nba\na", unit="character", fractions=[0.4, 0.3, 0.3])
+    assert [pair for batch in task.eval_batches("test", 9) for pair in sentences_in(task, batch)] == [(["\n"], ["a"])]
+    assert task.facts("test")["empty_lines"] == 0
+
+
 def test_the_longest_sentence_decides_the_memory(make):
     _, task = make("a b\n" * 30 + "a b c d e f g h\n" + "a b\n" * 30, fractions=[0.9, 0.05, 0.05])
     assert len(task.specimen("train", 4).inputs) == 9

@@ -34,7 +34,7 @@ class ColumnProfile:
     distinct : about how many different values there are.
     wrong : in a column of numbers, the cells that are none.
     least, most : the smallest and the largest value, as text.
-    is_whole : all are whole numbers.
+    hint : what a column of texts seems to be meant for; None if nothing is known.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ColumnProfile:
     wrong: int
     least: str
     most: str
-    is_whole: bool
+    hint: str | None
 
     def as_json(self) -> dict[str, Any]:
         """The figures by their names."""
@@ -155,7 +155,7 @@ def _profile(name: str, head: "polars.Series", found: dict[str, Any], rows: int)
         wrong=values - numbers if is_number else 0,
         least=_short(found[ends[0]]),
         most=_short(found[ends[1]]),
-        is_whole=numbers > 0 and whole == values,
+        hint=_hint(head.drop_nulls()) if kind == "text" else None,
     )
 
 
@@ -170,6 +170,22 @@ def _holds_times(own: "polars.Series") -> bool:
         if len(own) < max(enough, 1):
             return False
     return False
+
+
+MEANT = {
+    r"\s*[-+]?[\d.]*\d,\d+\s*": "numbers with a decimal comma; write 1234.5",
+    r"\s*[-+]?\d{1,3}(,\d{3})+(\.\d+)?\s*": "numbers with commas between thousands; write 1234.5",
+    r"\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}.*": "dates that seqtrain does not read; write 2024-01-31",
+}
+"""Forms of texts that are meant for numbers or times."""
+
+
+def _hint(own: "polars.Series") -> str | None:
+    import polars
+
+    texts = own.cast(polars.String, strict=False)
+    found = (meant for form, meant in MEANT.items() if len(texts) and texts.str.contains(f"^{form}$").all())
+    return next(found, None)
 
 
 def _short(value: Any, longest: int = 20) -> str:

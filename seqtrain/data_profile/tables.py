@@ -72,7 +72,8 @@ def profile_table(path: str, file: Path) -> Profile:
         fault = f"{file}: has no rows below its header; give a table with data"
         return Profile(path, "unknown", "an empty table", {"rows": 0}, faults=[fault], why_not=BROKEN)
     layout, remarks = _layout(frame, file, columns, rows)
-    faults = [*_wrong_cells(frame, file, first, columns)]
+    faults = [f"{file}: column {column.name!r} has {column.hint}" for column in columns if column.hint]
+    faults += _wrong_cells(frame, file, first, columns)
     steps = None
     if layout.time is not None:
         try:

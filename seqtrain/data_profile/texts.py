@@ -1,5 +1,6 @@
 """A text: its size, its alphabet, and what its lines are: running text, sentences, tagged words or pairs."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,9 @@ BLOCK = 1 << 20
 
 MOSTLY = 0.95
 """The share of lines that must have a tab, for pairs of texts."""
+
+
+NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
 
 
 @dataclass
@@ -97,6 +101,9 @@ def profile_text(path: str, file: Path) -> Profile:
     if not full:
         fault = f"{file}: holds no text; give a text with words"
         return Profile(path, "unknown", "an empty file", facts, faults=[fault], why_not="it is empty")
+    if len(full) > 1 and all(NUMBER.fullmatch(word) for line in full[1:] for word in line.split()):
+        advice = "numbers with spaces between are no table; write a CSV file with a header and commas"
+        return Profile(path, "unknown", "lines of numbers", facts, why_not=advice)
     if form := tagged_form(lines):
         what = "tagged text, a word and its columns a line" if form == "columns" else "tagged text, word/TAG"
         tags = Counter(_tags(full, form))

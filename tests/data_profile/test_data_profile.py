@@ -134,6 +134,7 @@ def test_what_no_config_can_be_written_for(seqtrain):
         ("ragged.csv", "a,b\n1,2\n1,2,3\n", "unknown", "mend the faults first"),
         ("nothing.txt", "\n\n", "unknown", "it is empty"),
         ("tags.txt", "the/DT old/JJ cats/NNS\nsleep/VBP ./.\n" * 20, "tagging", "no task for tagged text yet"),
+        ("numbers.txt", "x y\n" + "1 2.5\n3 4e-1\n" * 20, "unknown", "write a CSV file with a header and commas"),
         ("pairs.txt", "a b\tb a\nc d\td c\n" * 9, "pairs", "seqtrain score RUN pairs.txt --pairs"),
     ):
         Path(name).write_text(content)
@@ -146,6 +147,16 @@ def test_what_no_config_can_be_written_for(seqtrain):
         assert (refused.code, Path("no.yaml").exists()) == (2, False)
     assert "ragged.csv: is no table" in profile("ragged.csv").faults[0]
     assert "short.csv: the train part has no step to predict" in profile("short.csv").faults[0]
+
+
+def test_numbers_and_dates_in_other_forms_are_named(seqtrain):
+    rows = [f"{d:02d}.01.2024;{d},5;1,{d:03d},000;{d}\n" for d in range(1, 30)]
+    Path("a.csv").write_text("day;n;big;y\n" + "".join(rows))
+    assert profile("a.csv").faults == [
+        "a.csv: column 'day' has dates that seqtrain does not read; write 2024-01-31",
+        "a.csv: column 'n' has numbers with a decimal comma; write 1234.5",
+        "a.csv: column 'big' has numbers with commas between thousands; write 1234.5",
+    ]
 
 
 def test_columns_of_words_with_tags_are_recognised():

@@ -21,7 +21,8 @@ def resolved(config: Config) -> Config:
     train, model, task = config.train, config.model, config.task.owner
     # None: a class of the user's own that is not imported (see `plugins`); what it gave is in a resolved config
     of_train = {} if task is None else {"eval_batch_size": task.default_eval_batch_size(config.task)}
-    of_model = nulls_of(model) | ({"embedding_size": model.hidden_sizes()[0]} if task and task.words else {})
+    has_embedding = task is not None and (task.words or task.embedded)
+    of_model = nulls_of(model) | ({"embedding_size": model.hidden_sizes()[0]} if has_embedding else {})
     cell = model.cell if model.init_range is not None else _filled(model.cell, nulls_of(model.cell))
     return config.model_copy(
         update={

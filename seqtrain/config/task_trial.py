@@ -256,11 +256,9 @@ class _Trial(NamedTuple):
 
     def check_direction(self, batch: Batch) -> None:
         """Refuse a model that reads backward if the targets are the next inputs, which it would see."""
-        inputs, targets = batch.inputs, batch.targets
-        if inputs.shape != targets.shape or len(inputs) < 2:
-            return
-        same = inputs[1:] == targets[:-1]
-        if bool((same if batch.scored is None else same | ~batch.scored[:-1]).all()):
+        several = self.task.symbolic and batch.inputs.dim() == 3
+        columns = batch.inputs.unbind(-1) if several else [batch.inputs]
+        if any(_are_next(column, batch) for column in columns):
             raise self.refuse(
                 "the targets",
                 "are the next inputs, which a model that reads backward sees; set next_token = True in the class, and "
@@ -283,6 +281,14 @@ class _Trial(NamedTuple):
             raise ConfigError([f"{blamed(self.section)}: {what}: {fault}" for fault in faults[:MOST_FAULTS]])
 
 
+def _are_next(inputs: Tensor, batch: Batch) -> bool:
+    """Whether the targets are the next inputs."""
+    if inputs.shape != batch.targets.shape or len(inputs) < 2:
+        return False
+    same = inputs[1:] == batch.targets[:-1]
+    return bool((same if batch.scored is None else same | ~batch.scored[:-1]).all())
+
+
 def _faults_of_inputs(batch: Batch, spec: Spec, columns: int | None) -> Iterator[str]:
     """What is wrong with the inputs; with right ones, the sizes T and B are known."""
     given = {"inputs": batch.inputs, "targets": batch.targets, **batch.tensors()}
@@ -294,10 +300,11 @@ def _faults_of_inputs(batch: Batch, spec: Spec, columns: int | None) -> Iterator
     inputs = batch.inputs
     if not isinstance(inputs, Tensor) or inputs.device.type != "cpu":
         return
-    wanted, kind = ("[T, B]", torch.int64) if spec.symbols else (f"[T, B, {spec.input_size}]", torch.float32)
-    what = "symbols" if spec.symbols else "real numbers"
+    wanted, kind, what = f"[T, B, {spec.input_size}]", torch.float32, "real numbers"
+    if spec.symbols:
+        wanted, kind, what = "[T, B] or [T, B, F]", torch.int64, "symbols"
     cure = f"they must be {wanted} {_name(kind)}, as symbolic is {spec.symbols} and input_size {spec.input_size}"
-    fits = inputs.dim() == 2 if spec.symbols else inputs.shape[2:] == (spec.input_size,)
+    fits = inputs.dim() in (2, 3) if spec.symbols else inputs.shape[2:] == (spec.input_size,)
     if not fits or inputs.dtype != kind:
         yield f"inputs are {_kind(inputs)}; {cure}"
     elif not inputs.numel():

@@ -41,7 +41,8 @@ def _symbols(model: Model, task: type[Task]) -> Iterator[Fault]:
     for name in ("embedding_size", "embedding_dropout") if not task.symbolic else ():
         if value := getattr(model, name):
             yield Fault(("model", name), f"is {value:g}, {numbers}")
-    if task.symbolic and model.embedding_dropout and not task.words and model.embedding_size is None:
+    is_one_hot = task.symbolic and not (task.words or task.embedded) and model.embedding_size is None
+    if is_one_hot and model.embedding_dropout:
         yield Fault(
             ("model", "embedding_dropout"),
             f"is {model.embedding_dropout:g}, but symbols enter one-hot; set embedding_size, or remove it",

@@ -23,8 +23,8 @@ from seqtrain.system.runtime import keep_freed_memory, prepare
 from seqtrain.system.words import counted
 from seqtrain.tasks import Batch, LanguageModel, Split, Task
 from seqtrain.tasks.facts import HiddenFact
+from seqtrain.tasks.finite import FiniteTask
 from seqtrain.tasks.text.facts import LINE_ENDS, after_token
-from seqtrain.tasks.text.sentences import SentenceEvaluation
 from seqtrain.tasks.text.tokenizer import Unit
 from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 
@@ -117,11 +117,10 @@ def sequences_of(task: Task, split: Split, count: int) -> Batch:
         raise ConfigError(
             f"--split is 'train', but task {task.name} has no fixed training set; choose one of test, valid"
         )
+    if isinstance(task, FiniteTask) and (sequences := task.sequences(split)) is not None:
+        order = torch.randperm(len(sequences.sizes), generator=generator(0, "inspected"))
+        return sequences.batch(order[:count].numpy())  # the batches of an evaluation begin with the shortest ones
     if isinstance(task, LanguageModel):
-        if isinstance(task.reading, SentenceEvaluation):  # its batches begin with the shortest ones
-            sentences = task.reading.sentences(task.tokens[split])
-            order = torch.randperm(len(sentences), generator=generator(0, "inspected"))
-            return sentences.batch(order[:count].numpy())
         task.eval_window = TEXT_STEPS
         count = min(count, max(FEWEST, len(task.tokens[split]) // TEXT_STEPS))  # rather fewer than shorter ones
     return next(iter(task.eval_batches(split, count)))

@@ -76,14 +76,5 @@ def _in_order(own: dict[str, Tensor], gates: tuple[str, ...]) -> dict[str, Tenso
 
 
 def _inputs(task: Task, batch: Batch, lengths: Tensor) -> list[list[str]]:
-    """What is read at each step: a word, the number of a symbol, or numbers."""
-    columns = []
-    for n, length in enumerate(lengths.tolist()):
-        column = batch.inputs[:length, n]
-        if task.words:
-            columns.append([task.vocabulary[number] for number in column.tolist()])
-        elif task.symbolic:
-            columns.append([str(number) for number in column.tolist()])
-        else:
-            columns.append([" ".join(f"{number:.3g}" for number in row) for row in column.tolist()])
-    return columns
+    """What is read at each step of each sequence, in words."""
+    return [task.read_in_words(batch.rows(n, n + 1))[:length] for n, length in enumerate(lengths.tolist())]

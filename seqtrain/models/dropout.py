@@ -59,8 +59,8 @@ def drop(x: Tensor, probability: float, generator: torch.Generator | None = None
 
 
 def embed(symbols: Tensor, weight: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Rows of `weight` `[V, E]` for symbols `[T, B]`, with whole symbols dropped."""
+    """Rows of `weight` `[V, E]` for symbols `[T, B]`, or their sum for `[T, B, F]`, with whole symbols dropped."""
     vectors = F.embedding(symbols, weight)
-    if probability == 0:
-        return vectors
-    return vectors * F.embedding(symbols, drop(weight.new_ones(len(weight), 1), probability, generator))
+    if probability:
+        vectors = vectors * F.embedding(symbols, drop(weight.new_ones(len(weight), 1), probability, generator))
+    return vectors.sum(-2) if symbols.dim() == 3 else vectors

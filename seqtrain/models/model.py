@@ -11,7 +11,7 @@ from seqtrain.models.stack import Stack, StackState
 
 
 class OneHot(nn.Module):
-    """Symbols `[T, B]` to one-hot vectors `[T, B, V]`, without parameters."""
+    """Symbols `[T, B]` to one-hot vectors `[T, B, V]`, or `[T, B, F]` to sums of F such vectors; without parameters."""
 
     def __init__(self, symbols: int) -> None:
         super().__init__()
@@ -20,8 +20,10 @@ class OneHot(nn.Module):
         self.register_buffer("one", torch.ones(()), persistent=False)  # of the type and on the device of the model
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[T, B]` whole numbers below V to `[T, B, V]` zeros and ones."""
-        return self.one.new_zeros(*x.shape, self.symbols).scatter_(-1, x.unsqueeze(-1), 1.0)
+        """Whole numbers below V to `[T, B, V]`: how often each is at a step, which is 0 or 1 for `[T, B]`."""
+        several = x if x.dim() == 3 else x.unsqueeze(-1)
+        one = self.one.expand(several.shape)
+        return self.one.new_zeros(*several.shape[:-1], self.symbols).scatter_add_(-1, several, one)
 
 
 class Prediction:
@@ -63,7 +65,7 @@ class SequenceModel(nn.Module):
     Parameters
     ----------
     encoder : from the inputs of a task to vectors: identity for real numbers `[T, B, I]`, one-hot or an embedding for
-        symbols `[T, B]`.
+        symbols `[T, B]`, or a sum of these for `[T, B, F]`.
     stack : the recurrent layers.
     head : from features to O numbers (values, class scores, or log-probabilities).
     every_step : predict at every step rather than after the last one.
@@ -108,7 +110,7 @@ class SequenceModel(nn.Module):
 
         Parameters
         ----------
-        inputs : `[T, B, I]` real numbers or `[T, B]` symbols.
+        inputs : `[T, B, I]` real numbers, `[T, B]` symbols, or `[T, B, F]` symbols whose vectors are added.
         lengths, state : as in `Stack.forward`.
         generator : draws the dropout masks; needed in training if there is dropout.
 

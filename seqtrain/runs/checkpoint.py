@@ -167,10 +167,16 @@ def encoded(checkpoint: Checkpoint) -> bytes:
         ) from None
     if int.from_bytes(content[:8], "little") > LARGEST_HEADER or _count(text) > MOST_VALUES:
         raise CheckpointError(
-            f"a vocabulary of {len(checkpoint.header.vocabulary or []):,} tokens is too large for a checkpoint; use a "
+            f"a vocabulary of {_words_in(checkpoint.header):,} tokens is too large for a checkpoint; use a "
             "smaller task.max_size or a larger task.min_count"
         )
     return content
+
+
+def _words_in(header: Header) -> int:
+    """The words that a header holds."""
+    known = (header.fitted or {}).get("words")
+    return len(header.vocabulary or (known if isinstance(known, dict) else []))
 
 
 def _first_fault(tensors: dict[str, Tensor]) -> str:

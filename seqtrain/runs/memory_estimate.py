@@ -157,7 +157,7 @@ def check_model_memory(config: Config, spec: Spec) -> None:
     """
     widths, blocks = config.model.hidden_sizes(), max(1, len(getattr(cell_class(config), "gates", ())))
     recurrent = (1 + (config.model.direction == "bidirectional")) * blocks * sum(H * H for H in widths)
-    embedding = spec.input_size * (resolved(config).model.embedding_size or 0) if spec.words else 0
+    embedding = spec.input_size * (resolved(config).model.embedding_size or 0) if spec.symbols else 0
     _check(config, Estimate(NUMBER * (2 + _kept_by_weight(config)) * (recurrent + embedding)), {})
 
 

@@ -21,6 +21,12 @@ def config_paths() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder("configs").glob("*.yaml"))}
 
 
+def shipped_data() -> str:
+    """The names of the texts and tables in `data/`, as a config has them."""
+    names = sorted(path.name for path in folder("data").iterdir() if path.is_dir() or path.suffix in (".txt", ".csv"))
+    return ", ".join(PREFIX + name for name in names if name[0] not in "._")
+
+
 def text_path(path: str) -> Path:
     """The file or folder that a config's text path means."""
     if path.startswith(PREFIX):

@@ -22,6 +22,7 @@ from seqtrain.tasks.selective_copy import SelectiveCopy
 from seqtrain.tasks.sequences.task import LabelledSequences
 from seqtrain.tasks.stories import Stories
 from seqtrain.tasks.tables.series import Series
+from seqtrain.tasks.tagging.task import Tagging
 from seqtrain.tasks.temporal_order import TemporalOrder
 from seqtrain.tasks.timing import Timing
 from seqtrain.tasks.two_sequence import TwoSequence
@@ -47,6 +48,7 @@ TASKS: dict[str, type[Task]] = {
         LanguageModel,
         Series,
         LabelledSequences,
+        Tagging,
     )
 }
 

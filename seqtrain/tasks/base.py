@@ -28,7 +28,7 @@ HELD_OUT: tuple[Split, ...] = ("valid", "test")
 class Batch:
     """Sequences padded to one length, and what to predict about them.
 
-    inputs : `[T, B, I]` real numbers, or `[T, B]` symbols.
+    inputs : `[T, B, I]` real numbers; `[T, B]` symbols; or `[T, B, F]`, F symbols a step, whose vectors a model adds.
     targets : `[T, B]` symbols, `[T, B, V]` sets of symbols (1 for a symbol in the set, else 0), `[B]` classes, or
         `[B, O]` or `[T, B, O]` real numbers.
     lengths : `[B]`; None if every sequence has T steps.
@@ -140,6 +140,9 @@ class Task(Configurable, ABC):
 
     symbolic: ClassVar[bool] = True
     """The inputs are symbols rather than real numbers."""
+
+    embedded: ClassVar[bool] = False
+    """The symbols are many, so that a model embeds them unless the config says otherwise; always true of `words`."""
 
     words: ClassVar[bool] = False
     """The symbols are words or characters of a text: the task has a `vocabulary`, and a model embeds them."""
@@ -292,6 +295,15 @@ class Task(Configurable, ABC):
     def hidden_facts(self, batch: Batch) -> list[HiddenFact]:  # noqa: ARG002
         """What a model must remember of the sequences of a batch, as far as the task knows."""
         return []
+
+    def read_in_words(self, batch: Batch) -> list[str]:
+        """What is read at each step of a batch of one sequence: a word, the number of a symbol, or numbers."""
+        column = batch.inputs[:, 0].tolist()
+        if self.words:
+            return [self.vocabulary[number] for number in column]
+        if self.symbolic:
+            return [str(number) for number in column]
+        return [" ".join(f"{number:.3g}" for number in numbers) for numbers in column]
 
     def memory_predictions(self, batch: Batch) -> Tensor | None:
         """`[T, B]` bool, the predictions that need what a model remembers; None for all that count."""

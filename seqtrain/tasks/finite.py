@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqtrain.system.rng import generator
-from seqtrain.tasks.base import Batch, Task
+from seqtrain.tasks.base import Batch, Split, Task
 
 SORTED_TOGETHER = 50
 """Batches whose sequences are sorted by length together, so that little is padding."""
@@ -52,6 +52,10 @@ class FiniteTask(Task):
     @abstractmethod
     def passes(self, batch_size: int) -> Passes:
         """The training batches of that size."""
+
+    def sequences(self, split: Split) -> "Sequences | None":  # noqa: ARG002
+        """The sequences of a split, if they do not depend on each other."""
+        return None
 
     @cached_property
     def _passes(self) -> dict[int, Passes]:

@@ -22,7 +22,7 @@ from seqtrain.tasks.text.advice import advice_on_spaces, lacks_spaces, remarks_o
 from seqtrain.tasks.text.corpus import SPLITS, Tokens, faults_of_text, read_corpus, sources
 from seqtrain.tasks.text.facts import text_facts
 from seqtrain.tasks.text.running import RunningEvaluation, RunningTraining
-from seqtrain.tasks.text.sentences import EVALUATED_TOGETHER, SentenceEvaluation
+from seqtrain.tasks.text.sentences import EVALUATED_TOGETHER, SentenceEvaluation, Sentences
 from seqtrain.tasks.text.tokenizer import EOS, Unit
 from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 
@@ -155,11 +155,16 @@ class LanguageModel(FiniteTask):
         """Whether the text is read as one."""
         return self.sentences == "running"
 
+    def sequences(self, split: Split) -> Sentences | None:
+        """The sentences of a split."""
+        reading = self.reading
+        return reading.sentences(self.tokens[split]) if isinstance(reading, SentenceEvaluation) else None
+
     def passes(self, batch_size: int) -> Passes:
         """The windows of the training text, or its sentences."""
+        if (sentences := self.sequences("train")) is not None:
+            return ShuffledPasses(sentences, batch_size, self.seed)
         tokens = self.tokens["train"]
-        if isinstance(self.reading, SentenceEvaluation):
-            return ShuffledPasses(self.reading.sentences(tokens), batch_size, self.seed)
         return RunningTraining(tokens, batch_size, self.window or WINDOW, self.seed if self.vary_window else None)
 
     def specimen(self, split: Split, batch_size: int) -> Batch:
@@ -200,8 +205,7 @@ class LanguageModel(FiniteTask):
             "vocabulary_size": len(self.vocabulary),
             "unk_share": self._unk_share(split),
         }
-        if isinstance(self.reading, SentenceEvaluation):
-            sentences = self.reading.sentences(self.tokens[split])
+        if (sentences := self.sequences(split)) is not None:
             found |= {"sentences": len(sentences), "empty_lines": sentences.empty}
         return found
 
@@ -260,8 +264,8 @@ class LanguageModel(FiniteTask):
         """The loss in other units: bits per character for words, perplexity per word for characters."""
         text, nats = self.tokens[split].text, loss * self._predictions(split)
         first, empty = 1, 0  # of running text, the first token is not predicted
-        if isinstance(self.reading, SentenceEvaluation):
-            first, empty = 0, self.reading.sentences(self.tokens[split]).empty
+        if (sentences := self.sequences(split)) is not None:
+            first, empty = 0, sentences.empty
         if self.unit == "character":
             has_words = not lacks_spaces(text.beginning())
             return {"word_perplexity": perplexity(nats / max(1, text.words(first) - empty))} if has_words else {}

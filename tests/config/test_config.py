@@ -401,7 +401,10 @@ TOGETHER = [
     ),
     ("task=language_model task.path=nowhere", "but there is no"),
     ("optimizer=sgd optimizer.nesterov=true", "momentum is 0; set optimizer.momentum"),
-    ("task=language_model task.path=shipped:books", "the text that comes with seqtrain is shipped:stories"),
+    (
+        "task=language_model task.path=shipped:books",
+        "what comes with seqtrain is shipped:agreement.txt, shipped:stories, shipped:sunspots.csv",
+    ),
     ("out=runs/x", "out is not a setting of a config; write --out for the option of the command line"),
     (
         "model.cell.reset=before",

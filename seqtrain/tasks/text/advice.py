@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from seqtrain.tasks.text.tagged import seems_tagged
 from seqtrain.tasks.text.tokenizer import BLOCK, EOS, Unit
 
 LONG_WORD, LONG_UNSPACED = 12, 4
@@ -30,12 +31,22 @@ NO_SPACES = (
 )
 
 
+TAGGED = {
+    "slash": "the text holds word/TAG, so that the model learns each word together with its tag",
+    "conll": "the text holds columns of words and tags, so that the model learns columns as a text",
+}
+TAGGER = "; to give words their tags use the config agreement with task.path; for a model of the words remove the tags"
+
+
 def remarks_on(path: Path, unit: Unit) -> Iterator[str]:
     """Remarks on the form of a text file."""
     beginning = _beginning(path)
+    form = seems_tagged(beginning)
+    if form:
+        yield TAGGED[form] + TAGGER
     if unit == "word":
         words = beginning.split()
-        if lacks_spaces(beginning):
+        if not form and lacks_spaces(beginning):
             yield NO_SPACES
         if EOS in words:
             yield (

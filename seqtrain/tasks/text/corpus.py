@@ -1,7 +1,7 @@
 """Split a text into a training, a validation and a test part."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +13,13 @@ from torch import Tensor
 from seqtrain.system.errors import DataError
 from seqtrain.system.files import split_file
 from seqtrain.system.settings import Faults
-from seqtrain.system.shipped import PREFIX, text_path
+from seqtrain.system.shipped import PREFIX, shipped_data, text_path
 from seqtrain.tasks.text.token_cache import read_text
 from seqtrain.tasks.text.token_ids import Text
 from seqtrain.tasks.text.tokenizer import Unit
 
 SPLITS = ("train", "valid", "test")
+FindFile = Callable[[Path, str], Path]
 
 
 class Tokens:
@@ -100,19 +101,19 @@ def read_corpus(
     return Corpus(*parts)
 
 
-def sources(path: Path, fractions: Sequence[float]) -> dict[str, str]:
+def sources(path: Path, fractions: Sequence[float], find: FindFile = split_file) -> dict[str, str]:
     """The source of each split in words: a file, or a part of one."""
     if path.is_dir():
-        return {split: str(split_file(path, split)) for split in SPLITS}
+        return {split: str(find(path, split)) for split in SPLITS}
     parts = ("the first", "the middle", "the last")
     return {
         split: f"{path}, {part} {100 * share:g} %" for split, part, share in zip(SPLITS, parts, fractions, strict=True)
     }
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, find: FindFile) -> list[Path]:
     """The files of a text, which may be missing."""
-    return [split_file(path, split) for split in SPLITS] if path.is_dir() else [path]
+    return [find(path, split) for split in SPLITS] if path.is_dir() else [path]
 
 
 _WHERE_TO_FIND = {
@@ -122,8 +123,11 @@ _WHERE_TO_FIND = {
 """Hints for texts that shipped configs need and whose licence forbids to ship them."""
 
 
-def faults_of_text(name: str, fractions: Sequence[float] | None) -> Faults:
-    """Faults of the settings `path` and `fractions`, given the files that exist: the setting, and a message."""
+def faults_of_text(name: str, fractions: Sequence[float] | None, find: FindFile = split_file) -> Faults:
+    """Faults of the settings `path` and `fractions`, given the files that exist: the setting, and a message.
+
+    find : where a folder has the file of a split.
+    """
     path = text_path(name)
     try:
         exists, is_folder = path.exists(), path.is_dir()
@@ -132,7 +136,7 @@ def faults_of_text(name: str, fractions: Sequence[float] | None) -> Faults:
         yield "path", f"is {shown!r}, which cannot be looked for ({error.strerror}); give another path"
         return
     if name.startswith(PREFIX) and not exists:
-        yield "path", f"is {name!r}, but the text that comes with seqtrain is {PREFIX}stories"
+        yield "path", f"is {name!r}, but what comes with seqtrain is {shipped_data()}"
         return
     if name == "-":
         yield "path", "is '-', but training reads a text more than once; write standard input to a file and give that"
@@ -143,13 +147,13 @@ def faults_of_text(name: str, fractions: Sequence[float] | None) -> Faults:
     if not exists:
         files = "give a text file, or a folder with train.txt, valid.txt and test.txt"
         yield "path", f"is {name!r}, but there is no {path.absolute()}; {files}{_WHERE_TO_FIND.get(path.name, '')}"
-    elif special := [file for file in _files(path) if file.exists() and not file.is_file()]:
+    elif special := [file for file in _files(path, find) if file.exists() and not file.is_file()]:
         why = "a text is read more than once; write it to a file and give that"
         yield "path", f"is {name!r}, but {special[0]} is not a regular file, and {why}"
     elif is_folder:
-        missing = [file.name for file in _files(path) if not file.exists()]
+        missing = [file.name for file in _files(path, find) if not file.exists()]
         if missing:
-            train = split_file(path, "train")
+            train = find(path, "train")
             alone = f", or set task.path={shlex.quote(str(train))}, which is then cut into three"
             cure = "add what is missing" + (alone if train.exists() and len(missing) == 2 else "")
             yield "path", f"is the folder {name}, which lacks {', '.join(missing)}; {cure}"

@@ -300,11 +300,13 @@ def _faults_of_inputs(batch: Batch, spec: Spec, columns: int | None) -> Iterator
     inputs = batch.inputs
     if not isinstance(inputs, Tensor) or inputs.device.type != "cpu":
         return
-    wanted, kind, what = f"[T, B, {spec.input_size}]", torch.float32, "real numbers"
     if spec.symbols:
-        wanted, kind, what = "[T, B] or [T, B, F]", torch.int64, "symbols"
-    cure = f"they must be {wanted} {_name(kind)}, as symbolic is {spec.symbols} and input_size {spec.input_size}"
-    fits = inputs.dim() in (2, 3) if spec.symbols else inputs.shape[2:] == (spec.input_size,)
+        wanted, kind, what = "[T, B] int64, or [T, B, F] with 2 or more symbols a step", torch.int64, "symbols"
+        fits = inputs.dim() == 2 or (inputs.dim() == 3 and inputs.shape[2] > 1)
+    else:
+        wanted, kind, what = f"[T, B, {spec.input_size}] float32", torch.float32, "real numbers"
+        fits = inputs.shape[2:] == (spec.input_size,)
+    cure = f"they must be {wanted}, as symbolic is {spec.symbols} and input_size {spec.input_size}"
     if not fits or inputs.dtype != kind:
         yield f"inputs are {_kind(inputs)}; {cure}"
     elif not inputs.numel():

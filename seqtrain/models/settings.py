@@ -46,7 +46,7 @@ class Model(Dropout):
     )
     """How the outputs of two directions are merged; null for {null}."""
     embedding_size: Annotated[Width | None, Affects.SIZE] = None
-    """Size of learnt vectors for symbols; null for the first hidden_size with words, one-hot with other symbols."""
+    """Size of learnt vectors for symbols; null for the first hidden_size with text, one-hot with other symbols."""
     tied: Annotated[bool, Affects.SIZE] = False
     """Score words with the weights of the embedding, after a projection if the last layer has another size."""
     softmax: Annotated[Named, OneOf(SOFTMAXES)] = FullSoftmax()

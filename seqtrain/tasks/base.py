@@ -96,7 +96,7 @@ class Spec(NamedTuple):
     """Inputs and outputs of a model for a task; trained weights fit any task with the same spec.
 
     input_size : real numbers in a step, or symbols in the alphabet.
-    symbols : the inputs are symbols rather than real numbers.
+    symbols : the inputs are symbols, one or several a step, rather than real numbers.
     output_size : O, numbers in a prediction.
     every_step : a prediction at every step rather than after the last one.
     words : the symbols are words or characters of a text: the task has a `vocabulary`, and a model embeds them.

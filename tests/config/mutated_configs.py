@@ -65,7 +65,7 @@ def base(name: str) -> dict[str, Any]:
     return data
 
 
-UNSIZED = ("language_model", "counting", "timing", "series", "sequences")
+UNSIZED = ("language_model", "counting", "timing", "series", "sequences", "tagging")
 
 LITERALS = """
 -1 0 1 2 3.5 1e-3 '1e-3' 1e400 -1e400 .nan .inf -.inf 1e-400 99999999999999999999999999

@@ -414,7 +414,7 @@ TOGETHER = [
         "task.name=copy",
         "task.name=copy: task is 'copy'; choose one of adding, brackets, copy_memory, counting, "
         "embedded_reber, language_model, long_lag, lookaround, module:Class, multiplication, parity, recall, "
-        "selective_copy, sequences, series, stories, temporal_order, timing, two_sequence "
+        "selective_copy, sequences, series, stories, tagging, temporal_order, timing, two_sequence "
         "(did you mean 'copy_memory'?)",
     ),
     ("lr=0.1", "lr is not a setting of a config; did you mean optimizer.lr?"),

@@ -9,7 +9,7 @@ from seqtrain.runs.trainer import train_run
 
 
 def small(name="quickstart", *overrides):
-    sets = () if name in ("words", "characters", "sunspots", "gestures") else SMALL_SETS
+    sets = () if name in ("words", "characters", "sunspots", "gestures", "agreement") else SMALL_SETS
     return load_config(name, [*SMALL, *sets, *overrides])
 
 

@@ -27,7 +27,9 @@ def split_file(folder: Path, split: str) -> Path:
     names = (split, "dev") if split == "valid" else (split,)
     here = [folder / f"{name}.{ending}" for name in names for ending in ENDINGS]
     published = [path for name in names for path in sorted(folder.glob(f"*-ud-{name}.conllu"))]
-    return next((path for path in [*here, *published] if path.exists()), here[0])
+    endings = [ending for ending in ENDINGS if any((folder / f"{name}.{ending}").exists() for name in SPLITS)]
+    missing = folder / f"{split}.{next(iter(endings), ENDINGS[0])}"  # named as the others are
+    return next((path for path in [*here, *published] if path.exists()), missing)
 
 
 def read_parts(path: Path, layout: Layout, fractions: Sequence[float]) -> dict[str, Sentences]:

@@ -133,7 +133,7 @@ class _Slash(_Reader):
                 continue
             for token in tokens:
                 word, slash, tag = token.rpartition("/")
-                if not slash or word.endswith("\\"):
+                if not slash or (word.endswith("\\") and word != "\\"):
                     self.fault(number, f"{token!r} has no tag; write word/TAG, and each word of the file so")
                 elif not (word and tag):
                     self.fault(number, f"{token!r} has an empty {'tag' if word else 'word'}; write word/TAG")

@@ -70,7 +70,7 @@ class Tagging(FiniteTask):
     """A UTF-8 file, or a folder with train, valid (or dev) and test files that end in .txt, .conll, .conllu or .tsv;
     `shipped:agreement.txt` comes with seqtrain."""
     form: Annotated[Form | None, Affects.DATA] = None
-    """CoNLL columns, or `word/TAG` (slash); null to recognise it."""
+    """CoNLL columns, or `word/TAG` (slash); null for the form that the text shows."""
     token_column: Annotated[Column | None, Affects.DATA] = None
     """The column of the word, from 0, negative from the end; null for the first one, of CoNLL-U the second."""
     tag_column: Annotated[Column | None, Affects.DATA] = None

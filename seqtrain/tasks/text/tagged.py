@@ -13,8 +13,8 @@ BLANKS = re.compile(r"[ \t]+")
 LOOKED_AT = 1000
 """Lines that are looked at."""
 
-MOST = 0.9
-"""The share of words, or of lines, that must have the form: the others are faults."""
+MOST, NEARLY_ALL = 0.5, 0.9
+"""The share of words, or of lines, that must have the form: of a corpus, where others are faults, and of a text."""
 
 FEW_TAGS = 0.5
 """The largest number of different tags for each line, where a text only may be a corpus."""
@@ -22,20 +22,20 @@ FEW_TAGS = 0.5
 COMMENT = "#"
 
 
-def form_of(text: str) -> Form | None:
+def form_of(text: str, most: float = MOST) -> Form | None:
     """The form of a corpus, judged by its first lines; None if it has neither."""
     lines = [*islice((line for line in text.split("\n") if line.strip() and line[0] != COMMENT), LOOKED_AT)]
     tokens = [token for line in lines for token in BLANKS.split(line.strip(" \t"))]
-    if tokens and sum(0 < token.rfind("/") < len(token) - 1 for token in tokens) >= MOST * len(tokens):
+    if tokens and sum(0 < token.rfind("/") < len(token) - 1 for token in tokens) > most * len(tokens):
         return "slash"
     widths = [len(columns(line, has_tabs="\t" in line)) for line in lines]
-    usual = max(set(widths), key=widths.count, default=0)
-    return "conll" if usual > 1 and widths.count(usual) >= MOST * len(widths) else None
+    usual = max(set(widths), key=lambda width: (widths.count(width), width), default=0)
+    return "conll" if usual > 1 and widths.count(usual) >= most * len(widths) else None
 
 
 def seems_tagged(text: str) -> Form | None:
     """The same of a text that may be an ordinary one: columns also need empty lines, and tags that come again."""
-    form = form_of(text)
+    form = form_of(text, NEARLY_ALL)
     if form != "conll":
         return form
     blocks = text.strip("\n").split("\n\n")

@@ -403,7 +403,7 @@ TOGETHER = [
     ("optimizer=sgd optimizer.nesterov=true", "momentum is 0; set optimizer.momentum"),
     (
         "task=language_model task.path=shipped:books",
-        "what comes with seqtrain is shipped:agreement.txt, shipped:stories, shipped:sunspots.csv",
+        "with seqtrain is shipped:agreement.txt, shipped:gestures.csv, shipped:stories, shipped:sunspots.csv",
     ),
     ("out=runs/x", "out is not a setting of a config; write --out for the option of the command line"),
     (

@@ -344,6 +344,26 @@ def test_a_model_that_reads_backward_is_refused_where_the_targets_are_the_next_i
         tried(cls, "model.direction=bidirectional")
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_several_symbols_a_step_are_tried_as_one_is(place):
+    """The targets may be any of the next inputs; a symbol beyond the alphabet is refused."""
+
+    def several(batch):
+        columns = [batch.inputs.flip(0), batch.inputs.flip(0)]
+        columns[place] = batch.inputs
+        return torch.stack(columns, -1)
+
+    last = {"scored": lambda b: torch.arange(4)[:, None].expand(4, b.size) < 3}
+    sound = giving(Copy, with_(inputs=several, **last))
+    assert tried(sound, "model.direction=bidirectional").train_batch(0, 2).inputs.shape == (4, 2, 2)
+    ahead = giving(Copy, with_(inputs=several, targets=lambda b: b.inputs.roll(-1, 0), **last))
+    assert tried(ahead)
+    with pytest.raises(ConfigError, match="set next_token = True in the class"):
+        tried(ahead, "model.direction=bidirectional")
+    with pytest.raises(ConfigError, match="inputs have the symbol 3; symbols must be from 0 to input_size - 1, 2"):
+        tried(giving(Copy, with_(inputs=lambda b: several(b) + 1, **last)))
+
+
 def test_the_trial_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     tried(changed(Copy, __post_init__=lambda self: torch.rand(3)))

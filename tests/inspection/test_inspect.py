@@ -426,3 +426,17 @@ def test_a_replaced_input_is_that_of_another_sequence():
     settings = ["task.length=6", "model.hidden_size=4", "task.valid_size=2", "task.test_size=2"]
     found = package.inspect("quickstart", settings, sequences=2)
     assert bool((found.influence.changes > 0).all())
+
+
+def test_the_words_of_tagged_sentences_are_shown_also_those_read_as_unk(tmp_path):
+    """The sentences are drawn from all, not the shortest ones."""
+    sentences = [[f"rare{n}", *["the"] * (n % 7), "end"] for n in range(100)]
+    (tmp_path / "a.conll").write_text("\n\n".join("\n".join(f"{word} X" for word in one) for one in sentences))
+    settings = (f"task.path={tmp_path / 'a.conll'}", "task.fractions=[0.4,0.1,0.5]", "model.hidden_size=3")
+    one = subject("agreement", settings, quiet=True)
+    batch = sequences_of(one.task, "test", 20)
+    found = traces(one.model, one.task, batch)
+    assert all(words in sentences[50:] for words in found.inputs)
+    assert len({tuple(words) for words in found.inputs}) == 20
+    assert {len(words) for words in found.inputs} == {*range(2, 9)}
+    assert found.surprisal is None

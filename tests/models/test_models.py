@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -107,6 +108,7 @@ def test_the_head_reads_every_step_or_the_last_one(every_step):
 
 def test_one_hot_vectors():
     assert OneHot(3)(torch.tensor([[2, 0]])).tolist() == [[[0, 0, 1], [1, 0, 0]]]
+    assert OneHot(3)(torch.tensor([[[2, 0], [1, 1]]])).tolist() == [[[1, 0, 1], [0, 2, 0]]]  # several a step: their sum
 
 
 def test_dropout_acts_between_layers_in_training_only():
@@ -202,6 +204,36 @@ def test_a_dropped_symbol_is_dropped_everywhere():
     for symbol in range(5):
         assert len(vectors[symbols == symbol].unique()) == 1
     assert vectors.unique().tolist() == [0.0, 2.0]
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.4])
+def test_vectors_of_several_symbols_are_added(probability):
+    """Against NumPy; a symbol is dropped everywhere or nowhere, and the others of its step stay."""
+    symbols, weight = torch.randint(5, (7, 3, 4)), torch.randn(5, 2, requires_grad=True)
+    vectors = embed(symbols, weight, probability, generator("m"))
+    kept = drop(torch.ones(5, 1), probability, generator("m"))[:, 0].numpy()
+    table, wanted, counts = weight.detach().numpy(), np.zeros((7, 3, 2)), np.zeros(5)
+    for t, b, f in np.ndindex(7, 3, 4):
+        symbol = int(symbols[t, b, f])
+        wanted[t, b] += kept[symbol] * table[symbol]
+        counts[symbol] += kept[symbol]
+    np.testing.assert_allclose(vectors.detach().numpy(), wanted)
+    vectors.sum().backward()
+    np.testing.assert_allclose(weight.grad.numpy(), counts[:, None].repeat(2, 1))
+    assert not probability or 0 < (kept == 0).sum() < 5
+
+
+@pytest.mark.parametrize("kind", ["one-hot", "embedded"])
+def test_a_model_of_several_symbols_is_one_of_the_summed_vectors(kind):
+    """As a model that reads these sums as they are."""
+    encoder = OneHot(5) if kind == "one-hot" else nn.Embedding(5, 5)
+    stack = Stack(CELLS["gru"], 5, [H], direction="bidirectional", merge="concat")
+    symbols, lengths = torch.randint(5, (T, B, 3)), torch.tensor([T, 2, 4])
+    head = nn.Linear(2 * H, 2)
+    outputs, _ = SequenceModel(encoder, stack, head, every_step=True)(symbols, lengths)
+    summed = sum(encoder(column) for column in symbols.unbind(-1))
+    wanted, _ = SequenceModel(nn.Identity(), stack, head, every_step=True)(summed, lengths)
+    torch.testing.assert_close(outputs, wanted)
 
 
 @pytest.mark.parametrize("training", [True, False])

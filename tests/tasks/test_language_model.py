@@ -289,3 +289,25 @@ def test_scripts_without_spaces_are_measured_by_themselves(line, lacks):
 def test_a_sign_with_a_composed_form_of_its_own_is_no_letter_in_two_ways(tmp_path):
     (tmp_path / "a.txt").write_text("5 \u212b and 3 \u2126 caf\u00e9\n" * 500)
     assert make(tmp_path / "a.txt").remarks(1) == []
+
+
+TAGGED = {
+    "the/DT sheep/NNS are/VBP old/JJ ./.\n"
+    * 60: "the text holds word/TAG, so that the model learns each word together",
+    "the DT\nsheep NNS\nare VBP\n\n" * 60: "the text holds columns of words and tags, so that the model learns columns",
+    "1\tthe\tDT\n2\tsheep\tNN\n\n" * 60: "the text holds columns of words and tags",
+    "the cat sat on the mat\n" * 60: "",
+    "\n\n".join(f"the {n}\nis {-n}" for n in range(60)): "",
+    "he and/or she saw 1/2 of it\n" * 60: "",
+}
+"""Texts, and how the remark begins. In stanzas of lines with two words, the last words are many."""
+
+
+@pytest.mark.parametrize("text", TAGGED, ids=lambda text: text[:12])
+@pytest.mark.parametrize("unit", ["word", "character"])
+def test_a_corpus_with_tags_is_named(tmp_path, text, unit):
+    (tmp_path / "a.txt").write_text(text)
+    found = make(tmp_path / "a.txt", unit=unit, fractions=[0.5, 0.25, 0.25]).remarks(1)
+    named = [remark for remark in found if "the config agreement with task.path" in remark]
+    assert len(named) == bool(TAGGED[text])
+    assert not named or named[0].startswith(TAGGED[text])

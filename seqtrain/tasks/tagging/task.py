@@ -60,7 +60,6 @@ class Tagging(FiniteTask):
     """
 
     name = "tagging"
-    metric = ACCURACY
     work_unit = "tokens"
     given = ("seed", "fitted")
     embedded = True
@@ -115,8 +114,7 @@ class Tagging(FiniteTask):
         self.output_size = len(self.learnt.tags) + 1  # all tags that training does not have are one class
         self._number()
         self._entities = Entities(self.tags) if are_entities(self.learnt.tags) else None
-        if self._entities is not None:
-            self.metric = F1  # type: ignore[misc]  # the tags decide
+        self.metric = ACCURACY if self._entities is None else F1
         digest = hashlib.sha256("".join(self._fingerprints.values()).encode()).hexdigest()[:12]
         self.definition = f"tagging/{path.name}/{digest}/v{self.generator_version}"
 

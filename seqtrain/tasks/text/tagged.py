@@ -16,7 +16,7 @@ LOOKED_AT = 1000
 MOST, NEARLY_ALL = 0.5, 0.9
 """The share of words, or of lines, that must have the form: of a corpus, where others are faults, and of a text."""
 
-FEW_TAGS = 0.5
+FEW_TAGS = 0.1
 """The largest number of different tags for each line, where a text only may be a corpus."""
 
 COMMENT = "#"
@@ -41,7 +41,7 @@ def seems_tagged(text: str) -> Form | None:
     blocks = text.strip("\n").split("\n\n")
     lines = [line for line in text.split("\n") if line.strip()]
     tags = {columns(line, has_tabs="\t" in line)[-1] for line in lines}
-    return form if 1 < len(blocks) < len(lines) / 2 and len(tags) <= FEW_TAGS * len(lines) else None
+    return form if 1 < len(blocks) <= len(lines) / 2 and len(tags) <= FEW_TAGS * len(lines) else None
 
 
 def columns(line: str, *, has_tabs: bool) -> list[str]:

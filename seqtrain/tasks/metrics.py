@@ -43,9 +43,12 @@ class Metric(NamedTuple):
         return min(known, key=lambda rule: -rule[1] if self.higher_is_better else rule[1], default=None)
 
     def remark(self, value: float | None, baseline: Mapping[str, float | None]) -> str | None:
-        """A sentence if a value is no better than that of a simple rule, or far worse than a guess; else None."""
+        """A sentence if a value is no better than that of a simple rule, or far worse than a guess; else None.
+
+        The best possible value needs none.
+        """
         rule = self.best_rule(baseline)
-        if rule is not None and value is not None and not self.better(value, rule[1]):
+        if rule is not None and value not in (None, self.most) and not self.better(value, rule[1]):
             return f"{self.name} {figure(value)} is no better than that of {rule[0]}, {figure(rule[1])}"
         return self.far_worse(value, baseline.get(self.name))
 

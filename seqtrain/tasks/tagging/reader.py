@@ -77,6 +77,8 @@ def read_file(path: Path, layout: Layout) -> Sentences:
     found.end_sentence()
     if found.faults:
         more = [f"{path}: {found.count - MOST_FAULTS:,} more"] if found.count > MOST_FAULTS else []
+        if (seen := form_of(text)) not in (form, None):
+            more.append(f"{path}: seems to be of the other form; remove task.form, or set task.form={seen}")
         raise DataError("\n".join([*found.faults, *more]))
     if not found.sentences.sizes:
         raise DataError(f"{path}: has no sentence; give a file with words and their tags")

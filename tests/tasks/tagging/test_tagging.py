@@ -300,6 +300,12 @@ def test_without_entities_accuracy_decides(make):
     assert task.baseline("valid")["accuracy of most frequent tag"] == task.baseline("valid")["accuracy"]
 
 
+def test_a_rule_that_is_as_good_is_named_unless_both_are_perfect(make):
+    metric, rule = make().metric, "f1 of most frequent tag"
+    assert metric.remark(0.9, {"f1": 0.9, rule: 0.9}) == "f1 0.9 is no better than that of most frequent tag, 0.9"
+    assert metric.remark(1.0, {"f1": 1.0, rule: 1.0}) is None
+
+
 def test_few_words_are_remarked_on(make):
     task = make(SPLITS | {"valid": SPLITS["valid"][:2]})
     assert "with fewer than 100, the figures say little; give a longer corpus" in task.remarks(8)[0]

@@ -137,6 +137,12 @@ def test_columns_that_do_not_exist(tmp_path):
         assert wanted in str(refused.value)
 
 
+def test_the_other_form_is_named(tmp_path):
+    (tmp_path / "a.txt").write_text("a NN\nb NN\n")
+    with pytest.raises(DataError, match=r"a\.txt: seems to be of the other form; remove task.form, or set .*=conll$"):
+        read_file(tmp_path / "a.txt", Layout("slash"))
+
+
 def test_all_faults_are_told_up_to_a_limit(tmp_path):
     (tmp_path / "a.txt").write_text("a\tNN\n" * 300 + "b\n" * 13)
     with pytest.raises(DataError) as refused:

@@ -15,7 +15,7 @@ from seqtrain.config.yaml import DEEPEST, LARGEST, parse, read_beginning
 from seqtrain.system.errors import ConfigError, plain, short
 from seqtrain.system.settings import name_of
 from seqtrain.system.shipped import text_path
-from seqtrain.tasks.text.advice import tagged_form
+from seqtrain.tasks.text.tagged import seems_tagged
 
 Path_ = tuple[str, ...]
 """Where a setting is: `("model", "cell", "reset")` for `model.cell.reset`."""
@@ -74,7 +74,7 @@ def read_document(path: Path, overrides: Sequence[str]) -> Document:
     text, whole = read_beginning(path)
     if path.suffix.lower() not in {".yaml", ".yml"} and text.strip() and not _BEGINS.search(text):
         is_table = path.suffix.lower().startswith(".json") or _NUMBERS.fullmatch(text[:LINES_OF_NUMBERS])
-        raise ConfigError(no_table(path) if is_table and not tagged_form(text.splitlines()) else no_text(path, text))
+        raise ConfigError(no_table(path) if is_table and not seems_tagged(text) else no_text(path, text))
     if not whole:
         raise ConfigError(f"{path}: is larger than {LARGEST >> 10} KiB; no config is, give another file")
     node, data = parse(text, str(path))
@@ -135,7 +135,7 @@ def no_table(path: Path) -> str:
 
 def no_text(path: Path, text: str) -> str:
     """The message about a text in the place of a config."""
-    if tagged_form(text.splitlines()):
+    if seems_tagged(text):
         look = shlex.join(["seqtrain", "data", str(path)])
         return f"{path}: is no config, but a text of words with tags; {look} tells what it holds"
     return f"{path}: is no config; if it is a text {train_on(path)}"

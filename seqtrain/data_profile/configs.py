@@ -153,14 +153,20 @@ def _training_on_sequences(count: int) -> dict[str, Any]:
     }
 
 
-def tagged_config(path: str, form: str) -> tuple[Trainable | None, str | None]:  # noqa: ARG001
-    """The config of a task on tagged text, or why there is none. The place of the task `tagging`.
-
-    Parameters
-    ----------
-    form : `columns` (CoNLL) or `slashes` (word/TAG).
-    """
-    return None, "seqtrain has no task for tagged text yet"
+def tagged_config(path: str, words: int) -> Trainable:
+    """A tagger of a corpus, with as many passes as take some minutes."""
+    passes = int(np.clip(1_000_000 / max(words, 1), 1, 30))
+    settings = {
+        "task": {"name": "tagging", "path": path},
+        "model": {"cell": "lstm", "hidden_size": 100, "direction": "bidirectional"},
+        "optimizer": {"name": "adam", "lr": 3e-3, "clip_norm": 1.0},
+        "train": {"epochs": passes, "batch_size": 32} | ({"patience": 4} if passes > 8 else {}),
+    }
+    reasons = {
+        "task.path": "one file, of which the last fifth of the sentences is for validation and test",
+        "model.direction": "a tag may follow from later words",
+    }
+    return Trainable(settings, reasons)
 
 
 def text_config(path: str, unit: str, tokens: int) -> Trainable:

@@ -11,7 +11,8 @@ from seqtrain.data_profile.result import BROKEN, Profile
 from seqtrain.data_profile.trial import first_that_builds
 from seqtrain.system.encoding import not_utf8
 from seqtrain.system.errors import DataError
-from seqtrain.tasks.text.advice import lacks_spaces, tagged_form
+from seqtrain.tasks.text.advice import lacks_spaces
+from seqtrain.tasks.text.tagged import seems_tagged
 
 SAMPLE = 2000
 """Lines from the beginning that decide what the lines are."""
@@ -104,15 +105,15 @@ def profile_text(path: str, file: Path) -> Profile:
     if len(full) > 1 and all(NUMBER.fullmatch(word) for line in full[1:] for word in line.split()):
         advice = "numbers with spaces between are no table; write a CSV file with a header and commas"
         return Profile(path, "unknown", "lines of numbers", facts, why_not=advice)
-    if form := tagged_form(lines):
-        what = "tagged text, a word and its columns a line" if form == "columns" else "tagged text, word/TAG"
+    if form := seems_tagged("\n".join(lines)):
+        what = "tagged text, a word and its columns a line" if form == "conll" else "tagged text, word/TAG"
         tags = Counter(_tags(full, form))
         facts |= {"sentences": _sentences(lines, form), "tags": dict(tags.most_common(20))}
-        config, why_not = tagged_config(path, form)
-        return Profile(path, "tagging", what, facts, config=config, why_not=why_not)
+        built, _, faults = first_that_builds([tagged_config(path, measured.words)], file)
+        return Profile(path, "tagging", what, facts, [], faults, [], built, None if built else BROKEN)
     if sum(line.count("\t") == 1 for line in full) >= MOSTLY * len(full):
-        why_not = f"pairs are for a trained model: seqtrain score RUN {path} --pairs"
-        return Profile(path, "pairs", "pairs of texts with a tab between", facts, why_not=why_not)
+        use = f"pairs are for a trained model: seqtrain score RUN {path} --pairs"
+        return Profile(path, "pairs", "pairs of texts with a tab between", facts, why_not=use)
     unit = unit_of(measured)
     remarks = []
     if unit == "character":
@@ -123,14 +124,14 @@ def profile_text(path: str, file: Path) -> Profile:
 
 
 def _tags(full: list[str], form: str) -> list[str]:
-    if form == "slashes":
+    if form == "slash":
         return [word.rsplit("/", 1)[1] for line in full for word in line.split() if "/" in word]
     return [line.split()[-1] for line in full if not line.startswith(("#", "-DOCSTART-"))]
 
 
 def _sentences(lines: list[str], form: str) -> str:
     """How many sentences there are among the first lines."""
-    if form == "slashes":
+    if form == "slash":
         count = sum(bool(line.strip()) for line in lines)
     else:
         count = sum(

@@ -126,6 +126,16 @@ def test_irregular_or_repeated_times_make_each_row_a_step(trains):
     assert "time" not in trains("b.csv")["task"]
 
 
+def test_tagged_words_train_from_both_sides(trains):
+    for name, content in (
+        ("a.txt", "the/DT old/JJ cats/NNS\nsleep/VBP ./.\n" * 20),
+        ("a.conll", "# s\nthe DT O\ncats NNS B-X\n\nsleep VBP O\n. . O\n\n" * 20),
+    ):
+        Path(name).write_text(content)
+        config = trains(name)
+        assert (config["task"]["name"], config["model"]["direction"]) == ("tagging", "bidirectional")
+
+
 def test_what_no_config_can_be_written_for(seqtrain):
     for name, content, kind, wanted in (
         ("words.csv", "a,b\n" + "x,y\nz,y\n" * 20, "series", "no column of numbers is left to forecast"),
@@ -133,7 +143,7 @@ def test_what_no_config_can_be_written_for(seqtrain):
         ("empty.csv", "a,b\n", "unknown", "mend the faults first"),
         ("ragged.csv", "a,b\n1,2\n1,2,3\n", "unknown", "mend the faults first"),
         ("nothing.txt", "\n\n", "unknown", "it is empty"),
-        ("tags.txt", "the/DT old/JJ cats/NNS\nsleep/VBP ./.\n" * 20, "tagging", "no task for tagged text yet"),
+        ("tags.txt", "the/DT old/JJ cats/NNS\nsleep/VBP ./.\n" * 20 + "end", "tagging", "mend the faults first"),
         ("numbers.txt", "x y\n" + "1 2.5\n3 4e-1\n" * 20, "unknown", "write a CSV file with a header and commas"),
         ("pairs.txt", "a b\tb a\nc d\td c\n" * 9, "pairs", "seqtrain score RUN pairs.txt --pairs"),
     ):

@@ -48,7 +48,9 @@ def shortened(command: str) -> str:
     verb, _, rest = command.removeprefix("seqtrain ").partition(" ")
     if verb not in ("train", "compare", "check") or rest.startswith("runs/"):
         return command
-    sets = () if rest.startswith(("words", "characters", "sunspots", "gestures", "agreement", "my.yaml")) else SMALL_SETS
+    sets = (
+        () if rest.startswith(("words", "characters", "sunspots", "gestures", "agreement", "my.yaml")) else SMALL_SETS
+    )
     head, arrow, tail = command.replace("--seeds 8 --jobs 2", "--seeds 1").partition(" >")
     return " ".join([head, *SMALL, *sets]) + arrow + tail
 

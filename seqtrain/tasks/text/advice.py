@@ -2,8 +2,7 @@
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from seqtrain.tasks.text.tagged import seems_tagged
@@ -15,15 +14,6 @@ that are written without spaces twice as many as in a text that was cut into wor
 
 UNSPACED = "[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 """Chinese and Japanese characters."""
-
-MOSTLY = 0.95
-"""The share of lines, or of words, of a tagged text that must have its form."""
-
-TAGGED = re.compile(r"\S+/[A-Z$.,:'`#()\"-][A-Z$.,:'`#()0-9\"|_+-]*")
-"""A word with its tag: `runs/VBZ`."""
-
-MOST_TAGS = 200
-"""Different tags of a tagged text."""
 
 NO_SPACES = (
     "the text has hardly any white space within its lines, so that a line or a clause is taken for a word; use "
@@ -80,19 +70,3 @@ def lacks_spaces(text: str) -> bool:
     long = LONG_WORD if len(unspaced) < len(words) / 4 else LONG_UNSPACED
     measured = words if long == LONG_WORD else unspaced
     return len(words) < 1.5 * len(lines) or sum(map(len, measured)) > long * len(measured)
-
-
-def tagged_form(lines: Sequence[str]) -> str | None:
-    """`columns` if each line has a word and its tag, with an empty line between sentences; `slashes` for word/TAG."""
-    full = [line for line in lines if line.strip() and not line.startswith(("#", "-DOCSTART-"))]
-    words = [word for line in full for word in line.split()]
-    if not words:
-        return None
-    if sum(bool(TAGGED.fullmatch(word)) for word in words) >= MOSTLY * len(words):
-        return "slashes"
-    rows = [re.split(r"\t+" if "\t" in line else r" +", line.strip()) for line in full]
-    ((width, count),) = Counter(map(len, rows)).most_common(1)
-    tags = Counter(row[-1] for row in rows if len(row) == width)
-    has_empty = any(not line.strip() for line in lines[:-1])
-    is_columns = width >= 2 and count >= MOSTLY * len(rows) and has_empty
-    return "columns" if is_columns and len(tags) <= min(MOST_TAGS, max(2, count // 2)) else None

@@ -16,8 +16,8 @@ LOOKED_AT = 1000
 MOST, NEARLY_ALL = 0.5, 0.9
 """The share of words, or of lines, that must have the form: of a corpus, where others are faults, and of a text."""
 
-FEW_TAGS = 0.1
-"""The largest number of different tags for each line, where a text only may be a corpus."""
+MOST_TAGS = 200
+"""Different tags of a text that is taken for a corpus; and each is there three times in the mean."""
 
 COMMENT = "#"
 
@@ -39,9 +39,9 @@ def seems_tagged(text: str) -> Form | None:
     if form != "conll":
         return form
     blocks = text.strip("\n").split("\n\n")
-    lines = [line for line in text.split("\n") if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip() and line[0] != COMMENT]
     tags = {columns(line, has_tabs="\t" in line)[-1] for line in lines}
-    return form if 1 < len(blocks) <= len(lines) / 2 and len(tags) <= FEW_TAGS * len(lines) else None
+    return form if 1 < len(blocks) <= len(lines) / 2 and len(tags) <= min(MOST_TAGS, len(lines) / 3) else None
 
 
 def columns(line: str, *, has_tabs: bool) -> list[str]:

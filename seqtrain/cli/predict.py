@@ -36,7 +36,8 @@ TABLES = ("csv", "parquet")
 def predict(
     run: RunOrCheckpoint,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A table; by default the one that the run was trained on.")
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="A table, sequences or a text; by default what the run was trained on."),
     ] = None,
     horizon: Annotated[
         int | None, typer.Option(help="Steps to forecast beyond the end; by default the task.horizon of the run.")
@@ -50,7 +51,7 @@ def predict(
     top: Annotated[int | None, typer.Option(help=f"Of a text: how many likely tokens to show ({TOP}).")] = None,
     json: Json = False,
 ) -> None:
-    """Predict with a trained model: forecasts or labels for a table, or the next word or character of a text."""
+    """Predict with a trained model: forecasts, labels, classes or tags for a file, or the next word of a text."""
     from seqtrain.inference.load import load_trained
     from seqtrain.inference.predictions import PREDICTORS, predict_with
     from seqtrain.system.runtime import prepare

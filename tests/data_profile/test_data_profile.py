@@ -16,6 +16,11 @@ from seqtrain.tasks.tables.steps import Step
 QUICK = ("model.hidden_size=4", "train.epochs=null", "train.patience=null", "train.steps=2", "threads=1", "-q")
 
 
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def trains(seqtrain, monkeypatch):
     """Check that the config of a file is valid and trains, and return it: `trains("a.csv")`."""

@@ -8,10 +8,12 @@ from seqtrain.inference.load import Trained, load_trained
 from seqtrain.inference.predictions.result import Predictions
 from seqtrain.inference.predictions.sequences import predict_sequences
 from seqtrain.inference.predictions.series import predict_series
+from seqtrain.inference.predictions.tagging import predict_tags
 from seqtrain.system.errors import CheckpointError
 from seqtrain.system.runtime import prepare
 from seqtrain.tasks.sequences.task import LabelledSequences
 from seqtrain.tasks.tables.series import Series
+from seqtrain.tasks.tagging.task import Tagging
 
 __all__ = ["PREDICTORS", "Predictions", "Predictor", "predict", "predict_with"]
 
@@ -23,7 +25,11 @@ class Predictor(Protocol):
         """The predictions for a file, by default the one that the model was trained on."""
 
 
-PREDICTORS: Mapping[str, Predictor] = {Series.name: predict_series, LabelledSequences.name: predict_sequences}
+PREDICTORS: Mapping[str, Predictor] = {
+    Series.name: predict_series,
+    LabelledSequences.name: predict_sequences,
+    Tagging.name: predict_tags,
+}
 
 
 def predict(

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqtrain.inference.load import Trained, load_trained
-from seqtrain.inference.predictions.sequences import outputs_of, picture_of
+from seqtrain.inference.predictions.outputs import outputs_of
+from seqtrain.inference.predictions.sequences import picture_of
 from seqtrain.inference.predictions.series import MOST_PANELS, read_through
+from seqtrain.inference.predictions.tagging import draw_tags
 from seqtrain.system.errors import ConfigError
 from seqtrain.tasks import LabelledSequences, Series, Split, Task
 from seqtrain.tasks.tables.one import filled_forward
 from seqtrain.tasks.tables.whole import WholeSeries
+from seqtrain.tasks.tagging.task import Tagging
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +48,9 @@ def check_picture(task: Task) -> None:
 
 def _of_sequences(trained: Trained, task: Any, split: Split) -> "Figure":
     part, own = task.parts[split], task.collections[split]
-    draw = picture_of(f"{task.name}, {split}", task.prepared, own, outputs_of(trained.model, part))
+    draw = picture_of(
+        f"{task.name}, {split}", task.prepared, own, outputs_of(trained.model, part, by_step=part.by_step)
+    )
     figure: Figure = draw()
     return figure
 
@@ -82,4 +87,5 @@ def _panels(trained: Trained, task: Any, own: WholeSeries, number: int, split: S
 PICTURES: Mapping[str, Callable[[Trained, Any, Split], "Figure"]] = {
     LabelledSequences.name: _of_sequences,
     Series.name: _of_series,
+    Tagging.name: draw_tags,
 }

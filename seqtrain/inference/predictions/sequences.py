@@ -1,35 +1,26 @@
 """Predictions of the task `sequences`: the class or the number of each sequence or step, or the next binary vector."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from seqtrain.inference.load import Trained
+from seqtrain.inference.predictions.outputs import outputs_beyond, outputs_of
 from seqtrain.inference.predictions.result import Predictions
-from seqtrain.models import SequenceModel
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.shipped import text_path
 from seqtrain.tasks.sequences.amounts import Amounts
 from seqtrain.tasks.sequences.classes import Classes
 from seqtrain.tasks.sequences.collection import Collection, check_missing
-from seqtrain.tasks.sequences.part import Part
 from seqtrain.tasks.sequences.preparation import Preparation
 from seqtrain.tasks.sequences.read import read_sequences
 from seqtrain.tasks.sequences.settings import wanted_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-MOST_READ = 200_000
-"""Steps of all sequences that are read side by side."""
-
-TOGETHER = 250
-"""Sequences that are read side by side."""
 
 
 def predict_sequences(trained: Trained, file: Path | None, horizon: int | None, *, quiet: bool) -> Predictions:  # noqa: ARG001
@@ -43,39 +34,14 @@ def predict_sequences(trained: Trained, file: Path | None, horizon: int | None, 
     collection = read_sequences(path, wanted)
     check_missing([collection], refused=task.missing == "refuse")
     part = prepared.part_without_targets(collection)
-    outputs = outputs_of(trained.model, part, beyond=task.predict == "next_step")
+    outputs = (
+        outputs_beyond(trained.model, part)
+        if task.predict == "next_step"
+        else outputs_of(trained.model, part, by_step=part.by_step)
+    )
     columns, predicted = _columns(prepared, collection, outputs, wanted.by_step, task.id, wanted.targets, wanted.step)
     draw = picture_of(f"{path.name}", prepared, collection, outputs)
     return Predictions(str(trained.path), task.name, str(path), 0, columns, predicted, draw)
-
-
-def outputs_of(model: SequenceModel, part: Part, *, beyond: bool = False) -> Tensor:
-    """The outputs of all sequences in their order: `[N, O]`, or of all their steps `[S, O]`.
-
-    beyond : of models that predict the next step: those after the last step of each sequence, `[N, O]`.
-    """
-    found: dict[int, Tensor] = {}
-    for chosen in _groups(part.sizes):
-        batch = part.batch(chosen)
-        inputs, lengths = batch.inputs, batch.lengths
-        if beyond:
-            inputs, lengths = part.with_last_step(chosen)
-        with torch.no_grad():
-            outputs, _ = model(inputs, lengths)
-        for b, number in enumerate(chosen.tolist()):
-            size = int(part.sizes[number])
-            own = outputs[size : size + 1, b] if beyond else outputs[:size, b] if part.by_step else outputs[b][None]
-            found[number] = own.double()
-    return torch.cat([found[number] for number in range(len(part.sizes))])
-
-
-def _groups(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """The numbers of the sequences that are read side by side, of similar lengths."""
-    order = np.argsort(-sizes, kind="stable")
-    while order.size:
-        count = int(max(1, min(TOGETHER, MOST_READ // sizes[order[0]])))
-        yield order[:count]
-        order = order[count:]
 
 
 def _columns(

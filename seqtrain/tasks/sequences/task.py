@@ -174,21 +174,27 @@ class LabelledSequences(FiniteTask):
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
+    def sequences(self, split: Split) -> Part:
+        """Those of a part; raises a DataError if there are none."""
+        if not len(self.parts[split].sizes):
+            raise DataError(f"{self.path}: no sequence belongs to {split}; give other task.fractions or another split")
+        return self.parts[split]
+
     def passes(self, batch_size: int) -> Passes:
         """The training sequences, in another order in each pass."""
         return ShuffledPasses(self.parts["train"], batch_size, self.seed)
 
     def specimen(self, split: Split, batch_size: int) -> Batch:  # noqa: ARG002
         """The longest sequence."""
-        return longest(self._held(split))
+        return longest(self.sequences(split))
 
     def eval_batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
         """All sequences, the shortest first."""
-        return by_length(self._held(split), batch_size)
+        return by_length(self.sequences(split), batch_size)
 
     def count_eval_batches(self, split: Split, batch_size: int) -> int:
         """How many batches `eval_batches` gives."""
-        return -(-len(self._held(split).sizes) // batch_size)
+        return -(-len(self.sequences(split).sizes) // batch_size)
 
     def evaluated_together(self, batch_size: int | None) -> int:
         """At most the sequences of the larger part."""
@@ -197,12 +203,6 @@ class LabelledSequences(FiniteTask):
     def fixed_bytes(self) -> int:
         """Of all parts."""
         return sum(part.nbytes for part in self.parts.values())
-
-    def _held(self, split: Split) -> Part:
-        """A part with sequences; raises a DataError if there are none."""
-        if not len(self.parts[split].sizes):
-            raise DataError(f"{self.path}: no sequence belongs to {split}; give other task.fractions or another split")
-        return self.parts[split]
 
     # --- figures ----------------------------------------------------------------------------------------------------
 
@@ -221,7 +221,7 @@ class LabelledSequences(FiniteTask):
     def baseline(self, split: Split) -> dict[str, float]:
         """The figures of the best baseline, and the deciding one of each."""
         if split not in self._baselines:
-            self._baselines[split] = self.answers.baseline(self.parts["train"], self._held(split))
+            self._baselines[split] = self.answers.baseline(self.parts["train"], self.sequences(split))
         return self._baselines[split]
 
     def facts(self, split: Split) -> dict[str, str | float]:

@@ -73,9 +73,10 @@ def check_promises(config: Config, say: Callable[[str], None] = lambda _: None) 
         say("evaluating, and asking the model")
         yield same_test_set(short, folder)
         restored = _restored(config, RunDir(folder / "whole").last)
-        batch = restored.task.train_batch(0, min(SEQUENCES, config.train.batch_size))
+        device = next(restored.model.parameters()).device
+        batch = restored.task.train_batch(0, min(SEQUENCES, config.train.batch_size)).to(device)
         yield causality(restored.model, batch, config.model.direction)
-        several = restored.task.train_batch(0, SEQUENCES)  # also where training has batches of one
+        several = restored.task.train_batch(0, SEQUENCES).to(device)  # also where training has batches of one
         yield (alone := independence(restored.model, several))
         mixed = Finding("padding", None, "see batch: the sequences change each other's outputs")
         yield padding(restored.model, several) if alone.holds else mixed
@@ -167,7 +168,7 @@ def padding(model: SequenceModel, batch: Batch) -> Finding:
     padded = torch.cat([batch.inputs, batch.inputs[-1:].expand(3, *batch.inputs.shape[1:])])
     with torch.no_grad():
         alone, _ = model.predict(batch.inputs[:length, :1])
-        beside, _ = model.predict(padded, torch.tensor([length] + [T] * (B - 1)))
+        beside, _ = model.predict(padded, torch.tensor([length] + [T] * (B - 1), device=padded.device))
     worst = _relative(alone.activations[:, 0], beside.activations[:length, 0])
     if not model.every_step:
         worst = max(worst, _relative(alone.features[0], beside.features[0]))

@@ -62,7 +62,7 @@ class Subject(NamedTuple):
 
 
 def subject(target: str | Path, overrides: Sequence[str] = (), *, at: At | None = None, quiet: bool = False) -> Subject:
-    """The model that a run directory, a checkpoint or a config names; of a config, the untrained one.
+    """The model that a run directory, a checkpoint or a config names, on the CPU; of a config, the untrained one.
 
     Parameters
     ----------
@@ -73,6 +73,9 @@ def subject(target: str | Path, overrides: Sequence[str] = (), *, at: At | None 
     ------
     SeqtrainError : it cannot be used.
     """
+    if given := [override for override in overrides if override.partition("=")[0] == "device"]:
+        raise ConfigError(f"{given[0]}: an inspection computes on the CPU; leave it out")
+    overrides = [*overrides, "device=cpu"]
     path = Path(target)
     run = RunDir(path)
     is_file = path.suffix == ".safetensors"

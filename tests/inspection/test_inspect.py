@@ -440,3 +440,10 @@ def test_the_words_of_tagged_sentences_are_shown_also_those_read_as_unk(tmp_path
     assert len({tuple(words) for words in found.inputs}) == 20
     assert {len(words) for words in found.inputs} == {*range(2, 9)}
     assert found.surprisal is None
+
+
+def test_a_model_of_another_device_is_inspected_on_the_cpu(tmp_path):
+    (tmp_path / "c.yaml").write_text("device: cuda\ntask: {name: adding, length: 5}\nmodel: {cell: lstm}\n")
+    assert next(subject(tmp_path / "c.yaml", SMALL_SETS).model.parameters()).device.type == "cpu"
+    with pytest.raises(ConfigError, match="device=cuda: an inspection computes on the CPU"):
+        subject("quickstart", ["device=cuda"])

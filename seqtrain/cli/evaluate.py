@@ -9,10 +9,9 @@ import typer
 from seqtrain.cli.arguments import Json, Quiet, RunOrCheckpoint
 from seqtrain.cli.files import PICTURES, Overwrite, check_output, check_overwrite, write_output
 from seqtrain.cli.guide import suggest
-from seqtrain.cli.render import in_figures, print_result
+from seqtrain.cli.render import in_figures, in_words, print_result
 from seqtrain.system.progress import say
 from seqtrain.system.tables import Facts
-from seqtrain.system.words import figure
 
 if TYPE_CHECKING:
     from seqtrain.inference.evaluate import Evaluation
@@ -70,7 +69,6 @@ def eval_table(result: "Evaluation") -> Facts:
     """The figures of an evaluation, with its data."""
     changed = ", ".join(f"{key}={value}" for key, value in result.changed.items())
     dynamic = {} if result.dynamic is None else result.dynamic._asdict()
-    data = {key.replace("_", " "): v if isinstance(v, str) else figure(v) for key, v in result.data.items()}
     worse = result.metric.remark(result.figures[result.metric.name], result.baseline)
     rows = [
         ("checkpoint", f"{result.checkpoint} (step {result.step})"),
@@ -78,7 +76,7 @@ def eval_table(result: "Evaluation") -> Facts:
         *([("dynamic", ", ".join(f"{key} {value:g}" for key, value in dynamic.items()))] if dynamic else []),
         *in_figures(result.split, result.figures | result.conversions),
         *in_figures("baseline", result.baseline),
-        *data.items(),
+        *in_words(result.data),
         *([] if result.solved is None else [("solved", "yes" if result.solved else "no")]),
         *([("note", worse)] if worse else []),
     ]

@@ -34,6 +34,11 @@ def in_figures(what: str, values: Mapping[str, float | None]) -> Iterator[tuple[
     return ((f"{what} {name}", figure(value)) for name, value in values.items())
 
 
+def in_words(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """A row for each fact about data: `missing values`."""
+    return ((key.replace("_", " "), value if isinstance(value, str) else figure(value)) for key, value in data.items())
+
+
 def model_line(result: Mapping[str, Any]) -> str:
     """The model of a run or a config in one line."""
     return (

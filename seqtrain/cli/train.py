@@ -6,7 +6,7 @@ import typer
 
 from seqtrain.cli.arguments import ConfigName, Json, Out, Overrides, Quiet
 from seqtrain.cli.guide import after_training, suggest
-from seqtrain.cli.render import in_figures, model_line, print_result
+from seqtrain.cli.render import in_figures, in_words, model_line, print_result
 from seqtrain.system.streams import to_stderr
 from seqtrain.system.tables import Facts
 from seqtrain.system.words import counted, figure
@@ -52,6 +52,7 @@ def run_table(trained: "Trained") -> Facts:
         (f"best valid {name}", f"{figure(best.value)} at step {best.step}" if best.step else "-"),
         *in_figures("test", summary.test or {}),
         *in_figures("baseline", summary.baseline),
+        *in_words(summary.data),
         ("time", f"{summary.elapsed_s:.1f} s, {counted(summary.steps, 'step')}, {speed}"),
         ("on", f"{summary.device}, {counted(summary.threads, 'thread')}, engine {summary.engine}"),
         ("run", str(trained.path)),

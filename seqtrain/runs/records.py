@@ -102,6 +102,7 @@ class Summary(Record):
     sequences_per_s, tokens_per_s : training speed of the last process; the file has the one of the task's unit.
     engine : what ran the cells over time.
     divergence : what is known about the first number that was not finite; None if the run did not diverge.
+    data : what was read for the test set, such as its size and what was left out; of data of the user.
     own_task : of a user's own task, so that its code is not needed to read the summary; None for a built-in task.
     """
 
@@ -132,6 +133,7 @@ class Summary(Record):
     threads: Size
     versions: dict[str, str] = {}
     divergence: dict[str, JsonValue] | None = None
+    data: dict[str, JsonValue] = {}
     own_task: Traits | None = None
 
     def fault_beside(self, config: Config) -> str | None:

@@ -297,7 +297,9 @@ def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
         same_budget = earlier.planned_steps == run.recipe.steps
         return earlier if same_budget else earlier.model_copy(update={"planned_steps": run.recipe.steps})
     config, task, state = run.config, run.recipe.task, run.state
-    speed: dict[str, Any] = {f"{task.work_unit}_per_s": run.clock.throughput()}
+    further: dict[str, Any] = {f"{task.work_unit}_per_s": run.clock.throughput()}
+    if facts := task.facts("test"):
+        further["data"] = strict_json.finite(facts)
     summary = Summary(
         status=ending.status,
         task=config.task.name,
@@ -324,7 +326,7 @@ def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
         threads=torch.get_num_threads(),
         versions=versions(),
         divergence=strict_json.finite(ending.divergence),
-        **speed,
+        **further,
     )
     is_own = isinstance(config.task, UserClass)
     return summary.model_copy(update={"own_task": traits_of(type(task))}) if is_own else summary

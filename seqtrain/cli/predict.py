@@ -67,7 +67,7 @@ def predict(
         _check_text(run, file, [name for name, value in of_table.items() if value is not None], trained)
         _predict_text(run, trained, prompt or "", TOP if top is None else top, json=json)
         return
-    _check_table(run, [name for name, value in of_text.items() if value is not None])
+    _check_table(run, trained, [name for name, value in of_text.items() if value is not None])
     check_overwrite(overwrite, {"--out": out, "--plot": plot})
     result = predict_with(trained, file, horizon, quiet=json)
     _write(result, out, plot)
@@ -89,12 +89,12 @@ def _check_text(run: Path, file: Path | None, given: Sequence[str], trained: "Tr
         raise ConfigError(faults)
 
 
-def _check_table(run: Path, given: Sequence[str]) -> None:
-    """Refuse what is for texts."""
+def _check_table(run: Path, trained: "Trained", given: Sequence[str]) -> None:
+    """Refuse what is for texts that are continued."""
     if given:
         raise ConfigError(
-            f"{', '.join(given)}: {run} holds a model of a table, which continues no text; leave it out (a FILE names "
-            "another table)"
+            f"{', '.join(given)}: {run} holds a model of task {trained.config.task.name!r}, which continues no text; "
+            "leave it out (a FILE names other data)"
         )
 
 

@@ -159,11 +159,11 @@ def evaluate(
     for remark in task.remarks_on_evaluation(split):
         say(remark, quiet=quiet)
     baseline, name = task.baseline(split), task.metric.name
-    learned = task.metric.better(figures[name], baseline[name])
+    learned = task.metric.better(figures[name], baseline.get(name))
     if learning is not None and not learned:  # also true of a model that was hardly trained
         say(
             f"--dynamic {learning.lr:g}: {name} {figure(figures[name])} is no better than the baseline's "
-            f"{figure(baseline[name])}; the learning rate is too large, lower it "
+            f"{figure(baseline.get(name))}; the learning rate is too large, lower it "
             "(unless it is as bad without --dynamic)",
             quiet=quiet,
         )

@@ -107,6 +107,21 @@ def test_the_step_after_the_end():
         )
 
 
+def test_a_binary_vector_that_is_none_is_refused():
+    vectors = [[f"s{n}", t, n % 2] for n in range(12) for t in range(1 + n % 4)]
+    run = trained(path=write("t.csv", ["who", "t", "a"], vectors), predict="next_step")
+    with pytest.raises(DataError, match=r"other\.csv:2: a is 7"):
+        predict(run, write("other.csv", ["who", "t", "a"], [["s", 0, 7]]))
+
+
+def test_steps_of_a_folder_have_their_own_times():
+    Path("folder").mkdir()
+    for n in range(12):
+        write(f"folder/{n}.csv", ["t", "a", "label"], [[90 - 10 * t, t + n % 2, "xy"[n % 2]] for t in range(3)])
+    run = trained(path="folder", id=None, predict="step_class", targets=["label"])
+    assert predict(run).columns["t"] == ["70", "80", "90"] * 12
+
+
 def test_labels_of_the_file_change_nothing():
     run = trained(path=write("t.csv", HEADER, rows()), predict="class", targets=["label"])
     before = predict(run).columns

@@ -32,7 +32,7 @@ def predict_sequences(trained: Trained, file: Path | None, horizon: int | None, 
     prepared = Preparation.read(task, trained.header.fitted or {})
     wanted = wanted_of(task, labelled=False)._replace(inputs=prepared.columns, group=None, part=None)
     collection = read_sequences(path, wanted)
-    check_missing([collection], refused=task.missing == "refuse")
+    check_missing([collection], task)
     part = prepared.part_without_targets(collection)
     outputs = (
         outputs_beyond(trained.model, part)

@@ -48,7 +48,7 @@ class Amounts:
         if not labels.size or np.isnan(labels).all(0).any():
             raise DataError(f"{train.place(0, None)}: a target has no value in the training part; leave it out")
         own = [*names] if len(names) == labels.shape[1] else [f"label{k + 1}" for k in range(labels.shape[1])]
-        return cls(Scaler(own, np.nanmean(labels, 0), np.nanstd(labels, 0), len(own)), by_step=by_step)
+        return cls(Scaler.measured(own, labels, np.nanmax(np.abs(labels), 0), len(own)), by_step=by_step)
 
     @classmethod
     def read(cls, fitted: dict[str, Any], *, by_step: bool) -> "Amounts":

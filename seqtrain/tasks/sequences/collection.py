@@ -113,19 +113,18 @@ def refuse(faults: Sequence[str], cure: str, *, more: int = 0) -> None:
         raise DataError("\n".join([*faults[:MOST_FAULTS], *rest, cure]))
 
 
-def check_missing(collections: Sequence[Collection], *, refused: bool) -> int:
-    """How many values are missing; raises a DataError with their places if they are refused."""
+def check_missing(collections: Sequence[Collection], task: Any) -> int:
+    """How many values are missing; raises a DataError with their places if the settings of the task refuse them."""
     faults, total = [], 0
     for own in collections:
         gaps = np.argwhere(np.isnan(own.values))
         total += len(gaps)
         faults += [f"{own.place_of_step(int(step))}: {own.columns[c]} has no value" for step, c in gaps[:MOST_FAULTS]]
-    if refused:
-        refuse(
-            faults[:MOST_FAULTS],
-            "set task.missing=forward to repeat the last value, or task.missing=mask to tell the model as well",
-            more=total - min(len(faults), MOST_FAULTS),
-        )
+    if task.missing == "refuse":
+        cure = "set task.missing=forward to repeat the last value, or task.missing=mask to tell the model as well"
+        if task.predict == "next_step":
+            cure = "write 0 or 1, as each number is to be predicted"
+        refuse(faults[:MOST_FAULTS], cure, more=total - min(len(faults), MOST_FAULTS))
     return total
 
 

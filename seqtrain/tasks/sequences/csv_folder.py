@@ -1,5 +1,6 @@
 """Sequences in a folder: a table for each, and `labels.csv` with what is known of them."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtrain.system.errors import DataError
-from seqtrain.tasks.sequences.collection import Collection, Wanted, refuse
-from seqtrain.tasks.sequences.long_table import input_columns, labels_of, texts
+from seqtrain.tasks.sequences.collection import Collection, Wanted, Whole, refuse
+from seqtrain.tasks.sequences.long_table import given, input_columns, labels_of, texts
 from seqtrain.tasks.tables.steps import read_clock
 from seqtrain.tasks.tables.table import Table, read_table
 
@@ -25,49 +26,71 @@ def read_csv_folder(path: Path, wanted: Wanted) -> Collection:
     DataError : a table or a label is missing, or a table cannot be read.
     """
     index = read_table(path / LABELS) if (path / LABELS).is_file() else None
-    known = _known(index, wanted)
+    known = _known(path, index, wanted)
     tables, left_out = _tables(path, index, wanted)
     own = wanted._replace(
         id=None, group=None, part=None, kind=wanted.kind if wanted.by_step else None,
         targets=wanted.targets if wanted.by_step else [],
     )  # fmt: skip
     columns = input_columns(tables[0], own)
-    values, labels = [], []
+    values, labels, orders = [], [], []
     for table in tables:
         own_columns = input_columns(table, own._replace(inputs=columns))
-        order = np.arange(len(table.frame))
-        if wanted.step is not None:
-            order = np.argsort(read_clock(table, wanted.step).values, kind="stable")
+        order = np.arange(len(table.frame)) if wanted.step is None else _order(table, wanted.step)
+        orders.append(order)
         values.append(table.numbers(own_columns)[order])
         if (found := labels_of(table, own)) is not None:
             labels.append(found[order])
 
     def place(sequence: int, step: int | None) -> str:
         table = tables[sequence]
-        return str(table.path) if step is None or wanted.step is not None else table.row(step)
+        return str(table.path) if step is None else table.row(int(orders[sequence][step]))
 
     lengths = np.array([len(one) for one in values], np.int64)
     by_step = np.concatenate(labels) if wanted.by_step and len(labels) == len(tables) else None
     return Collection(
         [str(table.path.relative_to(path)) for table in tables], columns, np.concatenate(values), lengths, place,
         by_step if wanted.by_step else known["label"],
-        None if known["group"] is None else [str(text) for text in known["group"]],
-        None if known["part"] is None else [str(text) for text in known["part"]],
-        left_out=left_out,
+        None if known["group"] is None else [*known["group"]],
+        None if known["part"] is None else [*known["part"]],
+        None if (step := wanted.step) is None else [
+            time for table, order in zip(tables, orders, strict=True) for time in table.frame[step].gather(order)
+        ],
+        left_out,
     )  # fmt: skip
 
 
-def _known(index: Table | None, wanted: Wanted) -> dict[str, NDArray[Any] | None]:
+def _order(table: Table, step: str) -> Whole:
+    """The rows of a table in the order of its steps."""
+    times = read_clock(table, step).values
+    order = np.argsort(times, kind="stable")
+    same = np.flatnonzero(np.diff(times[order]) == 0)
+    refuse(
+        [f"{table.row(int(order[at + 1]))}: has this step, {table.frame[step][int(order[at])]}, twice" for at in same],
+        "keep one of the two rows, or name another column as task.step",
+    )
+    return order
+
+
+def _known(path: Path, index: Table | None, wanted: Wanted) -> dict[str, NDArray[Any] | None]:
     """What `labels.csv` says of each file: its label, its group and its part."""
     known: dict[str, NDArray[Any] | None] = {"label": None, "group": None, "part": None}
     if index is None:
+        asked = {"group": wanted.group, "part": wanted.part}
+        faults = [f"{path}: has no {LABELS}, so task.{name} names nothing" for name, value in asked.items() if value]
+        refuse(faults, f"write one with a column {FILE!r} that names each table, and this column")
         return known
     needed = [*([] if wanted.by_step or not wanted.labelled else wanted.targets), wanted.group, wanted.part]
     index.check_columns([name for name in needed if name])
     if not wanted.by_step:
         known["label"] = labels_of(index, wanted)
+    row_of = index.row
     for name, column in (("group", wanted.group), ("part", wanted.part)):
-        known[name] = None if column is None else texts(index, column)
+        known[name] = (
+            None
+            if column is None
+            else np.array(given(texts(index, column), lambda row, _: row_of(row), column), object)
+        )
     return known
 
 
@@ -90,7 +113,8 @@ def _tables(path: Path, index: Table | None, wanted: Wanted) -> tuple[list[Table
     for row, name in enumerate(named):
         found = None if name is None else _found(path, name)
         if found is None:
-            faults.append(f"{index.row(row)}: column {column!r} has {name!r}, and there is no such table in {path}")
+            shown = "an empty cell" if name is None else repr(name)
+            faults.append(f"{index.row(row)}: column {column!r} has {shown}, and there is no such table in {path}")
         else:
             files.append(found)
     seen: dict[Path, int] = {}
@@ -102,8 +126,9 @@ def _tables(path: Path, index: Table | None, wanted: Wanted) -> tuple[list[Table
 
 
 def _found(path: Path, name: str) -> Path | None:
-    """The table with a name, which may lack its ending."""
-    for file in (path / name, path / f"{name}.csv"):
-        if file.is_file():
-            return file
-    return None
+    """The table with a name, which may lack its ending; only one in the folder."""
+    plain = Path(os.path.normpath(name))
+    if plain.is_absolute() or plain.parts[:1] == ("..",):
+        return None
+    there = (path / one for one in (plain, f"{plain}.csv"))
+    return next((file for file in there if os.path.isfile(file)), None)  # noqa: PTH113 - false for too long a name

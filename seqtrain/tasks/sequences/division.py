@@ -69,7 +69,8 @@ def by_shares(classes: Sequence[str | None], shares: Sequence[float], seed: int)
 def by_group(groups: Sequence[str], shares: Sequence[float], seed: int) -> dict[Split, Whole]:
     """At random, so that all sequences of a group are in the same part.
 
-    The groups come in a random order, and each joins the part that lacks most of its share.
+    The groups come in a random order, and each joins the part that lacks most of its share. Those that are larger than
+    the smallest part should be come first: the last one to come would make a small part large.
     """
     members: dict[str, list[int]] = {}
     for n, group in enumerate(groups):
@@ -77,7 +78,8 @@ def by_group(groups: Sequence[str], shares: Sequence[float], seed: int) -> dict[
     names = sorted(members)
     found: dict[Split, list[int]] = {split: [] for split in SPLITS}
     wished = {split: share * len(groups) for split, share in zip(SPLITS, shares, strict=True) if share}
-    for at in _shuffled(len(names), seed):
+    smallest = min(wished.values())
+    for at in sorted(_shuffled(len(names), seed), key=lambda at: len(members[names[at]]) <= smallest):
         least = min(wished, key=lambda split: len(found[split]) / wished[split])
         found[least] += members[names[at]]
     return {split: np.array(sorted(own), np.int64) for split, own in found.items()}

@@ -1,5 +1,6 @@
 """Sequences in one table: a row for each step, and a column that tells the sequences apart."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def read_long_table(path: Path, wanted: Wanted) -> Collection:
     groups, parts = (
         None
         if column is None
-        else [str(text) for text in _one_each(texts(table, column)[rows], starts, lengths, place, column)]
+        else given(_one_each(texts(table, column)[rows], starts, lengths, place, column), place, column)
         for column in (wanted.group, wanted.part)
     )
     times = None if wanted.step is None else table.frame[wanted.step].gather(rows).to_list()
@@ -62,10 +63,23 @@ def input_columns(table: Table, wanted: Wanted) -> list[str]:
 
 
 def texts(table: Table, column: str) -> NDArray[Any]:
-    """The texts of a column, `[rows]`; None for an empty cell."""
+    """The texts of a column, `[rows]`; None for an empty cell. Whole numbers have no `.0`, as in a CSV file."""
     import polars
 
-    return np.array([*table.frame[column].cast(polars.String).str.strip_chars().to_list(), None], object)[:-1]
+    own = table.frame[column]
+    found = own.cast(polars.String).str.strip_chars()
+    if own.dtype.is_float():
+        found = found.str.strip_suffix(".0").replace("NaN", None)
+    return np.array([*found.replace("", None).to_list(), None], object)[:-1]
+
+
+def given(own: NDArray[Any], place: Callable[[int, int | None], str], column: str) -> list[str]:
+    """The groups or the parts of sequences; raises a DataError for sequences that have none."""
+    lacking = np.flatnonzero([text is None for text in own])
+    refuse(
+        [f"{place(int(n), None)}: column {column!r} is empty" for n in lacking], f"every sequence needs its {column}"
+    )
+    return [*own]
 
 
 def labels_of(table: Table, wanted: Wanted) -> NDArray[Any] | None:

@@ -23,14 +23,17 @@ def nearest(train: Part, part: Part) -> NDArray[np.int64] | None:
     longest = int(train.sizes.max()) * int(part.sizes.max())
     if longest * len(train.sizes) * len(part.sizes) > MOST_CELLS:
         return None
-    b = _padded(train)
-    size = max(1, CELLS_TOGETHER // (longest * len(train.sizes)))
-    found = []
-    for start in range(0, len(part.sizes), size):
-        chosen = range(start, min(start + size, len(part.sizes)))
-        a, sizes = _padded(part)[chosen.start : chosen.stop], part.sizes[chosen.start : chosen.stop]
-        found.append(distances(a, sizes, b, train.sizes).argmin(1))
-    return np.concatenate(found)
+    a, b = _padded(part), _padded(train)
+    pairs = max(1, CELLS_TOGETHER // longest)
+    columns = min(pairs, len(b))
+    rows = max(1, pairs // columns)
+    found: NDArray[np.float64] = np.empty((len(a), len(b)))
+    for i in range(0, len(a), rows):
+        for j in range(0, len(b), columns):
+            block = np.s_[i : i + rows], np.s_[j : j + columns]
+            found[block] = distances(a[block[0]], part.sizes[block[0]], b[block[1]], train.sizes[block[1]])
+    closest: NDArray[np.int64] = found.argmin(1)
+    return closest
 
 
 def _padded(part: Part) -> NDArray[np.float64]:

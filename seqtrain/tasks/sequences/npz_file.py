@@ -8,9 +8,9 @@
 `task.id`, `task.group` and `task.part` name arrays [N], as they name columns of a table.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ def read_npz_file(path: Path, wanted: Wanted) -> Collection:
     ------
     DataError : it is no such file, or its arrays do not fit each other.
     """
+    if len(wanted.targets) > 1:
+        raise DataError(f"{path}: labels are one array, [N, K] for K numbers, but task.targets names more; name one")
     label = wanted.targets[0] if wanted.targets else LABELS
     arrays, others = _arrays(path, ["inputs", "lengths", "columns", label, wanted.id, wanted.group, wanted.part])
     inputs, lengths, places = _laid_out(path, arrays)
@@ -39,9 +41,13 @@ def read_npz_file(path: Path, wanted: Wanted) -> Collection:
     names, groups, parts = (
         None if name is None else _texts(path, arrays, name, N) for name in (wanted.id, wanted.group, wanted.part)
     )
+    columns = _texts(path, arrays, "columns", C) if "columns" in arrays else [f"input{c + 1}" for c in range(C)]
+    for what, own in ((wanted.id, names), ("columns", columns)):
+        if twice := [name for name, count in Counter(own or []).items() if count > 1]:
+            raise DataError(f"{path}: {what} has {twice[0]!r} more than once; give each a name of its own")
     return Collection(
         names or [str(n) for n in range(N)],
-        _texts(path, arrays, "columns", C) if "columns" in arrays else [f"input{c + 1}" for c in range(C)],
+        columns,
         values,
         lengths,
         lambda sequence, step: f"{path}: sequence {sequence}" + ("" if step is None else f", step {step}"),
@@ -64,11 +70,13 @@ def _arrays(path: Path, wanted: list[str | None]) -> tuple[dict[str, NDArray[Any
             others = [name for name in file.files if name not in wanted]
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; set task.path to a file with sequences") from None
-    except (BadZipFile, OSError, ValueError, EOFError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # of a damaged file nearly any
         if "allow_pickle" in str(error):
             padded = "save sequences of different lengths padded, with their lengths"
             raise DataError(f"{path}: holds Python objects, which are not read; {padded}") from None
-        raise DataError(f"{path}: cannot be read ({error}); {cure}") from None
+        raise DataError(f"{path}: cannot be read ({str(error).strip() or type(error).__name__}); {cure}") from None
     if "inputs" not in found:
         raise DataError(f"{path}: has no array 'inputs' (it has {', '.join(others) or 'none'}); {cure}")
     if found["inputs"].dtype.kind not in "biuf":
@@ -81,6 +89,8 @@ def _laid_out(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[NDArray[Any]
     inputs, given = arrays["inputs"], arrays.get("lengths")
     if given is not None and (given.ndim != 1 or given.dtype.kind not in "iu" or not given.size or given.min() < 1):
         raise DataError(f"{path}: lengths must be [N] whole numbers from 1, but are {given.dtype} {given.shape}")
+    if given is not None and given.max() > inputs.size:  # before they become signed numbers
+        raise DataError(f"{path}: lengths are up to {given.max()}, but inputs are {inputs.shape}; give those of inputs")
     if inputs.ndim == 3:
         N, T, _ = inputs.shape
         lengths = np.full(N, T, np.int64) if given is None else given.astype(np.int64)
@@ -114,10 +124,13 @@ def _labels(
     if wanted.by_step:
         own = own.reshape(-1, *own.shape[len(wished) :])[places]
     if wanted.kind == "class":
-        return np.array([*map(str, own.tolist()), None], object)[:-1]
+        return np.array([*(text or None for text in _as_texts(own)), None], object)[:-1]
     if own.dtype.kind not in "biuf":
         raise DataError(f"{path}: labels are {own.dtype}; make them numbers, or set task.predict=class")
-    return own.reshape(len(own), -1).astype(np.float64)
+    numbers = own.reshape(len(own), -1).astype(np.float64)
+    if np.isinf(numbers).any():
+        raise DataError(f"{path}: labels hold infinite values; replace them")
+    return numbers
 
 
 def _texts(path: Path, arrays: dict[str, NDArray[Any]], name: str, size: int) -> list[str]:
@@ -126,4 +139,16 @@ def _texts(path: Path, arrays: dict[str, NDArray[Any]], name: str, size: int) ->
         raise DataError(f"{path}: has no array {name!r}; it has {', '.join(arrays)}")
     if arrays[name].shape != (size,):
         raise DataError(f"{path}: {name} is {arrays[name].shape}; it must have a name for each of {size}")
-    return [str(one) for one in arrays[name].tolist()]
+    found = _as_texts(arrays[name])
+    if "" in found:
+        raise DataError(f"{path}: {name} is empty at {found.index('')}; give each of {size} a name")
+    return found
+
+
+def _as_texts(own: NDArray[Any]) -> list[str]:
+    """Texts as other formats have them: bytes are UTF-8, whole numbers have no `.0`, and NaN is empty."""
+    if own.dtype.kind == "S":
+        return [one.decode("utf-8", "replace").strip() for one in own.tolist()]
+    if own.dtype.kind == "f":
+        return ["" if one != one else str(one).removesuffix(".0") for one in own.tolist()]
+    return [str(one).strip() for one in own.tolist()]

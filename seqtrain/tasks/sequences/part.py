@@ -34,6 +34,11 @@ class Part:
         """Bytes in memory."""
         return self.inputs.nbytes + self.targets.nbytes
 
+    @property
+    def is_known(self) -> Tensor:
+        """`[N]` or `[S]`, what has a target."""
+        return self.targets >= 0 if self.targets.dim() == 1 else ~self.targets.isnan().all(-1)
+
     def sequence(self, number: int) -> NDArray[np.float32]:
         """The inputs of one sequence, `[T, I]`."""
         return self.inputs[self.starts[number] : self.starts[number] + self.sizes[number]]

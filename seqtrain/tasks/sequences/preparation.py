@@ -52,7 +52,7 @@ class Preparation:
             return cls(columns, None, BinarySteps(len(columns)), task.predict, task.missing)
         if nothing := [name for name, own in zip(columns, values.T, strict=True) if np.isnan(own).all()]:
             raise DataError(f"{task.path}: no value in training in {', '.join(nothing)}; leave it out of task.inputs")
-        scaler = Scaler(columns, np.nanmean(values, 0), np.nanstd(values, 0), 0)
+        scaler = Scaler.measured(columns, values, np.nanmax(np.abs(values), 0), 0)
         answers: Answers
         if task.predict in ("class", "step_class"):
             answers = Classes.measured(train, by_step=by_step)
@@ -91,7 +91,9 @@ class Preparation:
         return self._part(own, self.answers.targets(own))
 
     def part_without_targets(self, own: Collection) -> Part:
-        """The inputs of sequences whose labels are not known, or not to be looked at."""
+        """The inputs of sequences whose labels are not known, or not to be looked at. A next step is an input."""
+        if self.predict == "next_step":
+            return self.part(own)
         return self._part(own, torch.full((len(own.values) if self.by_step else len(own),), -1))
 
     def _part(self, own: Collection, targets: Tensor) -> Part:

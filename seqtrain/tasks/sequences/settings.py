@@ -41,6 +41,16 @@ def faults_of(settings: Any) -> Faults:
                 yield name, "is for labels, and next_step predicts the inputs, which are all 0 or 1; remove it"
     if settings.predict in ("class", "step_class") and len(settings.targets or []) > 1:
         yield "targets", f"names {len(settings.targets)} columns; a class has one, the column of the label"
+    columns = settings.inputs or []
+    if shown := [column for column in columns if column in (settings.targets or [])]:
+        yield (
+            "inputs",
+            f"has {', '.join(map(repr, shown))}, a target, so that the model would read its answer; remove it",
+        )
+    for name in ("inputs", "targets"):
+        columns = getattr(settings, name) or []
+        if twice := [column for n, column in enumerate(columns) if column in columns[:n]]:
+            yield name, f"has {', '.join(map(repr, twice))} more than once; name each column once"
     yield from _faults_of_division(settings)
     if settings.fractions is not None and abs(sum(settings.fractions) - 1) > 1e-6:
         yield "fractions", f"add up to {sum(settings.fractions):g}; they must add up to 1"

@@ -121,7 +121,7 @@ class LabelledSequences(FiniteTask):
         self.collections = self._read()
         if fitted is None:
             check_parts({split: np.arange(len(own)) for split, own in self.collections.items()}, self.path)
-        self.missing_values = check_missing([*self.collections.values()], refused=self.missing == "refuse")
+        self.missing_values = check_missing([*self.collections.values()], self)
         if self.predict in ("class", "number"):
             check_labels([*self.collections.values()])
         train = self.collections["train"]
@@ -130,6 +130,7 @@ class LabelledSequences(FiniteTask):
         self.answers, self.every_step = self.prepared.answers, self.prepared.by_step
         self.metric, self.output_size = self.answers.metric, self.answers.output_size
         self.parts = {split: self.prepared.part(own) for split, own in self.collections.items()}
+        self._check_scored()
         self.input_size = self.parts["train"].inputs.shape[1]
         self._baselines: dict[Split, dict[str, float]] = {}
         digest = hashlib.sha256("".join(self.fingerprints().values()).encode()).hexdigest()
@@ -171,6 +172,13 @@ class LabelledSequences(FiniteTask):
             return by_group(whole.groups, shares, division)
         classes = whole.labels.tolist() if self.predict == "class" and whole.labels is not None else [None] * len(whole)
         return by_shares(classes, shares, division)
+
+    def _check_scored(self) -> None:
+        """Raise a DataError if a part has sequences, but no label of a step."""
+        for split, part in self.parts.items():
+            if len(part.sizes) and not part.is_known.any():
+                place = self.collections[split].place(0, None)
+                raise DataError(f"{place}: no step of {split} has a label; give labels, or other sequences to {split}")
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -219,7 +227,9 @@ class LabelledSequences(FiniteTask):
         return self.answers.summarise(means)
 
     def baseline(self, split: Split) -> dict[str, float]:
-        """The figures of the best baseline, and the deciding one of each."""
+        """The figures of the best baseline, and the deciding one of each; none if there is no training part."""
+        if not len(self.parts["train"].sizes):
+            return {}
         if split not in self._baselines:
             self._baselines[split] = self.answers.baseline(self.parts["train"], self.sequences(split))
         return self._baselines[split]

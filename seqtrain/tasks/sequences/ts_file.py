@@ -17,6 +17,9 @@ from seqtrain.tasks.sequences.collection import Collection, Numbers, Wanted, ref
 
 LABELS = ("classlabel", "targetlabel")
 
+UNKNOWN = ("?", "")
+"""What stands for a missing value, and for a label that is not known."""
+
 
 def read_ts_file(path: Path, wanted: Wanted) -> Collection:
     """The sequences of a file.
@@ -34,20 +37,22 @@ def read_ts_file(path: Path, wanted: Wanted) -> Collection:
     if wanted.kind and wanted.labelled and not has_label:
         raise DataError(f"{path}: has no labels (no line '@classLabel true ...'); give a file with labels")
     sequences, labels, numbers, faults, padding = [], [], [], [], 0
-    dimensions = int(header["dimensions"]) if header.get("dimensions", "").isdigit() else None
+    dimensions = int(header["dimensions"]) if header.get("dimensions", "").isdecimal() else None
     for number, line in lines:
         *parts, last = line.split(":")
         if not has_label:
             parts, last = [*parts, last], ""
         dimensions = dimensions or len(parts)
         try:
+            if not parts:
+                raise ValueError("has no label, as there is no colon")
             sequence, cut = _sequence(parts, dimensions)
         except ValueError as error:
             faults.append(f"{path}:{number}: {error}")
             continue
         padding += cut
         sequences.append(sequence)
-        labels.append(last.strip() or None)
+        labels.append(None if last.strip() in UNKNOWN else last.strip())
         numbers.append(number)
     refuse(faults, "write each line as values,of,dimension,1:values,of,dimension,2:label")
     if not sequences:
@@ -86,8 +91,8 @@ def _lines(path: Path) -> tuple[dict[str, str], list[tuple[int, str]]]:
         elif content.lower() == "@data":
             is_data = True
         elif content.startswith("@"):
-            name, _, value = content[1:].partition(" ")
-            header[name.lower()] = value.strip()
+            name, value = [*content[1:].split(None, 1), "", ""][:2]
+            header[name.lower()] = value
     if not is_data:
         raise DataError(f"{path}: has no line @data; give a file in the format .ts of aeon and sktime")
     return header, lines
@@ -101,7 +106,7 @@ def _sequence(parts: list[str], dimensions: int) -> tuple[Numbers, int]:
     for d, part in enumerate(parts):
         cells = part.split(",")
         try:
-            values.append(np.array([np.nan if cell.strip() in ("?", "") else float(cell) for cell in cells]))
+            values.append(np.array([np.nan if cell.strip() in UNKNOWN else float(cell) for cell in cells]))
         except ValueError:
             bad = next(cell for cell in cells if not _is_number(cell))
             raise ValueError(f"dimension {d + 1} has {bad.strip()[:40]!r}, which is no number") from None
@@ -121,7 +126,7 @@ def _is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
-        return cell.strip() in ("?", "")
+        return cell.strip() in UNKNOWN
     return True
 
 

@@ -1,5 +1,6 @@
 """Sequences: what is read and predicted against a slow reader, the same from all four forms; divisions; faults."""
 
+import contextlib
 import csv
 import math
 
@@ -208,6 +209,14 @@ def test_a_group_is_in_one_part(table):
     assert sorted(person for own in people for person in own) == [f"p{n}" for n in range(5)]
 
 
+@pytest.mark.parametrize("division", range(6))
+def test_a_large_group_makes_no_small_part_large(tmp_path, division):
+    sequences = [(f"s{n}", np.ones((1, 2)), "xy"[n % 2], f"p{min(n, 10)}") for n in range(100)]
+    path = write_csv(tmp_path / "l.csv", HEADER, long_rows(sequences))
+    task = build(path, **LONG, group="person", division=division)
+    assert len(task.collections["train"]) >= 90
+
+
 def test_a_column_names_the_parts(tmp_path):
     rows = [[*row[:5], "train" if int(row[0][1:]) < 12 else "valid" if int(row[0][1:]) < 16 else "test"]
             for row in long_rows(drawn())]  # fmt: skip
@@ -389,6 +398,24 @@ def test_large_sets_have_no_nearest_sequence(table, monkeypatch):
     assert "accuracy of 1-NN (DTW)" not in build(table, **LONG).baseline("test")
 
 
+def test_a_part_without_training_has_no_baseline(table):
+    """An evaluation on another file may have nothing but a test."""
+    task = build(table, fitted=build(table, **LONG).fitted, **LONG, fractions=[0.0, 0.0, 1.0])
+    assert task.baseline("test") == {}
+
+
+def test_a_constant_input_is_not_blown_up_by_rounding(tmp_path):
+    """The mean of 56 times 0.1 is not 0.1, so that their standard deviation is not 0."""
+    sequences = [(f"s{n}", np.tile([0.1, n % 2], (2, 1)), "xy"[n % 2], "p") for n in range(40)]
+    path = write_csv(tmp_path / "l.csv", HEADER, long_rows(sequences))
+    task = build(path, **LONG)
+    assert task.fitted["spread"][0] == 0
+    assert "constant in training, so that they tell nothing: a" in task.remarks(4)
+    assert build(path, **LONG | {"targets": ["a"], "inputs": ["b"]}, predict="number").fitted["targets"]["spread"] == [
+        0
+    ]
+
+
 def test_distances_do_not_depend_on_what_is_computed_together(table, monkeypatch):
     wanted = build(table, **LONG).baseline("test")
     monkeypatch.setattr("seqtrain.tasks.sequences.neighbours.CELLS_TOGETHER", 1)
@@ -428,6 +455,13 @@ FAULTS = [
     ("who,a,label\ns,1,x\n", {"targets": ["label"]}, "set task.id to one of 'who', 'a', 'label'"),
     ("who,a,label\ns,1,x\n", {"id": "who"}, "which column holds the labels is not said"),
     ("who,a,label\ns,q,x\nr,1,y\n", {"id": "who", "targets": ["label"]}, ":2: column 'a' has 'q', which is no number"),
+    ("who,a,label\ns,1,\" \"\nr,1,y\nq,1,x\n", {"id": "who", "targets": ["label"], "valid_ids": ["r"],
+     "test_ids": ["q"]}, ":2: has no label"),
+    ("who,a,g,label\ns,1,,x\nr,1,g,y\n", {"id": "who", "targets": ["label"], "group": "g"}, ":2: column 'g' is empty"),
+    ("who,a\ns,1\nr,\nq,1\n", {"id": "who", "predict": "next_step", "valid_ids": ["r"], "test_ids": ["q"]},
+     "write 0 or 1, as each number is to be predicted"),
+    ("who,a,label\ns,1,x\ns,2,y\nr,1,\nq,1,x\n", {"id": "who", "targets": ["label"], "predict": "step_class",
+     "valid_ids": ["r"], "test_ids": ["q"]}, ":4: no step of valid has a label"),
     ("who,a,label\n,1,x\nr,1,y\n", {"id": "who", "targets": ["label"]}, ":2: column 'who' is empty"),
     ("who,a,label\ns,1,\nr,1,y\nq,1,x\n", {"id": "who", "targets": ["label"], "valid_ids": ["r"], "test_ids": ["q"]},
      ":2: has no label"),
@@ -459,6 +493,9 @@ FAULTS_OF_TS = [
     (TS + "1,2:3:x\n", ":4: has dimensions of different lengths, 1 to 2 steps"),
     (TS + "1,oops:x\n", ":4: dimension 1 has 'oops', which is no number"),
     (TS + "?,NaN:x\n", ":4: has no value"),
+    (TS + "1,2:x\n1,2\n", ":5: has no label, as there is no colon"),
+    (TS + "1,2:?\n" + 9 * "1,2:x\n1,2:y\n", ":4: has no label"),
+    ("@dimensions ²\n@classLabel\ttrue x y\n@data\n1,oops:x\n", ":4: dimension 1 has 'oops'"),
     (TS + "1,inf:x\n", ":4: has an infinite value"),
     ("@timeStamps true\n@data\n(0,1):x\n", "has time stamps"),
     ("@data\n1,2,3\n", "has no labels"),
@@ -482,6 +519,10 @@ FAULTS_OF_NPZ = [
     ({"inputs": np.ones((3, 2, 1))}, "has no array of labels"),
     ({"inputs": np.ones((3, 2, 1)), "labels": np.ones(2)}, "labels are (2,)"),
     ({"inputs": np.full((3, 2, 1), np.inf), "labels": np.ones(3)}, "infinite"),
+    ({"inputs": np.ones((3, 2, 1)), "lengths": np.array([1, 1, 2**63 + 1], np.uint64), "labels": np.ones(3)}, "up to"),
+    ({"inputs": np.ones((9, 2, 1)), "labels": np.array([1, 2, np.nan] * 3)}, "sequence 2: has no label"),
+    ({"inputs": np.ones((9, 2, 1)), "labels": np.array(["a", "", "b"] * 3)}, "sequence 1: has no label"),
+    ({"inputs": np.ones((3, 2, 2)), "labels": np.ones(3), "columns": ["a", "a"]}, "'a' more than once"),
     ({"inputs": np.array([["a"]]), "lengths": np.array([1])}, "make them numbers"),
     ({"inputs": np.array([[1], [2, 3]], object)}, "holds Python objects"),
 ]
@@ -493,6 +534,47 @@ def test_faults_of_a_npz_file(tmp_path, arrays, fault):
     with pytest.raises(DataError) as refused:
         build(tmp_path / "x.npz")
     assert fault in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "arrays", "fault"),
+    [
+        ({"id": "who"}, {"who": list("aabcdefgh")}, "who has 'a' more than once"),
+        ({"group": "who"}, {"who": ["", *"abcdefgh"]}, "who is empty at 0"),
+        ({"predict": "number", "targets": ["a", "b"]}, {"a": np.ones(9), "b": np.ones(9)}, "task.targets names more"),
+        ({"predict": "number"}, {"labels": np.full(9, np.inf)}, "labels hold infinite"),
+    ],
+)
+def test_faults_of_what_a_npz_file_has_beside_inputs(tmp_path, settings, arrays, fault):
+    np.savez(tmp_path / "x.npz", inputs=np.ones((9, 2, 1)), **({"labels": list("xyxyxyxyx")} | arrays))
+    with pytest.raises(DataError, match=fault):
+        build(tmp_path / "x.npz", **settings)
+
+
+def test_labels_are_the_same_texts_in_all_forms(tmp_path):
+    """As a CSV file has them: no bytes, and no `.0` of a whole number."""
+    inputs, plain = np.ones((30, 2, 1)), np.arange(30) % 2 + 1
+    for n, labels in enumerate((plain, plain.astype(">f8"), plain.astype("S1"), plain.astype(str))):
+        np.savez(tmp_path / f"{n}.npz", inputs=inputs, labels=labels)
+        assert build(tmp_path / f"{n}.npz").fitted["classes"] == ["1", "2"]
+    who = [f"s{n}" for n in range(30)]
+    frame = polars.DataFrame({"who": who, "a": np.arange(30), "label": plain.astype(float)})
+    frame.write_parquet(tmp_path / "x.parquet")
+    assert build(tmp_path / "x.parquet", id="who", targets=["label"]).fitted["classes"] == ["1", "2"]
+
+
+def test_a_torn_npz_file_is_told(tmp_path):
+    """Some damage is found by the checksum, some before, and some is in what is not read."""
+    np.savez_compressed(tmp_path / "x.npz", inputs=np.random.default_rng(0).normal(size=(30, 9, 2)), labels=[1, 2] * 15)
+    whole = (tmp_path / "x.npz").read_bytes()
+    told = set()
+    for place in range(30, len(whole), 41):
+        (tmp_path / "x.npz").write_bytes(whole[:place] + bytes(9) + whole[place + 9 :])
+        with contextlib.suppress(DataError):
+            build(tmp_path / "x.npz")
+            continue
+        told.add(place)
+    assert len(told) > 50
 
 
 def test_a_file_that_is_none(tmp_path):
@@ -511,9 +593,25 @@ def test_faults_of_a_folder(tmp_path):
     write_csv(folder / "labels.csv", ["file", "label"], [rows[0], rows[2]])
     with pytest.raises(DataError, match=r"labels\.csv:3: names s1\.csv again"):
         build(folder, **settings)
+    outside = write_csv(tmp_path / "out.csv", ["a", "b"], [[1, 2]])
+    for name in ("../out.csv", str(outside), "n" * 300, ""):
+        write_csv(folder / "labels.csv", ["file", "label"], [rows[0], [name, "y"]])
+        with pytest.raises(DataError, match=r"labels\.csv:3: column 'file' has .*no such table"):
+            build(folder, **settings)
+    write_csv(folder / "labels.csv", ["file", "label"], [rows[0], ["none/../s1", "y"]])
+    with pytest.raises(DataError, match=r"labels\.csv:3: names s1\.csv again"):
+        build(folder, **settings)
     (folder / "labels.csv").unlink()
     with pytest.raises(DataError, match=r"has no labels\.csv"):
         build(folder, **settings)
+    for name in ("group", "part"):
+        with pytest.raises(DataError, match=rf"so task\.{name} names nothing"):
+            build(folder, targets=["b"], predict="step_number", **{name: "person"})
+    for file in folder.glob("*.csv"):
+        write_csv(file, ["a", "b"], [[5, 2], [3, 4]])
+    write_csv(folder / "s1.csv", ["a", "b"], [[5, 2], [3, 4], [5, 6]])
+    with pytest.raises(DataError, match=r"s1\.csv:4: has this step, 5, twice"):
+        build(folder, predict="next_step", step="a", inputs=["b"])
 
 
 SETTINGS = [
@@ -527,6 +625,9 @@ SETTINGS = [
     ({"part": "p", "test_path": "b.csv"}, "test_path"),
     ({"test_path": "b.csv", "fractions": [0.5, 0.25, 0.25]}, "fractions"),
     ({"fractions": [0.5, 0.25, 0.5]}, "fractions"),
+    ({"targets": ["a"], "inputs": ["b", "a"]}, "inputs"),
+    ({"inputs": ["b", "b"]}, "inputs"),
+    ({"targets": ["a", "a"], "predict": "number"}, "targets"),
 ]
 
 

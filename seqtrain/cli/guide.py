@@ -83,8 +83,9 @@ def after_training(trained: "Trained", config: str, overrides: Sequence[str] | N
         from seqtrain.inference.predictions import PREDICTORS
 
         if trained.summary.task in PREDICTORS:
-            drawn = f"seqtrain predict {run} --plot forecast.png draws a forecast"
-            return f"{drawn}, seqtrain compare {name} asks which cell is better"
+            is_forecast = trained.summary.task == "series"
+            what = "--plot forecast.png draws a forecast" if is_forecast else "--out predictions.csv writes a table"
+            return f"seqtrain predict {run} {what}, seqtrain compare {name} asks which cell is better"
         return f"seqtrain eval {run} --split valid, or seqtrain compare {name}, which asks which cell is better"
     further = f"seqtrain eval {run} task.{task.reach}=N how far this one reaches"
     return f"seqtrain compare {name} asks which cell is better, {further}"

@@ -75,7 +75,7 @@ def predict(
     print_result(result.as_json() | {"files": files} if json else result, json, predictions_table)
     for path in files.values():
         to_stderr(f"{path} written")
-    suggest(_next(run, file, out, plot), quiet=json)
+    suggest(_next(run, file, out, plot, is_drawable=result.draw is not None), quiet=json)
 
 
 def _check_text(run: Path, file: Path | None, given: Sequence[str], trained: "Trained") -> None:
@@ -108,13 +108,13 @@ def _predict_text(run: Path, trained: "Trained", prompt: str, top: int, *, json:
 
 
 def _write(result: "Predictions", out: Path | None, plot: Path | None) -> None:
+    if plot is not None and result.draw is None:
+        raise ConfigError(f"--plot: {result.file} has no labels to draw beside the predictions; leave it out")
     if out is not None:
         write_output(out, _table_file(result.columns, out.suffix))
-    if plot is not None:
+    if plot is not None and result.draw is not None:
         from seqtrain.inference.predictions.picture import encoded
 
-        if result.draw is None:
-            raise ConfigError(f"--plot: there is no picture of the predictions of task {result.task}; leave it out")
         write_output(plot, encoded(result.draw(), plot.suffix.lower().removeprefix(".")))
 
 
@@ -132,10 +132,10 @@ def _table_file(columns: dict[str, list[Any]], suffix: str) -> bytes:
     return content.getvalue()
 
 
-def _next(run: Path, file: Path | None, out: Path | None, plot: Path | None) -> str:
+def _next(run: Path, file: Path | None, out: Path | None, plot: Path | None, *, is_drawable: bool) -> str:
     """The same with what was not asked for; else how good the model is."""
     again = ["seqtrain", "predict", str(run), *([] if file is None else [str(file)])]
-    if plot is None:
+    if plot is None and is_drawable:
         return f"{shlex.join([*again, '--plot', 'predictions.png'])} draws it"
     if out is None:
         return f"{shlex.join([*again, '--out', 'predictions.csv'])} writes the table"

@@ -91,6 +91,12 @@ def test_every_verb_says_what_to_do_next(compared, tmp_path):
             assert next_lines(compared(*arguments, "--quiet")) == []
 
 
+@pytest.mark.parametrize(("task", "wanted"), [("series", "draws a forecast"), ("sequences", "writes a table")])
+def test_what_suits_the_users_data_comes_next(task, wanted):
+    summary = SimpleNamespace(traits=traits_of(TASKS[task]), test={}, task=task)
+    assert wanted in after_training(SimpleNamespace(path=Path("run"), summary=summary), "my.yaml", [])
+
+
 @pytest.mark.parametrize(
     ("config", "overrides", "wanted"),
     [

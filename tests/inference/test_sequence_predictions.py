@@ -135,7 +135,7 @@ def test_a_file_with_other_columns_or_missing_values_is_refused():
     with pytest.raises(DataError, match="has no column 'a'"):
         predict(run, "other.csv")
     write("other.csv", ["who", "t", "a"], [["s", 0, ""]])
-    with pytest.raises(DataError, match=r"other\.csv:2: a has no value"):
+    with pytest.raises(DataError, match=r"other\.csv:2: a has no value\n.*a model that is trained with task\.missing"):
         predict(run, "other.csv")
     with pytest.raises(ConfigError, match="--horizon"):
         predict(run, horizon=3)
@@ -167,6 +167,23 @@ def test_a_confusion_matrix_of_many_classes_shows_the_most_frequent():
     truth = torch.tensor([n for n in range(60) for _ in range(n + 1)])
     axes = judged.confusion("t", [f"c{n}" for n in range(60)], truth, truth).axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == [f"c{n}" for n in range(20, 60)]
+
+
+def test_a_scatter_draws_what_is_known_of_each_target():
+    truth = np.array([[1, np.nan, np.nan], [2, np.nan, 5], [np.nan, np.nan, 7]])
+    axes = judged.scatter("t", ["a", "b", "c"], truth, np.full((3, 3), 4.0)).axes
+    assert [axis.lines[1].get_xdata().tolist() for axis in axes] == [[1, 2], [], [5, 7]]
+    assert [axis.get_title() for axis in axes] == ["a: rmse 2.55", "b: no labels", "c: rmse 2.236"]
+
+
+@pytest.mark.parametrize(("predict_", "target"), [("class", "label"), ("step_number", "u")])
+def test_without_labels_there_is_no_picture_and_nothing_is_written(seqtrain, predict_, target):
+    run = trained(path=write("t.csv", HEADER, rows()), predict=predict_, targets=[target])
+    write("new.csv", HEADER, [[*row[:3], "", ""] for row in rows(4)])
+    refused = seqtrain("predict", run, "new.csv", "--plot", "p.png", "--out", "p.csv")
+    assert (refused.code, "new.csv has no labels to draw" in refused.err) == (2, True)
+    assert not Path("p.csv").exists()
+    assert "--out predictions.csv" in seqtrain("predict", run, "new.csv").err
 
 
 def test_the_command_line(seqtrain):

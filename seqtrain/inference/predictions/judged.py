@@ -64,7 +64,7 @@ def scatter(title: str, names: Sequence[str], truth: Numbers, answers: Numbers) 
     Parameters
     ----------
     names : of the targets.
-    truth, answers : `[M, K]`, in the units of the data.
+    truth, answers : `[M, K]`, in the units of the data; a truth that is NaN is not known.
     """
     shown = names[:MOST_PANELS]
     with matplotlib.rc_context():
@@ -73,12 +73,13 @@ def scatter(title: str, names: Sequence[str], truth: Numbers, answers: Numbers) 
         more = f" ({len(shown)} of {len(names)} targets)" if len(shown) < len(names) else ""
         figure.suptitle(_short(title, 50) + more, fontsize="medium", parse_math=False)
         for k, axes in enumerate(figure.subplots(1, len(shown), squeeze=False)[0]):
-            x, y = truth[:, k], answers[:, k]
-            ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+            known = ~np.isnan(truth[:, k])
+            x, y = truth[known, k], answers[known, k]
+            ends = [min(x.min(), y.min()), max(x.max(), y.max())] if known.any() else []
             axes.plot(ends, ends, color="0.6", linewidth=1)
             axes.plot(x, y, "o", markersize=3, alpha=0.6, color="C0")
-            root = float(np.sqrt(np.mean((x - y) ** 2)))
-            axes.set_title(f"{_short(names[k])}: rmse {root:.4g}", fontsize="small", parse_math=False)
+            root = f"rmse {np.sqrt(np.mean((x - y) ** 2)):.4g}" if known.any() else "no labels"
+            axes.set_title(f"{_short(names[k])}: {root}", fontsize="small", parse_math=False)
             axes.set_xlabel("the truth")
             axes.set_ylabel("the model says")
             axes.set_aspect("equal", adjustable="box")

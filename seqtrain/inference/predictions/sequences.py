@@ -32,7 +32,8 @@ def predict_sequences(trained: Trained, file: Path | None, horizon: int | None, 
     prepared = Preparation.read(task, trained.header.fitted or {})
     wanted = wanted_of(task, labelled=False)._replace(inputs=prepared.columns, group=None, part=None)
     collection = read_sequences(path, wanted)
-    check_missing([collection], task)
+    cure = "give these values; a model that is trained with task.missing=forward or mask can do without"
+    check_missing([collection], task, cure)
     part = prepared.part_without_targets(collection)
     outputs = (
         outputs_beyond(trained.model, part)
@@ -68,6 +69,10 @@ def _columns(
     return columns | given, [*given]
 
 
+def _is_known(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    return ~np.isnan(labels).all(-1) if labels.ndim > 1 else np.array([label is not None for label in labels])
+
+
 def _counted(lengths: NDArray[np.int64]) -> list[int]:
     """The number of each step in its sequence, from 1."""
     return [step for size in lengths.tolist() for step in range(1, size + 1)]
@@ -76,7 +81,7 @@ def _counted(lengths: NDArray[np.int64]) -> list[int]:
 def picture_of(title: str, prepared: Preparation, own: Collection, outputs: Tensor) -> Any:
     """A function that draws the predictions beside the labels; None if there are no labels."""
     answers = prepared.answers
-    if own.labels is None or not isinstance(answers, Classes | Amounts):
+    if own.labels is None or not isinstance(answers, Classes | Amounts) or not _is_known(own.labels).any():
         return None
 
     def draw() -> "Figure":
@@ -86,7 +91,7 @@ def picture_of(title: str, prepared: Preparation, own: Collection, outputs: Tens
         if isinstance(answers, Classes):
             known = targets >= 0
             return judged.confusion(title, answers.names, targets[known], outputs.argmax(-1)[known])
-        known = ~targets.isnan().any(-1)
+        known = ~targets.isnan().all(-1)
         return judged.scatter(title, answers.names, answers.restored(targets[known]), answers.restored(outputs[known]))
 
     return draw

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from seqtrain.system.errors import DataError
 from seqtrain.tasks.tables.table import MOST_FAULTS
 
+CURE = "set task.missing=forward to repeat the last value, or task.missing=mask to tell the model as well"
+"""Of missing values."""
+
 Numbers = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
@@ -113,7 +116,7 @@ def refuse(faults: Sequence[str], cure: str, *, more: int = 0) -> None:
         raise DataError("\n".join([*faults[:MOST_FAULTS], *rest, cure]))
 
 
-def check_missing(collections: Sequence[Collection], task: Any) -> int:
+def check_missing(collections: Sequence[Collection], task: Any, cure: str = CURE) -> int:
     """How many values are missing; raises a DataError with their places if the settings of the task refuse them."""
     faults, total = [], 0
     for own in collections:
@@ -121,7 +124,6 @@ def check_missing(collections: Sequence[Collection], task: Any) -> int:
         total += len(gaps)
         faults += [f"{own.place_of_step(int(step))}: {own.columns[c]} has no value" for step, c in gaps[:MOST_FAULTS]]
     if task.missing == "refuse":
-        cure = "set task.missing=forward to repeat the last value, or task.missing=mask to tell the model as well"
         if task.predict == "next_step":
             cure = "write 0 or 1, as each number is to be predicted"
         refuse(faults[:MOST_FAULTS], cure, more=total - min(len(faults), MOST_FAULTS))

@@ -29,12 +29,14 @@ def profile_npz(path: str, file: Path) -> Profile:
                             f"{file}: array {name.removesuffix('.npy')!r} holds Python objects, which are not read, as "
                             "they can run code; save arrays of numbers"
                         )
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
-        faults.append(f"{file}: is no whole .npz file ({str(error).splitlines()[0]}); save it with numpy.savez")
+    except Exception as error:  # of a damaged file nearly any
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        faults.append(f"{file}: is no whole .npz file ({reason}); save it with numpy.savez")
     facts = {"arrays": len(arrays)}
-    config, why_not = (None, BROKEN) if faults else arrays_config(path, arrays)
-    if config is not None:
-        config, _, faults = first_that_builds([config], file)
+    tries, why_not = ([], BROKEN) if faults else arrays_config(path, arrays)
+    config = None
+    if tries:
+        config, _, faults = first_that_builds(tries, file)
         why_not = None if config else BROKEN
     return Profile(path, "arrays", counted(len(arrays), "array"), facts, arrays, faults, [], config, why_not)
 
@@ -58,7 +60,7 @@ def profile_ts(path: str, file: Path) -> Profile:
             if not line or line.startswith(("#", "%")):
                 continue
             if not begun and line.startswith("@"):
-                key, _, value = line[1:].partition(" ")
+                key, value = [*line[1:].split(None, 1), "", ""][:2]
                 begun = key.lower() == "data"
                 head |= {} if begun else {key.lower(): value.strip()}
                 has_label = any(head.get(key, "").lower().startswith("true") for key in ("classlabel", "targetlabel"))
@@ -82,7 +84,7 @@ def profile_ts(path: str, file: Path) -> Profile:
         faults.append(f"{file}: has cases of {min(channels)} to {max(channels)} columns; give each as many")
     config = None
     if not faults:
-        config, _, faults = first_that_builds([ts_config(path, facts)], file)
+        config, _, faults = first_that_builds(ts_config(path, facts), file)
     why_not = None if config else BROKEN
     return Profile(
         path, "sequences", f"{counted(len(sizes), 'sequence')} of a .ts file", facts, [], faults, [], config, why_not

@@ -139,6 +139,9 @@ def labelled_config(path: str, columns: list[ColumnProfile], roles: dict[str, st
     if groups := [column.name for column in columns if roles[column.name] == "group"]:
         task["group"] = groups[0]
         reasons["task.group"] = "its sequences stay in one part, so that none of them is known in the test"
+    if layout.part is not None:
+        task["part"] = layout.part
+        reasons["task.part"] = "says which sequences are for training"
     return Trainable({"task": task} | _training_on_sequences(len(layout.lengths)), reasons)
 
 
@@ -185,34 +188,62 @@ def text_config(path: str, unit: str, tokens: int) -> Trainable:
     return Trainable({"task": task, "model": model} | common | {"train": train}, reasons)
 
 
-def arrays_config(path: str, arrays: list[dict[str, Any]]) -> tuple[Trainable | None, str | None]:
-    """The task `sequences` on an `.npz` file, or why there is none."""
+def arrays_config(path: str, arrays: list[dict[str, Any]]) -> tuple[list[Trainable], str | None]:
+    """Configs of the task `sequences` on an `.npz` file, or why there is none; without labels, of the next step."""
     sizes = {array["name"]: array["shape"] for array in arrays}
-    if lacking := [name for name in ("inputs", "lengths", "labels") if name not in sizes]:
+    kinds = {array["name"]: np.dtype(array["type"]).kind for array in arrays}
+    needed = ["inputs"] if len(sizes.get("inputs", ())) == 3 else ["inputs", "lengths"]
+    needed += [] if kinds.get("inputs") in ("b", "u", "i") else ["labels"]
+    if lacking := [name for name in needed if name not in sizes]:
         why_not = f"the task sequences reads arrays inputs, lengths and labels; there is no {', '.join(lacking)}"
-        return None, why_not
-    kind = next(array["type"] for array in arrays if array["name"] == "labels")
-    by_step = sizes["labels"][:1] == sizes["inputs"][:1] != sizes["lengths"][:1]
-    predict = ("step_" if by_step else "") + ("number" if kind.startswith("float") else "class")
-    task: dict[str, Any] = {"name": "sequences", "path": path, "predict": predict}
-    count = sizes["lengths"][0] if sizes["lengths"] else 1
-    return Trainable({"task": task} | _training_on_sequences(count)), None
+        return [], why_not
+    count = (sizes.get("lengths") or sizes["inputs"] or [1])[0]
+    task: dict[str, Any] = {"name": "sequences", "path": path}
+    if "labels" not in sizes:
+        return [_next_step_config(task, count)], None
+    steps = sizes["inputs"][:-1]
+    by_step = sizes["labels"][: len(steps)] == steps and steps != sizes.get("lengths")
+    task["predict"] = ("step_" if by_step else "") + ("number" if kinds["labels"] == "f" else "class")
+    return _with_mask(Trainable({"task": task} | _training_on_sequences(count))), None
 
 
-def ts_config(path: str, facts: dict[str, Any]) -> Trainable:
-    """The task `sequences` on a `.ts` file; a file that ends in _TRAIN has the test set beside it."""
+def _next_step_config(task: dict[str, Any], count: int) -> Trainable:
+    training = _training_on_sequences(count)
+    del training["model"]["direction"]
+    reasons = {"task.predict": "there are no labels; the next step of vectors of 0 and 1"}
+    return Trainable({"task": task | {"predict": "next_step"}} | training, reasons)
+
+
+def _with_mask(config: Trainable) -> list[Trainable]:
+    """A config, and the same for missing values."""
+    task = config.settings["task"] | {"missing": "mask"}
+    reason = "repeat the last value, and tell the model; or forward, which does not tell"
+    return [config, Trainable(config.settings | {"task": task}, config.reasons | {"task.missing": reason})]
+
+
+def ts_config(path: str, facts: dict[str, Any]) -> list[Trainable]:
+    """Configs of the task `sequences` on a `.ts` file; a file that ends in _TRAIN has the test set beside it."""
     task: dict[str, Any] = {"name": "sequences", "path": path}
     reasons = {}
     other = path.replace("_TRAIN.ts", "_TEST.ts")
     if other != path and text_path(other).is_file():
         task["test_path"] = other
         reasons["task.test_path"] = "found beside it"
+    if "classes" not in facts and "distinct targets" not in facts:
+        return [_next_step_config(task, facts["sequences"])]
     task |= {} if "classes" in facts else {"predict": "number"}
-    return Trainable({"task": task} | _training_on_sequences(facts["sequences"]), reasons)
+    return _with_mask(Trainable({"task": task} | _training_on_sequences(facts["sequences"]), reasons))
 
 
-def folder_config(path: str, files: list[str], label: str) -> Trainable:
-    """The task `sequences` on a folder of tables with `labels.csv`."""
-    task: dict[str, Any] = {"name": "sequences", "path": path, "targets": [label]}
+def folder_config(path: str, files: list[str], roles: dict[str, str], *, is_number: bool) -> list[Trainable]:
+    """Configs of the task `sequences` on a folder of tables with `labels.csv`.
+
+    Parameters
+    ----------
+    roles : the settings that name a column of `labels.csv`: `targets`, and maybe `id`, `group` and `part`;
+        and `step`, a column of the tables.
+    """
+    task: dict[str, Any] = {"name": "sequences", "path": path} | roles | {"targets": [roles["targets"]]}
+    task |= {"predict": "number"} if is_number else {}
     reasons = {"task.targets": "a column of labels.csv"}
-    return Trainable({"task": task} | _training_on_sequences(len(files)), reasons)
+    return _with_mask(Trainable({"task": task} | _training_on_sequences(len(files)), reasons))

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
-from seqtrain.data_profile.configs import folder_config, text_config
+import numpy as np
+
+from seqtrain.data_profile.columns import profile_columns, scan
+from seqtrain.data_profile.configs import MOST_CLASSES, folder_config, text_config
 from seqtrain.data_profile.result import BROKEN, Profile
+from seqtrain.data_profile.tables import GROUP_NAMES, LABEL_NAMES
 from seqtrain.data_profile.texts import measure, unit_of
 from seqtrain.data_profile.trial import first_that_builds
 from seqtrain.system.errors import DataError
 from seqtrain.system.files import split_file
 from seqtrain.system.words import counted
-from seqtrain.tasks.tables.table import read_table
+from seqtrain.tasks.tables.table import Table, read_table
 
 NAMED = 10
 """Files of a folder that are named."""
@@ -33,15 +37,45 @@ def profile_folder(path: str, folder: Path) -> Profile:
 
 
 def _sequences(path: str, folder: Path, files: list[str], what: str) -> Profile:
-    """A folder of tables with their labels: those in the first column beside that of the files."""
-    labels = read_table(folder / "labels.csv").frame.columns
-    facts = {"files": len(files), "columns of labels.csv": ", ".join(labels)}
-    names = [name for name in labels if name != "file"]
-    if not names:
+    """A folder of tables with their labels: those in a column whose name says so, or the first one without a use."""
+    table = read_table(folder / "labels.csv")
+    columns = table.frame.columns
+    facts = {"files": len(files), "columns of labels.csv": ", ".join(columns)}
+    roles = {} if "file" in columns else {"id": columns[0]}
+    left = [name for name in columns if name not in ("file", *roles.values())]
+    if part := next((name for name in left if set(table.frame[name]) == {"train", "valid", "test"}), None):
+        roles["part"] = part
+    left = [name for name in left if name != part]
+    left.sort(key=lambda name: (not LABEL_NAMES.fullmatch(name), bool(GROUP_NAMES.fullmatch(name))))
+    if not left:
         fault = f"{folder / 'labels.csv'}: has no column of labels; write the columns file and label"
         return Profile(path, "sequences", what, facts, [], [fault], why_not=BROKEN)
-    config, _, faults = first_that_builds([folder_config(path, files, names[0])], folder)
+    roles["targets"] = left[0]
+    if files and (times := _times_of(folder / files[0])):
+        roles["step"] = times
+    if part is None and (groups := [name for name in left[1:] if GROUP_NAMES.fullmatch(name)]):
+        roles["group"] = groups[0]
+    tries = folder_config(path, files, roles, is_number=_holds_amounts(table, left[0]))
+    config, _, faults = first_that_builds(tries, folder)
     return Profile(path, "sequences", what, facts, [], faults, [], config, None if config else BROKEN)
+
+
+def _holds_amounts(table: Table, column: str) -> bool:
+    """Whether a column has numbers that are no classes."""
+    try:
+        values = np.unique(table.numbers([column]))
+    except DataError:
+        return False
+    return len(values) > MOST_CLASSES or bool((values != np.round(values)).any())
+
+
+def _times_of(file: Path) -> str | None:
+    """The column of dates of a table."""
+    try:
+        _, columns = profile_columns(scan(file)[0], file)
+    except DataError:
+        return None
+    return next((column.name for column in columns if column.kind == "time"), None)
 
 
 def _text(path: str, folder: Path) -> Profile:

@@ -16,6 +16,7 @@ class Layout:
     time, id : their names; None if there is none.
     label : a column that is the same in all rows of an id; None if there is none.
     group : of a table with labels, a column whose sequences should stay together; None if there is none.
+    part : of a table with labels, a column that has train, valid or test for each sequence; None if there is none.
     lengths : `[S]`, rows of each series.
     """
 
@@ -23,6 +24,7 @@ class Layout:
     id: str | None
     label: str | None
     group: str | None
+    part: str | None
     lengths: NDArray[np.int64]
 
 

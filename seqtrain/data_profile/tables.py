@@ -34,7 +34,7 @@ TIME_NAMES = re.compile(
 ID_NAMES = re.compile(r"(.*[_ ])?(id|series|group|store|item|station|sensor|subject|case|unit|who|key)", re.IGNORECASE)
 """Names of columns of whole numbers that may tell series apart."""
 
-LABEL_NAMES = re.compile(r"(.*[_ ])?(label|class|class_?val|target)", re.IGNORECASE)
+LABEL_NAMES = re.compile(r"(.*[_ ])?(label|class|class_?val|target)|y", re.IGNORECASE)
 """Names of columns of numbers that may be labels of whole sequences."""
 
 GROUP_NAMES = re.compile(
@@ -152,11 +152,11 @@ def _layout(frame: "polars.LazyFrame", file: Path, columns: list[ColumnProfile],
     if time is None:
         name = next((c.name for c in ids if _is_in_blocks(frame, file, c.name)), None)
     lengths = np.array([rows])
-    label = group = None
+    label = group = part = None
     if name is not None:
         lengths = collected(frame.group_by(name).len(), file)["len"].to_numpy().astype(np.int64)
-        label, group = _label(frame, file, columns, name, time)
-    return Layout(time, name, label, group, lengths), remarks
+        label, group, part = _label(frame, file, columns, name, time)
+    return Layout(time, name, label, group, part, lengths), remarks
 
 
 def _may_be_id(column: ColumnProfile) -> bool:
@@ -182,8 +182,9 @@ def _is_in_blocks(frame: "polars.LazyFrame", file: Path, name: str) -> bool:
 
 def _label(
     frame: "polars.LazyFrame", file: Path, columns: list[ColumnProfile], name: str, time: str | None
-) -> tuple[str | None, str | None]:
-    """The column that has one value in each series, and not the same in all; and one that tells groups of series.
+) -> tuple[str | None, str | None, str | None]:
+    """The column that has one value in each series, and not the same in all; one that tells groups of series; and one
+    that tells whether they are for training.
 
     Beside dates, a text that never changes in a series is taken for a label only if its name says so: the sales of
     each shop, with its town, are to be forecast.
@@ -199,18 +200,30 @@ def _label(
         and column.kind in ("text", "number", "whole number")
     ]
     if not may_be:
-        return None, None
+        return None, None, None
     most = frame.group_by(name).agg(polars.col(may_be).n_unique()).select(polars.col(may_be).max())
     (found,) = collected(most, file).iter_rows(named=True)
     steady = [each for each in may_be if found[each] == 1]
     steady.sort(key=lambda each: (not LABEL_NAMES.fullmatch(each), bool(GROUP_NAMES.fullmatch(each))))
+    part = next((each for each in steady if _names_parts(frame, file, columns, each)), None)
+    steady = [each for each in steady if each != part]
     groups = [each for each in steady[1:] if GROUP_NAMES.fullmatch(each)]
-    return (steady[0] if steady else None), (groups[0] if groups else None)
+    if part is not None or not steady:
+        groups = []
+    return (steady[0] if steady else None), (groups[0] if groups else None), part if steady else None
+
+
+def _names_parts(frame: "polars.LazyFrame", file: Path, columns: list[ColumnProfile], name: str) -> bool:
+    """Whether the values of a column are train, valid and test."""
+    column = next(column for column in columns if column.name == name)
+    if (column.distinct, column.least, column.most) != (3, "test", "valid"):
+        return False
+    return "train" in collected(frame.select(name).unique(), file)[name].to_list()
 
 
 def _roles(columns: list[ColumnProfile], layout: Layout) -> dict[str, str]:
-    """What each column is for: `time`, `id`, `label`, `group`, `number` or `-`."""
-    named = {layout.time: "time", layout.id: "id", layout.label: "label", layout.group: "group"}
+    """What each column is for: `time`, `id`, `label`, `group`, `part`, `number` or `-`."""
+    named = {layout.time: "time", layout.id: "id", layout.label: "label", layout.group: "group", layout.part: "part"}
     return {
         column.name: named.get(column.name)
         or ("number" if column.name and column.kind in ("number", "whole number") and not column.wrong else "-")

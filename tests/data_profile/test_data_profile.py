@@ -339,3 +339,90 @@ def test_train_points_to_data(seqtrain):
         refused = seqtrain("train", file)
         assert refused.code == 2
         assert wanted in refused.err
+
+
+# --- sequences in all their forms ------------------------------------------------------------------------------------
+
+DRAW = np.random.default_rng(0).normal(size=(40, 9, 2))
+LENGTHS = np.random.default_rng(1).integers(1, 10, 40)
+OF_ARRAYS = {
+    "no lengths": ({"inputs": DRAW, "labels": list("xy" * 20)}, {"predict": "class"}),
+    "labels of padded steps": (
+        {"lengths": LENGTHS, "labels": (DRAW[..., 0] > 0).astype(int)}, {"predict": "step_class"}
+    ),
+    "numbers of padded steps": ({"lengths": LENGTHS, "labels": DRAW[..., 0]}, {"predict": "step_number"}),
+    "big-endian numbers": ({"lengths": LENGTHS, "labels": DRAW[:, 0, 0].astype(">f8")}, {"predict": "number"}),
+    "binary vectors": ({"inputs": DRAW > 0, "lengths": LENGTHS}, {"predict": "next_step"}),
+    "missing values": (
+        {"inputs": np.where(DRAW > 2, np.nan, DRAW), "labels": list("xy" * 20)}, {"predict": "class", "missing": "mask"}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_ARRAYS)
+def test_arrays_of_every_form_have_a_config(name):
+    arrays, wanted = OF_ARRAYS[name]
+    np.savez("a.npz", **{"inputs": DRAW} | arrays)
+    assert profile("a.npz").config.settings["task"] == {"name": "sequences", "path": "a.npz"} | wanted
+
+
+def test_binary_vectors_have_a_config_that_trains(trains):
+    np.savez("a.npz", inputs=DRAW > 0, lengths=LENGTHS)
+    assert "direction" not in trains("a.npz")["model"]
+
+
+def test_ts_files_with_gaps_tabs_and_without_labels():
+    lines = "".join(f"{n},2,{n % 5}:{'xy'[n % 2]}\n" for n in range(30))
+    Path("a.ts").write_text("@classLabel\ttrue x y\n@data\n1,?,3:x\n" + lines)
+    own = profile("a.ts")
+    assert own.facts["classes"] == {"x": 16, "y": 15}
+    assert own.config.settings["task"] == {"name": "sequences", "path": "a.ts", "missing": "mask"}
+    Path("b.ts").write_text("@classLabel false\n@data\n" + "0,1,1\n1,0,1\n" * 20)
+    assert profile("b.ts").config.settings["task"]["predict"] == "next_step"
+
+
+FOLDERS = [
+    (["file", "person", "label"], lambda n: [f"{n}", f"p{n % 5}", "xy"[n % 2]],
+     {"targets": ["label"], "group": "person"}),
+    (["name", "score"], lambda n: [f"{n}.csv", n * 1.5], {"targets": ["score"], "id": "name", "predict": "number"}),
+    (["file", "split", "kind"], lambda n: [f"{n}", ["train", "valid", "test"][n % 7 % 3], "xy"[n % 2]],
+     {"targets": ["kind"], "part": "split"}),
+    (["file", "kind"], lambda n: [f"{n}", n % 2], {"targets": ["kind"]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("header", "row", "wanted"), FOLDERS, ids=[str(header) for header, _, _ in FOLDERS])
+def test_a_folder_whose_columns_say_what_they_are_for(header, row, wanted):
+    Path("f").mkdir()
+    for n in range(20):
+        Path(f"f/{n}.csv").write_text("a,b\n" + f"{n},1.5\n" * (1 + n % 3))
+    Path("f/labels.csv").write_text("\n".join(",".join(map(str, own)) for own in [header, *map(row, range(20))]))
+    assert profile("f").config.settings["task"] == {"name": "sequences", "path": "f"} | wanted
+
+
+def test_a_folder_of_tables_with_dates():
+    Path("f").mkdir()
+    for n in range(20):
+        Path(f"f/{n}.csv").write_text("a,day\n" + "".join(f"{n},2024-01-0{t}\n" for t in range(1, 3 + n % 3)))
+    Path("f/labels.csv").write_text("file,label\n" + "".join(f"{n},{'xy'[n % 2]}\n" for n in range(20)))
+    assert profile("f").config.settings["task"]["step"] == "day"
+
+
+def test_a_table_that_names_its_parts_or_whose_y_is_a_label():
+    steps = [(n, t) for n in range(40) for t in range(1 + n % 4)]
+    parts = ["train", "valid", "test"]
+    rows = [f"s{n},{t},{t + n % 2},{'xy'[n % 2]},{parts[n % 7 % 3]}" for n, t in steps]
+    Path("a.csv").write_text("\n".join(["id,t,a,kind,split", *rows]))
+    task = profile("a.csv").config.settings["task"]
+    assert (task["targets"], task["part"], task["inputs"]) == (["kind"], "split", ["a"])
+    Path("b.csv").write_text("\n".join(["id,t,a,y", *(f"s{n},{t},{t + n % 2},{n * 1.5}" for n, t in steps)]))
+    task = profile("b.csv").config.settings["task"]
+    assert (task["name"], task["targets"], task["predict"]) == ("sequences", ["y"], "number")
+
+
+def test_a_damaged_npz_file_is_told():
+    np.savez_compressed("a.npz", inputs=DRAW, labels=list("xy" * 20))
+    whole = Path("a.npz").read_bytes()
+    for place in range(30, 3000, 97):
+        Path("a.npz").write_bytes(whole[:place] + bytes(9) + whole[place + 9 :])
+        assert profile("a.npz").faults

@@ -122,6 +122,12 @@ def test_steps_of_a_folder_have_their_own_times():
     assert predict(run).columns["t"] == ["70", "80", "90"] * 12
 
 
+def test_steps_without_times_count_from_1():
+    run = trained(path=write("t.csv", HEADER, rows()), predict="step_class", targets=["label"], step=None)
+    table = predict(run, write("new.csv", HEADER[:3], [["a", 5, 1], ["b", 7, 1], ["a", 3, 1]]))
+    assert table.columns["step"] == [1, 2, 1]
+
+
 def test_labels_of_the_file_change_nothing():
     run = trained(path=write("t.csv", HEADER, rows()), predict="class", targets=["label"])
     before = predict(run).columns

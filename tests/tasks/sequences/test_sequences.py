@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import polars
@@ -663,3 +664,50 @@ def test_the_shipped_gestures_are_what_their_generator_writes():
     from seqtrain.tasks.sequences.gestures import rows
 
     assert text_path("shipped:gestures.csv").read_text("utf-8") == "".join(f"{row}\n" for row in rows())
+
+
+# --- what a change of one line could break unnoticed ---------------------------------------------------------------
+
+
+def test_a_gap_is_not_filled_from_the_sequence_before():
+    from seqtrain.tasks.sequences.collection import Collection
+    from seqtrain.tasks.sequences.part import filled_within
+
+    values = np.array([[1.0], [np.nan], [np.nan], [4.0]])
+    own = Collection(["a", "b"], ["x"], values, np.array([2, 2]), lambda n, _: str(n))
+    assert np.array_equal(filled_within(own), [[1], [1], [np.nan], [4]], equal_nan=True)
+
+
+def test_labels_of_steps_in_a_folder_follow_the_steps(tmp_path):
+    for n in range(10):
+        rows = [[t, 0.5 * t, "xy"[t % 2 if n else 0]] for t in (4, 1, 3)]
+        write_csv(tmp_path / f"{n}.csv", ["t", "a", "label"], rows)
+    task = build(tmp_path, step="t", targets=["label"], predict="step_class")
+    own = task.collections["train"]
+    assert all([*own.labels[start : start + 3]] == ["y", "y", "x"] for start in own.starts[1:])
+    assert task.facts("test")["classes"] == 2
+
+
+def test_baseline_figures_by_hand(tmp_path):
+    """The loss has the frequencies of the training; the mean error is a mean."""
+    labels = [*"xxxyyx", *"xy", *"xyy"]
+    rows = [[f"s{n}", 1, float(n), label, [0, 0, 3][n % 3] * (n > 5)] for n, label in enumerate(labels)]
+    path = write_csv(tmp_path / "l.csv", ["who", "t", "a", "label", "u"], rows)
+    own = {"id": "who", "valid_ids": ["s6", "s7"], "test_ids": ["s8", "s9", "s10"], "inputs": ["a"]}
+    loss = -(math.log(5 / 8) + 2 * math.log(3 / 8)) / 3  # one more of each class
+    assert build(path, targets=["label"], **own).baseline("test")["loss"] == pytest.approx(loss)
+    assert build(path, targets=["u"], predict="number", **own).baseline("test")["mae"] == pytest.approx(1.0)
+
+
+def test_frame_accuracy_counts_what_is_wrongly_said():
+    from seqtrain.tasks.base import Batch
+    from seqtrain.tasks.sequences.binary_steps import BinarySteps
+
+    said, true = torch.tensor([[[1.0, 1.0, -1.0, -1.0]]]), torch.tensor([[[1.0, 0.0, 1.0, 0.0]]])
+    tally = BinarySteps(4).measure(SimpleNamespace(outputs=said), Batch(said, true, None, None))
+    assert tally.means()["frame_accuracy"] == pytest.approx(1 / 3)
+
+
+def test_a_file_of_its_own_needs_no_groups(table, tmp_path):
+    other = write_csv(tmp_path / "o.csv", HEADER[:5], [row[:5] for row in long_rows(drawn(6))])
+    assert len(build(table, **LONG, group="person", test_path=str(other)).collections["test"]) == 6

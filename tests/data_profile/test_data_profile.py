@@ -426,3 +426,11 @@ def test_a_damaged_npz_file_is_told():
     for place in range(30, 3000, 97):
         Path("a.npz").write_bytes(whole[:place] + bytes(9) + whole[place + 9 :])
         assert profile("a.npz").faults
+
+
+def test_padding_and_nan_are_no_values():
+    Path("a.ts").write_text("@classLabel true x y\n@data\n1,2,?,?:x\n1,2,3,4:y\n1,2,?,NaN:x\n")
+    facts = profile("a.ts").facts
+    assert (facts["shortest"], facts["median"], facts["longest"]) == (2, 2, 4)
+    polars.DataFrame({"t": [1, 2, 3, 4], "v": [1.0, float("nan"), 3.0, None]}).write_parquet("a.parquet")
+    assert [(c["name"], c["values"], c["missing"]) for c in profile("a.parquet").columns] == [("t", 4, 0), ("v", 2, 2)]

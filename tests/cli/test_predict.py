@@ -76,7 +76,11 @@ def test_options_that_do_not_apply_are_refused(seqtrain, run, text_folder):
     Path("labels.yaml").write_text(json.dumps(labels | {"model": {"cell": "gru"}}))
     assert seqtrain("train", "labels.yaml", *QUICK, "--out", "labels").code == 0
     for target, options, wanted in (
-        (run, ["--prompt", "", "--top", 3], ["--prompt, --top: run holds a model of a table, which continues no text"]),
+        (
+            run,
+            ["--prompt", "", "--top", 3],
+            ["--prompt, --top: run holds a model of task 'series', which continues no text"],
+        ),
         (
             "words",
             ["my text.txt", "--horizon", 3, "--plot", "a.png"],

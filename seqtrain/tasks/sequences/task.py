@@ -99,7 +99,7 @@ class LabelledSequences(FiniteTask):
     division: Annotated[int | None, Field(ge=0), Null(0, when=is_drawn), Affects.DATA] = None
     """Which of the random divisions; it does not follow the seed, so that all seeds have the same test; null for
     {null}."""
-    missing: Annotated[Literal["refuse", "forward", "mask"], Affects.WEIGHTS] = "refuse"
+    missing: Annotated[Literal["refuse", "forward", "mask"], Affects.DATA] = "refuse"
     """What to do about missing values: refuse the data, repeat the last value, or repeat it and tell the model."""
 
     fitted: InitVar[dict[str, JsonValue] | None] = None

@@ -116,7 +116,7 @@ class Series(FiniteTask):
         """
         self._name_columns()
         table = read_table(text_path(str(self.path)))
-        table.check_columns([*self.columns, *(name for name in (self.time, self.id) if name)])
+        table.check_columns(targets=self.targets, inputs=self.read, known=self.ahead, time=[self.time], id=[self.id])
         self.empty_lines = table.empty_lines
         clock = None if self.time is None else read_clock(table, self.time)
         self.series = self._read(table, clock)

@@ -49,14 +49,20 @@ class Table:
         """The place of a row, counted from 0."""
         return f"{self.path}:{self.first + number}"
 
-    def check_columns(self, wanted: Sequence[str]) -> None:
-        """Raise a DataError if a column does not exist, or if several have its name."""
-        if lacking := [name for name in wanted if name not in self.frame.columns]:
+    def check_columns(self, **wanted: Sequence[str | None]) -> None:
+        """Raise a DataError if a column does not exist, or if several have its name.
+
+        Parameters
+        ----------
+        wanted : the columns that each setting of the task names; None for a setting that names none.
+        """
+        named = [(name, setting) for setting, names in wanted.items() for name in names if name]
+        if lacking := [f"{name!r} (task.{setting})" for name, setting in named if name not in self.frame.columns]:
             raise DataError(
-                f"{self.path}: has no column {', '.join(map(repr, lacking))}; name one of its columns: "
+                f"{self.path}: has no column {', '.join(lacking)}; name one of its columns: "
                 f"{', '.join(map(repr, self.frame.columns))}"
             )
-        if twice := [name for name in dict.fromkeys(wanted) if name in self.twice]:
+        if twice := [name for name in dict.fromkeys(name for name, _ in named) if name in self.twice]:
             raise DataError(
                 f"{self.path}: has several columns with the name {', '.join(map(repr, twice))}; give each a name of "
                 "its own"

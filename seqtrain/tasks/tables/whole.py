@@ -55,7 +55,9 @@ class WholeSeries(Series):
         """
         self._name_columns()
         self.table = self._with_labels(read_table(text_path(str(self.path))))
-        self.table.check_columns([*self.columns, *(name for name in (self.time, self.id) if name)])
+        self.table.check_columns(
+            targets=self.targets, inputs=self.read, known=self.ahead, time=[self.time], id=[self.id]
+        )
         self.clock = None if self.time is None else read_clock(self.table, self.time)
         self.series = self._read(self.table, self.clock)
         self.ends = [self._end(one) for one in self.series]

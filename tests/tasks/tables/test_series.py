@@ -424,7 +424,7 @@ def test_a_column_of_another_kind_is_refused(make, tmp_path, kind):
     [
         ("", {}, "is empty"),
         ("t,y\n", {}, "has no rows below its header"),
-        ("t,z\n" + GOOD, {}, "has no column 'y'; name one of its columns: 't', 'z'"),
+        ("t,z\n" + GOOD, {}, "has no column 'y' (task.targets); name one of its columns: 't', 'z'"),
         ("t,y\n" + GOOD, {"time": "when"}, "has no column 'when'"),
         ("t,y\n0,1\n1,two\n2,inf\n" + GOOD, {}, ":3: column 'y' has 'two', which is no number"),
         ("t,y\n0,1\n1,two\n2,inf\n" + GOOD, {}, ":4: column 'y' has 'inf'"),

@@ -80,8 +80,8 @@ def _known(path: Path, index: Table | None, wanted: Wanted) -> dict[str, NDArray
         faults = [f"{path}: has no {LABELS}, so task.{name} names nothing" for name, value in asked.items() if value]
         refuse(faults, f"write one with a column {FILE!r} that names each table, and this column")
         return known
-    needed = [*([] if wanted.by_step or not wanted.labelled else wanted.targets), wanted.group, wanted.part]
-    index.check_columns([name for name in needed if name])
+    targets = [] if wanted.by_step or not wanted.labelled else wanted.targets
+    index.check_columns(targets=targets, group=[wanted.group], part=[wanted.part])
     if not wanted.by_step:
         known["label"] = labels_of(index, wanted)
     row_of = index.row
@@ -107,7 +107,7 @@ def _tables(path: Path, index: Table | None, wanted: Wanted) -> tuple[list[Table
             raise DataError(f"{path}: has no CSV files; give a folder with a table for each sequence, or one file")
         return [read_table(file) for file in there], {}
     column = wanted.id or FILE
-    index.check_columns([column])
+    index.check_columns(id=[column])
     named = texts(index, column)
     files, faults = [], []
     for row, name in enumerate(named):

@@ -55,7 +55,8 @@ def input_columns(table: Table, wanted: Wanted) -> list[str]:
     """
     targets = wanted.targets if wanted.labelled else [name for name in wanted.targets if name in table.frame.columns]
     others = [name for name in (wanted.id, wanted.step, wanted.group, wanted.part) if name]
-    table.check_columns([*(wanted.inputs or []), *targets, *others])
+    own = {name: [getattr(wanted, name)] for name in ("id", "step", "group", "part")}
+    table.check_columns(inputs=wanted.inputs or [], targets=targets, **own)
     inputs = wanted.inputs or [name for name in table.frame.columns if name not in {*others, *wanted.targets}]
     if not inputs:
         raise DataError(f"{table.path}: has no column of numbers beside {', '.join(map(repr, [*others, *targets]))}")

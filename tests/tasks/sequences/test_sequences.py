@@ -452,7 +452,7 @@ def test_missing_values(tmp_path):
 # --- faults -----------------------------------------------------------------------------------------------------
 
 FAULTS = [
-    ("a,b\n1,2\n", {"id": "who", "targets": ["label"]}, "has no column 'label', 'who'"),
+    ("a,b\n1,2\n", {"id": "who", "targets": ["label"]}, "has no column 'label' (task.targets), 'who' (task.id)"),
     ("who,a,label\ns,1,x\n", {"targets": ["label"]}, "set task.id to one of 'who', 'a', 'label'"),
     ("who,a,label\ns,1,x\n", {"id": "who"}, "which column holds the labels is not said"),
     ("who,a,label\ns,q,x\nr,1,y\n", {"id": "who", "targets": ["label"]}, ":2: column 'a' has 'q', which is no number"),

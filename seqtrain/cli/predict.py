@@ -59,6 +59,7 @@ def predict(
     check_options([f"top is {top}; it must be 1 or more"] if top is not None and top < 1 else [])
     check_output("--out", out, TABLES, overwrite=overwrite)
     check_output("--plot", plot, PICTURES, overwrite=overwrite)
+    _check_file(file)
     prepare(None)
     trained = load_trained(run)
     of_table = {"--horizon": horizon, "--out": out, "--plot": plot, "--overwrite": overwrite or None}
@@ -76,6 +77,14 @@ def predict(
     for path in files.values():
         to_stderr(f"{path} written")
     suggest(_next(run, file, out, plot, is_drawable=result.draw is not None), quiet=json)
+
+
+def _check_file(file: Path | None) -> None:
+    """Refuse what is no file."""
+    if file is not None and str(file) == "-":
+        raise ConfigError("-: predict reads a file more than once; write standard input to a file and give that")
+    if file is not None and "=" in str(file) and not file.exists():
+        raise ConfigError(f"{file}: the settings of a trained model stay; --horizon asks for more steps of a forecast")
 
 
 def _check_text(run: Path, file: Path | None, given: Sequence[str], trained: "Trained") -> None:

@@ -44,6 +44,8 @@ def run_table(trained: "Trained") -> Facts:
     summary = trained.summary
     name, best = summary.metric.name, summary.best
     worse = summary.judged_by.remark((summary.test or {}).get(name), summary.baseline)
+    has_rules = summary.judged_by.best_rule(summary.baseline) is not None  # a good model may lose to these
+    cure = "" if has_rules else "; try a lower optimizer.lr, or more steps"
     speed = f"{figure(summary.throughput)} {summary.work_unit}/s"
     rows = [
         ("status", _status(summary, solvable=summary.traits.solvable)),
@@ -56,7 +58,7 @@ def run_table(trained: "Trained") -> Facts:
         ("time", f"{summary.elapsed_s:.1f} s, {counted(summary.steps, 'step')}, {speed}"),
         ("on", f"{summary.device}, {counted(summary.threads, 'thread')}, engine {summary.engine}"),
         ("run", str(trained.path)),
-        *([("note", f"{worse}; try a lower optimizer.lr, or more steps")] if worse else []),
+        *([("note", worse + cure)] if worse else []),
     ]
     return Facts(f"{summary.cell} on {summary.task}", rows)
 

@@ -130,7 +130,7 @@ def restore(run_or_checkpoint: Path, overrides: Sequence[str] = (), *, quiet: bo
     if task.spec != checkpoint.header.spec:
         changed = ", ".join(f"{key}={new}" for key, (_, new) in changes.items()) or f"task {task.name}"
         raise ConfigError(
-            f"{changed}: the weights in {path} do not allow it; they were trained for other symbols or classes"
+            f"{changed}: the weights in {path} do not allow it; they were trained for other inputs or classes"
         )
     model = _built(config, checkpoint, path)
     if (lost := checkpoint.header.lost_best_step) is not None:

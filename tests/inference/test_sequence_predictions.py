@@ -204,3 +204,46 @@ def test_the_command_line(seqtrain):
     refused = seqtrain("eval", run, "--plot", "e.svg")
     assert (refused.code, "exists already" in refused.err) == (2, True)
     assert "--overwrite is for" in seqtrain("eval", run, "--overwrite").err
+
+
+def test_a_table_alone_is_one_sequence():
+    run = trained(path=write("t.csv", HEADER, rows()), predict="class", targets=["label"], group=None)
+    own = [row for row in rows(9, seed=5) if row[0] == "s4"]
+    whole = predict(run, write("new.csv", HEADER, own)).columns
+    Path("folder").mkdir()
+    folder = trained_in_folder(rows())
+    alone = predict(folder, write("alone.csv", ["t", "a"], [row[1:3] for row in own])).columns
+    assert (whole["who"], alone["sequence"]) == (["s4"], ["alone"])
+    assert len(alone["label"]) == 1
+
+
+def trained_in_folder(own):
+    for name in {row[0] for row in own}:
+        write(f"folder/{name}.csv", ["t", "a"], [row[1:3] for row in own if row[0] == name])
+    write("folder/labels.csv", ["file", "label"], sorted({(row[0], row[3]) for row in own}))
+    task = {"name": "sequences", "path": "folder", "step": "t", "targets": ["label"]}
+    config = {"task": task, "model": {"cell": "gru", "hidden_size": 5}, "train": {"epochs": 1, "batch_size": 8}}
+    train_run(config_from(config, "test"), Path("of_folder"), quiet=True)
+    return Path("of_folder")
+
+
+def test_what_is_not_read_is_said(capfd):
+    np.savez("t.npz", inputs=np.random.default_rng(0).normal(size=(20, 3, 1)), labels=[0, 1] * 10, columns=["a"])
+    task = {"name": "sequences", "path": "t.npz"}
+    config = {"task": task, "model": {"cell": "gru", "hidden_size": 5}, "train": {"epochs": 1, "batch_size": 8}}
+    train_run(config_from(config, "test"), Path("run"), quiet=True)
+    np.savez("more.npz", inputs=np.ones((2, 3, 3)), columns=["b", "a", "c"])
+    assert len(predict("run", "more.npz", quiet=False).columns["label"]) == 2
+    assert "more.npz: inputs not read: 2" in capfd.readouterr().err
+
+
+def test_numbers_that_hardly_repeat_are_no_classes():
+    with pytest.raises(DataError, match=r"are 23 different numbers; set task\.predict=number"):
+        trained(path=write("t.csv", HEADER, [[f"s{n}", 0, n, n / 7, n] for n in range(33)]),
+                predict="class", targets=["label"])  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "said"), [("-", "write standard input to a file"), ("task.horizon=4", "--horizon")])
+def test_what_is_no_file(seqtrain, file, said):
+    refused = seqtrain("predict", "run", file)
+    assert (refused.code, said in refused.err) == (2, True)

@@ -11,6 +11,7 @@ from seqtrain.inference.load import Trained
 from seqtrain.inference.predictions.outputs import outputs_beyond, outputs_of
 from seqtrain.inference.predictions.result import Predictions
 from seqtrain.system.errors import ConfigError
+from seqtrain.system.progress import say
 from seqtrain.system.shipped import text_path
 from seqtrain.tasks.sequences.amounts import Amounts
 from seqtrain.tasks.sequences.classes import Classes
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def predict_sequences(trained: Trained, file: Path | None, horizon: int | None, *, quiet: bool) -> Predictions:  # noqa: ARG001
+def predict_sequences(trained: Trained, file: Path | None, horizon: int | None, *, quiet: bool) -> Predictions:
     """What the model says of each sequence of a file; labels that the file may have are not looked at."""
     task = trained.config.task
     if horizon is not None:
@@ -32,6 +33,11 @@ def predict_sequences(trained: Trained, file: Path | None, horizon: int | None, 
     prepared = Preparation.read(task, trained.header.fitted or {})
     wanted = wanted_of(task, labelled=False)._replace(inputs=prepared.columns, group=None, part=None)
     collection = read_sequences(path, wanted)
+    if file is None:
+        say(f"{path}: all its sequences, those of the training included", quiet=quiet)
+    for what, count in collection.left_out.items():
+        if count:
+            say(f"{path}: {what.replace('_', ' ')}: {count:,}", quiet=quiet)
     cure = "give these values; a model that is trained with task.missing=forward or mask can do without"
     check_missing([collection], task, cure)
     part = prepared.part_without_targets(collection)

@@ -15,6 +15,9 @@ from seqtrain.tasks.sequences.collection import Collection, refuse
 from seqtrain.tasks.sequences.neighbours import NEIGHBOUR, nearest
 from seqtrain.tasks.sequences.part import Part
 
+MOST_NUMBERS = 20
+"""Different numbers that are taken for classes in any case; more of them if they come again."""
+
 
 class Classes:
     """Classes, in alphabetical order.
@@ -45,6 +48,11 @@ class Classes:
             raise DataError(
                 f"{train.place(0, None)}: the training part has {len(names)} classes ({', '.join(names)}); a model "
                 "needs two or more; give other task.targets, or more sequences"
+            )
+        if len(names) > max(MOST_NUMBERS, len(labels) / 2) and all(map(_is_number, names)):
+            raise DataError(
+                f"{train.place(0, None)}: the {len(labels):,} labels of the training part are {len(names):,} different "
+                "numbers; set task.predict=number (or step_number) to predict numbers"
             )
         return cls(names, by_step=by_step)
 
@@ -120,6 +128,14 @@ class Classes:
         best = max(figures, key=lambda name: figures[name]["accuracy"])
         loss = {"loss": unigram_nats(counts, truth) / max(1, len(truth))}
         return loss | figures[best] | {f"accuracy of {name}": own["accuracy"] for name, own in figures.items()}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def tally_of(answers: Tensor, truth: Tensor, classes: int) -> Tally:

@@ -21,7 +21,7 @@ def read_long_table(path: Path, wanted: Wanted) -> Collection:
     DataError : it has other columns, cells that are no numbers, or different labels within a sequence.
     """
     table = read_table(path)
-    if wanted.id is None:
+    if wanted.id is None and wanted.labelled:
         raise DataError(
             f"{path}: holds sequences one below the other, but no column tells them apart; set task.id to one of "
             f"{', '.join(map(repr, table.frame.columns))}"
@@ -92,7 +92,11 @@ def labels_of(table: Table, wanted: Wanted) -> NDArray[Any] | None:
 
 def _grouped(table: Table, wanted: Wanted) -> tuple[Whole, Whole, list[str]]:
     """The rows of all sequences one after the other, the steps of each sequence, and their names."""
-    assert wanted.id is not None
+    if wanted.id is None:  # a table alone, as a folder has them
+        rows = np.arange(len(table.frame))
+        if wanted.step is not None:
+            rows = np.argsort(read_clock(table, wanted.step).values, kind="stable")
+        return rows, np.array([len(rows)]), [table.path.stem]
     own = texts(table, wanted.id)
     lacking = np.flatnonzero([text is None for text in own])
     refuse(

@@ -34,7 +34,7 @@ def read_sequences(path: Path, wanted: Wanted) -> Collection:
 
 
 def _check_targets(path: Path, wanted: Wanted) -> None:
-    if wanted.kind and not wanted.targets:
+    if wanted.kind and wanted.labelled and not wanted.targets:
         raise DataError(f"{path}: which column holds the labels is not said; set task.targets, e.g. [label]")
 
 
@@ -59,5 +59,8 @@ def _selected(found: Collection, wanted: Wanted, path: Path) -> Collection:
         return found
     if lacking := [name for name in wanted.inputs if name not in found.columns]:
         raise DataError(f"{path}: has no input {', '.join(lacking)}; it has {', '.join(found.columns)}")
+    left_out = {**found.left_out, "inputs_not_read": len(found.columns) - len(wanted.inputs)}
     chosen = np.array([found.columns.index(name) for name in wanted.inputs])
-    return Collection(**(vars(found) | {"columns": wanted.inputs, "values": found.values[:, chosen]}))
+    return Collection(
+        **(vars(found) | {"columns": wanted.inputs, "values": found.values[:, chosen], "left_out": left_out})
+    )

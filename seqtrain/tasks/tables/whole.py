@@ -168,9 +168,11 @@ class WholeSeries(Series):
     def _lack_of_future(self, one: One, end: int, name: str, count: int, given: int) -> str:
         last = int(one.rows[:end][one.rows[:end] >= 0].max())
         of = f" of {one.name!r}" if self.id else ""
+        blocks = f" (a forecast is made in blocks of task.horizon, {self.horizon} steps)" if self.horizon > 1 else ""
         return (
             f"{self.table.row(last)}: the last row{of} with a target; column {name!r} is needed for "
-            f"{counted(count, 'step')} after it, and {given if given else 'none'} {'is' if given == 1 else 'are'} there"
+            f"{counted(count, 'step')} after it, and {given if given else 'none'} {'is' if given == 1 else 'are'} "
+            f"there{blocks}"
         )
 
     def _cure_of_future(self, needed: dict[str, int]) -> str:

@@ -50,7 +50,7 @@ def train_and_compare(request: TrainingRequest, *, quiet: bool) -> tuple[Results
     SeqtrainError : something is wrong with the config or the directories, before anything is trained; or a run failed.
     """
     contenders, tuning = _prepare(request, quiet=quiet), list[Tuning]()
-    with RunDir(request.out).locked(quiet=quiet):
+    with RunDir(request.out).locked():
         if request.grid:
             candidates = _free(plan_runs(request, contenders, tuning=True))
             check_jobs(runs_of(candidates), request.jobs)

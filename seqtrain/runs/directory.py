@@ -1,7 +1,6 @@
 """A run directory. The only file that knows the names inside one."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -13,8 +12,16 @@ from seqtrain.config import yaml
 from seqtrain.runs.records import MetricsRecord, Summary
 from seqtrain.system import strict_json
 from seqtrain.system.errors import CheckpointError, ConfigError
-from seqtrain.system.files import UNSUPPORTED, UnreadableError, append_line, flush_to_disk, open_regular, read_whole
-from seqtrain.system.progress import say
+from seqtrain.system.files import (
+    UnreadableError,
+    UnwritableError,
+    append_line,
+    flush_to_disk,
+    open_regular,
+    read_whole,
+    write_whole,
+)
+from seqtrain.system.lease import BusyError, Lease
 
 LONGEST = 1 << 20
 """Bytes of the longest line of metrics.jsonl that is read: seqtrain writes some hundreds."""
@@ -39,7 +46,7 @@ class RunDir:
         self.last = path / "last.safetensors"
         self.best = path / "best.safetensors"
         self.curve = path / "curve.png"
-        self._locked: int | None = None  # a descriptor of the directory
+        self._lease: Lease | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -73,11 +80,11 @@ class RunDir:
             raise CheckpointError(f"{self.path}: is not writable; choose another directory with --out")
 
     @contextmanager
-    def locked(self, *, quiet: bool = False) -> Iterator[None]:
-        """Make the directory, and keep other processes from running in it, until the process ends at the latest.
+    def locked(self) -> Iterator[None]:
+        """Make the directory, and keep other processes from running in it, on this host and on others.
 
-        A directory that was made for the lock and is still empty in the end is removed again. Where the file system has
-        no locks, a remark on stderr says that other processes are not noticed.
+        A directory that was made for the lock and is still empty in the end is removed again. A directory whose process
+        was killed is free at once on its host, and on another host after `STALE_S` seconds.
 
         Raises
         ------
@@ -85,45 +92,66 @@ class RunDir:
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.create()
-        if sys.platform != "win32":  # which has no flock
-            self._locked, is_locked = _flock(self.path)
-            if not is_locked:
-                say(f"{self.path}: this file system has no locks; do not start a second run in it", quiet=quiet)
+        lease = Lease(self.path)
         try:
+            was_left = lease.take()
+        except BusyError as error:
+            raise CheckpointError(
+                f"{self.path}: another process is running in it; wait for it, or choose another directory with --out "
+                f"({error})"
+            ) from None
+        except OSError as error:
+            raise UnwritableError(self.path, error) from None
+        self._lease = lease
+        try:
+            if was_left:
+                self._renew_metrics()
             yield
         finally:
-            if self._is_own():
+            self._lease = None
+            if lease.give_back():
                 with suppress(OSError):  # the first directory that is not empty ends it
                     for folder in made:
                         folder.rmdir()
-            if self._locked is not None:
-                os.close(self._locked)
-            self._locked = None
 
-    def _is_own(self) -> bool:
-        """Whether the locked directory still stands under its name."""
-        try:
-            return self._locked is None or os.path.samestat(os.fstat(self._locked), self.path.stat())
-        except FileNotFoundError:
-            return False
+    def _renew_metrics(self) -> None:
+        """Give the metrics a new file of the same content: a frozen process may still append to the old one."""
+        with suppress(FileNotFoundError):
+            write_whole(self.metrics, self.metrics.read_bytes())
 
     def check_still_own(self) -> None:
-        """Refuse to write into a directory that has taken the place of the locked one.
+        """Refuse to write into a directory that is another's by now.
 
         Raises
         ------
-        CheckpointError : the locked directory was removed or renamed, and there is another one of its name.
+        CheckpointError : another process took it; or it was removed or renamed, and there is another one of its name.
         """
-        if not self._is_own() and self.path.exists():
+        if self._lease is None or self._lease.is_own() or not self.path.exists():
+            return
+        if self._lease.lock.exists():
             raise CheckpointError(
-                f"{self.path}: was removed or renamed while this run was training, and another directory took its "
-                "place; nothing was written there. Give each run a directory of its own with --out"
+                f"{self.path}: another process goes on with this run, as this one gave no sign of life for a while; "
+                "nothing more is written"
             )
+        raise CheckpointError(
+            f"{self.path}: was removed or renamed while this run was training, and another directory took its "
+            "place; nothing was written there. Give each run a directory of its own with --out"
+        )
 
     def clear(self) -> None:
         """Remove the files of a run, those of an older seqtrain included, and nothing else."""
         for file in (*self.files, self.path / "best.pt", self.path / "last.pt"):
+            self.remove(file)
+
+    def remove(self, file: Path) -> None:
+        """Remove a file if it exists; in a locked directory only while that is held."""
+        if self._lease is None:
             file.unlink(missing_ok=True)
+            return
+        with suppress(FileNotFoundError):
+            aside = self._lease.through(file.name)
+            file.rename(aside)
+            aside.unlink()
 
     def config_data(self) -> dict[str, JsonValue]:
         """The resolved config as data.
@@ -144,7 +172,7 @@ class RunDir:
     def append(self, record: MetricsRecord) -> None:
         """Add one line to the metrics."""
         self.check_still_own()
-        append_line(self.metrics, record.line())
+        append_line(self.metrics, record.line(), self.check_still_own)
 
     def flush_metrics(self) -> None:
         """Wait until the metrics are on the disk: a checkpoint must not know of records that a power cut can take."""
@@ -192,7 +220,9 @@ class RunDir:
             else:
                 elapsed, end = record.elapsed_s, stop
         if self.metrics.exists():
-            os.truncate(self.metrics, end)
+            with self.metrics.open("r+b") as file:
+                self.check_still_own()
+                file.truncate(end)
         return elapsed
 
     def _records(self) -> Iterator[tuple[MetricsRecord, int]]:
@@ -235,28 +265,6 @@ class RunDir:
             return self.load_summary()
         except UnreadableError:
             return None
-
-
-def _flock(path: Path) -> tuple[int, bool]:
-    """Lock a directory; returns the descriptor that holds the lock, and False if the file system has no locks."""
-    import fcntl
-
-    directory, is_locked = None, True
-    with suppress(BlockingIOError, FileNotFoundError):  # not found: another process has just removed what it made
-        directory = os.open(path, os.O_RDONLY)
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in UNSUPPORTED:
-                raise
-            is_locked = False
-        if os.path.samestat(os.fstat(directory), path.stat()):
-            return directory, is_locked
-    if directory is not None:
-        os.close(directory)
-    raise CheckpointError(
-        f"{path}: another process is running in it; wait for it, or choose another directory with --out"
-    )
 
 
 def _record(line: bytes) -> MetricsRecord | None:

@@ -107,7 +107,7 @@ def train_run(
     prepare(config.threads)
     keep_freed_memory()
     config, directory = resolved(as_defined(config)), RunDir(out)
-    with directory.locked(quiet=quiet):
+    with directory.locked():
         check_free(directory, resume=resume, overwrite=overwrite)
         checkpoint, changed = None, list[str]()
         if resume and directory.last.exists():
@@ -265,7 +265,7 @@ def _restore(run: _Run, checkpoint: Checkpoint) -> Summary | None:
         elapsed = max(elapsed, summary.elapsed_s)
     run.clock.started_at -= elapsed
     for file in (directory.summary, directory.curve):  # they tell how the run has ended
-        file.unlink(missing_ok=True)
+        directory.remove(file)
     run.say(f"resuming at step {state.step}")
     if not run.recover_best() or summary is None or summary.fault_beside(run.config):
         return None

@@ -3,11 +3,13 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from seqtrain.system.errors import SeqtrainError
+from seqtrain.system.lease import HELD
 
 UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 """Numbers of the errors with which a file system says that it has no locks, or that it flushes no folders."""
@@ -87,6 +89,8 @@ def read_whole(path: Path, largest: int) -> bytes:
 def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     """Write beside the file, flush to the disk, then rename: `path` holds the old content or the new.
 
+    In a folder that this process holds (see `lease`), the rename fails once another process has taken it.
+
     Parameters
     ----------
     parts : of the content, in order.
@@ -97,7 +101,8 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     SeqtrainError : its name is not UTF-8.
     """
     check_name(path)
-    beside = path.with_name(path.name + ".tmp")
+    lease = HELD.get(path.parent.absolute())
+    beside = path.with_name(path.name + ".tmp") if lease is None else lease.through(path.name)
     try:
         beside.unlink(missing_ok=True)  # a link would be followed, and a pipe would block
         with beside.open("xb") as file:
@@ -109,11 +114,15 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     except OSError as error:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+        if lease is not None and not lease.is_own() and path.parent.exists():
+            error = OSError(error.errno, "the folder is no longer held by this process")
         raise UnwritableError(path, error) from None
 
 
-def append_line(path: Path, line: str) -> None:
+def append_line(path: Path, line: str, check: Callable[[], None] = lambda: None) -> None:
     """Add a line to a file.
+
+    check : called once the file is open and nothing is written yet; see `RunDir.check_still_own`.
 
     Raises
     ------
@@ -121,6 +130,7 @@ def append_line(path: Path, line: str) -> None:
     """
     try:
         with path.open("a", encoding="utf-8") as file:
+            check()
             file.write(line + "\n")
     except OSError as error:
         raise UnwritableError(path, error) from None

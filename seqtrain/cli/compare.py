@@ -72,6 +72,10 @@ def compare(
         list[str] | None,
         typer.Option("--assert", metavar="CONDITION", help="Exit 4 unless it holds: 'gru.test.mse <= lstm.test.mse'."),
     ] = None,
+    pictures: Annotated[
+        str | None,
+        typer.Option(metavar="FORM", help="Draw the pictures also as svg or pdf, for a paper; by default png."),
+    ] = None,
     jobs: Annotated[
         int, typer.Option(min=1, max=MOST_JOBS, help="Runs at a time; the cores are divided among them.")
     ] = 1,
@@ -89,7 +93,7 @@ def compare(
     request = comparison.parse_request(
         targets, command=shlex.join(["seqtrain", *sys.argv[1:]]), out=out, cells=cells, seeds=seeds,
         reference=reference, match=match, grid=grid or (), tuning_seeds=tuning_seeds, vary=vary, budget=budget,
-        eval_lengths=eval_lengths, level=level, conditions=conditions or (), jobs=jobs,
+        eval_lengths=eval_lengths, level=level, conditions=conditions or (), pictures=pictures, jobs=jobs,
     )  # fmt: skip
     if dry_run:
         lines = comparison.dry_run(request, quiet=quiet)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from seqtrain.cli.arguments import Json, Quiet, RunOrCheckpoint
-from seqtrain.cli.files import PICTURES, Overwrite, check_output, check_overwrite, write_output
+from seqtrain.cli.files import Overwrite, check_output, check_overwrite, write_output
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import in_figures, in_words, print_result
+from seqtrain.system.pictures import FORMATS, encoded
 from seqtrain.system.progress import say
 from seqtrain.system.tables import Facts
 
@@ -44,7 +45,7 @@ def evaluate(
     from seqtrain.inference.evaluate import evaluate
 
     check_overwrite(overwrite, {"--plot": plot})
-    check_output("--plot", plot, PICTURES, overwrite=overwrite)
+    check_output("--plot", plot, FORMATS, overwrite=overwrite)
     result = evaluate(
         run,
         overrides or (),
@@ -55,8 +56,6 @@ def evaluate(
         quiet=quiet,
     )
     if plot is not None and result.draw is not None:
-        from seqtrain.inference.predictions.picture import encoded
-
         write_output(plot, encoded(result.draw(), plot.suffix.lower().removeprefix(".")))
         say(f"{plot} written", quiet=quiet)
     print_result(result, json, lambda _: [eval_table(result)])

@@ -8,9 +8,6 @@ import typer
 
 from seqtrain.system.errors import ConfigError
 
-PICTURES = ("png", "svg", "pdf")
-"""Endings of the pictures that are drawn."""
-
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 

@@ -45,6 +45,7 @@ EXAMPLES = {
         "seqtrain compare quickstart --match params --seeds 8 --jobs 2",
         "seqtrain compare quickstart --cells lstm,gru --vary task.length=50,100",
         "seqtrain compare runs/quickstart-lstm-seed0 runs/gru",
+        "seqtrain compare runs/compare-quickstart --pictures pdf",
     ),
     "bench": ("seqtrain bench", "seqtrain bench --cells lstm,gru --shapes 100,32,128,128"),
     "validate": ("seqtrain validate quickstart", "seqtrain validate quickstart model.hidden_size=256 --json"),

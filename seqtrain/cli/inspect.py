@@ -14,6 +14,7 @@ from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.inspection.defaults import SEQUENCES
 from seqtrain.system.errors import ConfigError
+from seqtrain.system.pictures import FORMATS, check_form
 from seqtrain.system.tables import WIDE, Column, Facts, Grid
 from seqtrain.system.words import counted, figure
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 PAGE, FIGURES = "inspect.html", "inspect.json"
 
-OWN = re.compile(r"((half-life|gradient|context|influence|text)|(saturation|kept|units)[\w.-]*)\.(png|csv)")
+OWN = re.compile(r"((half-life|gradient|context|influence|text)|(saturation|kept|units)[\w.-]*)\.(png|svg|pdf|csv)")
 """Names that pictures and tables can have."""
 
 P = TypeVar("P", "Gates", "Curve")
@@ -49,6 +50,9 @@ def inspect(
     out: Annotated[
         Path | None, typer.Option(help="For the page, the pictures and the tables; by default runs/inspect.")
     ] = None,
+    pictures: Annotated[
+        str, typer.Option(metavar="FORM", help=f"Form of the pictures: {', '.join(FORMATS)}.")
+    ] = FORMATS[0],
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -61,6 +65,7 @@ def inspect(
         raise ConfigError("inspect takes run directories, checkpoints or configs; got only settings")
     if prompt is not None and (split, sequences, after) != (None, None, None):
         raise ConfigError("--prompt is read instead of a split; leave out --split, --sequences and --after")
+    check_form(pictures)
     folder = out or Path("runs") / "inspect"
     _check_folder(folder)
     found = [
@@ -72,7 +77,7 @@ def inspect(
     ]  # fmt: skip
     found = _told_apart(found)
     result = {"runs": [each.as_json() for each in found]}
-    _write(found, result, folder, quiet=quiet)
+    _write(found, result, folder, pictures, quiet=quiet)
     print_result(result, json, lambda _: inspect_tables(found))
     suggest(f"open {folder / PAGE} in a browser; its pictures and tables are beside it", quiet=quiet or json)
 
@@ -86,7 +91,7 @@ def _told_apart(found: Sequence["Inspection"]) -> list["Inspection"]:
     ]
 
 
-def _write(found: Sequence["Inspection"], result: dict[str, Any], folder: Path, *, quiet: bool) -> None:
+def _write(found: Sequence["Inspection"], result: dict[str, Any], folder: Path, form: str, *, quiet: bool) -> None:
     """The page, each chart as a picture and a table, and all figures as JSON, which also lists the files.
 
     Files of an earlier inspection that are not written again are removed.
@@ -101,7 +106,7 @@ def _write(found: Sequence["Inspection"], result: dict[str, Any], folder: Path, 
     with Progress(2, label="draw", unit="part", quiet=quiet) as progress:
         write_page(found, folder / PAGE)
         progress.advance()
-        files = [PAGE, *write_pictures(found, folder)]
+        files = [PAGE, *write_pictures(found, folder, form)]
     for name in {*earlier} - {*files}:
         (folder / name).unlink(missing_ok=True)
     strict_json.write(folder / FIGURES, result | {"files": files})

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqtrain.cli.arguments import Json, RunOrCheckpoint
-from seqtrain.cli.files import PICTURES, Overwrite, check_output, check_overwrite, write_output
+from seqtrain.cli.files import Overwrite, check_output, check_overwrite, write_output
 from seqtrain.cli.generate import check_options, read_prompt
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.inference.defaults import TOP
 from seqtrain.system.errors import ConfigError
+from seqtrain.system.pictures import FORMATS, encoded
 from seqtrain.system.streams import to_stderr
 from seqtrain.system.tables import WIDE, Column, Grid
 from seqtrain.system.words import counted, figure, visible
@@ -58,7 +59,7 @@ def predict(
 
     check_options([f"top is {top}; it must be 1 or more"] if top is not None and top < 1 else [])
     check_output("--out", out, TABLES, overwrite=overwrite)
-    check_output("--plot", plot, PICTURES, overwrite=overwrite)
+    check_output("--plot", plot, FORMATS, overwrite=overwrite)
     _check_file(file)
     prepare(None)
     trained = load_trained(run)
@@ -122,8 +123,6 @@ def _write(result: "Predictions", out: Path | None, plot: Path | None) -> None:
     if out is not None:
         write_output(out, _table_file(result.columns, out.suffix))
     if plot is not None and result.draw is not None:
-        from seqtrain.inference.predictions.picture import encoded
-
         write_output(plot, encoded(result.draw(), plot.suffix.lower().removeprefix(".")))
 
 

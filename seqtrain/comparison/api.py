@@ -49,8 +49,8 @@ def compare(
     overrides : settings to change in the config, each `KEY=VALUE`.
     quiet : no progress and no remarks on stderr.
     options : those of `seqtrain compare`, written in the same way: `cells="rnn,lstm"`, `seeds=2`. `reference`, `match`,
-        `vary`, `budget` and `eval_lengths` are texts like `cells`; `tuning_seeds` and `jobs` are numbers like `seeds`;
-        `level` is a number, `out` a path; `grid` and `conditions` (of `--assert`) are lists of texts.
+        `vary`, `budget`, `eval_lengths` and `pictures` are texts like `cells`; `tuning_seeds` and `jobs` are numbers
+        like `seeds`; `level` is a number, `out` a path; `grid` and `conditions` (of `--assert`) are lists of texts.
 
     Raises
     ------
@@ -136,6 +136,7 @@ def gather(request: Request, *, quiet: bool = False) -> Results:
         update={
             "reference": reference,
             "level": request.level or question.level,
+            **({"drawn_as": request.pictures} if request.pictures else {}),
             "command": "; ".join(filter(None, typed)) or None,
         }
     )

@@ -24,6 +24,7 @@ from seqtrain.runs.trainer import RUNS
 from seqtrain.system import strict_json
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.files import UnreadableError, read_whole
+from seqtrain.system.pictures import FORMATS
 from seqtrain.system.settings import Affects
 
 T = TypeVar("T")
@@ -74,6 +75,9 @@ def parse_request(targets: Sequence[str], command: str | None = None, **options:
     level = options.get("level")
     if level is not None and not LEVELS[0] <= level <= LEVELS[1]:
         faults.append(f"--level is {level:g}; it must lie between {LEVELS[0]:g} and {LEVELS[1]:g}")
+    pictures = options.get("pictures")
+    if pictures not in (None, *FORMATS):
+        faults.append(f"--pictures {pictures}: {choose(pictures, FORMATS)}")
     request = Request(
         runs=paths,
         folder=folder,
@@ -82,6 +86,7 @@ def parse_request(targets: Sequence[str], command: str | None = None, **options:
         level=level,
         eval_lengths=_parsed(_lengths, options.get("eval_lengths"), faults) or (),
         conditions=parse_conditions(texts(options.get("conditions", ())), faults),
+        pictures=pictures,
         command=command,
     )
     if not runs:

@@ -18,6 +18,8 @@ from seqtrain.comparison.records import Row
 from seqtrain.comparison.significance import SHARE, STEPS, outcome_of
 from seqtrain.comparison.statistics import Estimate
 from seqtrain.system.axes import number_plainly
+from seqtrain.system.files import write_whole
+from seqtrain.system.pictures import encoded
 from seqtrain.system.words import visible
 
 ENTRY = 0.24
@@ -34,13 +36,20 @@ MOST_CURVES = 12
 
 
 def draw(
-    groups: Sequence[Group], rows: Sequence[Row], varied: str | None, out: Path, *, timed: bool = False
+    groups: Sequence[Group],
+    rows: Sequence[Row],
+    varied: str | None,
+    out: Path,
+    *,
+    timed: bool = False,
+    form: str = "png",
 ) -> dict[str, str]:
     """Draw the plots that suit the comparison into `out`; returns their paths by name.
 
     Parameters
     ----------
     timed : as for `outcome_of`.
+    form : of the files that are returned. There is always a PNG beside, which the page of the report shows.
     """
     plots = {"curves": _curves(groups, varied)}
     if varied is None:
@@ -52,13 +61,14 @@ def draw(
     else:
         plots["metric"] = _metric_over(rows, varied, groups[0].summary.metric.name)
     for name, figure in plots.items():
-        _save(figure, out / f"{name}.png")
-    return {name: str(out / f"{name}.png") for name in plots}
+        for ending in dict.fromkeys(("png", form)):
+            _save(figure, out / f"{name}.{ending}")
+    return {name: str(out / f"{name}.{form}") for name in plots}
 
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    write_whole(path, encoded(figure, path.suffix.removeprefix(".")))
 
 
 def _curves(groups: Sequence[Group], varied: str | None) -> Figure:

@@ -11,13 +11,15 @@ from pydantic import Field
 from seqtrain.comparison.defaults import LEVEL
 from seqtrain.comparison.statistics import Estimate
 from seqtrain.runs.records import Metric, Record, Summary
+from seqtrain.system.pictures import FORMATS
 from seqtrain.system.words import visible
 
 QUESTION, RESULTS, MEASURED = "question.json", "results.json", "measured.json"
 CONFIGS, TUNING = "configs", "tuning"
 
 FILES = (
-    RESULTS, "results.csv", "results.md", "report.html", "steps.png", "curves.png", "metric.png", "success.png",
+    RESULTS, "results.csv", "results.md", "results.tex", "report.html",
+    *(f"{plot}.{form}" for plot in ("steps", "curves", "metric", "success") for form in FORMATS),
     MEASURED, QUESTION, CONFIGS, TUNING,
 )  # fmt: skip
 """What a comparison leaves in its folder beside the runs."""
@@ -217,6 +219,7 @@ class Question(Record):
     match : what is equal over the cells; None if unknown.
     timed : whether a budget in seconds decided the steps of every run.
     eval_lengths : other lengths to evaluate the trained models at; only in `question.json`.
+    drawn_as : the form of the pictures.
     command : what the user typed.
     """
 
@@ -225,6 +228,7 @@ class Question(Record):
     varied: str | None = None
     match: str | None = None
     timed: bool = False
+    drawn_as: Literal["png", "svg", "pdf"] = "png"
     command: str | None = None
     tuning: list[Tuning] = []  # noqa: RUF012
     eval_lengths: list[Annotated[int, Field(ge=1)]] = []  # noqa: RUF012

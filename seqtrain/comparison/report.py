@@ -1,4 +1,5 @@
-"""A comparison as files: results.json for scripts, results.csv for tables, results.md and report.html for people."""
+"""A comparison as files: results.json for scripts, results.csv for tables, results.tex for a paper, and
+results.md and report.html for people."""
 
 import base64
 import csv
@@ -13,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from seqtrain.comparison.aggregate import summarise
 from seqtrain.comparison.defaults import FEWEST_FOR_INTERVALS
+from seqtrain.comparison.latex import latex_of
 from seqtrain.comparison.length_generalization import evaluate_lengths
 from seqtrain.comparison.load_runs import Group
 from seqtrain.comparison.records import QUESTION, RESULTS, Question, Results
@@ -45,13 +47,16 @@ def report(
 
     results = summarise(groups, question, gathered=gathered)
     made: dict[str, Any] = {
-        "pictures": draw(groups, results.cells, question.varied, out, timed=question.timed),
-        "files": {name: str(out / name) for name in (RESULTS, "results.csv", "results.md", "report.html")},
+        "pictures": draw(groups, results.cells, question.varied, out, timed=question.timed, form=question.drawn_as),
+        "files": {
+            name: str(out / name) for name in (RESULTS, "results.csv", "results.md", "results.tex", "report.html")
+        },
     }
     if eval_lengths:
         made["lengths"] = evaluate_lengths(groups, eval_lengths, quiet=quiet)
     results = results.model_copy(update=made)
     write_whole(out / "results.csv", csv_of(results).encode())
+    write_whole(out / "results.tex", latex_of(results).encode())
     for name in ("results.md", "report.html"):
         write_whole(out / name, rendered(f"{name}.jinja", results, groups).encode())
     strict_json.write(out / RESULTS, results.as_json())
@@ -142,5 +147,5 @@ def described(results: Results) -> dict[str, str]:
 
 
 def _embedded(path: str) -> str:
-    """A plot as a data address."""
-    return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()
+    """A plot as a data address: its PNG, as no browser shows a PDF as a picture."""
+    return "data:image/png;base64," + base64.b64encode(Path(path).with_suffix(".png").read_bytes()).decode()

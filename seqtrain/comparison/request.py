@@ -39,6 +39,7 @@ class Options(TypedDict, total=False):
     eval_lengths: str | None
     level: float | None
     conditions: Sequence[str]
+    pictures: str | None
     jobs: int
 
 
@@ -76,6 +77,7 @@ class Request:
     level : the probability with which a verdict may be wrong by chance; None for the default.
     eval_lengths : other lengths to evaluate the trained models at.
     conditions : of --assert.
+    pictures : the form in which they are drawn; None for the default.
     command : what the user typed, for the report.
     """
 
@@ -86,6 +88,7 @@ class Request:
     level: float | None = None
     eval_lengths: tuple[int, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    pictures: str | None = None
     command: str | None = None
 
     def check_reference(self, labels: Sequence[str], where: str) -> None:

@@ -149,6 +149,7 @@ def _question(request: TrainingRequest, rows: Sequence[Contender], tuning: list[
         match=None if any(affects_of(setting.key) is Affects.SIZE for setting in request.grid) else request.match,
         timed=request.is_timed,
         command=request.command,
+        **({"drawn_as": request.pictures} if request.pictures else {}),  # type: ignore[arg-type]
         tuning=tuning,
         eval_lengths=list(request.eval_lengths),
         cells=[RowKey(cell=each.cell, at=each.at, off=each.off) for each in rows],

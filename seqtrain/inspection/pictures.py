@@ -1,4 +1,4 @@
-"""The charts of an inspection as PNG pictures and CSV tables, for a report."""
+"""The charts of an inspection as pictures and CSV tables, for a report."""
 
 import csv
 import io
@@ -12,17 +12,25 @@ from matplotlib.figure import Figure
 from seqtrain.inspection.api import Inspection
 from seqtrain.inspection.charts import Chart, charts, file_names, shortened
 from seqtrain.system.files import write_whole
+from seqtrain.system.pictures import encoded
 from seqtrain.system.words import visible
 
 MOST_TICKS = 40
 """Words that are named on an axis."""
 
+DPI = 110
+"""Dots per inch of a PNG."""
+
 ENTRY = 0.22
 """Inches of an entry of a legend, which stands below its axes."""
 
 
-def write_pictures(found: Sequence[Inspection], folder: Path) -> list[str]:
+def write_pictures(found: Sequence[Inspection], folder: Path, form: str = "png") -> list[str]:
     """Write each chart as `NAME.png` and `NAME.csv`, the state of each model as `units-MODEL.png`, and `text.csv`.
+
+    Parameters
+    ----------
+    form : of the pictures, instead of png.
 
     Returns
     -------
@@ -31,13 +39,13 @@ def write_pictures(found: Sequence[Inspection], folder: Path) -> list[str]:
     files: dict[str, bytes] = {}
     for own in charts(found).values():
         for chart in own:
-            files[f"{chart.name}.png"] = _png(chart_figure(chart))
+            files[f"{chart.name}.{form}"] = encoded(chart_figure(chart), form, DPI)
             files[f"{chart.name}.csv"] = _csv(chart.rows())
     texts = [*_surprise(found)]
     if len(texts) > 1:
         files["text.csv"] = _csv(texts)
     for each, name in zip(found, file_names(found), strict=True):
-        files[f"units{name}.png"] = _png(heat_figure(each))
+        files[f"units{name}.{form}"] = encoded(heat_figure(each), form, DPI)
     for name, content in files.items():
         write_whole(folder / name, content)
     return [*files]
@@ -113,9 +121,3 @@ def _legend_below(figure: Figure) -> None:
     legend = figure.legend(handles, labels, loc="outside lower center", fontsize=8, frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
-
-
-def _png(figure: Figure) -> bytes:
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    return picture.getvalue()

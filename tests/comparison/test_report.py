@@ -61,7 +61,7 @@ def test_results_in_every_form(seqtrain):
     ).json  # fmt: skip
     out = Path("runs/compare-quickstart")
     assert json.loads((out / "results.json").read_text()) == done
-    assert set(done["files"]) == {"results.json", "results.csv", "results.md", "report.html"}
+    assert set(done["files"]) == {"results.json", "results.csv", "results.md", "results.tex", "report.html"}
     with (out / "results.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [(line["cell"], line["seed"]) for line in lines] == [

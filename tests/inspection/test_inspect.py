@@ -138,10 +138,13 @@ def test_the_files(seqtrain, runs, monkeypatch):
     assert [float(row["inputs"]) for row in own] == found.context.sizes.tolist()
     losses = [float(row["loss of the last prediction"]) for row in own]
     assert losses == pytest.approx(found.context.losses.mean(1).tolist())
-    monkeypatch.setattr(pictures, "_png", lambda _: b"drawn above")
-    assert seqtrain("inspect", runs / "lstm", "--sequences", 4, "--out", folder, "-q").code == 0
+    monkeypatch.setattr(pictures, "encoded", lambda _, form, __: form.encode())  # drawn above
+    again = seqtrain("inspect", runs / "lstm", "--sequences", 4, "--out", folder, "--pictures", "svg", "-q")
+    assert again.code == 0
     one = {path.name for path in folder.iterdir()}
-    assert (one > {"units.png", "mine.png"}, {"units-lstm.png", "units-rnn.png"} & one) == (True, set())
+    assert one > {"units.svg", "gradient.svg", "gradient.csv", "mine.png"}
+    assert {name for name in one if name.endswith(".png")} == {"mine.png"}
+    assert (folder / "units.svg").read_text() == "svg"
     assert {*json.loads((folder / "inspect.json").read_text())["files"]} < one
 
 

@@ -1,7 +1,5 @@
 """The picture of predictions over time: a panel for each series and target."""
 
-import io
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +43,6 @@ class Panel:
     later: NDArray[Any]
     predicted: Numbers
     band: tuple[Numbers, Numbers] | None
-
-
-def encoded(figure: Figure, ending: str) -> bytes:
-    """The picture as a file."""
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about a letter that the font lacks: a box stands in its place
-        figure.savefig(content, format=ending, dpi=120)
-    return content.getvalue()
 
 
 def draw_panels(title: str, panels: list[Panel], total: int, below: str) -> Figure:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from inspect import getdoc
 from pathlib import Path
@@ -16,7 +17,7 @@ from seqtrain.cli.arguments import Json
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.system.errors import ConfigError
-from seqtrain.system.shipped import config_paths
+from seqtrain.system.shipped import config_paths, schema_path, summary_of
 from seqtrain.system.streams import to_stdout
 from seqtrain.system.tables import INDENT, Column, Grid
 from seqtrain.system.words import fill, wrap
@@ -80,8 +81,17 @@ def tasks(names: Names = None, json: Json = False) -> None:
     _print("tasks", _describe(names or tuple(TASKS), TASKS, UserTask), json)
 
 
-def settings(names: Names = None, json: Json = False) -> None:
+def settings(
+    names: Names = None,
+    json_schema: Annotated[
+        bool, typer.Option("--json-schema", help="Print the JSON Schema of a config, for editors and other programs.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """List the settings of every section of a config, or of some: train, optimizer adam, task language_model."""
+    if json_schema:
+        _print_schema(names)
+        return
     from seqtrain.config.describe import sections, settings_of
     from seqtrain.system.settings import names_user_class
 
@@ -90,12 +100,20 @@ def settings(names: Names = None, json: Json = False) -> None:
     _print("settings", find_settings(names or (), entries), json)
 
 
+def _print_schema(names: Sequence[str] | None) -> None:
+    from seqtrain.config.json_schema import config_schema
+    from seqtrain.system import strict_json
+
+    if names:
+        raise ConfigError(f"--json-schema is of a whole config; leave out {', '.join(names)}")
+    to_stdout(strict_json.dumps(config_schema()) + "\n")
+
+
 def configs(context: typer.Context, json: Json = False) -> None:
     """List the configs that come with seqtrain."""
     if context.invoked_subcommand is None:
         result = [
-            {"name": name, "summary": path.read_text("utf-8").split("\n")[0].lstrip("# "), "path": str(path)}
-            for name, path in config_paths().items()
+            {"name": name, "summary": summary_of(path), "path": str(path)} for name, path in config_paths().items()
         ]
         table = Grid(
             "seqtrain train NAME", (Column("name"), Column("what", is_text=True)), look={"box": box.HEAVY_HEAD}
@@ -115,7 +133,7 @@ def copy(
     name: ShippedName,
     file: Annotated[Path, typer.Argument(help="Where to write it; never overwrites.")],
 ) -> None:
-    """Copy a shipped config, to start from."""
+    """Copy a shipped config, to start from, and beside it the schema with which editors complete and check it."""
     text = config_text(name)
     try:
         with file.open("x", encoding="utf-8") as new:
@@ -124,7 +142,16 @@ def copy(
         raise ConfigError(f"{file}: exists already and is not overwritten; choose another name") from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written ({error.strerror})") from None
+    _copy_schema(file.parent)
     to_stdout(f"{file} written; train it with: seqtrain train {file}\n")
+
+
+def _copy_schema(folder: Path) -> None:
+    """Put the schema beside a config, or a newer one in the place of an older; any other file of its name stays."""
+    text, own = schema_path().read_bytes(), folder / schema_path().name
+    with suppress(OSError):  # the config is whole without it
+        if not own.exists() or own.read_bytes().startswith(text[: text.index(b"$defs")]):
+            own.write_bytes(text)
 
 
 def config_text(name: str) -> str:

@@ -52,7 +52,11 @@ EXAMPLES = {
     "check": ("seqtrain check quickstart", "seqtrain check quickstart model.cell=gru"),
     "cells": ("seqtrain cells", "seqtrain cells lstm gru"),
     "tasks": ("seqtrain tasks", "seqtrain tasks adding --json"),
-    "settings": ("seqtrain settings train", "seqtrain settings optimizer adam"),
+    "settings": (
+        "seqtrain settings train",
+        "seqtrain settings optimizer adam",
+        "seqtrain settings --json-schema > seqtrain.schema.json",
+    ),
     "configs": ("seqtrain configs", "seqtrain configs show quickstart", "seqtrain configs copy quickstart mine.yaml"),
     "configs show": ("seqtrain configs show quickstart", "seqtrain configs show words"),
     "configs copy": ("seqtrain configs copy quickstart mine.yaml", "seqtrain configs copy words my_words.yaml"),

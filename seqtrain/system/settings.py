@@ -45,12 +45,14 @@ from pydantic import (
     Discriminator,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     JsonValue,
     Tag,
     TypeAdapter,
     create_model,
 )
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -146,6 +148,18 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
         protected_namespaces=(),
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema with the descriptions that people read; a section that is chosen by its name must have one."""
+        found = handler(schema)
+        section = handler.resolve_ref_schema(found)
+        for name, field in cls.model_fields.items():
+            if text := described(field):
+                section["properties"][name]["description"] = text
+        if "name" in cls.model_fields:
+            section["required"] = list(dict.fromkeys(["name", *section.get("required", ())]))
+        return found
 
 
 class Named(Section):
@@ -262,6 +276,14 @@ class OneOf:
         if self.others is not None:  # write out all settings of a class, also those that it has declared
             schema = cast(CoreSchema, {**schema, "serialization": core_schema.simple_ser_schema("any")})
         return schema
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A name alone, or a section."""
+        found = handler(schema)
+        names: list[JsonSchemaValue] = [{"enum": [*self.sections]}]
+        if self.others is not None:
+            names.append({"type": "string", "pattern": MODULE_AND_CLASS})
+        return {"anyOf": [*names, *found.get("oneOf", [found])]}
 
     def _tag(self, section: Any) -> str | None:
         name = name_of(section)

@@ -16,6 +16,24 @@ def folder(name: str) -> Path:
     return installed if installed.is_dir() else package.parent / name
 
 
+SCHEMA = "seqtrain.schema.json"
+"""The file beside the configs that their first lines name, so that editors complete and check them. It is what
+`seqtrain settings --json-schema` prints."""
+
+MODELINE = "# yaml-language-server:"
+
+
+def summary_of(config: Path) -> str:
+    """The first comment of a shipped config that is for people."""
+    lines = config.read_text("utf-8").splitlines()
+    return next(line for line in lines if not line.startswith(MODELINE)).lstrip("# ")
+
+
+def schema_path() -> Path:
+    """The JSON Schema of a config."""
+    return folder("configs") / SCHEMA
+
+
 def config_paths() -> dict[str, Path]:
     """The shipped configs by name."""
     return {path.stem: path for path in sorted(folder("configs").glob("*.yaml"))}

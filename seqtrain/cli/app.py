@@ -23,7 +23,6 @@ app = typer.Typer(
     help="Train, evaluate and compare recurrent sequence models from a YAML config, and write text with them.",
     epilog=START,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

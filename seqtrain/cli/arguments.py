@@ -5,18 +5,28 @@ from typing import Annotated
 
 import typer
 
+from seqtrain.cli import completion
+
 ConfigName = Annotated[
     str,
     typer.Argument(
-        help="A YAML file, the name of a shipped config (quickstart), or a run directory, which stands for its config."
+        autocompletion=completion.configs,
+        help="A YAML file, the name of a shipped config (quickstart), or a run directory, which stands for its config.",
     ),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Settings to change, e.g. train.steps=500."),
+    typer.Argument(
+        metavar="KEY=VALUE", autocompletion=completion.overrides, help="Settings to change, e.g. train.steps=500."
+    ),
 ]
 RunOrCheckpoint = Annotated[
-    Path, typer.Argument(metavar="RUN", help="A run directory, which stands for its best checkpoint; or a checkpoint.")
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        autocompletion=completion.runs,
+        help="A run directory, which stands for its best checkpoint; or a checkpoint.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]

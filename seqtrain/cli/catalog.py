@@ -13,6 +13,7 @@ from rich import box
 from rich.cells import cell_len
 from rich.text import Text
 
+from seqtrain.cli import completion
 from seqtrain.cli.arguments import Json
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
@@ -28,8 +29,14 @@ if TYPE_CHECKING:
     from seqtrain.system.settings import Configurable, UserClass
     from seqtrain.tasks import Task
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these.")]
-ShippedName = Annotated[str, typer.Argument(help="A name that seqtrain configs lists.")]
+Cells = Annotated[list[str] | None, typer.Argument(metavar="NAME", autocompletion=completion.cells, help="Only these.")]
+Tasks = Annotated[list[str] | None, typer.Argument(metavar="NAME", autocompletion=completion.tasks, help="Only these.")]
+Sections = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME", autocompletion=completion.sections, help="Only these.")
+]
+ShippedName = Annotated[
+    str, typer.Argument(autocompletion=completion.shipped, help="A name that seqtrain configs lists.")
+]
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Entry:
         return entry if self.metric is None else entry | {"metric": self.metric}
 
 
-def cells(names: Names = None, json: Json = False) -> None:
+def cells(names: Cells = None, json: Json = False) -> None:
     """List the cells: equations, parameters, options; also your own, as module:Class."""
     from seqtrain.cells import CELLS
     from seqtrain.models.settings import UserCell
@@ -73,7 +80,7 @@ def cells(names: Names = None, json: Json = False) -> None:
     _print("cells", _describe(names or tuple(CELLS), CELLS, UserCell), json)
 
 
-def tasks(names: Names = None, json: Json = False) -> None:
+def tasks(names: Tasks = None, json: Json = False) -> None:
     """List the tasks: definitions, metrics, settings; also your own, as module:Class."""
     from seqtrain.config.schema import UserTask
     from seqtrain.tasks import TASKS
@@ -82,7 +89,7 @@ def tasks(names: Names = None, json: Json = False) -> None:
 
 
 def settings(
-    names: Names = None,
+    names: Sections = None,
     json_schema: Annotated[
         bool, typer.Option("--json-schema", help="Print the JSON Schema of a config, for editors and other programs.")
     ] = False,

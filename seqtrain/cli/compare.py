@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from seqtrain.cli import completion
 from seqtrain.cli.arguments import Json, Out, Quiet
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.comparison.defaults import ADVISED_SEEDS, COMPARED, LEVEL, MOST_JOBS, MOST_SEEDS, SEEDS, TUNING_SEEDS
+from seqtrain.system.pictures import FORMATS
 from seqtrain.system.streams import to_stdout
 
 
@@ -17,14 +19,17 @@ def compare(
     targets: Annotated[
         list[str],
         typer.Argument(
-            metavar="CONFIG|RUN", help="A config and KEY=VALUE settings; or run directories, or folders of them."
+            metavar="CONFIG|RUN",
+            autocompletion=completion.targets,
+            help="A config and KEY=VALUE settings; or run directories, or folders of them.",
         ),
     ],
     cells: Annotated[
         str | None,
         typer.Option(
+            autocompletion=completion.cells,
             help="Cells to train, with commas between, options as in '{name: gru, reset: before}'; by default "
-            f"{', '.join(COMPARED)}."
+            f"{', '.join(COMPARED)}.",
         ),
     ] = None,
     seeds: Annotated[
@@ -39,21 +44,35 @@ def compare(
         str | None,
         typer.Option(
             metavar="CELL",
+            autocompletion=completion.cells,
             help="What the others are compared with; by default the config's own, or the first; of runs, the first.",
         ),
     ] = None,
     match: Annotated[
-        str | None, typer.Option(help="What is equal over the cells: hidden (by default), params, or step-time.")
+        str | None,
+        typer.Option(
+            autocompletion=completion.one_of("hidden", "params", "step-time"),
+            help="What is equal over the cells: hidden (by default), params, or step-time.",
+        ),
     ] = None,
     grid: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=A,B,C", help="Tune this setting for each cell on validation; may be repeated."),
+        typer.Option(
+            metavar="KEY=A,B,C",
+            autocompletion=completion.keys,
+            help="Tune this setting for each cell on validation; may be repeated.",
+        ),
     ] = None,
     tuning_seeds: Annotated[
         int | None, typer.Option(min=1, max=MOST_SEEDS, help=f"Seeds that tune; by default {TUNING_SEEDS}.")
     ] = None,
     vary: Annotated[
-        str | None, typer.Option(metavar="KEY=A,B,C", help="Compare at each of these values, e.g. of task.length.")
+        str | None,
+        typer.Option(
+            metavar="KEY=A,B,C",
+            autocompletion=completion.keys,
+            help="Compare at each of these values, e.g. of task.length.",
+        ),
     ] = None,
     budget: Annotated[
         str | None,
@@ -74,7 +93,11 @@ def compare(
     ] = None,
     pictures: Annotated[
         str | None,
-        typer.Option(metavar="FORM", help="Draw the pictures also as svg or pdf, for a paper; by default png."),
+        typer.Option(
+            metavar="FORM",
+            autocompletion=completion.one_of(*FORMATS),
+            help="Draw the pictures also as svg or pdf, for a paper; by default png.",
+        ),
     ] = None,
     jobs: Annotated[
         int, typer.Option(min=1, max=MOST_JOBS, help="Runs at a time; the cores are divided among them.")

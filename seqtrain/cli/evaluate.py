@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from seqtrain.cli import completion
 from seqtrain.cli.arguments import Json, Quiet, RunOrCheckpoint
 from seqtrain.cli.files import Overwrite, check_output, check_overwrite, write_output
 from seqtrain.cli.guide import suggest
@@ -23,9 +24,18 @@ def evaluate(
     run: RunOrCheckpoint,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Task settings to change, e.g. task.length=400."),
+        typer.Argument(
+            metavar="KEY=VALUE",
+            autocompletion=completion.overrides,
+            help="Task settings to change, e.g. task.length=400.",
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="test, valid, or train (of a text).")] = "test",
+    split: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.one_of("test", "valid", "train"), help="test, valid, or train (of a text)."
+        ),
+    ] = "test",
     dynamic: Annotated[
         float | None,
         typer.Option(min=0, metavar="LR", help="Continue to learn from a text while it is evaluated, at this rate."),

@@ -45,7 +45,6 @@ EXAMPLES = {
         "seqtrain compare quickstart --match params --seeds 8 --jobs 2",
         "seqtrain compare quickstart --cells lstm,gru --vary task.length=50,100",
         "seqtrain compare runs/quickstart-lstm-seed0 runs/gru",
-        "seqtrain compare runs/compare-quickstart --pictures pdf",
     ),
     "bench": ("seqtrain bench", "seqtrain bench --cells lstm,gru --shapes 100,32,128,128"),
     "validate": ("seqtrain validate quickstart", "seqtrain validate quickstart model.hidden_size=256 --json"),
@@ -55,7 +54,7 @@ EXAMPLES = {
     "settings": (
         "seqtrain settings train",
         "seqtrain settings optimizer adam",
-        "seqtrain settings --json-schema > seqtrain.schema.json",
+        "seqtrain settings --json-schema",
     ),
     "configs": ("seqtrain configs", "seqtrain configs show quickstart", "seqtrain configs copy quickstart mine.yaml"),
     "configs show": ("seqtrain configs show quickstart", "seqtrain configs show words"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
+from seqtrain.cli import completion
 from seqtrain.cli.arguments import Json, Quiet
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
@@ -36,12 +37,26 @@ P = TypeVar("P", "Gates", "Curve")
 def inspect(
     targets: Annotated[
         list[str],
-        typer.Argument(metavar="RUN... [KEY=VALUE]", help="Run directories, checkpoints, or configs (untrained)."),
+        typer.Argument(
+            metavar="RUN... [KEY=VALUE]",
+            autocompletion=completion.targets,
+            help="Run directories, checkpoints, or configs (untrained).",
+        ),
     ],
     at: Annotated[
-        str | None, typer.Option(help="Weights of a run: init (before the first step), best (the default), or last.")
+        str | None,
+        typer.Option(
+            autocompletion=completion.one_of("init", "best", "last"),
+            help="Weights of a run: init (before the first step), best (the default), or last.",
+        ),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="test (the default), valid, or train (of a text).")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=completion.one_of("test", "valid", "train"),
+            help="test (the default), valid, or train (of a text).",
+        ),
+    ] = None,
     sequences: Annotated[int | None, typer.Option(help=f"How many sequences to look at ({SEQUENCES}).")] = None,
     prompt: Annotated[str | None, typer.Option(help="A text to look at, instead of sequences of the split.")] = None,
     after: Annotated[
@@ -51,7 +66,12 @@ def inspect(
         Path | None, typer.Option(help="For the page, the pictures and the tables; by default runs/inspect.")
     ] = None,
     pictures: Annotated[
-        str, typer.Option(metavar="FORM", help=f"Form of the pictures: {', '.join(FORMATS)}.")
+        str,
+        typer.Option(
+            metavar="FORM",
+            autocompletion=completion.one_of(*FORMATS),
+            help=f"Form of the pictures: {', '.join(FORMATS)}.",
+        ),
     ] = FORMATS[0],
     json: Json = False,
     quiet: Quiet = False,

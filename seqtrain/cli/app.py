@@ -15,6 +15,7 @@ from seqtrain.cli.guide import START, examples
 from seqtrain.cli.inspect import inspect
 from seqtrain.cli.predict import predict
 from seqtrain.cli.score import score
+from seqtrain.cli.track import track
 from seqtrain.cli.train import train
 from seqtrain.cli.validate import validate
 from seqtrain.system.streams import results_apart
@@ -27,7 +28,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (
-    data, train, evaluate, generate, predict, score, inspect, compare, bench, validate, check, cells, tasks, settings,
+    data, train, evaluate, generate, predict, score, inspect, compare, track,
+    bench, validate, check, cells, tasks, settings,
 ):  # fmt: skip
     name = "eval" if verb is evaluate else verb.__name__
     app.command(name, epilog=examples(name))(results_apart(verb))

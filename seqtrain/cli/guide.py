@@ -46,6 +46,10 @@ EXAMPLES = {
         "seqtrain compare quickstart --cells lstm,gru --vary task.length=50,100",
         "seqtrain compare runs/quickstart-lstm-seed0 runs/gru",
     ),
+    "track": (
+        "seqtrain track runs/quickstart-lstm-seed0",
+        "seqtrain track runs/compare-quickstart --to tensorboard --follow",
+    ),
     "bench": ("seqtrain bench", "seqtrain bench --cells lstm,gru --shapes 100,32,128,128"),
     "validate": ("seqtrain validate quickstart", "seqtrain validate quickstart model.hidden_size=256 --json"),
     "check": ("seqtrain check quickstart", "seqtrain check quickstart model.cell=gru"),

@@ -60,7 +60,7 @@ def _settings(task: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("tra", ["train"]),
+        ("tra", ["track", "train"]),
         ("train quick", ["quickstart"]),
         ("train quickstart task.len", ["task.length=", "task.length=100"]),
         ("train quickstart train.stop", [f"train.stop_when_solved={word}" for word in ("", "true", "false")]),

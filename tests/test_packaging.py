@@ -55,6 +55,7 @@ def test_a_plain_install_finds_configs_and_text_from_anywhere(tmp_path):
     )
     assert ran.returncode == 0, ran.stderr
     assert (target / "seqtrain" / "py.typed").exists()
+    assert (target / "seqtrain" / "shipped_configs" / shipped.SCHEMA).exists()  # which completion reads
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no compiler")

@@ -157,7 +157,7 @@ def _copy_schema(folder: Path) -> None:
     """Put the schema beside a config, or a newer one in the place of an older; any other file of its name stays."""
     text, own = schema_path().read_bytes(), folder / schema_path().name
     with suppress(OSError):  # the config is whole without it
-        if not own.exists() or own.read_bytes().startswith(text[: text.index(b"$defs")]):
+        if not own.exists() or (own.is_file() and own.read_bytes().startswith(text[: text.index(b"$defs")])):
             own.write_bytes(text)
 
 

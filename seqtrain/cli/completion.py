@@ -185,7 +185,8 @@ def _chosen(words: list[str]) -> dict[str, str]:
 
 def _chosen_in(path: Path) -> dict[str, str]:
     """As a file chooses them: `task: adding`, or the line `name: adding` below `task:`."""
-    text = path.read_text("utf-8", "replace")[: 1 << 16]
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(1 << 16)
     found = dict[str, str]()
     for key in ("task", "cell", "optimizer", "schedule"):
         form = rf"^ *{key}: *(?:\{{ *name: *|(?:#.*)?\n +name: *|)([\w.:]+)"

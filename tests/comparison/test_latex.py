@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from samples import run
 from test_report import ODD, markdown_cells
 
@@ -15,6 +16,7 @@ from seqtrain.comparison.load_runs import Group
 from seqtrain.comparison.records import Question, Results
 from seqtrain.comparison.report import report
 from seqtrain.comparison.request import cell_label
+from seqtrain.system.pictures import encoded
 
 PRINTED = {
     r"\textbackslash{}": "\\", r"\textasciicircum{}": "^", r"\textasciitilde{}": "~", r"\textless{}": "<",
@@ -36,6 +38,7 @@ def printed(latex: str) -> str:
 def check_closed(latex: str) -> None:
     """Every brace and every environment is closed in turn; outside of comments no line has a bare special character."""
     code = "\n".join(line for line in latex.splitlines() if not line.startswith("%"))
+    assert "--" not in code  # LaTeX prints a dash
     depth = 0
     for brace in re.findall(r"(?<!\\)[{}]", code):
         depth += 1 if brace == "{" else -1
@@ -68,12 +71,18 @@ def rows(latex: str) -> list[list[str]]:
     return [[printed(cell.strip()) for cell in re.split(r"(?<!\\)&", line)] for line in lines]
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Nothing is drawn, which takes longer than all the rest."""
+    monkeypatch.setattr("seqtrain.comparison.plots.draw", lambda *_, **__: {})
+
+
 def made(out: Path, *groups: Group, **question: object) -> Results:
     question = Question(**{"reference": "lstm"} | question)
     return report(groups, question, [], out, quiet=True)
 
 
-def test_the_known_text(tmp_path):
+def test_the_known_text(tmp_path, undrawn):
     """Written by hand from the figures of the runs: p is 2 / 2^6 for six pairs of one sign; nothing is bold."""
     fast = [run(seed, 0.5, step=50 + seed) for seed in range(6)]
     slow = [run(seed, 1234.0, step=100 + 2 * seed, parameters=1234) for seed in range(6)]
@@ -102,7 +111,7 @@ def test_the_known_text(tmp_path):
 
 
 @pytest.mark.parametrize("varied", [None, "task.path"])
-def test_the_table_is_that_of_the_markdown_whatever_the_names(tmp_path, varied):
+def test_the_table_is_that_of_the_markdown_whatever_the_names(tmp_path, varied, undrawn):
     cell = cell_label({"name": "_mine:Cell", "mode": ODD + r"\end{table}--- ~^\}"})
     at = None if varied is None else ODD
     runs = [run(seed, -1.5e-7 * (seed + 1), variant=ODD) for seed in (0, 1, 2)]
@@ -136,15 +145,24 @@ STARTS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF-"}
 
 @pytest.mark.parametrize("form", ["svg", "pdf"])
 def test_pictures_for_a_paper(tmp_path, form):
-    """The page keeps its PNGs, and the same runs give the same bytes."""
-    runs = [run(seed) for seed in (0, 1)]
-    done = [made(tmp_path / name, Group("lstm", None, runs), drawn_as=form).pictures for name in ("a", "b")]
-    first, again = ({name: Path(path).read_bytes() for name, path in drawn.items()} for drawn in done)
-    assert first == again
-    assert all(path.endswith(f".{form}") for path in done[0].values())
-    assert all(content.startswith(STARTS[form]) for content in first.values())
-    assert all(Path(path).with_suffix(".png").read_bytes().startswith(STARTS["png"]) for path in done[0].values())
-    assert (tmp_path / "a/report.html").read_text().count("data:image/png;base64,") == len(first)
+    """The page keeps its PNGs."""
+    drawn = made(tmp_path, Group("lstm", None, [run(seed) for seed in (0, 1)]), drawn_as=form).pictures
+    assert all(path.endswith(f".{form}") for path in drawn.values())
+    assert all(Path(path).read_bytes().startswith(STARTS[form]) for path in drawn.values())
+    assert all(Path(path).with_suffix(".png").read_bytes().startswith(STARTS["png"]) for path in drawn.values())
+    assert (tmp_path / "report.html").read_text().count("data:image/png;base64,") == len(drawn)
+
+
+@pytest.mark.parametrize("form", STARTS)
+def test_the_same_figure_gives_the_same_bytes(form, monkeypatch):
+    figures = []
+    for clock in ("1000000000", "1700000000"):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", clock)  # where matplotlib takes the time from, if it writes one
+        figure = Figure(figsize=(2, 2))
+        figure.subplots().plot([1, 2])
+        figures.append(encoded(figure, form))
+    assert figures[0] == figures[1]
+    assert figures[0].startswith(STARTS[form])
 
 
 def test_a_folder_remembers_the_form_of_its_pictures(compared):

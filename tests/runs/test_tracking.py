@@ -174,7 +174,9 @@ def test_a_resumed_run_takes_the_place_of_its_former_end(seqtrain, folder):
     lines = metrics.read_text().splitlines(keepends=True)
     metrics.write_text(lines[0] + lines[-1].replace('"step": ', '"step": 7'))  # it trains again: the summary is old
     assert seqtrain("track", folder, "--json").json["runs"][0]["ended"] is False
-    assert written().name == "events.out.tfevents.0000000001.seqtrain"
+    names = [f"events.out.tfevents.000000000{number}.seqtrain" for number in (0, 1)]
+    assert sorted(path.name for path in Path("runs/tensorboard/a").iterdir()) == names  # the former stays, empty
+    assert written().name == names[1]
     kept = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert [event.step for event in events(written())] == [0, 0, *kept]
     assert events(written())[1].start  # a TensorBoard that runs forgets the former end

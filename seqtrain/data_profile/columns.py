@@ -175,16 +175,34 @@ def _holds_times(own: "polars.Series") -> bool:
 MEANT = {
     r"\s*[-+]?[\d.]*\d,\d+\s*": "numbers with a decimal comma; write 1234.5",
     r"\s*[-+]?\d{1,3}(,\d{3})+(\.\d+)?\s*": "numbers with commas between thousands; write 1234.5",
-    r"\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}.*": "dates that seqtrain does not read; write 2024-01-31",
 }
-"""Forms of texts that are meant for numbers or times."""
+"""Forms of texts that are meant for numbers."""
+
+ONE_DATE = "write one column of dates such as 1959-04-01 and name it with task.time"
+"""What to do about times in other forms."""
+
+MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+
+MEANT_FOR_TIMES = {
+    r"\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}.*": "dates that seqtrain does not read; write 2024-01-31",
+    r"\s*\d{4}[-/ ]?[Qq][1-4]\s*": f"quarters such as 1959Q2; {ONE_DATE}",
+    r"\s*[Qq][1-4][-/ ]?\d{4}\s*": f"quarters such as Q2 1959; {ONE_DATE}",
+    r"\s*\d{4}[-/ ]?[Ww]\d{1,2}\s*": f"weeks such as 2020-W05; {ONE_DATE}",
+    r"\s*\d{4}[-/ ]?[Mm]?\d{1,2}\s*": f"months such as 1959-04; {ONE_DATE}",
+    rf"\s*(?i:{MONTHS})[a-z]*[-/. ]+\d{{2,4}}\s*": f"months such as Apr 1959; {ONE_DATE}",
+}
+"""Forms of texts that are meant for times."""
 
 
 def _hint(own: "polars.Series") -> str | None:
     import polars
 
     texts = own.cast(polars.String, strict=False)
-    found = (meant for form, meant in MEANT.items() if len(texts) and texts.str.contains(f"^{form}$").all())
+    found = (
+        meant
+        for form, meant in (MEANT | MEANT_FOR_TIMES).items()
+        if len(texts) and texts.str.contains(f"^{form}$").all()
+    )
     return next(found, None)
 
 

@@ -1,9 +1,12 @@
 """Configs for the user's data: one function for each task of a table or a text that a config can be written for."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seqtrain.config.yaml import inline
+from seqtrain.data_profile.ahead import Ahead
 from seqtrain.data_profile.columns import ColumnProfile
 from seqtrain.data_profile.layout import Layout, Steps, step_in_words
 from seqtrain.data_profile.result import Trainable
@@ -44,14 +47,14 @@ def series_config(
     roles: dict[str, str],
     layout: Layout,
     steps: Steps | None,
+    ahead: Ahead | None,
 ) -> list[Trainable]:
     """Configs of the task `series`, the best one first; the others do without what may be at fault in the first."""
     numbers = [column for column in columns if roles[column.name] == "number"][:MOST_COLUMNS]
     if not numbers:
         return []
-    obvious = [column.name for column in numbers if column.name.lower() in TARGET_NAMES]
-    targets = obvious[:1] if obvious else [column.name for column in numbers]
-    inputs = [column.name for column in numbers if column.name not in targets]
+    known = [] if ahead is None else ahead.known
+    targets, inputs, switches = _uses(numbers, known)
     task: dict[str, Any] = {"name": "series", "path": path}
     reasons = {"task.horizon": "steps ahead, all at once"}
     is_regular = steps is not None and steps.step is not None
@@ -65,6 +68,11 @@ def series_config(
     if inputs:
         task["inputs"] = inputs
         reasons["task.inputs"] = "name those that are known ahead, such as holidays, in known"
+    if known:
+        task["known"] = known
+        reasons["task.known"] = "known ahead: they have values in rows after the last target"
+    calendar = [column.name for column in columns if roles[column.name] == "calendar"]
+    notes = {"task.targets": _notes(targets, inputs, known, [*calendar, *switches])}
     task["horizon"] = 1
     if (steps is not None and steps.missing and is_regular) or any(column.missing for column in numbers):
         task["missing"] = "mask"
@@ -78,9 +86,37 @@ def series_config(
     reasons["task.season"] = "steps of a period, for the seasonal baseline"
     rest = _training(rows, len(layout.lengths))
     plain = {"task": task | seasonal} | rest
-    first = [Trainable({"task": task | cuts | seasonal} | rest, reasons)] if cuts else []
+    first = [Trainable({"task": task | cuts | seasonal} | rest, reasons, notes)] if cuts else []
     without_time = {key: value for key, value in task.items() if key != "time"}
-    return [*first, Trainable(plain, reasons), Trainable({"task": without_time} | rest, reasons)]
+    unused = ", ".join(map(repr, layout.unused_times or ([layout.time] if layout.time else [])))
+    left_out = {"task.path": [f"no time, as {unused} cannot be used until mended: each row is a step"]}
+    last = Trainable({"task": without_time} | rest, reasons, notes | (left_out if unused else {}))
+    return [*first, *([Trainable(plain, reasons, notes)] if is_regular else []), last]
+
+
+def _uses(numbers: list[ColumnProfile], known: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """The targets and the inputs; and columns of 0 and 1, of which only the user knows whether they are known ahead."""
+    names = [column.name for column in numbers if column.name not in known]
+    obvious = [name for name in names if name.lower() in TARGET_NAMES]
+    if obvious:
+        return obvious[:1], [name for name in names if name != obvious[0]], []
+    is_switch = {column.name: (column.distinct, column.least, column.most) == (2, "0", "1") for column in numbers}
+    amounts = [name for name in names if not is_switch[name]]
+    return (amounts, [], [name for name in names if is_switch[name]]) if amounts else (names, [], [])
+
+
+def _notes(targets: list[str], inputs: list[str], known: list[str], may_be_known: list[str]) -> list[str]:
+    """Comments on columns that the config could name, and on the error of several targets."""
+    notes = []
+    if len(targets) > 1:
+        notes.append("rmse_NAME is in the unit of each target, and the largest rules rmse: leave one target, or scale")
+    if not inputs:
+        notes.append("inputs: []  # to read beside the targets: columns that are known up to the present step")
+    if may_be_known:
+        notes.append(f"known: {inline([*known, *may_be_known])}  # if these are known ahead; else name them in inputs")
+    elif not known:
+        notes.append("known: []  # to read for the steps that are predicted: columns known ahead, such as holidays")
+    return notes
 
 
 def with_differences(config: Trainable, task: "Series") -> Trainable:
@@ -95,7 +131,8 @@ def with_differences(config: Trainable, task: "Series") -> Trainable:
     if not slow or sum(slow) * 2 <= len(slow):
         return config
     settings = config.settings | {"task": config.settings["task"] | {"differences": True}}
-    return Trainable(settings, config.reasons | {"task.differences": "predict changes: the values change slowly"})
+    reasons = config.reasons | {"task.differences": "predict changes: the values change slowly"}
+    return replace(config, settings=settings, reasons=reasons)
 
 
 def _instant(text: str) -> int | str:
@@ -126,7 +163,7 @@ def _training(rows: int, series: int) -> dict[str, Any]:
 def labelled_config(path: str, columns: list[ColumnProfile], roles: dict[str, str], layout: Layout) -> Trainable:
     """The task `sequences` on a table with an id and a label that is the same in all rows of an id."""
     label = next(column for column in columns if column.name == layout.label)
-    inputs = [column.name for column in columns if roles[column.name] == "number"]
+    inputs = [column.name for column in columns if roles[column.name] in ("number", "calendar")]
     order = {} if layout.time is None else {"step": layout.time}
     task: dict[str, Any] = {"name": "sequences", "path": path, "id": layout.id} | order
     task |= {"targets": [layout.label], "inputs": inputs}

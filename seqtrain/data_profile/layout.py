@@ -14,6 +14,7 @@ class Layout:
     """What the columns of a table are for.
 
     time, id : their names; None if there is none.
+    unused_times : columns that seem to hold the times, but cannot be used as they are.
     label : a column that is the same in all rows of an id; None if there is none.
     group : of a table with labels, a column whose sequences should stay together; None if there is none.
     part : of a table with labels, a column that has train, valid or test for each sequence; None if there is none.
@@ -26,6 +27,7 @@ class Layout:
     group: str | None
     part: str | None
     lengths: NDArray[np.int64]
+    unused_times: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ class Trainable:
 
     settings : the config as data.
     reasons : what the comment behind a setting says, by its dotted name.
+    notes : lines of comments below a setting, by its dotted name.
     """
 
     settings: Settings
     reasons: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtrain.data_profile.columns import EXACT, ColumnProfile, collected, profile_columns, scan
+from seqtrain.data_profile.ahead import Ahead, known_ahead
+from seqtrain.data_profile.columns import (
+    EXACT,
+    MEANT_FOR_TIMES,
+    ONE_DATE,
+    ColumnProfile,
+    collected,
+    profile_columns,
+    scan,
+)
 from seqtrain.data_profile.configs import labelled_config, series_config, with_differences
 from seqtrain.data_profile.layout import Layout, Steps, step_in_words
 from seqtrain.data_profile.result import BROKEN, Profile
@@ -43,6 +52,12 @@ GROUP_NAMES = re.compile(
 )
 """Names of columns whose sequences should stay in one part."""
 
+CALENDAR_NAMES = re.compile("year|quarter|month|week|day|hour|weekday", re.IGNORECASE)
+"""Names of columns of whole numbers that are parts of a time, and nothing to forecast."""
+
+FEW = 0.05
+"""The share of rows up to which repeated times are faults; more of them belong to several series."""
+
 MOST_SERIES = 2000
 """Series whose steps in time are looked at."""
 
@@ -71,18 +86,23 @@ def profile_table(path: str, file: Path) -> Profile:
     if rows == 0:
         fault = f"{file}: has no rows below its header; give a table with data"
         return Profile(path, "unknown", "an empty table", {"rows": 0}, faults=[fault], why_not=BROKEN)
-    layout, remarks = _layout(frame, file, columns, rows)
+    layout, repeated, remarks = _layout(frame, file, first, columns, rows)
     faults = [f"{file}: column {column.name!r} has {column.hint}" for column in columns if column.hint]
-    faults += _wrong_cells(frame, file, first, columns)
-    steps = None
+    faults += _wrong_cells(frame, file, first, columns) + repeated
+    clock = None
     if layout.time is not None:
         try:
-            steps = _steps(frame, file, first, layout)
+            clock = read_clock(_times(frame, file, first, layout), layout.time)
         except DataError as error:
             faults += str(error).splitlines()
-            layout = replace(layout, time=None)
+            layout = replace(layout, time=None, unused_times=(layout.time,))
     roles = _roles(columns, layout)
-    return _finished(path, file, rows, columns, roles, layout, steps, faults, remarks)
+    numbers = [column for column in columns if roles[column.name] == "number"]
+    ahead = None if layout.label is not None else known_ahead(frame, file, layout, numbers, clock)
+    steps = None
+    if clock is not None:
+        steps = _steps(_times(frame, file, first, layout), layout, clock, None if ahead is None else ahead.future)
+    return _finished(path, file, rows, columns, roles, layout, steps, ahead, faults, remarks)
 
 
 def _finished(
@@ -93,6 +113,7 @@ def _finished(
     roles: dict[str, str],
     layout: Layout,
     steps: Steps | None,
+    ahead: Ahead | None,
     faults: list[str],
     remarks: list[str],
 ) -> Profile:
@@ -116,7 +137,7 @@ def _finished(
         why_not = None if labelled else BROKEN
         return Profile(path, "sequences", what, facts, listed, [*faults, *refused], remarks, labelled, why_not)
     what = f"a table of {len(layout.lengths):,} series"
-    tries = series_config(path, rows, columns, roles, layout, steps)
+    tries = series_config(path, rows, columns, roles, layout, steps, ahead)
     if not tries:
         why_not = "no column of numbers is left to forecast; give one, or make a text of numbers: 1234.5"
         return Profile(path, "series", what, facts, listed, faults, remarks, None, why_not)
@@ -124,6 +145,10 @@ def _finished(
     faults += [fault for fault in refused if fault not in faults][:MOST_FAULTS]
     if config is not None and isinstance(task, Series):
         config = with_differences(config, task)
+    unused = layout.unused_times or ((layout.time,) if steps is not None and steps.step is not None else ())
+    if config is not None and unused and "time" not in config.settings["task"]:
+        names = ", ".join(map(repr, unused))
+        remarks.append(f"the config has no time, as {names} cannot be used until mended: each row is a step")
     if config is not None and task is None:
         remarks.append("the config was not tried, as the file is large; seqtrain validate tries it")
     return Profile(path, "series", what, facts, listed, faults, remarks, config, BROKEN if config is None else None)
@@ -132,42 +157,97 @@ def _finished(
 # --- what the columns are for ---------------------------------------------------------------------------------------
 
 
-def _layout(frame: "polars.LazyFrame", file: Path, columns: list[ColumnProfile], rows: int) -> tuple[Layout, list[str]]:
-    """The columns of time, of ids and of labels, and remarks on what is uncertain."""
-    remarks: list[str] = []
-    times = [column.name for column in columns if column.kind == "time"]
-    times += [c.name for c in columns if c.kind == "whole number" and TIME_NAMES.fullmatch(c.name)]
-    ids = [c for c in columns if c.name not in times and 1 < c.distinct <= 0.6 * rows and _may_be_id(c)]
+def _layout(
+    frame: "polars.LazyFrame", file: Path, first: int, columns: list[ColumnProfile], rows: int
+) -> tuple[Layout, list[str], list[str]]:
+    """The columns of time, of ids and of labels; faults of repeated times; and remarks on what is uncertain."""
+    times = [column for column in columns if column.kind == "time"]
+    times += [c for c in columns if c.kind == "whole number" and TIME_NAMES.fullmatch(c.name)]
+    ids = [c for c in columns if c not in times and 1 < c.distinct <= 0.6 * rows and _may_be_id(c)]
+    faults, remarks = list[str](), list[str]()
     time = name = None
+    unused = [column.name for column in columns if column.hint in MEANT_FOR_TIMES.values()]
     for each in times:
-        own = [c.name for c in sorted(ids, key=lambda c: c.distinct) if not _has_repeated(frame, file, [c.name, each])]
-        is_single = not _has_repeated(frame, file, [each])
-        if is_single or own:
-            time, name = each, None if is_single else own[0]
-            break
-        remarks.append(
-            f"column {each!r} has the same time in several rows, and no other column tells series apart by itself; to "
-            "use it, write a column of ids"
-        )
-    if time is None:
+        key = _key(frame, file, each.name, ids, rows)
+        if key is None:
+            unused += [each.name] if each.kind == "time" else []
+            remarks.append(_remark_on_repeated(each.name))
+            continue
+        time, name = each.name, key[0]
+        if key[1]:
+            faults = _repeated(frame, file, first, each.name, name, key[1])
+            time, unused = None, [each.name]
+        break
+    if time is None and name is None:
         name = next((c.name for c in ids if _is_in_blocks(frame, file, c.name)), None)
+    if time is None and not faults and (parts := [column.name for column in columns if _is_of_calendar(column)]):
+        unused += [part for part in parts if part not in unused]
+        remarks.append(f"parts of a time are no targets: {', '.join(map(repr, parts))}; {ONE_DATE}")
     lengths = np.array([rows])
     label = group = part = None
     if name is not None:
         lengths = collected(frame.group_by(name).len(), file)["len"].to_numpy().astype(np.int64)
         label, group, part = _label(frame, file, columns, name, time)
-    return Layout(time, name, label, group, part, lengths), remarks
+    return Layout(time, name, label, group, part, lengths, () if time else tuple(unused)), faults, remarks
+
+
+def _is_of_calendar(column: ColumnProfile) -> bool:
+    return column.kind == "whole number" and bool(CALENDAR_NAMES.fullmatch(column.name))
 
 
 def _may_be_id(column: ColumnProfile) -> bool:
-    return column.kind == "text" or (column.kind == "whole number" and bool(ID_NAMES.fullmatch(column.name)))
+    if column.kind == "text":
+        return column.hint is None
+    return column.kind == "whole number" and bool(ID_NAMES.fullmatch(column.name))
 
 
-def _has_repeated(frame: "polars.LazyFrame", file: Path, names: list[str]) -> bool:
-    """Whether two rows have the same values in these columns."""
+def _remark_on_repeated(time: str) -> str:
+    what = f"column {time!r} has the same time in several rows, and no other column tells series apart by itself"
+    return what if CALENDAR_NAMES.fullmatch(time) else f"{what}; to use it, write a column of ids"
+
+
+def _key(
+    frame: "polars.LazyFrame", file: Path, time: str, ids: list[ColumnProfile], rows: int
+) -> tuple[str | None, int] | None:
+    """The column of ids that makes times unique, or None if they are so by themselves; and how many rows repeat a time.
+
+    None if too many do.
+    """
+    few = max(1, int(FEW * rows))
+    alone = _count_repeated(frame, file, [time])
+    if alone == 0:
+        return None, 0
+    if alone <= few:
+        ids = [c for c in ids if ID_NAMES.fullmatch(c.name) or _is_in_blocks(frame, file, c.name)]
+    found = [(_count_repeated(frame, file, [c.name, time]), c.distinct, c.name) for c in ids]
+    if found and min(found)[0] <= few:
+        return min(found)[2], min(found)[0]
+    return (None, alone) if alone <= few else None
+
+
+def _count_repeated(frame: "polars.LazyFrame", file: Path, names: list[str]) -> int:
+    """How many rows have the same values in these columns as a row before them."""
     import polars
 
-    return len(collected(frame.group_by(names).len().filter(polars.col("len") > 1).head(1), file)) > 0
+    groups = frame.select(names).drop_nulls().group_by(names).agg(polars.len().alias("rows of it"))
+    return int(collected(groups.select((polars.col("rows of it") - 1).sum()), file).item())
+
+
+def _repeated(frame: "polars.LazyFrame", file: Path, first: int, time: str, name: str | None, count: int) -> list[str]:
+    """The rows that have the same time as one before them in their series."""
+    import polars
+
+    names = [time] if name is None else [time, name]
+    number = polars.col("the row")
+    own = frame.select(names).with_row_index("the row").drop_nulls()
+    own = own.with_columns(number.min().over(names).alias("the first")).filter(number > polars.col("the first"))
+    place = "row" if first == 1 else "line"
+    faults = [
+        f"{file}:{first + row['the row']}: has the same time, {row[time]}, as {place} {first + row['the first']}"
+        f"{'' if name is None else f' of {name} {row[name]}'}; keep one of them"
+        for row in collected(own.sort("the row").head(MOST_FAULTS), file).iter_rows(named=True)
+    ]
+    return [*faults, f"{counted(count, 'repeated time')} in all"] if count > MOST_FAULTS else faults
 
 
 def _is_in_blocks(frame: "polars.LazyFrame", file: Path, name: str) -> bool:
@@ -222,13 +302,14 @@ def _names_parts(frame: "polars.LazyFrame", file: Path, columns: list[ColumnProf
 
 
 def _roles(columns: list[ColumnProfile], layout: Layout) -> dict[str, str]:
-    """What each column is for: `time`, `id`, `label`, `group`, `part`, `number` or `-`."""
+    """What each column is for: `time`, `id`, `label`, `group`, `part`, `calendar`, `number` or `-`."""
     named = {layout.time: "time", layout.id: "id", layout.label: "label", layout.group: "group", layout.part: "part"}
-    return {
-        column.name: named.get(column.name)
-        or ("number" if column.name and column.kind in ("number", "whole number") and not column.wrong else "-")
-        for column in columns
-    }
+    roles = {}
+    for column in columns:
+        is_number = column.name and column.kind in ("number", "whole number") and not column.wrong
+        plain = "calendar" if _is_of_calendar(column) else "-" if column.name in layout.unused_times else "number"
+        roles[column.name] = named.get(column.name) or (plain if is_number else "-")
+    return roles
 
 
 def _wrong_cells(frame: "polars.LazyFrame", file: Path, first: int, columns: list[ColumnProfile]) -> list[str]:
@@ -263,12 +344,13 @@ def _is_number(text: Any) -> bool:
 # --- steps in time --------------------------------------------------------------------------------------------------
 
 
-def _steps(frame: "polars.LazyFrame", file: Path, first: int, layout: Layout) -> Steps:
-    """The steps of the series; raises a DataError if a row has no time."""
-    assert layout.time is not None
-    names = [layout.time, *([layout.id] if layout.id else [])]
-    table = Table(file, collected(frame.select(names), file), first)
-    clock = read_clock(table, layout.time)
+def _times(frame: "polars.LazyFrame", file: Path, first: int, layout: Layout) -> Table:
+    """The columns of the time and of the ids."""
+    return Table(file, collected(frame.select([name for name in (layout.time, layout.id) if name]), file), first)
+
+
+def _steps(table: Table, layout: Layout, clock: Clock, future: NDArray[np.bool_] | None) -> Steps:
+    """The steps of the series, of which the rows after the last targets are divided into no parts."""
     groups = [np.arange(len(clock.values))] if layout.id is None else [*table.rows_of(layout.id).values()]
     step, missing, gaps, irregular = None, 0, list[str](), 0
     for rows in groups[:MOST_SERIES]:
@@ -290,6 +372,8 @@ def _steps(frame: "polars.LazyFrame", file: Path, first: int, layout: Layout) ->
             f"{layout.time!r}; without it, each row is a step"
         )
     order = np.argsort(clock.values, kind="stable")
+    if future is not None and not future.all():
+        order = order[~future[order]]
     cuts = [int(order[round(share * len(order))]) for share in (0.7, 0.85)]
     before, between = (int(clock.values[cut]) for cut in cuts)
     texts = [str(clock.texts[cut]).removesuffix(".000000") for cut in cuts]

@@ -13,17 +13,18 @@ def to_yaml(config: Trainable) -> str:
     """The file."""
     settings = f"seqtrain settings task {config.settings['task']['name']}"
     heading = f"Written by seqtrain data; every value may be changed: {settings} lists what there is."
-    return "".join(f"{line}\n" for line in [f"# {heading}", *_lines(config.settings, config.reasons, "")])
+    return "".join(f"{line}\n" for line in [f"# {heading}", *_lines(config, config.settings, "")])
 
 
-def _lines(settings: dict[str, Any], reasons: dict[str, str], prefix: str) -> list[str]:
+def _lines(config: Trainable, settings: dict[str, Any], prefix: str) -> list[str]:
     lines = []
     indent = "  " * (prefix.count(".") + bool(prefix))
     for key, value in settings.items():
         name = f"{prefix}.{key}" if prefix else key
         written = f"{indent}{key}:" if isinstance(value, dict) else f"{indent}{key}: {inline(value)}"
-        reason = reasons.get(name)
+        reason = config.reasons.get(name)
         lines.append(f"{written:<{COMMENT_AT - 2}}  # {reason}" if reason else written)
         if isinstance(value, dict):
-            lines += _lines(value, reasons, name)
+            lines += _lines(config, value, name)
+        lines += [f"{indent}# {note}" for note in config.notes.get(name, [])]
     return lines

@@ -434,3 +434,102 @@ def test_padding_and_nan_are_no_values():
     assert (facts["shortest"], facts["median"], facts["longest"]) == (2, 2, 4)
     polars.DataFrame({"t": [1, 2, 3, 4], "v": [1.0, float("nan"), 3.0, None]}).write_parquet("a.parquet")
     assert [(c["name"], c["values"], c["missing"]) for c in profile("a.parquet").columns] == [("t", 4, 0), ("v", 2, 2)]
+
+
+# --- times that cannot be used, and what is known ahead -----------------------------------------------------------
+
+
+def config_text(seqtrain, file):
+    return seqtrain("data", file).out.partition("config:")[2]
+
+
+def test_a_repeated_time_is_a_fault_with_its_rows(seqtrain, trains):
+    lines = [f"{month},{n / 7:.2f}" for n, month in enumerate(months(60))]
+    lines.append(lines[5])
+    Path("dup.csv").write_text("date,y\n" + "\n".join(lines) + "\n")
+    found = profile("dup.csv")
+    assert found.faults == ["dup.csv:62: has the same time, 2000-06-01, as line 7; keep one of them"]
+    unused = "no time, as 'date' cannot be used until mended: each row is a step"
+    assert found.remarks == [f"the config has {unused}"]
+    assert f"  # {unused}\n" in config_text(seqtrain, "dup.csv")
+    assert "time" not in trains("dup.csv")["task"]
+    Path("shops.csv").write_text(
+        "y,shop,date\n" + "".join(f"{n},{s},{d}\n" for s in "ab" for n, d in enumerate(days(40)))
+    )
+    with Path("shops.csv").open("a") as file:
+        file.write("3,a,2024-01-02\n")
+    found = profile("shops.csv")
+    assert found.faults == ["shops.csv:82: has the same time, 2024-01-02, as line 3 of shop a; keep one of them"]
+    assert (found.facts["id"], found.config.settings["task"]["id"]) == ("shop", "shop")
+    years = polars.DataFrame({"year": [*range(1900, 1960), 1903], "v": np.sin(np.arange(61))})
+    years.write_parquet("dup.parquet")
+    found = profile("dup.parquet")
+    assert found.faults == ["dup.parquet:61: has the same time, 1903, as row 4; keep one of them"]
+    assert found.config.settings["task"]["targets"] == ["v"]
+
+
+def test_a_bad_or_empty_date_is_said_to_leave_no_time(seqtrain):
+    for wrong in ("2001-13-01", "\n,0\n,1\n2009-01-01"):
+        lines = [f"{month},{n % 5}\n" for n, month in enumerate(months(60))]
+        Path("a.csv").write_text("date,y\n" + "".join(lines[:9]) + f"{wrong},1\n".lstrip() + "".join(lines[10:]))
+        found = profile("a.csv")
+        assert "a.csv:11: column 'date'" in found.faults[0]
+        assert found.remarks == ["the config has no time, as 'date' cannot be used until mended: each row is a step"]
+        assert "# no time, as 'date' cannot be used" in config_text(seqtrain, "a.csv")
+
+
+def test_parts_of_a_date_are_no_targets(seqtrain, trains):
+    rows = [f"{1959 + t // 4},{t % 4 + 1},{t * t % 7 + 0.5},{t % 5}\n" for t in range(80)]
+    Path("macro.csv").write_text("Year,QUARTER,gdp,cpi\n" + "".join(rows))
+    found = profile("macro.csv")
+    advice = "write one column of dates such as 1959-04-01 and name it with task.time"
+    assert f"parts of a time are no targets: 'Year', 'QUARTER'; {advice}" in found.remarks
+    assert "write a column of ids" not in "".join(found.remarks)
+    assert trains("macro.csv")["task"]["targets"] == ["gdp", "cpi"]
+    text = config_text(seqtrain, "macro.csv")
+    assert (
+        "  # rmse_NAME is in the unit of each target, and the largest rules rmse: leave one target, or scale\n" in text
+    )
+    assert "  # known: [Year, QUARTER]  # if these are known ahead" in text
+    dated = [f"{day},{n % 7},{n * n % 11}\n" for n, day in enumerate(days(60))]
+    Path("b.csv").write_text("date,weekday,y2\n" + "".join(dated))
+    assert profile("b.csv").config.settings["task"]["targets"] == ["y2"]
+    assert profile("b.csv").remarks == []
+
+
+@pytest.mark.parametrize(
+    ("form", "what"),
+    [
+        (lambda n: f"{1959 + n // 4}Q{n % 4 + 1}", "quarters"), (lambda n: f"{1959 + n // 4}-Q{n % 4 + 1}", "quarters"),
+        (lambda n: f"{2000 + n // 50}-W{n % 50 + 1:02d}", "weeks"),
+        (lambda n: f"{1959 + n // 12}-{n % 12 + 1:02d}", "months"),
+        (lambda n: f"{('Jan', 'June')[n % 2]} {1959 + n // 2}", "months"),
+    ],
+)  # fmt: skip
+def test_times_in_other_forms_are_named(form, what):
+    Path("a.csv").write_text("when,y\n" + "".join(f"{form(n)},{n % 5}\n" for n in range(60)))
+    found = profile("a.csv")
+    assert f"a.csv: column 'when' has {what} such as " in found.faults[0]
+    assert "write one column of dates such as 1959-04-01 and name it with task.time" in found.faults[0]
+    assert found.config.notes["task.path"] == ["no time, as 'when' cannot be used until mended: each row is a step"]
+    assert "id" not in found.config.settings["task"]
+
+
+def test_rows_after_the_last_target_tell_what_is_known_ahead(seqtrain, trains):
+    rows = [
+        f"{day},{shop},{n % 7 if n < 80 else ''},{int(n % 9 == 0)},{n * n % 13 if n < 80 else ''}\n"
+        for shop in "ab" for n, day in enumerate(days(100))
+    ]  # fmt: skip
+    Path("shops.csv").write_text("day,shop,sales,holiday,temp\n" + "".join(rows))
+    task = trains("shops.csv")["task"]
+    assert (task["known"], task["targets"]) == (["holiday"], ["sales", "temp"])
+    assert (task["valid_from"], task["test_from"]) == (days(100)[56], days(100)[68])  # of 80 days
+    Path("all.csv").write_text("day,shop,sales,holiday,temp\n" + "".join(row for row in rows if ",," not in row))
+    task = trains("all.csv")["task"]
+    assert (task["targets"], "known" in task) == (["sales", "temp"], False)
+    text = config_text(seqtrain, "all.csv")
+    assert "  # inputs: []  # to read beside the targets" in text
+    assert "  # known: [holiday]  # if these are known ahead" in text
+    Path("one.csv").write_text("on\n" + "0\n1\n1\n" * 30)
+    assert trains("one.csv")["task"]["targets"] == ["on"]
+    assert "  # known: []  # to read for the steps that are predicted" in config_text(seqtrain, "one.csv")

@@ -1,5 +1,6 @@
 """A table: which column is the time, which tells series apart, what is missing, and a config that trains on it."""
 
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -83,9 +84,13 @@ def profile_table(path: str, file: Path) -> Profile:
         return Profile(
             path, "unknown", "a table that cannot be read", {}, faults=str(error).splitlines(), why_not=BROKEN
         )
-    if rows == 0:
+    if rows == 0 and not _lacks_header([column.name for column in columns]):
         fault = f"{file}: has no rows below its header; give a table with data"
         return Profile(path, "unknown", "an empty table", {"rows": 0}, faults=[fault], why_not=BROKEN)
+    if first == 2 and _lacks_header([column.name for column in columns]):
+        fault = f"{file}:1: the first line holds numbers, not names: write a header, such as time,value"
+        facts = {"rows": rows + 1, "columns": len(columns)}
+        return Profile(path, "unknown", "a table without a header", facts, faults=[fault], why_not=BROKEN)
     layout, repeated, remarks = _layout(frame, file, first, columns, rows)
     faults = [f"{file}: column {column.name!r} has {column.hint}" for column in columns if column.hint]
     faults += _wrong_cells(frame, file, first, columns) + repeated
@@ -103,6 +108,17 @@ def profile_table(path: str, file: Path) -> Profile:
     if clock is not None:
         steps = _steps(_times(frame, file, first, layout), layout, clock, None if ahead is None else ahead.future)
     return _finished(path, file, rows, columns, roles, layout, steps, ahead, faults, remarks)
+
+
+def _lacks_header(names: list[str]) -> bool:
+    """Whether the names of columns are values: all of them, or most, but no years or other steps of a wide table."""
+    names = [re.sub(r"_duplicated_\d+$", "", name).strip() for name in names]  # as polars names the second 1.5
+    values = [name for name in names if _is_number(name) or re.match(r"\d{4}-\d\d?-\d\d?", name)]
+    if len(values) == len(names):
+        return True
+    whole = [int(name) for name in values if re.fullmatch(r"[-+]?\d{1,15}", name)]
+    is_scale = len(whole) == len(values) and len({b - a for a, b in itertools.pairwise(whole)}) <= 1
+    return len(values) > len(names) / 2 and not is_scale
 
 
 def _finished(

@@ -533,3 +533,26 @@ def test_rows_after_the_last_target_tell_what_is_known_ahead(seqtrain, trains):
     Path("one.csv").write_text("on\n" + "0\n1\n1\n" * 30)
     assert trains("one.csv")["task"]["targets"] == ["on"]
     assert "  # known: []  # to read for the steps that are predicted" in config_text(seqtrain, "one.csv")
+
+
+def test_a_table_without_a_header_is_a_fault():
+    draw = np.random.default_rng(4).normal(size=(30, 8)).round(1)
+    numbers = [",".join(map(str, row)) for row in draw]
+    for name, lines in (
+        ("a.csv", numbers),
+        ("a.tsv", [f"{n % 2}\t{line}".replace(",", "\t") for n, line in enumerate(numbers)]),
+        ("a.txt", numbers),
+        ("dates.csv", [f"{day},{n / 3}" for n, day in enumerate(days(30))]),
+        ("names.csv", [f"shop{n % 2},{line}" for n, line in enumerate(numbers)]),
+        ("twice.csv", ["1,1,1", "2,2,3"]),
+        ("one.csv", ["1.5"]),
+    ):
+        Path(name).write_text("\n".join(lines) + "\n")
+        found = profile(name)
+        assert found.faults == [
+            f"{name}:1: the first line holds numbers, not names: write a header, such as time,value"
+        ]
+        assert (found.config, found.facts["rows"]) == (None, len(lines))
+    for name, header in (("wide.csv", "country,1990,1995,2000"), ("index.csv", ",0,1,2"), ("y.csv", "t,1,y,2")):
+        Path(name).write_text(header + "\n" + "".join(f"{n},{n % 3},{n % 4},{n % 5}\n" for n in range(40)))
+        assert profile(name).faults == []

@@ -2,6 +2,7 @@
 
 from seqtrain.data_profile.arrays import profile_npz, profile_ts
 from seqtrain.data_profile.folders import profile_folder
+from seqtrain.data_profile.other import profile_other
 from seqtrain.data_profile.result import Profile
 from seqtrain.data_profile.tables import is_table, profile_table
 from seqtrain.data_profile.texts import profile_text
@@ -27,6 +28,8 @@ def profile(path: str) -> Profile:
         open_regular(file).close()
     except UnreadableError as error:
         raise DataError(f"{error}; give a table, a text, or a folder of them") from None
+    if (other := profile_other(path, file)) is not None:
+        return other
     if file.suffix.lower() == ".npz":
         return profile_npz(path, file)
     if file.suffix.lower() == ".ts":

@@ -209,8 +209,10 @@ def tagged_config(path: str, words: int) -> Trainable:
     return Trainable(settings, reasons)
 
 
-def text_config(path: str, unit: str, tokens: int) -> Trainable:
+def text_config(path: str, unit: str, tokens: int, *, has_sentences: bool) -> Trainable:
     """A language model of a text, in words or characters, with as many passes as take some minutes."""
+    note = "sentences: independent  # if each line is a sentence that has nothing to do with the one before"
+    notes = {"task.unit": [note]} if has_sentences else {}
     passes = int(np.clip(2_000_000 / max(tokens, 1), 1, 40))
     task = {"name": "language_model", "path": path, "unit": unit}
     common = {"optimizer": {"name": "adam", "lr": 2e-3, "clip_norm": 1.0}}
@@ -219,10 +221,10 @@ def text_config(path: str, unit: str, tokens: int) -> Trainable:
     reasons = {"task.path": "one file, of which the last tenth is for validation and test"}
     if unit == "word":
         model: dict[str, Any] = {"cell": "lstm", "hidden_size": 200, "depth": 2, "dropout": 0.2}
-        return Trainable({"task": task, "model": model} | common | {"train": train}, reasons)
+        return Trainable({"task": task, "model": model} | common | {"train": train}, reasons, notes)
     model = {"cell": "lstm", "hidden_size": 128, "embedding_size": 32}
     reasons["task.unit"] = "the lines hold no spaces between words"
-    return Trainable({"task": task, "model": model} | common | {"train": train}, reasons)
+    return Trainable({"task": task, "model": model} | common | {"train": train}, reasons, notes)
 
 
 def arrays_config(path: str, arrays: list[dict[str, Any]]) -> tuple[list[Trainable], str | None]:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from seqtrain.data_profile.arrays import profile_ts
 from seqtrain.data_profile.columns import profile_columns, scan
 from seqtrain.data_profile.configs import MOST_CLASSES, folder_config, text_config
 from seqtrain.data_profile.result import BROKEN, Profile
 from seqtrain.data_profile.tables import GROUP_NAMES, LABEL_NAMES
-from seqtrain.data_profile.texts import measure, unit_of
+from seqtrain.data_profile.texts import has_sentences, measure, unit_of
 from seqtrain.data_profile.trial import first_that_builds
 from seqtrain.system.errors import DataError
 from seqtrain.system.files import split_file
@@ -31,8 +32,15 @@ def profile_folder(path: str, folder: Path) -> Profile:
         return _sequences(path, folder, files, what)
     if split_file(folder, "train").exists():
         return _text(path, folder)
+    if len(trains := [name for name in names if name.endswith("_TRAIN.ts")]) == 1:
+        return profile_ts(f"{path.rstrip('/')}/{trains[0]}", folder / trains[0])
     shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
-    why_not = "give one of its files; or a folder with train.txt, valid.txt and test.txt, or CSV files with labels.csv"
+    why_not = (
+        "give one of its files; or a folder with train.txt, valid.txt and test.txt, CSV files with labels.csv, or "
+    )
+    why_not += "NAME_TRAIN.ts and NAME_TEST.ts"
+    if "config.yaml" in names and any(name.endswith(".safetensors") for name in names):
+        why_not = f"it is a run; seqtrain eval {path} tells its results"
     return Profile(path, "folder", f"a folder of {counted(len(names), 'file')}", {"files": shown}, why_not=why_not)
 
 
@@ -85,7 +93,7 @@ def _text(path: str, folder: Path) -> Profile:
     facts = {f"{split} {name}": value for split, own in measured.items() for name, value in own.facts().items()}
     faults = [f"{files[split]}: no such file; a folder of a text has three" for split in files if split not in measured]
     unit = unit_of(measured["train"])
-    config = text_config(path, unit, measured["train"].tokens(unit))
+    config = text_config(path, unit, measured["train"].tokens(unit), has_sentences=has_sentences(measured["train"]))
     config.reasons["task.path"] = "a folder with train, valid and test"
     built, _, refused = first_that_builds([config], files["train"])
     faults += [] if faults else refused

@@ -24,6 +24,15 @@ MOSTLY = 0.95
 """The share of lines that must have a tab, for pairs of texts."""
 
 
+NO_WORD = re.compile(r"#|-DOCSTART-|\d+[-.]\d+\t(.*\t){8}")
+"""Lines of tagged words without a word: comments, and of CoNLL-U multiword tokens and empty nodes."""
+
+SENTENCE = re.compile(r"""[.!?\u3002\uff01\uff1f]["'\u201d\u2019\u00bb)\s]*$""")
+"""The end of a line that is a sentence."""
+
+MOST_ARE, LONGEST = 0.8, 60
+"""The share of lines that are sentences, and the words of the longest one, for a text of sentences."""
+
 NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -31,12 +40,14 @@ NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
 class Measured:
     """Figures of a text.
 
+    tagged : lines with a word, if the text is one of a word and its tags in each line.
     beginning : its first lines.
     """
 
     lines: int = 0
     empty: int = 0
     words: int = 0
+    tagged: int = 0
     characters: int = 0
     alphabet: set[str] = field(default_factory=set)
     longest: int = 0
@@ -75,6 +86,7 @@ def measure(file: Path) -> Measured:
             found.alphabet |= set(block)
             bare = [text.rstrip("\r\n") for text in texts]
             found.lines += len(bare)
+            found.tagged += sum(bool(text.strip()) and not NO_WORD.match(text) for text in bare)
             found.empty += sum(not text.strip() for text in bare)
             found.longest = max(found.longest, *map(len, bare))
             found.beginning += bare[: SAMPLE - len(found.beginning)]
@@ -94,6 +106,15 @@ def unit_of(measured: Measured) -> str:
     return "character" if lacks_spaces("\n".join(measured.beginning)) else "word"
 
 
+def has_sentences(measured: Measured) -> bool:
+    """Whether nearly every line is a sentence."""
+    full = [line for line in measured.beginning if line.strip()]
+    return (
+        sum(bool(SENTENCE.search(line)) for line in full) > MOST_ARE * len(full)
+        and max((len(line.split()) for line in full), default=0) <= LONGEST
+    )
+
+
 def profile_text(path: str, file: Path) -> Profile:
     """A text file."""
     measured = measure(file)
@@ -108,8 +129,9 @@ def profile_text(path: str, file: Path) -> Profile:
     if form := seems_tagged("\n".join(lines)):
         what = "tagged text, a word and its columns a line" if form == "conll" else "tagged text, word/TAG"
         tags = Counter(_tags(full, form))
+        facts["words"] = words = measured.tagged if form == "conll" else measured.words
         facts |= {"sentences": _sentences(lines, form), "tags": dict(tags.most_common(20))}
-        built, _, faults = first_that_builds([tagged_config(path, measured.words)], file)
+        built, _, faults = first_that_builds([tagged_config(path, words)], file)
         return Profile(path, "tagging", what, facts, [], faults, [], built, None if built else BROKEN)
     if sum(line.count("\t") == 1 for line in full) >= MOSTLY * len(full):
         use = f"pairs are for a trained model: seqtrain score RUN {path} --pairs"
@@ -118,7 +140,8 @@ def profile_text(path: str, file: Path) -> Profile:
     remarks = []
     if unit == "character":
         remarks.append("the lines hold hardly any spaces, so that the config reads characters, not words")
-    built, _, faults = first_that_builds([text_config(path, unit, measured.tokens(unit))], file)
+    config = text_config(path, unit, measured.tokens(unit), has_sentences=has_sentences(measured))
+    built, _, faults = first_that_builds([config], file)
     why_not = None if built else BROKEN
     return Profile(path, "text", "running text", facts, [], faults, remarks, built, why_not)
 
@@ -126,7 +149,7 @@ def profile_text(path: str, file: Path) -> Profile:
 def _tags(full: list[str], form: str) -> list[str]:
     if form == "slash":
         return [word.rsplit("/", 1)[1] for line in full for word in line.split() if "/" in word]
-    return [line.split()[-1] for line in full if not line.startswith(("#", "-DOCSTART-"))]
+    return [line.split()[-1] for line in full if not NO_WORD.match(line)]
 
 
 def _sentences(lines: list[str], form: str) -> str:

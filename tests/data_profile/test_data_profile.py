@@ -556,3 +556,66 @@ def test_a_table_without_a_header_is_a_fault():
     for name, header in (("wide.csv", "country,1990,1995,2000"), ("index.csv", ",0,1,2"), ("y.csv", "t,1,y,2")):
         Path(name).write_text(header + "\n" + "".join(f"{n},{n % 3},{n % 4},{n % 5}\n" for n in range(40)))
         assert profile(name).faults == []
+
+
+# --- other files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.arff", b"@relation a\n@data\n1,2,3\n", "an ARFF file; give the .ts file"),
+        ("a.yaml", b"task:\n  name: adding\n", "a config; seqtrain validate a.yaml checks it"),
+        ("best.safetensors", b'\xe8\n\0\0\0\0\0\0{"__metadata__"', "a checkpoint; seqtrain eval RUN"),
+        ("renamed", b'\xe8\n\0\0\0\0\0\0{"__metadata__"', "a checkpoint; seqtrain eval RUN"),
+        ("a.csv.gz", b"\x1f\x8b\x08\0", "a gzip file; unpack it"),
+        ("a.csv", b"\x1f\x8b\x08\0", "a gzip file; unpack it"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", "a PNG picture; give a table"),
+        ("a.xlsx", b"PK\3\4\0\0", "a zip archive, a workbook of Excel"),
+        ("a.npy", b"\x93NUMPY\1\0", "a single array of NumPy; save it with numpy.savez"),
+        ("table", b"PAR1\0\0", "a Parquet file whose name has another ending"),
+    ],
+)
+def test_other_files_are_told_by_what_they_are(seqtrain, name, content, what):
+    Path(name).write_bytes(content)
+    found = seqtrain("data", name)
+    assert (found.code, "iconv" in found.out + found.err) == (0, False)
+    assert f"no config: it is {what}" in found.out
+
+
+def test_a_text_that_begins_like_another_file_is_a_text():
+    Path("a.txt").write_text("Rar! he said\nand she slept\n" * 60)
+    assert profile("a.txt").kind == "text"
+
+
+def test_a_folder_of_two_ts_files_or_of_a_run(trains):
+    Path("G").mkdir()
+    for part in ("TRAIN", "TEST"):
+        cases = "".join(f"{n},{n % 3}:{'ab'[n % 2]}\n" for n in range(40))
+        Path(f"G/G_{part}.ts").write_text("@classLabel true a b\n@data\n" + cases)
+    task = trains("G")["task"]
+    assert (task["path"], task["test_path"]) == ("G/G_TRAIN.ts", "G/G_TEST.ts")
+    Path("r").mkdir()
+    Path("r/config.yaml").touch()
+    Path("r/best.safetensors").touch()
+    assert profile("r").why_not == "it is a run; seqtrain eval r tells its results"
+
+
+def test_words_of_tagged_columns_are_counted_without_tags():
+    Path("a.conll").write_text("# s\nthe DT O\ncats NNS B-X\n\nsleep VBP O\n. . O\n\n" * 20)
+    assert profile("a.conll").facts["words"] == 80
+    nothing = "\t_" * 7
+    rows = f"1-2\tdu\t_{nothing}\n1\tde\t_\tADP{nothing[2:]}\n2\tle\t_\tDET{nothing[2:]}\n"
+    Path("a.conllu").write_text((rows + "\n") * 20)
+    assert profile("a.conllu").facts["words"] == 40
+
+
+def test_lines_that_are_sentences_have_a_comment(seqtrain, trains):
+    Path("sents.txt").write_text('the dog runs .\nthe cats sleep !\n"the king sings ."\n' * 60)
+    assert "sentences" not in trains("sents.txt")["task"]
+    assert "  # sentences: independent  # if each line is a sentence" in config_text(seqtrain, "sents.txt")
+    Path("my.yaml").write_text(Path("my.yaml").read_text().replace("# sentences", "sentences"))
+    assert seqtrain("validate", "my.yaml", "-q").err == ""
+    for text in ("the dog runs\nand the cat\nsleeps .\n", "the dog . " * 30 + "\n"):
+        Path("other.txt").write_text(text * 60)
+        assert "independent" not in config_text(seqtrain, "other.txt")

@@ -32,9 +32,19 @@ class Ahead:
 
 
 def known_ahead(
-    frame: "polars.LazyFrame", file: Path, layout: Layout, numbers: list[ColumnProfile], clock: Clock | None
+    frame: "polars.LazyFrame",
+    file: Path,
+    first: int,
+    layout: Layout,
+    numbers: list[ColumnProfile],
+    clock: Clock | None,
 ) -> Ahead | None:
-    """What is known ahead; None if no columns end before others, in most series."""
+    """What is known ahead; None if no columns end before others, in most series.
+
+    Raises
+    ------
+    DataError : a row has no id.
+    """
     import polars
 
     full = [column.name for column in numbers if not column.missing]
@@ -45,7 +55,7 @@ def known_ahead(
     given = collected(frame.select(cells), file).to_numpy().astype(bool)
     groups = [np.arange(len(given))]
     if layout.id is not None:
-        groups = [*Table(file, collected(frame.select(layout.id), file), 0).rows_of(layout.id).values()]
+        groups = [*Table(file, collected(frame.select(layout.id), file), first).rows_of(layout.id).values()]
     if clock is not None:
         groups = [rows[np.argsort(clock.values[rows], kind="stable")] for rows in groups]
     ended = (~given[[rows[-1] for rows in groups]]).mean(0) >= MOST

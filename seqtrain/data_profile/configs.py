@@ -85,13 +85,17 @@ def series_config(
     seasonal = {} if season is None else {"season": season}
     reasons["task.season"] = "steps of a period, for the seasonal baseline"
     rest = _training(rows, len(layout.lengths))
-    plain = {"task": task | seasonal} | rest
-    first = [Trainable({"task": task | cuts | seasonal} | rest, reasons, notes)] if cuts else []
-    without_time = {key: value for key, value in task.items() if key != "time"}
+    dated = [cuts, {}] if cuts else [{}] if is_regular else []
+    tries = [Trainable({"task": task | own | seasonal} | rest, reasons, notes) for own in dated]
+    return [*tries, _without_time(Trainable({"task": task} | rest, reasons, notes), layout)]
+
+
+def _without_time(config: Trainable, layout: Layout) -> Trainable:
+    """The config in which each row is a step, with a comment on the times that are left out."""
+    task = {key: value for key, value in config.settings["task"].items() if key != "time"}
     unused = ", ".join(map(repr, layout.unused_times or ([layout.time] if layout.time else [])))
-    left_out = {"task.path": [f"no time, as {unused} cannot be used until mended: each row is a step"]}
-    last = Trainable({"task": without_time} | rest, reasons, notes | (left_out if unused else {}))
-    return [*first, *([Trainable(plain, reasons, notes)] if is_regular else []), last]
+    notes = {"task.path": [f"no time, as {unused} cannot be used until mended: each row is a step"]} if unused else {}
+    return replace(config, settings=config.settings | {"task": task}, notes=config.notes | notes)
 
 
 def _uses(numbers: list[ColumnProfile], known: list[str]) -> tuple[list[str], list[str], list[str]]:

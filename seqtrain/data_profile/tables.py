@@ -94,19 +94,13 @@ def profile_table(path: str, file: Path) -> Profile:
     layout, repeated, remarks = _layout(frame, file, first, columns, rows)
     faults = [f"{file}: column {column.name!r} has {column.hint}" for column in columns if column.hint]
     faults += _wrong_cells(frame, file, first, columns) + repeated
-    clock = None
-    if layout.time is not None:
-        try:
-            clock = read_clock(_times(frame, file, first, layout), layout.time)
-        except DataError as error:
-            faults += str(error).splitlines()
-            layout = replace(layout, time=None, unused_times=(layout.time,))
+    ahead = steps = None
+    try:
+        ahead, steps = _in_time(frame, file, first, columns, layout)
+    except DataError as error:
+        faults += str(error).splitlines()
+        layout = replace(layout, time=None, unused_times=(layout.time,) if layout.time else layout.unused_times)
     roles = _roles(columns, layout)
-    numbers = [column for column in columns if roles[column.name] == "number"]
-    ahead = None if layout.label is not None else known_ahead(frame, file, layout, numbers, clock)
-    steps = None
-    if clock is not None:
-        steps = _steps(_times(frame, file, first, layout), layout, clock, None if ahead is None else ahead.future)
     return _finished(path, file, rows, columns, roles, layout, steps, ahead, faults, remarks)
 
 
@@ -134,18 +128,11 @@ def _finished(
     remarks: list[str],
 ) -> Profile:
     """The report, with the first config that can be built."""
-    facts: dict[str, Any] = {"rows": rows, "columns": len(columns)}
-    facts |= {} if layout.time is None else {"time": layout.time}
+    facts = {"rows": rows, "columns": len(columns)} | _facts(layout, steps)
     if rows > EXACT:
         remarks = [*remarks, f"different values are estimated, as the table has more than {EXACT:,} rows"]
     if steps is not None:
-        facts |= {"step": "irregular" if steps.step is None else step_in_words(steps.kind, steps.step)}
-        facts |= {"missing steps": steps.missing}
         remarks = [*remarks, *steps.gaps]
-    if layout.id is not None:
-        shortest, median, longest = (int(n) for n in np.quantile(layout.lengths, [0, 0.5, 1], method="nearest"))
-        facts |= {"id": layout.id, "series": len(layout.lengths)}
-        facts |= {"shortest": shortest, "median": median, "longest": longest}
     listed = [column.as_json() | {"role": roles[column.name]} for column in columns]
     if layout.label is not None:
         what = f"{counted(len(layout.lengths), 'sequence')} with a label for each, {layout.label!r}"
@@ -168,6 +155,19 @@ def _finished(
     if config is not None and task is None:
         remarks.append("the config was not tried, as the file is large; seqtrain validate tries it")
     return Profile(path, "series", what, facts, listed, faults, remarks, config, BROKEN if config is None else None)
+
+
+def _facts(layout: Layout, steps: Steps | None) -> dict[str, Any]:
+    """The times and the series."""
+    facts: dict[str, Any] = {} if layout.time is None else {"time": layout.time}
+    if steps is not None:
+        facts |= {"step": "irregular" if steps.step is None else step_in_words(steps.kind, steps.step)}
+        facts |= {"missing steps": steps.missing}
+    if layout.id is not None:
+        shortest, median, longest = (int(n) for n in np.quantile(layout.lengths, [0, 0.5, 1], method="nearest"))
+        facts |= {"id": layout.id, "series": len(layout.lengths)}
+        facts |= {"shortest": shortest, "median": median, "longest": longest}
+    return facts
 
 
 # --- what the columns are for ---------------------------------------------------------------------------------------
@@ -235,9 +235,14 @@ def _key(
         return None, 0
     if alone <= few:
         ids = [c for c in ids if ID_NAMES.fullmatch(c.name) or _is_in_blocks(frame, file, c.name)]
-    found = [(_count_repeated(frame, file, [c.name, time]), c.distinct, c.name) for c in ids]
-    if found and min(found)[0] <= few:
-        return min(found)[2], min(found)[0]
+    best, name = few + 1, None
+    for column in sorted(ids, key=lambda column: column.distinct):
+        if (repeated := _count_repeated(frame, file, [column.name, time])) < best:
+            best, name = repeated, column.name
+        if best == 0:
+            break
+    if name is not None:
+        return name, best
     return (None, alone) if alone <= few else None
 
 
@@ -358,6 +363,22 @@ def _is_number(text: Any) -> bool:
 
 
 # --- steps in time --------------------------------------------------------------------------------------------------
+
+
+def _in_time(
+    frame: "polars.LazyFrame", file: Path, first: int, columns: list[ColumnProfile], layout: Layout
+) -> tuple[Ahead | None, Steps | None]:
+    """What is known ahead, and the steps of the series; raises a DataError if a row has no time or no id."""
+    table = clock = None
+    if layout.time is not None:
+        table = _times(frame, file, first, layout)
+        clock = read_clock(table, layout.time)
+    roles = _roles(columns, layout)
+    numbers = [column for column in columns if roles[column.name] == "number"]
+    ahead = None if layout.label is not None else known_ahead(frame, file, first, layout, numbers, clock)
+    if table is None or clock is None:
+        return ahead, None
+    return ahead, _steps(table, layout, clock, None if ahead is None else ahead.future)
 
 
 def _times(frame: "polars.LazyFrame", file: Path, first: int, layout: Layout) -> Table:

@@ -619,3 +619,13 @@ def test_lines_that_are_sentences_have_a_comment(seqtrain, trains):
     for text in ("the dog runs\nand the cat\nsleeps .\n", "the dog . " * 30 + "\n"):
         Path("other.txt").write_text(text * 60)
         assert "independent" not in config_text(seqtrain, "other.txt")
+
+
+def test_rows_without_an_id_are_faults():
+    rows = [f"{day},{shop},{n % 7},{n % 3}\n" for shop in "ab" for n, day in enumerate(days(50))]
+    rows[60] = f"{days(50)[10]},,3,1\n"
+    rows[-1] = f"{days(50)[-1]},b,,1\n"
+    Path("a.csv").write_text("day,shop,sales,len\n" + "".join(rows))
+    assert "a.csv:62: column 'shop' is empty; every row needs the name of its series" in profile("a.csv").faults
+    polars.read_csv("a.csv").with_columns(polars.lit(None).alias("nothing")).write_parquet("a.parquet")
+    assert "a.parquet:61: column 'shop' is empty" in profile("a.parquet").faults[0]

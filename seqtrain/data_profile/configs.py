@@ -53,8 +53,6 @@ def series_config(
     numbers = [column for column in columns if roles[column.name] == "number"][:MOST_COLUMNS]
     if not numbers:
         return []
-    known = [] if ahead is None else ahead.known
-    targets, inputs, switches = _uses(numbers, known)
     task: dict[str, Any] = {"name": "series", "path": path}
     reasons = {"task.horizon": "steps ahead, all at once"}
     is_regular = steps is not None and steps.step is not None
@@ -63,17 +61,12 @@ def series_config(
     if layout.id is not None:
         task["id"] = layout.id
         reasons["task.id"] = f"tells {len(layout.lengths):,} series apart"
-    task["targets"] = targets
-    reasons["task.targets"] = "to forecast; the others are read as inputs" if inputs else "to forecast"
-    if inputs:
-        task["inputs"] = inputs
-        reasons["task.inputs"] = "name those that are known ahead, such as holidays, in known"
-    if known:
-        task["known"] = known
-        reasons["task.known"] = "known ahead: they have values in rows after the last target"
     calendar = [column.name for column in columns if roles[column.name] == "calendar"]
-    notes = {"task.targets": _notes(targets, inputs, known, [*calendar, *switches])}
-    task["horizon"] = 1
+    uses, notes = _uses(numbers, [] if ahead is None else ahead.known, calendar)
+    task |= uses | {"horizon": 1}
+    reasons["task.targets"] = "to forecast; the others are read as inputs" if "inputs" in uses else "to forecast"
+    reasons["task.inputs"] = "name those that are known ahead, such as holidays, in known"
+    reasons["task.known"] = "known ahead: they have values in rows after the last target"
     if (steps is not None and steps.missing and is_regular) or any(column.missing for column in numbers):
         task["missing"] = "mask"
         reasons["task.missing"] = "repeat the last value, and tell the model; or forward, which does not tell"
@@ -81,8 +74,7 @@ def series_config(
     if is_regular and steps is not None and steps.middle is not None:
         cuts = dict(zip(("valid_from", "test_from"), map(_instant, steps.middle), strict=True))
         reasons |= {"task.valid_from": "70 % of the rows lie before", "task.test_from": "85 %"}
-    season = _season(steps, int(layout.lengths.max()))
-    seasonal = {} if season is None else {"season": season}
+    seasonal = _season(steps, int(layout.lengths.max()))
     reasons["task.season"] = "steps of a period, for the seasonal baseline"
     rest = _training(rows, len(layout.lengths))
     dated = [cuts, {}] if cuts else [{}] if is_regular else []
@@ -98,15 +90,18 @@ def _without_time(config: Trainable, layout: Layout) -> Trainable:
     return replace(config, settings=config.settings | {"task": task}, notes=config.notes | notes)
 
 
-def _uses(numbers: list[ColumnProfile], known: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """The targets and the inputs; and columns of 0 and 1, of which only the user knows whether they are known ahead."""
+def _uses(
+    numbers: list[ColumnProfile], known: list[str], calendar: list[str]
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The targets, inputs and known columns; and comments on those that only the user can decide on, as 0 and 1."""
     names = [column.name for column in numbers if column.name not in known]
-    obvious = [name for name in names if name.lower() in TARGET_NAMES]
-    if obvious:
-        return obvious[:1], [name for name in names if name != obvious[0]], []
+    obvious = [name for name in names if name.lower() in TARGET_NAMES][:1]
     is_switch = {column.name: (column.distinct, column.least, column.most) == (2, "0", "1") for column in numbers}
-    amounts = [name for name in names if not is_switch[name]]
-    return (amounts, [], [name for name in names if is_switch[name]]) if amounts else (names, [], [])
+    targets = obvious or [name for name in names if not is_switch[name]] or names
+    others = [name for name in names if name not in targets]
+    inputs, switches = (others, []) if obvious else ([], others)
+    uses = {"targets": targets} | ({"inputs": inputs} if inputs else {}) | ({"known": known} if known else {})
+    return uses, {"task.targets": _notes(targets, inputs, known, [*calendar, *switches])}
 
 
 def _notes(targets: list[str], inputs: list[str], known: list[str], may_be_known: list[str]) -> list[str]:
@@ -144,11 +139,11 @@ def _instant(text: str) -> int | str:
     return int(text) if text.lstrip("-").isdecimal() else text
 
 
-def _season(steps: Steps | None, longest: int) -> int | None:
+def _season(steps: Steps | None, longest: int) -> dict[str, int]:
     if steps is None or steps.step is None:
-        return None
+        return {}
     season = PERIODS.get(step_in_words(steps.kind, steps.step))
-    return season if season is not None and longest >= LONG_ENOUGH * season else None
+    return {"season": season} if season is not None and longest >= LONG_ENOUGH * season else {}
 
 
 def _training(rows: int, series: int) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def test_a_small_text_is_evaluated_after_every_epoch(seqtrain, tmp_path, name):
 def test_a_missing_text_is_reported_with_its_source(seqtrain):
     refused = seqtrain("train", "ptb-small")
     assert refused.code == 2
-    assert "ptb-small.yaml:7: task.path is 'data/ptb', but there is no" in refused.err
+    assert "ptb-small.yaml:8: task.path is 'data/ptb', but there is no" in refused.err
     assert "simple-examples.tgz" in refused.err
 
 

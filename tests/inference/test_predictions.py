@@ -362,6 +362,21 @@ def test_pictures_of_many_series_and_of_labels(trained, tmp_path, capsys):
     assert list(labels.axes[0].lines[0].get_ydata()) == [t % 5 for t in range(30)]
 
 
+@pytest.mark.parametrize("horizon", [0, 1, 3])
+def test_a_picture_of_an_evaluation_shows_each_step_beside_what_was_said_of_it(trained, horizon):
+    """What is drawn gives the root mean squared error that the evaluation reports, at the steps of the split."""
+    rows = [["t", "y", "z"], *[[t, t * t % 7, t % 3] for t in range(100)]]
+    run = trained(rows, time="t", targets=["y"], horizon=horizon, inputs=["z"] if horizon == 0 else None)
+    result = seqtrain.evaluate(run, picture=True)
+    (axes,) = result.draw().axes
+    data, said = axes.lines
+    assert list(data.get_xdata()) == list(said.get_xdata()) == [*range(85, 100 - max(0, horizon - 1))]
+    assert list(data.get_ydata()) == [t * t % 7 for t in data.get_xdata()]
+    if horizon < 2:
+        error = np.array(data.get_ydata()) - np.array(said.get_ydata())
+        assert np.sqrt(np.mean(error**2)) == pytest.approx(result.figures["rmse"], rel=1e-4)
+
+
 def test_a_model_of_another_task_predicts_nothing_for_a_file(tmp_path):
     header = SimpleNamespace(vocabulary=None)
     config = config_from({"task": "adding", "model": {"cell": "rnn"}}, "test")

@@ -51,7 +51,7 @@ def shortened(command: str) -> str:
     sets = (
         () if rest.startswith(("words", "characters", "sunspots", "gestures", "agreement", "my.yaml")) else SMALL_SETS
     )
-    head, arrow, tail = command.replace("--seeds 8 --jobs 2", "--seeds 1").partition(" >")
+    head, arrow, tail = re.sub(r"--seeds \d+( --jobs \d+)?", "--seeds 1", command).partition(" >")
     return " ".join([head, *SMALL, *sets]) + arrow + tail
 
 

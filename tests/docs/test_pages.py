@@ -44,7 +44,8 @@ def commands(block: str) -> Iterator[str]:
 
 
 def shortened(command: str) -> str:
-    """The same command with settings that make it quick."""
+    """The same command with settings that make it quick, without a reader that ends early (see test_sampling)."""
+    command = re.sub(r" \| head -\d+$", "", command)
     verb, _, rest = command.removeprefix("seqtrain ").partition(" ")
     if verb not in ("train", "compare", "check") or rest.startswith("runs/"):
         return command

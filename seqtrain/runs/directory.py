@@ -1,7 +1,7 @@
 """A run directory. The only file that knows the names inside one."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -101,6 +101,7 @@ class RunDir:
                 f"({error})"
             ) from None
         except OSError as error:
+            _remove_empty(made)
             raise UnwritableError(self.path, error) from None
         self._lease = lease
         try:
@@ -110,9 +111,7 @@ class RunDir:
         finally:
             self._lease = None
             if lease.give_back():
-                with suppress(OSError):  # the first directory that is not empty ends it
-                    for folder in made:
-                        folder.rmdir()
+                _remove_empty(made)
 
     def _renew_metrics(self) -> None:
         """Give the metrics a new file of the same content: a frozen process may still append to the old one."""
@@ -265,6 +264,13 @@ class RunDir:
             return self.load_summary()
         except UnreadableError:
             return None
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, each in the next one, up to the first that is not empty."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _record(line: bytes) -> MetricsRecord | None:

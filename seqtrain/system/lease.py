@@ -88,8 +88,9 @@ class Lease:
         BusyError : another process holds it.
         OSError : the folder cannot be written.
         """
-        own, was_left = self._prepare(), False
+        own, was_left = self.folder / f"{NAME}-{self.token}", False
         try:
+            self._prepare(own)
             for _ in range(TRIES):
                 if self._moved(own, self.lock):
                     HELD[self.folder] = self
@@ -100,13 +101,11 @@ class Lease:
             shutil.rmtree(own, ignore_errors=True)
         raise BusyError("processes that come and go")
 
-    def _prepare(self) -> Path:
-        """A folder that will be the lock."""
-        own = self.folder / f"{NAME}-{self.token}"
+    def _prepare(self, own: Path) -> None:
+        """Make the folder that will be the lock."""
         (own / self.token).mkdir(parents=True)
         holder = Holder(socket.gethostname(), _machine(), os.getpid(), _started(os.getpid()), self.folder.stat().st_ino)
         (own / self.token / HOLDER).write_text(json.dumps(asdict(holder)), "utf-8")
-        return own
 
     def _moved(self, own: Path, lock: Path) -> bool:
         with suppress(OSError):  # the lock exists; or an answer of NFS was lost, and the rename was done

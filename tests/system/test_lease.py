@@ -1,5 +1,6 @@
 """A folder belongs to one process at a time, also across hosts; a frozen holder writes nothing once it lost it."""
 
+import errno
 import json
 import os
 import shutil
@@ -172,3 +173,22 @@ def test_records_are_not_cut_off_once_another_goes_on(run):
             with pytest.raises(CheckpointError, match="another process goes on with this run"):
                 frozen.rewind_metrics(1)
             assert [record.step for record in other.read_metrics()] == [1, 2]
+
+
+def test_a_full_disk_leaves_no_folder_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lease.Path, "write_text", full)
+    with (
+        pytest.raises(UnwritableError, match=r"^a/run: cannot be written .No space left"),
+        RunDir(Path("a/run")).locked(),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    Path("kept").mkdir()
+    with pytest.raises(UnwritableError), RunDir(Path("kept")).locked():
+        pass
+    assert list(Path("kept").iterdir()) == []

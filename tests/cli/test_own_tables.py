@@ -1,5 +1,6 @@
 """A table of the user's from the command line: training, another table, a comparison, and what is said about rules."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,11 @@ def test_several_faults_are_lines(seqtrain):
     assert (refused.code, refused.out) == (2, "")
     for line, place in zip(refused.err.splitlines(), ("t.csv:5", "t.csv:7", "task.missing=forward"), strict=True):
         assert place in line
+
+
+def test_what_was_read_is_in_the_summary_and_on_the_screen(seqtrain):
+    shown = seqtrain("train", "sunspots", *QUICK, "--out", "run", "-q").out
+    data = json.loads(Path("run/summary.json").read_text())["data"]
+    assert (data["steps"], data["missing_values"]) == (53, 0)
+    assert data == seqtrain("eval", "run", "--json").json["data"]
+    assert " missing values" in shown

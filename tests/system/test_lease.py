@@ -192,3 +192,15 @@ def test_a_full_disk_leaves_no_folder_behind(tmp_path, monkeypatch):
     with pytest.raises(UnwritableError), RunDir(Path("kept")).locked():
         pass
     assert list(Path("kept").iterdir()) == []
+
+
+def test_a_run_that_is_frozen_between_the_check_and_the_opening_of_its_metrics_appends_nothing(run, monkeypatch):
+    mine = RunDir(run)
+    with mine.locked():
+        mine.append(RECORD)
+        answers = iter([True, False])
+        with monkeypatch.context() as patched:
+            patched.setattr(Lease, "is_own", lambda _: next(answers, False))
+            with pytest.raises(CheckpointError, match="another process goes on with this run"):
+                mine.append(RECORD)
+        assert len([*mine.read_metrics()]) == 1

@@ -11,8 +11,9 @@ import io
 from pathlib import Path
 from typing import NoReturn
 
-from seqtrain.system.errors import SeqtrainError
+from seqtrain.system.errors import LostProcess, SeqtrainError
 from seqtrain.system.files import check_name
+from seqtrain.system.processes import torchrun_rank
 from seqtrain.system.streams import raised_by, to_stderr
 
 INTERRUPTED = "interrupted; what was saved before is whole"
@@ -43,8 +44,13 @@ def main() -> None:
         raise
     except KeyboardInterrupt:  # the second one, while the run is being saved
         _fail(INTERRUPTED, 130)
-    except SeqtrainError as error:
+    except LostProcess as error:
+        if torchrun_rank():  # the lost process, or process 0, says why
+            sys.exit(error.exit_code)
         _fail(str(error), error.exit_code)
+    except SeqtrainError as error:
+        rank = torchrun_rank()
+        _fail(f"process {rank}: {error}" if rank else str(error), error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written
         if raised_by(error):
             raise

@@ -18,6 +18,8 @@ from seqtrain.cli.score import score
 from seqtrain.cli.track import track
 from seqtrain.cli.train import train
 from seqtrain.cli.validate import validate
+from seqtrain.system.errors import SeqtrainError
+from seqtrain.system.processes import started_by_torchrun
 from seqtrain.system.streams import results_apart
 
 app = typer.Typer(
@@ -53,8 +55,14 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Options that stand before a verb."""
+    verb, processes = context.invoked_subcommand, started_by_torchrun()
+    if processes > 1 and verb != "train":
+        raise SeqtrainError(
+            f"torchrun started {processes} processes, which can only train together; start {verb} without it"
+        )

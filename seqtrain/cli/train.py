@@ -7,6 +7,7 @@ import typer
 from seqtrain.cli.arguments import ConfigName, Json, Out, Overrides, Quiet
 from seqtrain.cli.guide import after_training, suggest
 from seqtrain.cli.render import in_figures, in_words, model_line, print_result
+from seqtrain.system.processes import torchrun_rank
 from seqtrain.system.streams import to_stderr
 from seqtrain.system.tables import Facts
 from seqtrain.system.words import counted, figure
@@ -31,6 +32,8 @@ def train(
     from seqtrain.runs.train import train
 
     trained = train(config, overrides or (), out=out, resume=resume, overwrite=overwrite, quiet=quiet)
+    if torchrun_rank():  # process 0 speaks for all
+        raise typer.Exit(trained.exit_code)
     print_result(trained, json, lambda _: [run_table(trained)])
     if trained.message:
         to_stderr(trained.message)

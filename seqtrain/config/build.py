@@ -22,7 +22,7 @@ from seqtrain.system.rng import seeded_global_generator
 from seqtrain.system.settings import UserClass
 from seqtrain.tasks import TASKS, LanguageModel, Spec, Task
 from seqtrain.tasks.text.vocabulary import Vocabulary
-from seqtrain.training.step import Recipe
+from seqtrain.training.recipe import Recipe
 
 
 def build_device(config: Config) -> torch.device:
@@ -89,6 +89,21 @@ def check_batch_size(config: Config, task: Task) -> None:
         )
 
 
+def check_shards(config: Config, task: Task) -> None:
+    """Refuse shards of unequal sizes where their states are carried on.
+
+    Raises
+    ------
+    ConfigError : a short text has fewer columns than `train.batch_size`, and the shards do not divide them.
+    """
+    shards, columns = config.train.shards, task.trained_together(config.train.batch_size)
+    if task.carries_state and columns % shards:
+        raise ConfigError(
+            f"train.shards is {shards}, which does not divide the {columns} columns that the training text has; use a "
+            f"train.batch_size of at most {columns} that is a multiple of train.shards"
+        )
+
+
 def build_model(config: Config, spec: Spec) -> SequenceModel:
     """The model for a task of that spec, with the parameters that the config's seed gives.
 
@@ -108,6 +123,11 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
         raise ConfigError(
             f"model.zoneout_memory is {section.zoneout_memory:g}, but cell {section.cell.name} remembers in its output "
             "alone; use zoneout_hidden"
+        )
+    if config.train.shards > 1 and next(stack.buffers(), None) is not None:
+        raise ConfigError(
+            f"train.shards is {config.train.shards}, but cell {section.cell.name} has buffers, which processes would "
+            "change each in its own way; use 1"
         )
     if section.cell in user_classes(config):
         faults = [*faults_of_weights(model)] or [*make_contiguous(model)]

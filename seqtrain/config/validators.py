@@ -26,6 +26,7 @@ def check_together(config: Config, *, task_is_known: bool = True) -> Iterator[Fa
     for path in ("optimizer", "schedule"):
         yield from (Fault((path, name), message) for name, message in getattr(config, path).faults())
     yield from _skips(config.train)
+    yield from _shards(config.train)
     yield from _numbers(config, ())
 
 
@@ -88,6 +89,16 @@ def _numbers(value: Any, path: Path_) -> Iterator[Fault]:
     elif isinstance(value, list):
         for place, part in enumerate(value):
             yield from _numbers(part, (*path, str(place)))
+
+
+def _shards(train: Train) -> Iterator[Fault]:
+    """Shards of unequal sizes."""
+    if train.batch_size % train.shards:
+        yield Fault(
+            ("train", "shards"),
+            f"is {train.shards}, which does not divide batch_size {train.batch_size}; use a batch_size that is a "
+            "multiple of it",
+        )
 
 
 def _skips(train: Train) -> Iterator[Fault]:

@@ -70,6 +70,9 @@ def check_promises(config: Config, say: Callable[[str], None] = lambda _: None) 
         yield determinism(short, folder)
         say(f"training them once more, killed after step {STEPS // 2 + 1} and resumed")
         yield resume(short, folder)
+        if config.train.shards > 1:
+            say("training them on several processes")
+            yield processes(short, folder)
         say("evaluating, and asking the model")
         yield same_test_set(short, folder)
         restored = _restored(config, RunDir(folder / "whole").last)
@@ -111,6 +114,20 @@ def resume(config: Config, folder: Path) -> Finding:
     if code:
         return Finding("resume", False, f"--resume failed: {error}")
     return _compare("resume", folder / "whole", Path(out), f"killed after step {last} and resumed")
+
+
+def processes(config: Config, folder: Path) -> Finding:
+    """A run on several processes of `torchrun` ends with the same bytes as one on a single process."""
+    number = next(n for n in range(2, config.train.shards + 1) if config.train.shards % n == 0)
+    file, out = str(folder / "config.yaml"), str(folder / "shared")
+    Path(file).write_text(to_yaml(config), "utf-8")
+    command = python_command("seqtrain", "train", file, "--out", out, "--quiet")
+    code, error = _python(
+        "torch.distributed.run", "--standalone", f"--nproc-per-node={number}", "--no-python", *command
+    )
+    if code:
+        return Finding("processes", False, f"{number} processes of torchrun failed: {error}")
+    return _compare("processes", folder / "whole", Path(out), f"trained on {number} processes")
 
 
 def same_test_set(config: Config, folder: Path) -> Finding:

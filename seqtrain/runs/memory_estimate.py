@@ -161,8 +161,14 @@ def check_model_memory(config: Config, spec: Spec) -> None:
     _check(config, Estimate(NUMBER * (2 + _kept_by_weight(config)) * (recurrent + embedding)), {})
 
 
-def check_memory(config: Config, task: Task, model: SequenceModel, *, quiet: bool = False) -> Estimate:
+def check_memory(
+    config: Config, task: Task, model: SequenceModel, *, processes: int = 1, quiet: bool = False
+) -> Estimate:
     """Refuse a run that cannot fit; returns what it needs. If the cell does not tell its part, a remark says so.
+
+    Parameters
+    ----------
+    processes : that share each training batch; each needs what is returned.
 
     Raises
     ------
@@ -170,6 +176,7 @@ def check_memory(config: Config, task: Task, model: SequenceModel, *, quiet: boo
     """
     needs = estimate(config, task, model)
     train = config.train
+    needs = needs._replace(activations=needs.activations // processes)
     trained, evaluated = task.trained_together(train.batch_size), task.evaluated_together(train.eval_batch_size)
     _check(config, needs, {"activations": trained, "evaluation": evaluated})
     if why := _why_unknown(model):

@@ -24,13 +24,14 @@ from seqtrain.system.rng import seeded_global_generator
 from seqtrain.system.settings import UserClass
 from seqtrain.tasks import Task
 from seqtrain.training.averaging import averaged
+from seqtrain.training.gradient import device_of
 from seqtrain.training.state import TrainState
-from seqtrain.training.step import device_of, train_step
+from seqtrain.training.step import train_step
 
 CURE = "correct the cell, or choose another"
 
 
-def model_to_train(config: Config, task: Task, *, quiet: bool) -> tuple[SequenceModel, Estimate]:
+def model_to_train(config: Config, task: Task, *, processes: int = 1, quiet: bool) -> tuple[SequenceModel, Estimate]:
     """A new model and the memory that its training needs; a user's own cell is tried in another one first.
 
     Raises
@@ -38,7 +39,7 @@ def model_to_train(config: Config, task: Task, *, quiet: bool) -> tuple[Sequence
     ConfigError : it does not fit into memory, or it cannot be trained, saved, read and evaluated.
     """
     model = build_model(config, task.spec)
-    needed = check_memory(config, task, model, quiet=quiet)
+    needed = check_memory(config, task, model, processes=processes, quiet=quiet)
     for own in user_classes(config):
         _check_options(config, own)
     if isinstance(section := config.model.cell, UserClass):

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqtrain.config import read_config
+from seqtrain.config import Config, config_from, read_config
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import Summary
 from seqtrain.runs.trainer import RUNS, Trained, run_name, train_run
 from seqtrain.system.errors import ConfigError, SeqtrainError
 from seqtrain.system.files import write_whole
+from seqtrain.system.process_group import ProcessGroup, check_device, process_group
 from seqtrain.system.progress import say
 
 
@@ -33,17 +34,53 @@ def train(
     overwrite : replace the run in the directory.
     quiet : no progress and no remarks on stderr.
 
+    Under `torchrun`, all processes train the one run together, and each returns how it ended.
+
     Raises
     ------
     SeqtrainError : the config, its data or the directory cannot be used.
     """
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite: one keeps what the other removes; give one of them")
+    with process_group() as group:
+        if group.leads:
+            with group.leading():
+                resolved, path = _read(config, overrides, out, quiet=quiet)
+                _check_group(resolved, group)
+            group.share((resolved.model_dump(), str(path)))
+        else:
+            data, where = group.share()
+            resolved, path = config_from(data, "the config"), Path(where)
+        return train_run(
+            resolved, path, resume=resume, overwrite=overwrite, quiet=quiet, on_end=_draw_curve, group=group
+        )
+
+
+def _read(
+    config: str | Path | Mapping[str, Any],
+    overrides: Sequence[str],
+    out: str | Path | None,
+    *,
+    quiet: bool,
+) -> tuple[Config, Path]:
+    """The config and the run directory."""
     resolved, source = read_config(config, overrides, quiet=quiet)
     if out is None and not isinstance(config, Mapping) and Path(config).is_dir():
         out = config
-    path = RUNS / run_name(source.stem, resolved) if out is None else Path(out)
-    return train_run(resolved, path, resume=resume, overwrite=overwrite, quiet=quiet, on_end=_draw_curve)
+    return resolved, RUNS / run_name(source.stem, resolved) if out is None else Path(out)
+
+
+def _check_group(config: Config, group: ProcessGroup) -> None:
+    """Refuse a number of processes that cannot share the shards, or not the device."""
+    shards, batch = config.train.shards, config.train.batch_size
+    if shards % group.size:
+        fitting = next((n for n in range(group.size, batch + 1, group.size) if batch % n == 0), None)
+        cure = f"train.shards={fitting}" if fitting else f"a train.batch_size that is a multiple of {group.size}"
+        raise ConfigError(
+            f"train.shards is {shards}, which {group.size} processes cannot share equally; use {cure}, or start a "
+            "number of processes that divides it"
+        )
+    check_device(group, config.device)
 
 
 def _draw_curve(directory: RunDir, summary: Summary) -> None:

@@ -1,55 +1,46 @@
 """One run: from a config to a run directory with its summary."""
 
 import shlex
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from pydantic import JsonValue
-from torch import Tensor
 
-from seqtrain.config import Config, to_yaml
+from seqtrain.config import Config
 from seqtrain.config.build import (
     build_model,
     build_optimizer,
     build_recipe,
-    build_task,
-    check_batch_size,
-    weights_of,
 )
 from seqtrain.config.plugins import as_defined
 from seqtrain.config.resolve import resolved
 from seqtrain.models import count_parameters
-from seqtrain.runs.checkpoint import Checkpoint, Header, encoded, header_of, load_checkpoint, save_checkpoint
-from seqtrain.runs.directory import RunDir
-from seqtrain.runs.memory_estimate import check_model_memory
-from seqtrain.runs.records import Best, Metric, MetricsRecord, Status, Summary, traits_of
-from seqtrain.runs.rehearsal import model_to_train
-from seqtrain.runs.resume import (
-    about,
-    best_weights,
-    check_empty_or_same,
-    check_free,
-    check_resumable,
-    check_same,
-    check_weights,
-    instead_of_resuming,
+from seqtrain.runs.checkpoint import (
+    encoded,
 )
+from seqtrain.runs.directory import RunDir
+from seqtrain.runs.helper import digest_of_batch, help_to_train
+from seqtrain.runs.records import Best, Metric, MetricsRecord, Status, Summary, traits_of
+from seqtrain.runs.resume import (
+    best_weights,
+    check_free,
+)
+from seqtrain.runs.run import Run, begin, build_run, checkpoint_of
 from seqtrain.system import strict_json
-from seqtrain.system.errors import Diverged
+from seqtrain.system.errors import Diverged, LostProcess
 from seqtrain.system.files import write_whole
-from seqtrain.system.progress import Progress, say
+from seqtrain.system.process_group import ALONE, ProcessGroup
+from seqtrain.system.progress import Progress
 from seqtrain.system.runtime import keep_freed_memory, prepare, versions
 from seqtrain.system.settings import UserClass
-from seqtrain.system.signals import stop_requests
+from seqtrain.system.signals import StopRequest, stop_requests
 from seqtrain.tasks import Task
 from seqtrain.training.loop import evaluate, fit
 from seqtrain.training.state import TrainState
-from seqtrain.training.step import Recipe, train_step
-from seqtrain.training.throughput import Clock
+from seqtrain.training.step import train_step
 
 RUNS = Path("runs")
 """Where runs go by default."""
@@ -89,6 +80,7 @@ def train_run(
     quiet: bool = False,
     on_record: Callable[[MetricsRecord], None] = lambda _: None,
     on_end: Callable[[RunDir, Summary], None] = lambda *_: None,
+    group: ProcessGroup = ALONE,
 ) -> Trained:
     """Train, evaluate the best checkpoint on the test set, and write everything into `out`.
 
@@ -99,6 +91,7 @@ def train_run(
     quiet : no progress and no remarks on stderr.
     on_record : called with every record once it is in metrics.jsonl.
     on_end : called once everything is written, while the directory is locked.
+    group : the processes that train the run together; process 0 writes, and knows alone what is in `out`.
 
     Raises
     ------
@@ -107,39 +100,47 @@ def train_run(
     prepare(config.threads)
     keep_freed_memory()
     config, directory = resolved(as_defined(config)), RunDir(out)
-    with directory.locked():
-        check_free(directory, resume=resume, overwrite=overwrite)
-        checkpoint, changed = None, list[str]()
-        if resume and directory.last.exists():
-            checkpoint = load_checkpoint(directory.last, instead_of_resuming(directory))
-            changed = check_same(config, checkpoint, directory)
-        elif resume:
-            check_empty_or_same(config, directory)
-        run = _build(config, directory, checkpoint, on_record, quiet=quiet)
-        earlier = None
-        if checkpoint is not None:
-            earlier = _restore(run, checkpoint)
+    if not group.leads:
+        ended: Trained = help_to_train(config, group)
+        return ended
+    with ExitStack() as held:
+        with group.leading():
+            held.enter_context(directory.locked())
+            check_free(directory, resume=resume, overwrite=overwrite)
+            checkpoint, changed = checkpoint_of(directory, config) if resume else (None, [])
+            run = build_run(config, directory, checkpoint, on_record, group, quiet=quiet)
             if changed:
                 run.say(f"{', '.join(changed)} changed: the last digits may differ from those of the run so far")
-        else:
-            directory.clear()
-            if resume:
-                run.say("no checkpoint to resume from, starting")
-        before = directory.config.read_bytes() if directory.config.is_file() else None
-        write_whole(directory.config, to_yaml(config).encode())
-        directory.metrics.touch()
-        with stop_requests() as request:
-            ending = _train(run, lambda: request.signal_number is not None)
+            earlier, before = begin(run, checkpoint, resume=resume)
+            if group.size > 1:
+                group.share((encoded(run.checkpoint()), digest_of_batch(config, run.recipe.task, run.state.step)))
+        with stop_requests(insistent=group.size == 1) as request:
+            ending = _train(run, request)
             summary = _summarise(run, ending, earlier)
             directory.write_summary(summary)
             if summary is earlier and before is not None:  # nothing was trained, so this config trained nothing
                 write_whole(directory.config, before)
             on_end(directory, summary)
+    return _ended(run, ending, summary, request)
+
+
+def _ended(run: "Run", ending: "_Ending", summary: Summary, request: StopRequest) -> Trained:
+    """How a run ended, which the other processes are told."""
+    out, code, message = run.directory.path, ending.exit_code, ending.message
+    if ending.is_alone:
+        return Trained(out, summary, code, message)
     if request.signal_number is not None:
-        what = f"interrupted and saved; go on with seqtrain train {shlex.quote(str(out))} --resume"
+        what = f"interrupted and saved; {_how_to_go_on(out)}"
         what = what if ending.status == "interrupted" else f"{ending.status} and saved"
-        return Trained(out, summary, 128 + request.signal_number, f"{out}: {what}")
-    return Trained(out, summary, Diverged.exit_code if ending.status == "diverged" else 0, ending.message)
+        code, message = 128 + request.signal_number, f"{out}: {what}"
+    trained = Trained(out, summary, code, message)
+    with suppress(LostProcess):  # everything is written
+        run.group.share(trained)
+    return trained
+
+
+def _how_to_go_on(out: Path) -> str:
+    return f"go on with seqtrain train {shlex.quote(str(out))} --resume"
 
 
 def trial(config: Config, task: Task) -> Callable[[int], None]:
@@ -151,146 +152,51 @@ def trial(config: Config, task: Task) -> Callable[[int], None]:
     return lambda number: train_step(state, recipe, task.train_batch(number, config.train.batch_size))
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A run that is built.
-
-    header : of its checkpoints before training.
-    outline : the names, shapes and types of the weights, if the cell is a user's own, which may change them.
-    """
-
-    config: Config
-    directory: RunDir
-    recipe: Recipe
-    state: TrainState
-    header: Header
-    clock: Clock
-    on_record: Callable[[MetricsRecord], None]
-    quiet: bool
-    outline: dict[str, Tensor] | None
-
-    def say(self, remark: str) -> None:
-        """A remark on stderr."""
-        say(f"{self.directory.path}: {remark}", quiet=self.quiet)
-
-    def record(self, split: str, **figures: float | None) -> None:
-        """Add a record to the metrics; what was not measured is null."""
-        names = ("loss", self.recipe.task.metric.name, "grad_norm", f"{self.recipe.task.work_unit}_per_s")
-        record = MetricsRecord(
-            step=self.state.step,
-            split=split,
-            lr=self.state.optimizer.param_groups[0]["lr"],
-            elapsed_s=round(self.clock.elapsed_s, 3),
-            **dict.fromkeys(names) | strict_json.finite(figures),
-        )
-        self.directory.append(record)
-        self.on_record(record)
-
-    def save(self, best: bool) -> None:
-        """Save a checkpoint, the best one first: after a kill between the two, the evaluation is repeated, not lost."""
-        self.directory.flush_metrics()
-        state = self.state
-        values = {"step": state.step, "lost_best_step": state.lost_best_step, "training": state.record()}
-        header = self.header.model_copy(update=values)
-        checkpoint = Checkpoint(header, state.evaluated.state_dict(), state.tensors())
-        if self.outline is not None:
-            with about(self.directory.last, "the cell has changed them; make all weights when the cell is made"):
-                check_weights(checkpoint.weights, self.outline)
-        if best:
-            save_checkpoint(self.directory.best, checkpoint.for_evaluation())
-        is_first = not self.directory.last.exists()
-        save_checkpoint(self.directory.last, checkpoint)
-        if is_first:  # what cannot be read back is known now, not after hours
-            load_checkpoint(self.directory.last, "check the disk")
-
-    def recover_best(self) -> bool:
-        """Write the best checkpoint again if it was removed; returns False if that is not possible."""
-        state, best = self.state, self.directory.best
-        if state.best_step is None or best.exists():
-            return True
-        if state.best_step == state.step:
-            self.save(best=True)
-            self.say(f"{best.name} was missing and is written again; it is the last checkpoint")
-            return True
-        self.say(f"{best.name}, of step {state.best_step}, is missing; the best of the later evaluations will be saved")
-        state.forget_best()
-        return False
-
-
 class _Ending(NamedTuple):
-    """How training ended; `divergence` is the report of a `Diverged`."""
+    """How training ended.
+
+    divergence : the report of a `Diverged`.
+    exit_code : if no signal asked to stop.
+    is_alone : the other processes of the run are gone.
+    """
 
     status: Status
     message: str | None = None
     divergence: dict[str, JsonValue] | None = None
+    exit_code: int = 0
+    is_alone: bool = False
 
 
-def _build(
-    config: Config,
-    directory: RunDir,
-    checkpoint: Checkpoint | None,
-    on_record: Callable[[MetricsRecord], None],
-    *,
-    quiet: bool,
-) -> _Run:
-    """Build everything that the config asks for; what cannot work is refused here."""
-    header = None if checkpoint is None else checkpoint.header
-    known, fitted = (None, None) if header is None else (header.known_words(), header.fitted)
-    task = build_task(config, known, fitted=fitted, quiet=quiet)
-    check_batch_size(config, task)
-    check_model_memory(config, task.spec)
-    for remark in task.remarks(config.train.batch_size):
-        say(remark, quiet=quiet)
-    recipe = build_recipe(config, task)
-    model, _ = model_to_train(config, task, quiet=quiet)
-    if model.stack.loop.missing is not None:
-        say(f"engine: {model.stack.loop.missing}; the plain loop runs instead", quiet=quiet)
-    header = header_of(config, task)
-    encoded(Checkpoint(header, model.state_dict(), {}))  # what cannot be saved is refused now, not after hours
-    if checkpoint is not None:
-        check_resumable(config, task, recipe.steps, header, checkpoint, model, directory)
-    state = TrainState(model, build_optimizer(config, model))
-    outline = weights_of(config, task.spec) if isinstance(config.model.cell, UserClass) else None
-    return _Run(config, directory, recipe, state, header, Clock(time.monotonic()), on_record, quiet, outline)
-
-
-def _restore(run: _Run, checkpoint: Checkpoint) -> Summary | None:
-    """Continue from a checkpoint; returns the summary so far, None if it is missing, damaged, or of another run."""
-    directory, state = run.directory, run.state
-    summary = directory.read_summary()
-    assert checkpoint.header.training is not None  # see check_resumable
-    state.restore(checkpoint.header.step, checkpoint.header.training, checkpoint.weights, checkpoint.training)
-    elapsed = directory.rewind_metrics(state.step, evaluated=state.evaluated_at == state.step)
-    if summary is not None and summary.steps == state.step:  # an interrupted run: the metrics may end earlier
-        elapsed = max(elapsed, summary.elapsed_s)
-    run.clock.started_at -= elapsed
-    for file in (directory.summary, directory.curve):  # they tell how the run has ended
-        directory.remove(file)
-    run.say(f"resuming at step {state.step}")
-    if not run.recover_best() or summary is None or summary.fault_beside(run.config):
-        return None
-    if summary.status == "diverged" and run.config.train.on_divergence == "stop":
-        run.say("it diverged and will do so again; train.on_divergence=skip withholds such steps")
-    return summary
-
-
-def _train(run: _Run, stop_requested: Callable[[], bool]) -> _Ending:
-    """Train to the end, a stop or a divergence."""
+def _train(run: Run, request: StopRequest) -> _Ending:
+    """Train to the end, a stop or a divergence; save if another process ends, as all have done the last step."""
     state, recipe, path = run.state, run.recipe, run.directory.path
     with Progress(recipe.steps, done=state.step, label=path.name, quiet=run.quiet) as progress:
         try:
             status = fit(
-                state, recipe, run.clock, progress, record=run.record, save=run.save, stop_requested=stop_requested
+                state,
+                recipe,
+                run.clock,
+                progress,
+                record=run.record,
+                save=run.save,
+                stop_requested=lambda: request.signal_number is not None,
+                group=run.group,
             )
         except Diverged as error:
-            return _Ending("diverged", f"{path}: {error}", error.report)
+            return _Ending("diverged", f"{path}: {error}", error.report, Diverged.exit_code)
+        except LostProcess as error:
+            run.save(False)
+            message = f"{path}: {error}; saved at step {state.step}; {_how_to_go_on(path)}"
+            return _Ending("interrupted", message, None, LostProcess.exit_code, is_alone=True)
+    if status == "interrupted":  # perhaps by a signal to another process
+        request.signal_number = run.group.highest(request.signal_number or 0)
     if status == "finished" and state.best_step is None:
         best, metric = run.directory.best.name, recipe.task.metric.name
         return _Ending(status, f"{path}: no evaluation gave a finite {metric}, so there is no {best}")
     return _Ending(status)
 
 
-def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
+def _summarise(run: Run, ending: _Ending, earlier: Summary | None) -> Summary:
     """The summary of a run that has ended; the earlier one if there was nothing left to train."""
     if earlier is not None and not run.clock.work and earlier.status == ending.status != "diverged":
         run.say(f"{ending.status} already, nothing to train{_why_ended(run)}")
@@ -332,7 +238,7 @@ def _summarise(run: _Run, ending: _Ending, earlier: Summary | None) -> Summary:
     return summary.model_copy(update={"own_task": traits_of(type(task))}) if is_own else summary
 
 
-def _why_ended(run: _Run) -> str:
+def _why_ended(run: Run) -> str:
     """What ended a run before its last step, and the setting that lets it go on; nothing if all its steps are done."""
     state, train = run.state, run.config.train
     if state.step >= run.recipe.steps:
@@ -342,7 +248,7 @@ def _why_ended(run: _Run) -> str:
     return f"; its patience of {train.patience} is used up, a larger train.patience lets it go on, or null"
 
 
-def _test_figures(run: _Run) -> dict[str, float] | None:
+def _test_figures(run: Run) -> dict[str, float] | None:
     """Loss and metrics of the best checkpoint on the test set; None if there is no best."""
     if not run.directory.best.exists():
         return None

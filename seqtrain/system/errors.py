@@ -43,6 +43,12 @@ class Diverged(SeqtrainError):
         super().__init__(message)
 
 
+class LostProcess(SeqtrainError):
+    """Another process that trains the same run has ended, so that this one cannot go on."""
+
+    exit_code = 1
+
+
 def short(value: Any, width: int = 40) -> str:
     """A value for a message, cut to a readable length."""
     try:

@@ -1,5 +1,7 @@
-"""Python processes of our own, which a file of the user's such as `signal.py` or `copy.py` must not break."""
+"""Python processes of our own, which a file of the user's such as `signal.py` or `copy.py` must not break; and those
+of `torchrun`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,3 +17,13 @@ def python_command(module: str, *arguments: str) -> list[str]:
         folders.append(str(Path.cwd()))
     run = f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     return [sys.executable, "-P", "-c", f"import sys; sys.path += {folders!r}; {run}", *arguments]
+
+
+def started_by_torchrun() -> int:
+    """How many processes `torchrun` started to work together, with this one; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
+def torchrun_rank() -> int:
+    """The number of this process among them, from 0."""
+    return int(os.environ["RANK"]) if started_by_torchrun() > 1 else 0

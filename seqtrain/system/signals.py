@@ -18,8 +18,13 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
+def stop_requests(*, insistent: bool = True) -> Iterator[StopRequest]:
     """Note the first of these signals; a second one acts as it did before. One that is ignored stays ignored.
+
+    Parameters
+    ----------
+    insistent : if not, a second one is noted as well. `torchrun` sends one right after that of the terminal, and kills
+        what does not end soon.
 
     Only the main thread can receive signals; in another thread nothing is noted.
     """
@@ -32,7 +37,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
     def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         request.signal_number = number
-        for other in before:
+        for other in before if insistent else ():
             signal.signal(other, before[other])
 
     for number in before:

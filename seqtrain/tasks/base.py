@@ -63,7 +63,7 @@ class Batch:
     def rows(self, start: int, stop: int) -> Self:
         """The sequences from `start` to `stop`, cut to the longest of them."""
         whole = self.inputs.shape[:2]
-        T = whole[0] if self.lengths is None else int(self.lengths[start:stop].max())
+        T = whole[0] if self.lengths is None else max(1, int(self.lengths[start:stop].max()))  # all may be empty
         return self._map(lambda x: x[:T, start:stop] if x.shape[:2] == whole else x[start:stop])
 
     def columns(self, chosen: Tensor) -> Self:

@@ -126,13 +126,20 @@ class Forward(NamedTuple):
     """What a forward pass gives.
 
     state : after the batch.
-    loss, penalty : their sum is what is differentiated; a penalty is not part of the loss that is reported.
+    total, scored : the loss as a sum over the scored predictions, and their number.
+    penalty : what is differentiated beside the loss, and is not part of the loss that is reported.
     """
 
     prediction: Prediction
     state: StackState
-    loss: Tensor
+    total: Tensor
+    scored: int = 1
     penalty: Tensor | float = 0.0
+
+    @property
+    def loss(self) -> Tensor:
+        """The mean; 0 if nothing is scored, as all values of a window may be missing."""
+        return self.total / max(self.scored, 1)
 
 
 def is_finite(state: StackState) -> bool:
@@ -176,11 +183,11 @@ def examine_evaluation(model: SequenceModel, batches: Iterable[Batch], task: Tas
 
     before: StackState | None = None
     for number, batch in enumerate(batches):
-        _, state, loss, _ = evaluate(batch, before)
-        if not (torch.isfinite(loss) and is_finite(state)):
+        ahead = evaluate(batch, before)
+        if not (torch.isfinite(ahead.total) and is_finite(ahead.state)):
             report = examine(model, partial(evaluate, batch, before), batch.lengths, backward=False)
             return replace(report, batch=number)
-        before = state
+        before = ahead.state
     return _weights_of(model)
 
 
@@ -200,7 +207,8 @@ def _compute(model: SequenceModel, watch: "_Watch", forward: Callable[[], Forwar
     """Forward in the order of computation, then backward if that was finite."""
     model.zero_grad()
     with torch.set_grad_enabled(backward):
-        prediction, _, loss, penalty = forward()
+        ahead = forward()
+    prediction, loss, penalty = ahead.prediction, ahead.loss, ahead.penalty
     features = prediction.features
     steps = [*enumerate(features)] if features.dim() == 3 else [(None, features)]
     for t, row in steps:

@@ -11,13 +11,16 @@ from torch import Tensor
 
 from seqtrain.models import SequenceModel, StackState, detach_state
 from seqtrain.system.errors import Diverged
+from seqtrain.system.process_group import ALONE, ProcessGroup
 from seqtrain.system.progress import Progress
 from seqtrain.tasks import Split, Task
 from seqtrain.tasks.metrics import Tally
 from seqtrain.training import anomaly
 from seqtrain.training.averaging import averaged
+from seqtrain.training.gradient import device_of
+from seqtrain.training.recipe import Recipe
 from seqtrain.training.state import TrainState
-from seqtrain.training.step import Recipe, advice, device_of, train_step
+from seqtrain.training.step import advice, train_step
 from seqtrain.training.throughput import Clock
 
 Ending = Literal["solved", "finished", "interrupted"]
@@ -32,6 +35,7 @@ def fit(
     record: Callable[..., None],
     save: Callable[[bool], None],
     stop_requested: Callable[[], bool],
+    group: ProcessGroup = ALONE,
 ) -> Ending:
     """Train until the task is solved, patience or steps run out, or a stop is requested.
 
@@ -41,11 +45,13 @@ def fit(
         evaluation with "valid" and its figures.
     save : called after an evaluation, at a requested stop, and every `train.save_every` steps or `train.save_every_s`
         seconds, also before or during an evaluation; its argument says whether the model is the best so far.
-    stop_requested : whether to stop before the next step.
+    stop_requested : whether to stop before the next step; of several processes, one that is asked stops all.
+    group : the processes that train together.
 
     Raises
     ------
     Diverged : a loss or a gradient is not finite, and no skips are left; the update is withheld.
+    LostProcess : another process has ended; the state is that after the last step which all have done.
     """
     task, train = recipe.task, recipe.train
     while True:
@@ -53,7 +59,8 @@ def fit(
         if state.step > state.evaluated_at and (at_end or _is_evaluation_due(state.step, recipe)):
             if state.window_steps:
                 _log(state, recipe, clock, progress, record)
-            save(_evaluate(state, recipe, progress, record, _Safeguard(recipe, clock, save, stop_requested)))
+            safeguard = _Safeguard(recipe, clock, save, stop_requested)
+            save(_evaluate(state, recipe, progress, record, safeguard, group))
             clock.saved_at = time.monotonic()
         elif clock.work and _is_save_due(state.step, recipe, clock):
             save(False)
@@ -62,12 +69,12 @@ def fit(
             return "solved"
         if at_end or (train.patience is not None and state.stalled >= train.patience):
             return "finished" if state.solved_at_step is None else "solved"
-        if stop_requested():
+        if group.highest(stop_requested()):
             save(False)
             return "interrupted"
         started_at = time.monotonic()
         batch = task.train_batch(state.step, train.batch_size)
-        train_step(state, recipe, batch)
+        train_step(state, recipe, batch, group)
         clock.count(time.monotonic() - started_at, task.work(batch))
         if task.has_epochs:
             epoch = recipe.epoch_at(state.step - 1) + 1
@@ -128,12 +135,17 @@ def _log(state: TrainState, recipe: Recipe, clock: Clock, progress: Progress, re
 
 
 def _evaluate(
-    state: TrainState, recipe: Recipe, progress: Progress, record: Callable[..., None], safeguard: _Safeguard
+    state: TrainState,
+    recipe: Recipe,
+    progress: Progress,
+    record: Callable[..., None],
+    safeguard: _Safeguard,
+    group: ProcessGroup,
 ) -> bool:
     """Evaluate on the validation set and update the state; returns whether this evaluation is the best so far."""
     task = recipe.task
     safeguard()
-    means = evaluate(state.evaluated, task, "valid", recipe.eval_batch_size, None, safeguard)
+    means = evaluate(state.evaluated, task, "valid", recipe.eval_batch_size, None, safeguard, group)
     record("valid", **means)
     if not math.isfinite(means["loss"]):
         raise _diverged(state, recipe, means["loss"])
@@ -178,30 +190,42 @@ def evaluate(
     batch_size: int,
     learn: Callable[[Tensor], None] | None = None,
     on_batch: Callable[[], None] = lambda: None,
+    group: ProcessGroup = ALONE,
 ) -> dict[str, float]:
     """Loss and metrics over a whole split; the state of a text is carried from window to window.
+
+    Several processes share the batches; windows that carry a state are all evaluated by one of them. The sums are put
+    together in the order of the batches, so that every process has the figures that one alone would have.
 
     Parameters
     ----------
     learn : called with the mean loss of each batch once it is counted; it may change the model (see
         `DynamicEvaluation`).
     on_batch : called after each batch.
+    group : the processes that share the work.
     """
     model.eval()
-    device, tally = device_of(model), Tally()
+    device, tallies, texts = device_of(model), dict[int, Tally](), -1
     state: StackState | None = None
     with torch.set_grad_enabled(learn is not None):  # not inference mode: a cell may keep a tensor for training
-        for batch in task.eval_batches(split, batch_size):
+        for number, batch in enumerate(task.eval_batches(split, batch_size)):
+            texts += batch.fresh
+            if texts % group.size != group.rank:
+                continue
             batch = batch.to(device)
             prediction, state = model.predict(batch.inputs, batch.lengths, None if batch.fresh else state)
             total, count = task.loss(prediction, batch)
-            tally.add("loss", total.detach(), count).merge(task.measure(prediction, batch))
+            tallies[number] = Tally().add("loss", total.detach(), count).merge(task.measure(prediction, batch))
             del prediction  # frees its memory before the next one is made
             if learn is not None:
                 learn(total / count)
                 state = detach_state(state)
             on_batch()
-    return task.summarise(tally.means())
+    by_number = {number: tally for part in group.gather_objects(tallies) for number, tally in part.items()}
+    whole = Tally()
+    for number in sorted(by_number):
+        whole.merge(by_number[number])
+    return task.summarise(whole.means())
 
 
 def _diverged(state: TrainState, recipe: Recipe, loss: float) -> Diverged:

@@ -16,6 +16,9 @@ class Train(Section):
     """Passes through the training text at most, instead of steps; null for as many as steps take."""
     batch_size: Size = 64
     """Sequences, or columns of a text, in a step."""
+    shards: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Parts of a batch whose gradients are added in a fixed order: with torchrun, as many processes as divide it share
+    them, and give the same bytes as one process; it must divide batch_size."""
     eval_every: Annotated[Steps | None, Null(200, when=lambda train: train.epochs is None)] = None
     """Steps between two evaluations on the validation set, and there is always one at the end; null for an epoch if
     epochs is set, else {null}."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import SMALL, SMALL_SETS
+from torch.distributed.run import get_args_parser
 
 import seqtrain as package
 from seqtrain.cells import CELLS
@@ -46,7 +47,7 @@ def commands(block: str) -> Iterator[str]:
 def shortened(command: str) -> str:
     """The same command with settings that make it quick, without a reader that ends early (see test_sampling)."""
     command = re.sub(r" \| head -\d+$", "", command)
-    verb, _, rest = command.removeprefix("seqtrain ").partition(" ")
+    verb, _, rest = command.partition("seqtrain ")[2].partition(" ")
     if verb not in ("train", "compare", "check") or rest.startswith("runs/"):
         return command
     sets = (
@@ -89,6 +90,10 @@ def run(command, seqtrain, folder):
         ran = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, f"{command}\n{ran.stderr}"
         return
+    if words[0] == "torchrun":  # tests/runs/test_processes.py starts several
+        started = get_args_parser().parse_args(words[1:])
+        assert started.module
+        words = [started.training_script, *started.training_script_args]
     assert words[0] == "seqtrain", command
     *words, file = words if ">" in words else [*words, ">", os.devnull]
     called = seqtrain(*words[1:-1])

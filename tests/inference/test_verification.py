@@ -118,6 +118,30 @@ def test_the_resume_is_proved_only_by_a_kill_and_a_run_that_ends_well(monkeypatc
     assert (finding.holds, told in finding.found) == (holds, True)
 
 
+@pytest.mark.parametrize(
+    ("code", "step", "holds", "told"),
+    [
+        (0, 0, True, "trained on 3 processes: the same bytes"),
+        (0, 1, False, "trained on 3 processes: last.safetensors differ"),
+        (1, 0, False, "3 processes of torchrun failed: what it said"),
+    ],
+)
+def test_processes_are_proved_by_the_same_bytes_of_several(monkeypatch, code, step, holds, told):
+    config, _, _ = trained("train.shards=3", "train.batch_size=6")
+
+    def process(command, **_):
+        assert "--nproc-per-node=3" in command  # as 2 does not divide the shards
+        shutil.copytree("whole", "shared")
+        checkpoint = load_checkpoint(Path("whole/last.safetensors"))
+        header = checkpoint.header.model_copy(update={"step": checkpoint.header.step + step})
+        save_checkpoint(Path("shared/last.safetensors"), checkpoint._replace(header=header))
+        return subprocess.CompletedProcess(command, code, b"", b"what it said")
+
+    monkeypatch.setattr(check.subprocess, "run", process)
+    finding = check.processes(config, Path())
+    assert (finding.holds, told in finding.found) == (holds, True)
+
+
 def test_the_short_runs_are_never_out_of_patience(monkeypatch):
     """As they would be where no evaluation gives a finite figure; the kill comes after the first."""
     monkeypatch.setattr(

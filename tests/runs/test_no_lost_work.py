@@ -184,8 +184,8 @@ def after_each_batch(patch, does):
     """Let something happen after each batch of an evaluation during training."""
     evaluate = seqtrain.training.loop.evaluate
 
-    def patched(model, task, split, size, learn, on_batch):
-        return evaluate(model, task, split, size, learn, lambda: (does(), on_batch()))
+    def patched(model, task, split, size, learn, on_batch, group):
+        return evaluate(model, task, split, size, learn, lambda: (does(), on_batch()), group)
 
     patch.setattr("seqtrain.training.loop.evaluate", patched)
 
@@ -257,9 +257,9 @@ def test_a_signal_during_an_evaluation_saves_at_once(monkeypatch):
 
 
 def seqtrain_run():
-    import seqtrain.runs.trainer
+    import seqtrain.runs.run
 
-    return seqtrain.runs.trainer
+    return seqtrain.runs.run
 
 
 def test_records_are_on_the_disk_before_the_checkpoint_that_knows_of_them(monkeypatch):
@@ -343,7 +343,7 @@ def test_a_run_that_stands_past_its_last_evaluation_may_end_there(monkeypatch):
     """Killed at step 6, saved at 6, and now to have 6 steps in all: evaluated, with no throughput to record."""
     config = ("train.eval_every=100", "train.log_every=100")
     with monkeypatch.context() as patched, pytest.raises(KilledError):
-        patched.setattr(seqtrain_run(), "evaluate", _killed)
+        patched.setattr("seqtrain.runs.trainer.evaluate", _killed)
         patched.setattr("seqtrain.training.loop.evaluate", _killed)
         run(small(*config))
     assert run(small(*config, "train.steps=6"), resume=True).summary.steps == 6

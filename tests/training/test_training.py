@@ -936,7 +936,7 @@ def test_a_validation_loss_that_is_not_finite_is_a_divergence():
 
 def test_best_is_saved_before_last(monkeypatch):
     """A kill between the two must leave a last.safetensors that finds this best again."""
-    import seqtrain.runs.trainer as module
+    import seqtrain.runs.run as module
 
     saved = []
     original = module.save_checkpoint

@@ -63,6 +63,23 @@ def compare(
             help="Tune this setting for each cell on validation; may be repeated.",
         ),
     ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD:N",
+            autocompletion=completion.one_of("random:20", "optuna:20"),
+            help="Tune with N candidates for each cell: random:N draws them, optuna:N asks Optuna.",
+        ),
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--range",
+            metavar="KEY=LOW..HIGH",
+            autocompletion=completion.keys,
+            help="What --tune draws, on a logarithmic scale, or from a list KEY=A,B,C; may be repeated.",
+        ),
+    ] = None,
     tuning_seeds: Annotated[
         int | None, typer.Option(min=1, max=MOST_SEEDS, help=f"Seeds that tune; by default {TUNING_SEEDS}.")
     ] = None,
@@ -115,8 +132,9 @@ def compare(
 
     request = comparison.parse_request(
         targets, command=shlex.join(["seqtrain", *sys.argv[1:]]), out=out, cells=cells, seeds=seeds,
-        reference=reference, match=match, grid=grid or (), tuning_seeds=tuning_seeds, vary=vary, budget=budget,
-        eval_lengths=eval_lengths, level=level, conditions=conditions or (), pictures=pictures, jobs=jobs,
+        reference=reference, match=match, grid=grid or (), tune=tune, ranges=ranges or (), tuning_seeds=tuning_seeds,
+        vary=vary, budget=budget, eval_lengths=eval_lengths, level=level, conditions=conditions or (),
+        pictures=pictures, jobs=jobs,
     )  # fmt: skip
     if dry_run:
         lines = comparison.dry_run(request, quiet=quiet)

@@ -49,8 +49,9 @@ def compare(
     overrides : settings to change in the config, each `KEY=VALUE`.
     quiet : no progress and no remarks on stderr.
     options : those of `seqtrain compare`, written in the same way: `cells="rnn,lstm"`, `seeds=2`. `reference`, `match`,
-        `vary`, `budget`, `eval_lengths` and `pictures` are texts like `cells`; `tuning_seeds` and `jobs` are numbers
-        like `seeds`; `level` is a number, `out` a path; `grid` and `conditions` (of `--assert`) are lists of texts.
+        `tune`, `vary`, `budget`, `eval_lengths` and `pictures` are texts like `cells`; `tuning_seeds` and `jobs` are
+        numbers like `seeds`; `level` is a number, `out` a path; `grid`, `ranges` (of `--range`) and `conditions` (of
+        `--assert`) are lists of texts.
 
     Raises
     ------

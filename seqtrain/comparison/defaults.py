@@ -12,7 +12,7 @@ ADVISED_SEEDS = 12
 FEWEST_FOR_INTERVALS = 3
 """Runs from which an interval is drawn; of fewer it is many times as wide as the runs lie apart, so they are points."""
 
-MOST_SEEDS, MOST_JOBS = 10_000, 1024
+MOST_SEEDS, MOST_JOBS, MOST_CANDIDATES = 10_000, 1024, 1000
 
 LEVEL = 0.05
 """Significance level unless another is given."""

@@ -7,17 +7,36 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from os.path import exists
 from pathlib import Path
 from typing import Any, TypeVar, Unpack, cast, get_args
 
 from seqtrain.cells import CELLS
 from seqtrain.comparison.assertions import parse_conditions
-from seqtrain.comparison.defaults import COMPARED, LEVELS, MOST_JOBS, MOST_SEEDS, SEEDS, TUNING_SEEDS
-from seqtrain.comparison.records import CONFIGS, FILES, RESULTS, TUNING, Question
-from seqtrain.comparison.request import Budget, Cell, Match, Options, Request, Setting, TrainingRequest, cell_label
+from seqtrain.comparison.defaults import (
+    COMPARED,
+    LEVELS,
+    MOST_CANDIDATES,
+    MOST_JOBS,
+    MOST_SEEDS,
+    SEEDS,
+    TUNING_SEEDS,
+)
+from seqtrain.comparison.records import CONFIGS, FILES, RESULTS, TUNING, Question, SearchMethod
+from seqtrain.comparison.request import (
+    Budget,
+    Cell,
+    Match,
+    Options,
+    Request,
+    Setting,
+    TrainingRequest,
+    Tune,
+    cell_label,
+)
 from seqtrain.config import Config, find_config, load_config, read_list, texts
-from seqtrain.config.describe import affects_of, is_text
+from seqtrain.config.describe import affects_of, all_settings, is_text
 from seqtrain.config.errors import choose
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.trainer import RUNS
@@ -45,8 +64,18 @@ FIXED = {
 }
 """Settings that are neither tuned nor varied, and why; others only change the time, which `affects_of` says."""
 
-OF_TRAINING = ("cells", "seeds", "match", "grid", "tuning_seeds", "vary", "budget")
+OF_TRAINING = ("cells", "seeds", "match", "grid", "tune", "ranges", "tuning_seeds", "vary", "budget")
 """Options that say what to train, as `jobs` does."""
+
+NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+
+EXAMPLES = {
+    "--grid": "a setting and two or more different plain values, e.g. optimizer.lr=1e-3,3e-3,1e-2",
+    "--vary": "a setting and two or more different plain values, e.g. task.length=50,100,200",
+    "--range": "a setting and its two ends, e.g. optimizer.lr=1e-4..1e-1, or two or more different plain values, e.g. "
+    "train.batch_size=16,32,64",
+}
+"""What an option that gives a setting several values takes."""
 
 BUDGET = ("train.steps", "train.epochs")
 """Settings that --budget sets."""
@@ -98,13 +127,11 @@ def parse_request(targets: Sequence[str], command: str | None = None, **options:
 def _training_request(request: Request, targets: Sequence[str], options: Options, faults: list[str]) -> TrainingRequest:
     """The request with the options that say what to train; `faults` are those found before."""
     cells = _parsed(_cells, options.get("cells"), faults)
-    grid = [_parsed(partial(_setting, "--grid"), text, faults) for text in texts(options.get("grid", ()))]
-    tuned = tuple(setting for setting in grid if setting is not None)
+    tune = _parsed(_tune, options.get("tune"), faults)
+    tuned = _tuned(options, faults)
     varied = _parsed(partial(_setting, "--vary"), options.get("vary"), faults)
     budget = _parsed(_budget, options.get("budget"), faults)
-    faults += _conflicts(tuned, varied, budget, options.get("match"))
-    if options.get("tuning_seeds") is not None and not grid:
-        faults.append("--tuning-seeds: there is no --grid to tune; add one, or leave it out")
+    faults += _conflicts(tuned, varied, budget, options)
     seeds = _count("seeds", options.get("seeds"), SEEDS, MOST_SEEDS, faults)
     tuning_seeds = _count("tuning-seeds", options.get("tuning_seeds"), TUNING_SEEDS, MOST_SEEDS, faults)
     jobs = _count("jobs", options.get("jobs"), 1, MOST_JOBS, faults)
@@ -122,7 +149,8 @@ def _training_request(request: Request, targets: Sequence[str], options: Options
         cells=tuple(cells or default),
         seeds=seeds,
         match=cast(Match, options.get("match") or "hidden"),
-        grid=tuned,
+        tuned=tuned,
+        tune=tune,
         tuning_seeds=tuning_seeds,
         vary=varied,
         budget=budget,
@@ -201,9 +229,65 @@ def _setting(option: str, text: str) -> Setting:
     plain = all(isinstance(value, str | int | float | None) for value in values)
     finite = strict_json.finite(values) == values
     if not key or not plain or not finite or len(values) < 2 or any(values.count(value) > 1 for value in values):
-        example = "optimizer.lr=1e-3,3e-3,1e-2" if option == "--grid" else "task.length=50,100,200"
-        raise ConfigError(f"{option} {text}: write a setting and two or more different plain values, e.g. {example}")
+        raise ConfigError(f"{option} {text}: write {EXAMPLES[option]}")
     return Setting(key, tuple(values))
+
+
+def _tune(text: str) -> Tune:
+    found = re.fullmatch(rf"({'|'.join(get_args(SearchMethod))}):([0-9]{{1,100}})", text)
+    if found is None:
+        raise ConfigError(f"--tune {text}: write random:N or optuna:N, for N candidates of each cell, e.g. random:20")
+    method, candidates = cast(SearchMethod, found[1]), int(found[2])
+    faults = []
+    if not 1 <= candidates <= MOST_CANDIDATES:
+        faults.append(f"--tune {text}: tries {candidates} candidates; it must be from 1 to {MOST_CANDIDATES:,}")
+    if method == "optuna" and find_spec("optuna") is None:
+        faults.append("--tune optuna needs Optuna: pip install 'seqtrain[optuna]'")
+    _raise(faults)
+    return Tune(method, candidates)
+
+
+def _tuned(options: Options, faults: list[str]) -> tuple[Setting, ...]:
+    """The settings that are tuned, on a grid or by a search; adds to `faults` if both or only a half of it is given."""
+    grid, ranges, tune = texts(options.get("grid", ())), texts(options.get("ranges", ())), options.get("tune")
+    if grid and tune is not None:
+        faults.append(f"--grid and --tune {tune}: a grid tries all its points; leave one of them out")
+    if ranges and tune is None:
+        faults.append("--range: there is no --tune that draws from it; add --tune random:20, or leave it out")
+    if tune is not None and not ranges:
+        faults.append(f"--tune {tune}: there is nothing to tune; add --range, e.g. --range optimizer.lr=1e-4..1e-1")
+    if options.get("tuning_seeds") is not None and not grid and tune is None:
+        faults.append("--tuning-seeds: there is no --grid to tune and no --tune; add one, or leave it out")
+    parsed = [_parsed(partial(_setting, "--grid"), text, faults) for text in grid]
+    parsed += [_parsed(_range, text, faults) for text in ranges]
+    return tuple(setting for setting in parsed if setting is not None)
+
+
+def _range(text: str) -> Setting:
+    """`KEY=LOW..HIGH`, or a list as of a grid."""
+    key, _, given = (part.strip() for part in text.partition("="))
+    ends = re.fullmatch(rf"({NUMBER}) *\.\. *({NUMBER})", given)
+    if ends is None:
+        return _setting("--range", text)
+    low, high = float(ends[1]), float(ends[2])
+    if not 0 < low < high < math.inf:
+        cure = f"write them in this order, or a list, e.g. {key}=0,0.1,0.3"
+        raise ConfigError(
+            f"--range {text}: draws on a logarithmic scale, from an end above 0 to a larger, finite one; {cure}"
+        )
+    if not _is_whole(key, ends[1], ends[2]):
+        return Setting(key, (low, high), "real")
+    if low != int(low) or high != int(high):
+        raise ConfigError(f"--range {text}: {key} is a whole number; write whole ends, e.g. {key}=16..128")
+    return Setting(key, (int(low), int(high)), "whole")
+
+
+def _is_whole(key: str, *ends: str) -> bool:
+    """Whether a setting is a whole number; one of a cell of the user's own is, if its ends are written as such."""
+    setting = all_settings().get(key)
+    if setting is None:
+        return all(end.isdecimal() for end in ends)
+    return setting.kind.startswith("whole number")
 
 
 def _budget(text: str) -> Budget:
@@ -217,20 +301,21 @@ def _budget(text: str) -> Budget:
     raise ConfigError(f"--budget {text}: write one of {', '.join(UNITS)} and how many, e.g. steps=3000")
 
 
-def _conflicts(grid: Sequence[Setting], vary: Setting | None, budget: Budget | None, match: str | None) -> list[str]:
+def _conflicts(tuned: Sequence[Setting], vary: Setting | None, budget: Budget | None, options: Options) -> list[str]:
     """What is wrong with options that do not go together, or with settings that an option does not take."""
     faults = []
+    match, option = options.get("match"), "--range" if options.get("ranges") else "--grid"
     if match not in (None, *get_args(Match)):
         faults.append(f"--match {match}: {choose(match, get_args(Match))}")
-    tuned, varied = ([setting.key for setting in settings if setting] for settings in (grid, [vary]))
-    faults += [f"{key} stands twice in --grid and --vary; once is enough" for key in twice([*tuned, *varied])]
-    for key in tuned:
+    keys, varied = ([setting.key for setting in settings if setting] for settings in (tuned, [vary]))
+    faults += [f"{key} stands twice in {option} and --vary; once is enough" for key in twice([*keys, *varied])]
+    for key in keys:
         why = _why_fixed(key, budget, match)
         if key == "task" or key.startswith("task."):
             why = "each cell would get a task of its own; use --vary"
         elif budget and key == "train.batch_size" and budget.unit != "steps":
             why = "the budget buys other steps with each batch size; give it as steps="
-        faults += [f"--grid {key}: {why}"] if why else []
+        faults += [f"{option} {key}: {why}"] if why else []
     if vary and (why := _why_fixed(vary.key, budget, None if match == "hidden" else match)):
         faults.append(f"--vary {vary.key}: {why}")
     return faults
@@ -321,7 +406,7 @@ def _faults_of_gathering(targets: Sequence[str], runs: Mapping[str, Sequence[Pat
     for name in (name for name, paths in runs.items() if not paths and Path(name).name not in FILES):
         what = "holds no run" if Path(name).exists() else "there is no such run directory"
         faults.append(f"{name}: {what}; leave it out, or give the folder that holds the runs instead of its files")
-    given = [f"--{name.replace('_', '-')}" for name in OF_TRAINING if options.get(name)]
+    given = [f"--{name.replace('_', '-').replace('ranges', 'range')}" for name in OF_TRAINING if options.get(name)]
     if training := [*(target for target in targets if target not in runs), *given]:
         faults.append(f"{', '.join(training)}: says what to train; leave it out to compare run directories")
     if (jobs := options.get("jobs", 1)) > 1:

@@ -4,7 +4,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -53,7 +52,7 @@ class Contender(NamedTuple):
     at : the value; None if nothing is varied.
     off : by which part it has more (or fewer) parameters, or a longer (or shorter) step, than it should match; None if
         nothing is matched.
-    runs, point : its runs, and the settings of the grid that they try; empty before `plan_runs`.
+    runs, point : its runs, and the tuned settings that they try; empty before `plan_runs` and `plan_candidates`.
     """
 
     cell: str
@@ -127,35 +126,47 @@ def _cell_section(config: Config, cell: Cell) -> tuple[Cell, list[str]]:
     return shared | dict(cell), left_out
 
 
-def plan_runs(request: TrainingRequest, contenders: Sequence[Contender], *, tuning: bool = False) -> list[Contender]:
-    """The contenders with their runs, each in a directory of its own.
+def plan_runs(request: TrainingRequest, contenders: Sequence[Contender]) -> list[Contender]:
+    """The contenders with the runs that are reported, each in a directory of its own."""
+    seeds = range(request.config.seed, request.config.seed + request.seeds)
+    rows = [contender._replace(config=changed(contender.config), point={}) for contender in contenders]
+    return [_with_runs(request, row, request.out, seeds) for row in rows]
 
-    Parameters
-    ----------
-    tuning : plan the runs that tune, of a contender for every point of the grid, with seeds that are not reported.
+
+def plan_candidates(
+    request: TrainingRequest, contender: Contender, points: Sequence[Mapping[str, Point]]
+) -> list[Contender]:
+    """A candidate for each point, with the runs that try it, whose seeds are not among those reported.
+
+    A point that stands twice has the same runs twice.
 
     Raises
     ------
-    ConfigError : a point of the grid does not fit the config.
+    ConfigError : a point does not fit the config.
     """
-    grid = request.grid if tuning else ()
-    first = request.config.seed + (FIRST_TUNING_SEED if tuning else 0)
-    seeds = range(first, first + (request.tuning_seeds if tuning else request.seeds))
-    points = [list(zip(grid, values, strict=True)) for values in product(*(setting.values for setting in grid))]
-    planned = []
-    for contender, point in product(contenders, points):
-        config = changed(contender.config, *(setting.override(value) for setting, value in point))
-        name, options = run_name(request.name, config).rsplit("-seed", 1)[0], contender.cell.partition(" ")[2]
-        varied = [(request.vary, contender.at)] if request.vary else []
-        parts = [
-            f"{name}.{options}" if options else name,
-            *(setting.short(value) for setting, value in (*varied, *point)),
-        ]
-        stem = (request.out / TUNING if tuning else request.out) / re.sub(r"[^\w.=+-]+", "_", "-".join(parts))
-        runs = [PlannedRun(_with_seed(config, seed), Path(f"{stem}-seed{seed}")) for seed in seeds]
-        tried = {setting.key: value for setting, value in point}
-        planned.append(contender._replace(config=config, runs=runs, point=tried))
-    return planned
+    first, tuned = request.config.seed + FIRST_TUNING_SEED, {setting.key: setting for setting in request.tuned}
+    candidates = []
+    for point in points:
+        overrides = [tuned[key].override(value) for key, value in point.items()]
+        candidate = contender._replace(config=changed(contender.config, *overrides), point=point)
+        seeds = range(first, first + request.tuning_seeds)
+        candidates.append(_with_runs(request, candidate, request.out / TUNING, seeds))
+    return candidates
+
+
+def _with_runs(request: TrainingRequest, contender: Contender, folder: Path, seeds: range) -> Contender:
+    """The contender with a run for each seed."""
+    config = contender.config
+    name, options = run_name(request.name, config).rsplit("-seed", 1)[0], contender.cell.partition(" ")[2]
+    tuned = {setting.key: setting for setting in request.tuned}
+    parts = [
+        f"{name}.{options}" if options else name,
+        *([request.vary.short(contender.at)] if request.vary else []),
+        *(tuned[key].short(value) for key, value in contender.point.items()),
+    ]
+    stem = folder / re.sub(r"[^\w.=+-]+", "_", "-".join(parts))
+    runs = [PlannedRun(_with_seed(config, seed), Path(f"{stem}-seed{seed}")) for seed in seeds]
+    return contender._replace(runs=runs)
 
 
 def _with_seed(config: Config, seed: int) -> Config:

@@ -19,7 +19,7 @@ CONFIGS, TUNING = "configs", "tuning"
 
 FILES = (
     RESULTS, "results.csv", "results.md", "results.tex", "report.html",
-    *(f"{plot}.{form}" for plot in ("steps", "curves", "metric", "success") for form in FORMATS),
+    *(f"{plot}.{form}" for plot in ("steps", "curves", "metric", "success", "tuning") for form in FORMATS),
     MEASURED, QUESTION, CONFIGS, TUNING,
 )  # fmt: skip
 """What a comparison leaves in its folder beside the runs."""
@@ -28,6 +28,10 @@ Point = str | int | float | bool | None
 """A value of a setting that is varied or tuned."""
 
 Figures = dict[str, float | None]
+
+SearchMethod = Literal["random", "optuna"]
+"""How a search finds the settings that it tries: independent draws, or proposals that follow from the results before.
+"""
 
 VerdictName = Literal["better", "worse", "not distinguishable", "too few seeds", "none solved", "undecided"]
 
@@ -148,7 +152,7 @@ class Row(RowKey):
 
 
 class TuningPoint(Record):
-    """One point of the grid and how its runs did; the settings of the point are further fields.
+    """One candidate and how its runs did; its settings are further fields.
 
     valid : mean of the best validation metric.
     """
@@ -161,26 +165,36 @@ class TuningPoint(Record):
 
     @property
     def settings(self) -> dict[str, Point]:
-        """The settings of the point by key."""
+        """The settings of the candidate by key."""
         return self.__pydantic_extra__
 
 
 class Tuning(Record):
-    """What was tuned for a row; `at_the_edge` names settings whose chosen value is the smallest or largest tried."""
+    """What was tuned for a row.
+
+    at_the_edge : settings whose chosen value is the smallest or largest tried, or lies near an end of its range.
+    method : of the search; unset for a grid, as are the fields below.
+    judged_by, lower_is_better : the figure of a candidate.
+    best_of : the figure of the best of n candidates, for n from 1: the expected one if they were drawn at random, else
+        that of the first n. None if no candidate of any cell has a figure.
+    """
 
     cell: str
     at: Point
     chosen: dict[str, Point]
     at_the_edge: list[str]
     points: list[TuningPoint]
+    method: SearchMethod | None = None
+    judged_by: str = ""
+    lower_is_better: bool = True
+    best_of: list[float | None] = []  # noqa: RUF012
 
     def remarks(self) -> list[str]:
-        """What a user should do about choices at the edge of the grid."""
+        """What a user should do about choices at the edge of the grid, or of a range."""
         row = label(self.cell, self.at)
+        place = "at the edge of the grid" if self.method is None else "near an end of its --range"
         edges = {key: self.chosen[key] for key in self.at_the_edge}
-        return [
-            f"{row}: the best {key} tried is {value}, at the edge of the grid; widen it" for key, value in edges.items()
-        ]
+        return [f"{row}: the best {key} tried is {value}, {place}; widen it" for key, value in edges.items()]
 
 
 class LengthRow(Record):
@@ -247,6 +261,10 @@ class Question(Record):
             tried = all(entry.chosen.keys() <= point.settings.keys() for point in entry.points)
             if not tried or not set(entry.at_the_edge) <= entry.chosen.keys():
                 return "its tuning names settings that were not tried"
+            if entry.method is not None and not len(entry.points) == len(entry.best_of) > 0:
+                return "its tuning has another number of figures than of candidates"
+        if len({len(entry.best_of) for entry in self.tuning}) > 1:
+            return "its cells tried different numbers of candidates"
         return None
 
 

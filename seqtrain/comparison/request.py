@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from seqtrain.comparison.assertions import Condition
-from seqtrain.comparison.records import Point, label
+from seqtrain.comparison.records import Point, SearchMethod, label
 from seqtrain.config import Config
 from seqtrain.config.describe import is_text
 from seqtrain.config.errors import choose
@@ -16,6 +16,8 @@ from seqtrain.system.words import visible
 
 Match = Literal["hidden", "params", "step-time"]
 
+Drawn = Literal["listed", "real", "whole"]
+
 Cell = Mapping[str, Any]
 """The section of a cell: its name and options."""
 
@@ -24,6 +26,7 @@ class Options(TypedDict, total=False):
     """The options of `seqtrain compare`, whose `--help` says what they mean, as they are typed there.
 
     out : of `--out`, a path.
+    ranges : of `--range`.
     conditions : of `--assert`.
     """
 
@@ -33,6 +36,8 @@ class Options(TypedDict, total=False):
     reference: str | None
     match: str | None
     grid: Sequence[str]
+    tune: str | None
+    ranges: Sequence[str]
     tuning_seeds: int | None
     vary: str | None
     budget: str | None
@@ -44,10 +49,15 @@ class Options(TypedDict, total=False):
 
 
 class Setting(NamedTuple):
-    """A setting with several values: what is varied, or one dimension of a grid."""
+    """A setting with several values: what is varied, or what is tuned.
+
+    drawn : how a search takes a value: one of `values`; or a number between the two of them, which are then the ends of
+        a range.
+    """
 
     key: str
     values: tuple[Point, ...]
+    drawn: Drawn = "listed"
 
     def override(self, value: Point) -> str:
         """`task.length=50`, as on the command line."""
@@ -57,6 +67,13 @@ class Setting(NamedTuple):
     def short(self, value: Point) -> str:
         """`length=50`, for names of directories."""
         return f"{self.key.rsplit('.', 1)[-1]}={value}"
+
+
+class Tune(NamedTuple):
+    """A search: how it finds the settings to try, and how many candidates it tries for each cell."""
+
+    method: SearchMethod
+    candidates: int
 
 
 class Budget(NamedTuple):
@@ -111,7 +128,8 @@ class TrainingRequest(Request):
     beside : the folder of the config, where the user's own cells may be.
     seeds : their number, counted from the seed of the config.
     match : what is made equal over the cells: the hidden size, the number of parameters, or the time of a step.
-    grid : settings that are tuned for each cell on validation, with `tuning_seeds` other seeds.
+    tuned : settings that are tuned for each cell on validation, with `tuning_seeds` other seeds.
+    tune : the search that finds their values; None if all points of a grid are tried.
     vary : a setting at each of whose values the cells are compared.
     jobs : the number of runs at a time.
     """
@@ -122,7 +140,8 @@ class TrainingRequest(Request):
     cells: tuple[Cell, ...]
     seeds: int
     match: Match
-    grid: tuple[Setting, ...]
+    tuned: tuple[Setting, ...]
+    tune: Tune | None
     tuning_seeds: int
     vary: Setting | None
     budget: Budget | None

@@ -21,6 +21,7 @@ from seqtrain.comparison.plan import (
 from seqtrain.comparison.records import CONFIGS, QUESTION, Question, Results, RowKey, RunKey, Tuning, label
 from seqtrain.comparison.report import report
 from seqtrain.comparison.request import TrainingRequest, cell_label
+from seqtrain.comparison.search import batches, check_ranges, distinct, so_far
 from seqtrain.comparison.significance import shortage
 from seqtrain.comparison.tuning import choose
 from seqtrain.config import to_yaml
@@ -51,13 +52,16 @@ def train_and_compare(request: TrainingRequest, *, quiet: bool) -> tuple[Results
     """
     contenders, tuning = _prepare(request, quiet=quiet), list[Tuning]()
     with RunDir(request.out).locked():
-        if request.grid:
-            candidates = _free(plan_runs(request, contenders, tuning=True))
-            check_jobs(runs_of(candidates), request.jobs)
+        if request.tuned:
+            candidates = list[Contender]()
             check_jobs(runs_of(plan_runs(request, contenders)), request.jobs)  # not only after tuning
-            if code := run_all(runs_of(candidates), request.jobs, quiet=quiet):
-                return None, code
-            contenders, tuning = choose(candidates, request.grid)
+            for batch in batches(request, contenders):
+                to_train = runs_of(_free(distinct(batch)))
+                check_jobs(to_train, request.jobs)
+                if code := run_all(to_train, request.jobs, quiet=quiet):
+                    return None, code
+                candidates += batch
+            contenders, tuning = choose(candidates, request)
             for remark in chain.from_iterable(entry.remarks() for entry in tuning):
                 say(remark, quiet=quiet)
         rows = _free(plan_runs(request, contenders))
@@ -77,17 +81,20 @@ def train_and_compare(request: TrainingRequest, *, quiet: bool) -> tuple[Results
 
 
 def commands(request: TrainingRequest, *, quiet: bool) -> Iterator[str]:
-    """The commands of the runs that are not done, as far as they are known: with a grid, first those that tune.
+    """The commands of the runs that are not done, as far as they are known: with tuning, first those that tune.
 
     They are lines for a shell. The configs, and the question for when the runs are gathered, are kept in `request.out`.
     """
     contenders, tuning, what = _prepare(request, quiet=quiet), list[Tuning](), "to do"
-    rows = candidates = _free(plan_runs(request, contenders, tuning=True)) if request.grid else []
-    if any(not run.is_done() for run in runs_of(candidates)):
-        what = "that tune; repeat this when they are done, for those that follow"
+    rows, candidates = list[Contender](), list[Contender]()
+    for batch in batches(request, contenders):
+        rows, candidates = _free(distinct(batch)), [*candidates, *batch]
+        if any(not run.is_done() for run in runs_of(rows)):
+            what = f"that tune{so_far(request, candidates)}; repeat this when they are done, for those that follow"
+            break
     else:
-        if request.grid:
-            contenders, tuning = choose(candidates, request.grid)
+        if request.tuned:
+            contenders, tuning = choose(candidates, request)
         rows = _free(plan_runs(request, contenders))
         strict_json.write(request.out / QUESTION, _question(request, rows, tuning).as_json())
     waiting = [run for run in runs_of(rows) if not run.is_done()]
@@ -103,9 +110,10 @@ def _prepare(request: TrainingRequest, *, quiet: bool) -> list[Contender]:
     """All contenders with their sizes and budgets, after a check that each can be built; prints remarks."""
     check_overwriting(request.out, None)
     contenders, remarks = plan_contenders(request)
+    check_ranges(request, contenders)
     request.check_reference([contender.cell for contender in contenders], "this comparison")
     check_lengths([contender.config for contender in contenders], request.eval_lengths)
-    if request.match == "hidden" and request.budget is None and not request.grid:
+    if request.match == "hidden" and request.budget is None and not request.tuned:
         _free(plan_runs(request, contenders))  # a directory that is taken is found before any text is read
     prepare(request.config.threads)
     RunDir(request.out).create()
@@ -146,7 +154,7 @@ def _question(request: TrainingRequest, rows: Sequence[Contender], tuning: list[
         reference=request.reference or (own if own in labels else labels[0]),
         level=request.level or LEVEL,
         varied=request.vary.key if request.vary else None,
-        match=None if any(affects_of(setting.key) is Affects.SIZE for setting in request.grid) else request.match,
+        match=None if any(affects_of(setting.key) is Affects.SIZE for setting in request.tuned) else request.match,
         timed=request.is_timed,
         command=request.command,
         **({"drawn_as": request.pictures} if request.pictures else {}),  # type: ignore[arg-type]

@@ -1,0 +1,93 @@
+"""How good the best of n candidates is, and which cell is best at which number of candidates."""
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+
+from seqtrain.comparison.records import Tuning, label
+from seqtrain.system.words import counted, figure
+
+Ranked = tuple[tuple[float, ...], float]
+"""How well a candidate did, the larger the better, which decides what is chosen; and its figure."""
+
+SHOWN = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
+"""Numbers of candidates in a table; the last is the number of all."""
+
+SAME = 1e-9
+"""Figures that differ by at most this part are equal: they are sums in another order."""
+
+
+def expected_best(candidates: Sequence[Ranked]) -> list[float]:
+    """The expected figure of the best of n random candidates, for n from 1 to N, the number of all.
+
+    The best of n that are drawn from the N without replacement is number i in their order, from the worst, with the
+    probability C(i-1, n-1) / C(N, n). This estimate is unbiased (Tang et al. 2020). That of Dodge et al. (2019) draws
+    with replacement, (i/N)^n - ((i-1)/N)^n, and is too pessimistic for n near N. With n = N it is the figure of the
+    candidate that is chosen.
+    """
+    figures = [each[1] for each in sorted(candidates, key=lambda each: each[0])]
+    total = len(figures)
+    expected = []
+    for count in range(1, total + 1):
+        weight, terms = count / total, []
+        for place in range(total, count - 1, -1):
+            terms.append(weight * figures[place - 1])
+            weight *= (place - count) / max(place - 1, 1)
+        expected.append(math.fsum(terms))
+    return expected
+
+
+def best_so_far(candidates: Sequence[Ranked]) -> list[float]:
+    """The figure of the best of the first n candidates, for n from 1.
+
+    Of candidates that depend on those before, there is no expected figure.
+    """
+    best, figures = candidates[0], []
+    for each in candidates:
+        best = each if each[0] > best[0] else best
+        figures.append(best[1])
+    return figures
+
+
+def budgets_shown(total: int) -> list[int]:
+    """The numbers of candidates in a table."""
+    return [*(count for count in SHOWN if count < total), total]
+
+
+def budget_sentences(entries: Sequence[Tuning]) -> list[str]:
+    """Which cell is best at which number of candidates; a sentence for each value of the varied setting."""
+    sentences = []
+    for at in dict.fromkeys(entry.at for entry in entries):
+        own = [entry for entry in entries if entry.at == at and None not in (entry.method, *entry.best_of)]
+        if len(own) > 1:
+            sentences.append(_sentence(own))
+    return sentences
+
+
+def _sentence(entries: Sequence[Tuning]) -> str:
+    first, total = entries[0], len(entries[0].best_of)
+    is_random = first.method == "random"
+    figures = f"{'lowest' if first.lower_is_better else 'highest'} {'expected ' * is_random}{first.judged_by}"
+    kind, when = ("random candidate", "with") if is_random else ("candidate", "after")
+    (_, cells, value), *later = _spans(entries)
+    end = _lead(entries, total)[1]
+    start = f"tuning budget: {' and '.join(cells)} {'has' if len(cells) == 1 else 'have'} the {figures} {when}"
+    if not later:
+        numbers = counted(total, kind) if total == 1 else f"any number from 1 to {counted(total, kind)}"
+        return f"{start} {numbers} ({figure(value)}{f' to {figure(end)}' if total > 1 else ''})"
+    parts = [f"{' and '.join(names)} from {count} on ({figure(value)})" for count, names, value in later]
+    last = f", which is {figure(end)} {when} all {total}" if later[-1][0] < total else f", of {total}"
+    return f"{start} 1 {kind} ({figure(value)}), {', '.join(parts)}{last}"
+
+
+def _spans(entries: Sequence[Tuning]) -> list[tuple[int, list[str], float]]:
+    """Where another cell becomes best: the number of candidates, the cell, and its figure there."""
+    leads = [(count, *_lead(entries, count)) for count in range(1, len(entries[0].best_of) + 1)]
+    return [next(span) for _, span in groupby(leads, key=lambda lead: lead[1])]
+
+
+def _lead(entries: Sequence[Tuning], count: int) -> tuple[list[str], float]:
+    """The cell that is best with a number of candidates, or several that are equal, and the figure."""
+    figures = {label(entry.cell, entry.at): entry.best_of[count - 1] or 0.0 for entry in entries}
+    best = (min if entries[0].lower_is_better else max)(figures.values())
+    return [cell for cell, value in figures.items() if math.isclose(value, best, rel_tol=SAME)], best

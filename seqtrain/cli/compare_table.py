@@ -4,6 +4,7 @@ from itertools import groupby
 
 from seqtrain.comparison.records import Results, Row, label
 from seqtrain.comparison.statistics import Estimate
+from seqtrain.comparison.tuning_budget import budgets_shown, searched, what_is_shown
 from seqtrain.system.progress import figure
 from seqtrain.system.tables import WIDE, Column, Grid
 from seqtrain.system.words import visible
@@ -19,6 +20,8 @@ def compare_tables(results: Results) -> list[Grid | str]:
     for entry in results.tuning:
         chosen = ", ".join(f"{key}={value}" for key, value in entry.chosen.items())
         parts.append(f"- tuned {label(entry.cell, entry.at)}: {chosen}")
+    if searched(results.tuning):
+        parts += ["", _budget_table(results)]
     if results.lengths:
         parts += ["", _lengths_table(results)]
     return [*parts, f"\nReport: {results.files['report.html']}"]
@@ -63,6 +66,20 @@ def _judged(row: Row, name: str) -> list[str]:
 
 def _interval(estimate: Estimate) -> str:
     return "-" if estimate.low is None else f"{figure(estimate.low)} to {figure(estimate.high)}"
+
+
+def _budget_table(results: Results) -> Grid:
+    """How good the best of n candidates is."""
+    entries = searched(results.tuning)
+    shown = budgets_shown(len(entries[0].best_of))
+    inner = dict(zip(shown[1:-1], range(len(shown), 0, -1), strict=False))  # small numbers are left out first
+    varied = [Column(results.varied.rpartition(".")[2])] if results.varied else []
+    columns = (Column("cell"), *varied, *(Column(f"n={count}", inner.get(count, 0)) for count in shown))
+    table = Grid(f"tuning: {what_is_shown(entries[0])}", columns, title_style="", look=WIDE)
+    for entry in entries:
+        point = [visible(str(entry.at))] if varied else []
+        table.add(entry.cell, *point, *(figure(entry.best_of[count - 1]) for count in shown))
+    return table
 
 
 def _lengths_table(results: Results) -> Grid:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from seqtrain.comparison.records import LengthRow, Point, Results, Row, Tuning, label
+from seqtrain.comparison.tuning_budget import budgets_shown, how_tuned, searched, what_is_shown
 from seqtrain.system.words import figure, visible
 
 Line = Sequence[str]
@@ -123,14 +124,27 @@ def _tuning(results: Results) -> Iterator[str]:
         chosen = ", ".join(f"{key}={value}" for key, value in entry.chosen.items())
         points = [
             f"{', '.join(str(point.settings[key]) for key in entry.chosen)}: {figure(point.valid)}"
-            for point in entry.points
+            for point in entry.listed
         ]
-        return [escaped(label(entry.cell, entry.at)), escaped(chosen), escaped("; ".join(points))]
+        tried = "; ".join(points) or f"{len(entry.points)} candidates, in results.json"
+        return [escaped(label(entry.cell, entry.at)), escaped(chosen), escaped(tried)]
 
     caption = "Tuning on validation, with seeds that are not among those reported."
     tried = f"tried (validation {escaped(results.metric.name)})"
     rows = [cells(entry) for entry in results.tuning]
     yield from _table(caption, "tuning", r"llp{0.45\linewidth}", ["cell", "chosen", tried], rows)
+    if entries := searched(results.tuning):
+        shown = budgets_shown(len(entries[0].best_of))
+        figures = [
+            [escaped(label(each.cell, each.at)), *(number(figure(each.best_of[count - 1])) for count in shown)]
+            for each in entries
+        ]
+        caption, what = how_tuned(entries), what_is_shown(entries[0])
+        yield ""
+        yield from _table(
+            f"{what[0].upper()}{what[1:]}. {caption}", "budgets", "l" + "r" * len(shown),
+            ["cell", *(f"$n={count}$" for count in shown)], figures,
+        )  # fmt: skip
 
 
 def _table(

@@ -9,6 +9,7 @@ from seqtrain.comparison.load_runs import PER_RUN, Group, different_settings
 from seqtrain.comparison.options import BUDGET
 from seqtrain.comparison.records import MEASURED, Question, Row, label
 from seqtrain.comparison.significance import SAME_SPEED, STEPS, outcome_of, shortage
+from seqtrain.comparison.tuning_budget import budget_sentences
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import Summary
 from seqtrain.system.progress import counted, figure
@@ -17,7 +18,7 @@ CELL = ("model.cell.", "model.hidden_size")
 """Settings in which the rows of a comparison are expected to differ."""
 
 TUNED = ("optimizer.", "schedule.", "model.")
-"""Sections that a grid may choose for each cell; others change the data, or how often a run is evaluated."""
+"""Sections that tuning may choose for each cell; others change the data, or how often a run is evaluated."""
 
 UNEQUAL_TIMES = 1.25
 """Ratio of training times from which a note says that the cells did not train equally long."""
@@ -43,6 +44,7 @@ def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *
         *_far_worse(rows, groups[0].summary),
         *_lost(groups),
         *(remark for entry in question.tuning for remark in entry.remarks()),
+        *budget_sentences(question.tuning),
         *_coarse(groups, rows, timed=question.timed),
         *(_bought_steps(groups) if question.timed else _unequal_budgets(groups)),
         *_unfinished(groups),

@@ -8,15 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from seqtrain.comparison.defaults import FEWEST_FOR_INTERVALS
 from seqtrain.comparison.load_runs import FinishedRun, Group
-from seqtrain.comparison.records import Row
+from seqtrain.comparison.records import Point, Row, Tuning
 from seqtrain.comparison.significance import SHARE, STEPS, outcome_of
 from seqtrain.comparison.statistics import Estimate
+from seqtrain.comparison.tuning_budget import searched, what_is_shown
 from seqtrain.system.axes import number_plainly
 from seqtrain.system.files import write_whole
 from seqtrain.system.pictures import encoded
@@ -32,7 +33,7 @@ LONGEST_LINE = 36
 """Characters of a line of a label; a cell may have many options."""
 
 MOST_CURVES = 12
-"""The largest number of values of the varied setting whose learning curves are drawn."""
+"""The largest number of values of the varied setting whose curves are drawn."""
 
 
 def draw(
@@ -43,6 +44,7 @@ def draw(
     *,
     timed: bool = False,
     form: str = "png",
+    tuning: Sequence[Tuning] = (),
 ) -> dict[str, str]:
     """Draw the plots that suit the comparison into `out`; returns their paths by name.
 
@@ -50,6 +52,7 @@ def draw(
     ----------
     timed : as for `outcome_of`.
     form : of the files that are returned. There is always a PNG beside, which the page of the report shows.
+    tuning : of each row; a search is drawn, a grid is not.
     """
     plots = {"curves": _curves(groups, varied)}
     if varied is None:
@@ -60,6 +63,8 @@ def draw(
         plots["success"] = _success(rows, varied)
     else:
         plots["metric"] = _metric_over(rows, varied, groups[0].summary.metric.name)
+    if entries := searched(tuning):
+        plots["tuning"] = _budgets(entries, groups[0].summary.variant, varied)
     for name, figure in plots.items():
         for ending in dict.fromkeys(("png", form)):
             _save(figure, out / f"{name}.{ending}")
@@ -76,15 +81,8 @@ def _curves(groups: Sequence[Group], varied: str | None) -> Figure:
 
     Cells with few runs have no band, and a point at each evaluation of a run.
     """
-    values = list(dict.fromkeys(group.at for group in groups))[:MOST_CURVES]
-    columns = min(3, len(values))
-    lines = -(-len(values) // columns)
-    legend = ENTRY * (1 + max(_lines(group.cell for group in groups if group.at == value) for value in values))
-    figure = Figure(figsize=(8 if columns == 1 else 5 * columns, (5 + legend) * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False)
-    for panel in panels.flat[len(values) :]:
-        panel.axis("off")
-    for panel, value in zip(panels.flat, values, strict=False):
+    figure, panels = _panels([(group.at, group.cell) for group in groups])
+    for value, panel in panels:
         members = [group for group in groups if group.at == value]
         _curves_at(panel, members)
         variant = members[0].summary.variant
@@ -93,6 +91,42 @@ def _curves(groups: Sequence[Group], varied: str | None) -> Figure:
         if max(len(group.runs) for group in members) >= FEWEST_FOR_INTERVALS:
             key += ", band: 95 % interval of the mean"
         panel.text(0.5, 1.01, key, transform=panel.transAxes, ha="center", va="bottom", fontsize="small")
+    return figure
+
+
+def _panels(rows: Sequence[tuple[Point, str]]) -> tuple[Figure, list[tuple[Point, Axes]]]:
+    """Axes for each value of the varied setting, with room for a legend of its rows below."""
+    values = list(dict.fromkeys(value for value, _ in rows))[:MOST_CURVES]
+    columns = min(3, len(values))
+    lines = -(-len(values) // columns)
+    legend = ENTRY * (1 + max(_lines(cell for at, cell in rows if at == value) for value in values))
+    figure = Figure(figsize=(8 if columns == 1 else 5 * columns, (5 + legend) * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False)
+    for panel in panels.flat[len(values) :]:
+        panel.axis("off")
+    return figure, list(zip(values, panels.flat, strict=False))
+
+
+def _budgets(entries: Sequence[Tuning], variant: str, varied: str | None) -> Figure:
+    """How good the best of n candidates is over n, a line a cell: which cell is best at which tuning budget."""
+    figure, panels = _panels([(entry.at, entry.cell) for entry in entries])
+    for value, axes in panels:
+        own = [entry for entry in entries if entry.at == value]
+        curves = [[figure for figure in entry.best_of if figure is not None] for entry in own]
+        for number, (entry, curve) in enumerate(zip(own, curves, strict=True)):
+            axes.plot(
+                range(1, len(curve) + 1), curve, color=f"C{number % 10}", label=_plain(entry.cell), marker="o",
+                markersize=3, drawstyle="default" if entry.method == "random" else "steps-post",
+            )  # fmt: skip
+        if own[0].lower_is_better and all(figure > 0 for curve in curves for figure in curve):
+            axes.set_yscale("log")
+            number_plainly(axes.yaxis)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_title(visible(variant if varied is None else f"{varied}={value}"), parse_math=False)
+        axes.set_xlabel("n, candidates that are tried")
+        axes.set_ylabel(what_is_shown(own[0]).replace(", ", ",\n"))
+        axes.grid(alpha=0.3)
+        _legend_below(axes)
     return figure
 
 

@@ -169,6 +169,10 @@ class TuningPoint(Record):
         return self.__pydantic_extra__
 
 
+MOST_LISTED = 20
+"""The largest number of candidates of a search that a table lists."""
+
+
 class Tuning(Record):
     """What was tuned for a row.
 
@@ -188,6 +192,11 @@ class Tuning(Record):
     judged_by: str = ""
     lower_is_better: bool = True
     best_of: list[float | None] = []  # noqa: RUF012
+
+    @property
+    def listed(self) -> list[TuningPoint]:
+        """The candidates for a table; none if a search tried so many that nobody would read them."""
+        return self.points if self.method is None or len(self.points) <= MOST_LISTED else []
 
     def remarks(self) -> list[str]:
         """What a user should do about choices at the edge of the grid, or of a range."""

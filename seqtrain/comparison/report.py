@@ -17,7 +17,8 @@ from seqtrain.comparison.defaults import FEWEST_FOR_INTERVALS
 from seqtrain.comparison.latex import latex_of
 from seqtrain.comparison.length_generalization import evaluate_lengths
 from seqtrain.comparison.load_runs import Group
-from seqtrain.comparison.records import QUESTION, RESULTS, Question, Results
+from seqtrain.comparison.records import QUESTION, RESULTS, Question, Results, label
+from seqtrain.comparison.tuning_budget import budgets_shown, how_tuned, searched, what_is_shown
 from seqtrain.system import strict_json
 from seqtrain.system.files import write_whole
 from seqtrain.system.progress import figure
@@ -47,7 +48,15 @@ def report(
 
     results = summarise(groups, question, gathered=gathered)
     made: dict[str, Any] = {
-        "pictures": draw(groups, results.cells, question.varied, out, timed=question.timed, form=question.drawn_as),
+        "pictures": draw(
+            groups,
+            results.cells,
+            question.varied,
+            out,
+            timed=question.timed,
+            form=question.drawn_as,
+            tuning=question.tuning,
+        ),
         "files": {
             name: str(out / name) for name in (RESULTS, "results.csv", "results.md", "results.tex", "report.html")
         },
@@ -100,6 +109,10 @@ def rendered(template: str, results: Results, groups: Sequence[Group]) -> str:
         better="higher" if results.metric.higher_is_better else "lower",
         shared=shared,
         own=own,
+        searched=(entries := searched(results.tuning)),
+        budgets=budgets_shown(len(entries[0].best_of)) if entries else [],
+        what=_sentence(what_is_shown(entries[0])) if entries else "",
+        how_tuned=how_tuned,
         seen=described(results),
         machine=platform.platform(),
     )
@@ -143,7 +156,24 @@ def described(results: Results) -> dict[str, str]:
         f"thick line is the mean of a cell{band}. Mean of the best values: {best}; baseline {baselines}.",
         "metric": f"Test {name}{over}, {better} is better. Means: {means}; baseline {baselines}.",
         "success": f"Share of runs that solved the task, over {results.varied}: {shares}.",
+        "tuning": _described_search(results),
     }
+
+
+def _described_search(results: Results) -> str:
+    entries = searched(results.tuning)
+    if not entries:
+        return ""
+    ends = (
+        f"{label(entry.cell, entry.at)} {figure(entry.best_of[0])} to {figure(entry.best_of[-1])}" for entry in entries
+    )
+    what = _sentence(what_is_shown(entries[0]))
+    return f"{what}, for n from 1 to {len(entries[0].best_of)}: {', '.join(ends)}."
+
+
+def _sentence(text: str) -> str:
+    """The text with a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 def _embedded(path: str) -> str:

@@ -49,6 +49,39 @@ def best_so_far(candidates: Sequence[Ranked]) -> list[float]:
     return figures
 
 
+def searched(entries: Sequence[Tuning]) -> list[Tuning]:
+    """The entries of a search that have figures."""
+    return [entry for entry in entries if entry.method is not None and None not in entry.best_of]
+
+
+def what_is_shown(entry: Tuning) -> str:
+    """The figure of the best of n, for the title of a table or the axis of a picture."""
+    better = "lower" if entry.lower_is_better else "higher"
+    if entry.method == "random":
+        return f"expected {entry.judged_by} of the best of n random candidates, {better} is better"
+    return f"{entry.judged_by} of the best of the first n candidates, {better} is better"
+
+
+def how_tuned(entries: Sequence[Tuning]) -> str:
+    """How the cells were tuned, and what the figures of the best of n mean."""
+    first = entries[0]
+    kept = "on validation, with seeds that are not among those reported; the best was kept."
+    if first.method is None:
+        return f"Each cell tried every point of the grid {kept}"
+    worst = "A candidate without a validation value, as a run of it diverged, counts as the worst of all cells."
+    if first.method == "random":
+        return (
+            f"Each cell tried the same {counted(len(first.points), 'random candidate')} {kept} What the best of n of "
+            "them is expected to reach (Dodge et al. 2019) is estimated without bias (Tang et al. 2020), least surely "
+            f"for n near the number of all. {worst} It describes the search; no test stands behind it."
+        )
+    return (
+        f"Each cell tried {counted(len(first.points), 'candidate')} that Optuna proposed after those before, the first "
+        f"batch at random, {kept} The figures are those of the best so far, as dependent candidates have no expected "
+        f"best. {worst} They describe the search; no test stands behind them."
+    )
+
+
 def budgets_shown(total: int) -> list[int]:
     """The numbers of candidates in a table."""
     return [*(count for count in SHOWN if count < total), total]
@@ -58,7 +91,7 @@ def budget_sentences(entries: Sequence[Tuning]) -> list[str]:
     """Which cell is best at which number of candidates; a sentence for each value of the varied setting."""
     sentences = []
     for at in dict.fromkeys(entry.at for entry in entries):
-        own = [entry for entry in entries if entry.at == at and None not in (entry.method, *entry.best_of)]
+        own = [entry for entry in searched(entries) if entry.at == at]
         if len(own) > 1:
             sentences.append(_sentence(own))
     return sentences

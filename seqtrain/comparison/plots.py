@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -118,9 +119,8 @@ def _budgets(entries: Sequence[Tuning], variant: str, varied: str | None) -> Fig
                 range(1, len(curve) + 1), curve, color=f"C{number % 10}", label=_plain(entry.cell), marker="o",
                 markersize=3, drawstyle="default" if entry.method == "random" else "steps-post",
             )  # fmt: skip
-        if own[0].lower_is_better and all(figure > 0 for curve in curves for figure in curve):
-            axes.set_yscale("log")
-            number_plainly(axes.yaxis)
+        if own[0].lower_is_better:
+            _spread(axes, [figure for curve in curves for figure in curve], "y")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(visible(variant if varied is None else f"{varied}={value}"), parse_math=False)
         axes.set_xlabel("n, candidates that are tried")
@@ -249,11 +249,12 @@ def _row_by_row(rows: Sequence[Row], variant: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _spread(axes: Axes, values: Sequence[float]) -> None:
-    """A logarithmic x axis if the values are many times apart."""
+def _spread(axes: Axes, values: Sequence[float], which: Literal["x", "y"] = "x") -> None:
+    """A logarithmic axis if the values are many times apart."""
     if values and min(values) > 0 and max(values) > 20 * min(values):
-        axes.set_xscale("log")
-        number_plainly(axes.xaxis)
+        axis = axes.xaxis if which == "x" else axes.yaxis
+        axes.set(**{f"{which}scale": "log"})
+        number_plainly(axis)
 
 
 def _success(rows: Sequence[Row], varied: str) -> Figure:

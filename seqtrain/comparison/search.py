@@ -76,16 +76,17 @@ def check_ranges(request: TrainingRequest, contenders: Sequence[Contender]) -> N
     ------
     ConfigError : with all faults.
     """
-    faults: list[str] = []
+    faults: dict[str, str] = {}
     for contender in contenders if request.tune is not None else ():
         for setting in request.tuned:
             for value in setting.values:
                 try:
                     changed(contender.config, setting.override(value))
                 except ConfigError as error:
-                    faults += error.faults
+                    for fault in error.faults:  # what is wrong with both ends is said once
+                        faults.setdefault(fault.partition(": ")[2], f"--range {fault}")
     if faults:
-        raise ConfigError(list(dict.fromkeys(faults)))
+        raise ConfigError([*faults.values()])
 
 
 def _grid(settings: Sequence[Setting]) -> list[dict[str, Point]]:

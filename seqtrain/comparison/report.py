@@ -47,16 +47,17 @@ def report(
     from seqtrain.comparison.plots import draw  # importing matplotlib takes a while
 
     results = summarise(groups, question, gathered=gathered)
+    pictures = draw(
+        groups,
+        results.cells,
+        question.varied,
+        out,
+        timed=question.timed,
+        form=question.drawn_as,
+        tuning=question.tuning,
+    )
     made: dict[str, Any] = {
-        "pictures": draw(
-            groups,
-            results.cells,
-            question.varied,
-            out,
-            timed=question.timed,
-            form=question.drawn_as,
-            tuning=question.tuning,
-        ),
+        "pictures": pictures,
         "files": {
             name: str(out / name) for name in (RESULTS, "results.csv", "results.md", "results.tex", "report.html")
         },

@@ -53,14 +53,10 @@ def train_and_compare(request: TrainingRequest, *, quiet: bool) -> tuple[Results
     contenders, tuning = _prepare(request, quiet=quiet), list[Tuning]()
     with RunDir(request.out).locked():
         if request.tuned:
-            candidates = list[Contender]()
             check_jobs(runs_of(plan_runs(request, contenders)), request.jobs)  # not only after tuning
-            for batch in batches(request, contenders):
-                to_train = runs_of(_free(distinct(batch)))
-                check_jobs(to_train, request.jobs)
-                if code := run_all(to_train, request.jobs, quiet=quiet):
-                    return None, code
-                candidates += batch
+            candidates, code = _try_candidates(request, contenders, quiet=quiet)
+            if code:
+                return None, code
             contenders, tuning = choose(candidates, request)
             for remark in chain.from_iterable(entry.remarks() for entry in tuning):
                 say(remark, quiet=quiet)
@@ -78,6 +74,20 @@ def train_and_compare(request: TrainingRequest, *, quiet: bool) -> tuple[Results
         finished = iter(read_runs([run.out for run in runs_of(rows)]))
         groups = [Group(row.cell, row.at, [next(finished) for _ in row.runs]) for row in rows]
         return report(groups, _question(request, rows, tuning), request.eval_lengths, request.out, quiet=quiet), 0
+
+
+def _try_candidates(
+    request: TrainingRequest, contenders: Sequence[Contender], *, quiet: bool
+) -> tuple[list[Contender], int]:
+    """Train the candidates, batch by batch; returns them, and 0 or the exit code of the signal that interrupted."""
+    candidates = list[Contender]()
+    for batch in batches(request, contenders):
+        runs = runs_of(_free(distinct(batch)))
+        check_jobs(runs, request.jobs)
+        if code := run_all(runs, request.jobs, quiet=quiet):
+            return candidates, code
+        candidates += batch
+    return candidates, 0
 
 
 def commands(request: TrainingRequest, *, quiet: bool) -> Iterator[str]:

@@ -162,7 +162,7 @@ def propose(request: TrainingRequest, tried: Sequence[Tried], count: int) -> lis
 
 
 def _space(settings: Sequence[Setting]) -> dict[str, Any]:
-    """The settings as Optuna has them, in alphabetical order: the order of options changes nothing."""
+    """The settings as Optuna has them."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     kinds: dict[str, Callable[..., Any]] = {
@@ -170,7 +170,7 @@ def _space(settings: Sequence[Setting]) -> dict[str, Any]:
         "real": lambda low, high: FloatDistribution(low, high, log=True),
         "whole": lambda low, high: IntDistribution(low, high, log=True),
     }
-    return {each.key: kinds[each.drawn](*each.values) for each in sorted(settings, key=lambda setting: setting.key)}
+    return {each.key: kinds[each.drawn](*each.values) for each in settings}
 
 
 def _tidied(setting: Setting, value: Any) -> Point:

@@ -72,6 +72,8 @@ def test_a_candidate_does_not_depend_on_the_others(request_of):
     alone = request_of("random:3", RATES[1:2])
     assert [drawn(alone, 2)] == [{"train.batch_size": drawn(few, 2)["train.batch_size"]}]
     assert drawn(request_of("random:3", overrides=["seed=1"]), 0) != drawn(few, 0)
+    alike = request_of("random:3", ["optimizer.lr=1e-4..1e-1", "optimizer.eps=1e-4..1e-1"])
+    assert len({*drawn(alike, 0).values()}) == 2
 
 
 def test_every_cell_tries_the_same_random_candidates_with_seeds_of_tuning(request_of):
@@ -187,6 +189,7 @@ def test_a_search_goes_on_with_what_was_done(seqtrain, monkeypatch):
     gathered = seqtrain("compare", "runs/compare-quickstart", "--json").json
     assert gathered["tuning"] == second.json["tuning"]
     assert "tuning" in gathered["pictures"]
+    assert [Path(one["run"]).name for one in gathered["runs"]] == ["quickstart-rnn-seed0"]
 
 
 def test_commands_of_a_search_come_a_batch_at_a_time(seqtrain, monkeypatch):
@@ -197,11 +200,11 @@ def test_commands_of_a_search_come_a_batch_at_a_time(seqtrain, monkeypatch):
     monkeypatch.setattr(search, "read_runs", lambda _: [run(0)])
     command = (
         "compare", "quickstart", *QUICK, "model.hidden_size=2", "train.steps=2", "--cells", "rnn", "--seeds", 1,
-        "--tuning-seeds", 1, "--range", "optimizer.lr=1e-3..1e-1", "--tune", "optuna:3", "--dry-run",
+        "--tuning-seeds", 1, "--range", "optimizer.lr=1e-3..1e-1", "--tune", "optuna:4", "--dry-run",
     )  # fmt: skip
     for lines, what in (
-        (2, "2 of 2 runs that tune, of the first 2 of 3 candidates of each cell; repeat this when they are done"),
-        (1, "1 of 1 runs that tune, of the first 3 of 3 candidates of each cell; repeat this when they are done"),
+        (2, "2 of 2 runs that tune, of the first 2 of 4 candidates of each cell; repeat this when they are done"),
+        (1, "1 of 1 runs that tune, of the first 4 of 4 candidates of each cell; repeat this when they are done"),
         (1, "1 of 1 runs to do"),
     ):
         printed = seqtrain(*command)

@@ -6,7 +6,7 @@ The runs are the only memory of a search: a repeated command asks for the same c
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import product
+from itertools import islice, product
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -25,6 +25,9 @@ BATCH = 5
 
 DIGITS = 3
 """Significant digits of a drawn number: it stands in names of directories, and people copy it."""
+
+MOST_CORNERS = 1024
+"""Combinations of values that are tried before a search begins: all of ten ranges."""
 
 PURPOSE = "tuning"
 """In the keys of the generators of random numbers."""
@@ -50,7 +53,7 @@ def batches(request: TrainingRequest, contenders: Sequence[Contender]) -> Iterat
     if request.tune is not None and request.tune.method == "optuna":
         yield from _proposed_batches(request, contenders, request.tune.candidates)
     elif request.tuned:
-        points = _grid(request.tuned)
+        points = [*_grid(request.tuned)]
         if request.tune is not None:
             points = [drawn(request, number) for number in range(request.tune.candidates)]
         yield [candidate for contender in contenders for candidate in plan_candidates(request, contender, points)]
@@ -70,28 +73,33 @@ def distinct(candidates: Sequence[Contender]) -> list[Contender]:
 
 
 def check_ranges(request: TrainingRequest, contenders: Sequence[Contender]) -> None:
-    """Refuse a search whose settings, or the ends of their ranges, do not fit a cell.
+    """Refuse a search before it begins if a cell does not take the values of lists and the ends of ranges.
+
+    They are tried in every combination: one setting may allow another, as `model.depth` allows `model.dropout`.
 
     Raises
     ------
     ConfigError : with all faults.
     """
+    if request.tune is None:
+        return
     faults: dict[str, str] = {}
-    for contender in contenders if request.tune is not None else ():
-        for setting in request.tuned:
-            for value in setting.values:
-                try:
-                    changed(contender.config, setting.override(value))
-                except ConfigError as error:
-                    for fault in error.faults:  # what is wrong with both ends is said once
-                        faults.setdefault(fault.partition(": ")[2], f"--range {fault}")
+    corners = [*islice(_grid(request.tuned), MOST_CORNERS)]
+    for contender, point in product(contenders, corners):
+        overrides = [setting.override(point[setting.key]) for setting in request.tuned]
+        try:
+            changed(contender.config, *overrides)
+        except ConfigError as error:
+            for fault in error.faults:  # what is wrong with both ends is said once
+                faults.setdefault(fault.partition(": ")[2], f"--range {fault}")
     if faults:
         raise ConfigError([*faults.values()])
 
 
-def _grid(settings: Sequence[Setting]) -> list[dict[str, Point]]:
+def _grid(settings: Sequence[Setting]) -> Iterator[dict[str, Point]]:
+    """All combinations of the values of the settings."""
     keys = [setting.key for setting in settings]
-    return [dict(zip(keys, values, strict=True)) for values in product(*(setting.values for setting in settings))]
+    return (dict(zip(keys, values, strict=True)) for values in product(*(setting.values for setting in settings)))
 
 
 def drawn(request: TrainingRequest, number: int) -> dict[str, Point]:

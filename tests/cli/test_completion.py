@@ -71,6 +71,8 @@ def _settings(task: str) -> list[str]:
         ("train quickstart optimizer=adam optimizer.mom", []),
         ("train quickstart task=parity task.le", ["task.length=", "task.length=50"]),
         ("train quickstart model.cell=pee", ["peephole"]),
+        ("compare quickstart --tune ", ["random:20", "optuna:20"]),
+        ("compare quickstart --range optimizer.l", ["optimizer.lr=", "optimizer.lr=0.001,"]),
         ("cells ", list(CELLS)),
         ("tasks adding ad", ["adding"]),
         ("tasks ", list(TASKS)),

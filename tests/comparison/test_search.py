@@ -262,9 +262,16 @@ def test_all_faults_of_a_search_are_said_at_once(monkeypatch):
     found = faults(tune="optuna:0", ranges=["optimizer.lr=2..1", "train.batch_size=5"], grid=["seed=1,2"], level=5)
     assert len(found) == 7
     assert "--tune optuna needs Optuna: pip install 'seqtrain[optuna]'" in found
-    both = faults(tune="random:3", ranges=["optimizer.rate=1..2", "model.dropout=0.5..1.5"])
-    assert len(both) == 3
+    both = faults(tune="random:3", ranges=["optimizer.rate=1..2", "model.dropout=1.5..2"])
+    assert len(both) == 3  # one for the first, one for each end of the second
     assert "--tune, --range: says what to train" in faults_of_runs(tune="random:3", ranges=RATE)
+
+
+def test_a_setting_may_need_another_that_is_tuned_too(request_of):
+    request = request_of("optuna:3", ["model.dropout=0.1..0.5", "model.depth=2,3"])
+    check_ranges(request, plan_contenders(request)[0])
+    refused = faults(tune="random:3", ranges=["model.dropout=0.1..0.5", "model.depth=1,2"])
+    assert all("dropout acts between layers and depth 1 has one layer" in fault for fault in refused)
 
 
 def faults_of_runs(**given):

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 from samples import result, run
+from test_latex import check_closed
+from test_report import _Tags as Tags
 
 from seqtrain.cli.compare_table import compare_tables
 from seqtrain.comparison import plots, tuning
@@ -172,7 +174,11 @@ def test_every_report_has_the_figures(tmp_path):
     page = rendered("report.html.jinja", results, groups)
     assert '<tr><td>b</td><td class="n">0.9</td><td class="n">0.35</td><td class="n">0.123</td></tr>' in page
     assert "Each cell tried the same 3 random candidates on validation" in page
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
     latex = latex_of(results)
+    check_closed(latex)
     assert r"b & 0.9 & 0.35 & 0.123 \\" in latex
     assert "(Dodge et al. 2019)" in latex
     assert "b 0.9 to 0.123" in described(results)["tuning"]

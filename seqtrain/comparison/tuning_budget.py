@@ -26,12 +26,11 @@ def expected_best(candidates: Sequence[Ranked]) -> list[float]:
     candidate that is chosen.
     """
     figures = [each[1] for each in sorted(candidates, key=lambda each: each[0])]
-    total = len(figures)
-    expected = []
+    total, best, expected = len(figures), figures[-1], []
     for count in range(1, total + 1):
-        weight, terms = count / total, []
+        weight, terms = count / total, [best]  # and differences from it: equal figures have exactly their mean
         for place in range(total, count - 1, -1):
-            terms.append(weight * figures[place - 1])
+            terms.append(weight * (figures[place - 1] - best))
             weight *= (place - count) / max(place - 1, 1)
         expected.append(math.fsum(terms))
     return expected

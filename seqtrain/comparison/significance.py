@@ -100,11 +100,15 @@ def _values(group: Group, outcome: Outcome, groups: Sequence[Group]) -> dict[int
         missing = horizon + max(used(run, run.config.train.eval_every) for run in peers)
         solved = {run.summary.seed: used(run, run.summary.solved_at_step) for run in group.runs}
         return {seed: steps if steps <= horizon else missing for seed, steps in solved.items()}
-    known = [value for run in peers if (value := run.test_metric) is not None]
+    missing = missing_value([value for run in peers if (value := run.test_metric) is not None], outcome)
+    return {run.summary.seed: missing if (value := run.test_metric) is None else value for run in group.runs}
+
+
+def missing_value(known: Sequence[float], outcome: Outcome) -> float:
+    """What counts where there is no metric: beyond the worst of all, by the distance of the worst from the best."""
     low, high = min(known, default=0.0), max(known, default=0.0)
     beyond = (high - low) or abs(high) or 1.0
-    missing = high + beyond if outcome.lower_is_better else low - beyond
-    return {run.summary.seed: missing if (value := run.test_metric) is None else value for run in group.runs}
+    return high + beyond if outcome.lower_is_better else low - beyond
 
 
 def _verdict(

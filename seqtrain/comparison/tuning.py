@@ -9,7 +9,7 @@ from seqtrain.comparison.load_runs import FinishedRun, Group, read_runs
 from seqtrain.comparison.plan import Contender
 from seqtrain.comparison.records import Point, Tuning, TuningPoint
 from seqtrain.comparison.request import Setting, TrainingRequest
-from seqtrain.comparison.significance import SHARE, STEPS, Outcome, outcome_of
+from seqtrain.comparison.significance import SHARE, STEPS, Outcome, missing_value, outcome_of
 from seqtrain.comparison.tuning_budget import best_so_far, expected_best
 from seqtrain.runs.records import Metric
 
@@ -127,15 +127,15 @@ def _budget(own: Sequence[Candidate], peers: Sequence[Candidate], request: Train
         return {}
     outcome = _outcome_of_all(peers)
     known = [figure for each in peers if (figure := _figure(each, outcome)) is not None]
-    worst = (max if outcome.lower_is_better else min)(known, default=None)
-    figures = [worst if (figure := _figure(each, outcome)) is None else figure for each in own]
-    ranked = [(each.rank, figure) for each, figure in zip(own, figures, strict=True) if figure is not None]
+    missing = missing_value(known, outcome)
+    figures = [missing if (figure := _figure(each, outcome)) is None else figure for each in own]
+    ranked = [(each.rank, figure) for each, figure in zip(own, figures, strict=True)]
     best_of = expected_best if request.tune.method == "random" else best_so_far
     return {
         "method": request.tune.method,
         "judged_by": outcome.name,
         "lower_is_better": outcome.lower_is_better,
-        "best_of": best_of(ranked) if ranked else [None] * len(own),
+        "best_of": best_of(ranked) if known else [None] * len(own),
     }
 
 

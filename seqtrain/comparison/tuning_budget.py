@@ -67,7 +67,7 @@ def how_tuned(entries: Sequence[Tuning]) -> str:
     kept = "on validation, with seeds that are not among those reported; the best was kept."
     if first.method is None:
         return f"Each cell tried every point of the grid {kept}"
-    worst = "A candidate without a validation value, as a run of it diverged, counts as the worst of all cells."
+    worst = "A candidate without a validation value, as a run of it diverged, counts as worse than all others."
     if first.method == "random":
         return (
             f"Each cell tried the same {counted(len(first.points), 'random candidate')} {kept} What the best of n of "

@@ -114,16 +114,16 @@ def metric(*values, higher=False):
 
 
 def test_the_figures_are_those_of_the_validation_metric(chosen):
-    """With its direction; a candidate of which a run diverged counts as the worst of all cells."""
+    """With its direction; a candidate of which a run diverged counts as beyond the worst of all cells."""
     tried = {"a": [metric(1.0, 3.0), metric(0.5, 0.5)], "b": [metric(0.9, 0.9), metric(0.1, None)]}
     (first, second), (a, b) = chosen(tried, "random")
     assert (first.point["optimizer.lr"], second.point["optimizer.lr"]) == (0.002, 0.001)
     assert (a.judged_by, a.lower_is_better) == ("validation m", True)
     assert a.best_of == pytest.approx([(2 + 0.5) / 2, 0.5])
-    assert b.best_of == pytest.approx([(0.9 + 2) / 2, 0.9])
-    tried = {"a": [metric(1.0, 3.0, higher=True), metric(None, None, higher=True), metric(0.5, 0.5, higher=True)]}
+    assert b.best_of == pytest.approx([(0.9 + 2 + (2 - 0.5)) / 2, 0.9])
+    tried = {"a": [metric(None, None, higher=True), metric(1.0, 3.0, higher=True), metric(0.5, 0.5, higher=True)]}
     (best,), (a,) = chosen(tried, "optuna")
-    assert (a.lower_is_better, a.best_of, best.point["optimizer.lr"]) == (False, [2, 2, 2], 0.001)
+    assert (a.lower_is_better, a.best_of, best.point["optimizer.lr"]) == (False, [-1, 2, 2], 0.002)
     _, (a,) = chosen({"a": [metric(None), metric(None)]}, "random")
     assert a.best_of == [None, None]
 

@@ -17,6 +17,7 @@ from seqtrain.config import texts
 from seqtrain.runs.directory import RunDir
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.progress import say
+from seqtrain.system.runtime import settings_restored
 
 ASSERTION_FAILED = 4
 """Exit code if a condition does not hold."""
@@ -34,6 +35,7 @@ class Compared(NamedTuple):
     exit_code: int
 
 
+@settings_restored()
 def compare(
     config_or_runs: str | Path | Sequence[str | Path],
     overrides: Sequence[str] = (),

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,9 @@ class _Imported(NamedTuple):
 
 
 _IMPORTED: dict[Path, _Imported] = {}
+
+_IMPORTING = threading.RLock()
+"""Held during an import: `sys.path` and `sys.modules` are those of all threads."""
 
 
 def source_of(folder: Path, module: str) -> Path | None:
@@ -118,6 +122,11 @@ def import_from(folder: Path, name: str) -> ModuleType:
     ------
     Exception : whatever the module raises.
     """
+    with _IMPORTING:
+        return _imported(folder, name)
+
+
+def _imported(folder: Path, name: str) -> ModuleType:
     code = fingerprint(folder, name)
     earlier = _IMPORTED.get(folder)
     own = earlier.modules if earlier is not None and earlier.code == code else {}

@@ -14,6 +14,7 @@ from seqtrain.inference.load import Restored, restore
 from seqtrain.inference.predictions.evaluated import check_picture, draw_evaluation
 from seqtrain.system.errors import ConfigError, Diverged
 from seqtrain.system.progress import Progress, figure, say
+from seqtrain.system.runtime import settings_restored
 from seqtrain.system.settings import NO_RESULT, beyond_float32
 from seqtrain.tasks import LanguageModel, Split
 from seqtrain.tasks.metrics import Metric
@@ -114,6 +115,7 @@ class Evaluation:
         return flat
 
 
+@settings_restored()
 def evaluate(
     run_or_checkpoint: str | Path,
     overrides: Sequence[str] = (),

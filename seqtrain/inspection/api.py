@@ -26,6 +26,7 @@ from seqtrain.inspection.subject import (
 from seqtrain.inspection.traces import Traces, traces
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.progress import Progress
+from seqtrain.system.runtime import settings_restored
 from seqtrain.tasks import Batch, LanguageModel, Split, Task
 from seqtrain.tasks.text.tokenizer import Unit
 
@@ -83,6 +84,7 @@ class Inspection:
         }
 
 
+@settings_restored()
 def inspect(
     target: str | Path,
     overrides: Sequence[str] = (),

@@ -2,7 +2,6 @@
 
 import io
 import math
-import warnings
 from collections.abc import Iterable
 
 import matplotlib
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from seqtrain.runs.records import MetricsRecord, Summary
 from seqtrain.system.axes import number_plainly
+from seqtrain.system.pictures import own_style
 from seqtrain.system.words import counted, figure, visible
 
 Points = NDArray[np.float64]
@@ -39,8 +39,7 @@ SPAN = 10
 def as_png(summary: Summary, records: Iterable[MetricsRecord]) -> bytes:
     """The picture of a run, drawn with the defaults of matplotlib, whatever a user has set for other plots."""
     picture = io.BytesIO()
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about a letter that the font lacks: a box stands in its place
+    with own_style():
         matplotlib.rcdefaults()
         draw(summary, records).savefig(picture, format="png")
     return picture.getvalue()

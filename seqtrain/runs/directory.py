@@ -21,7 +21,7 @@ from seqtrain.system.files import (
     read_whole,
     write_whole,
 )
-from seqtrain.system.lease import BusyError, Lease
+from seqtrain.system.lease import HELD, BusyError, Lease
 
 LONGEST = 1 << 20
 """Bytes of the longest line of metrics.jsonl that is read: seqtrain writes some hundreds."""
@@ -96,8 +96,9 @@ class RunDir:
         try:
             was_left = lease.take()
         except BusyError as error:
+            who = "thread of this process" if self.path.absolute() in HELD else "process"
             raise CheckpointError(
-                f"{self.path}: another process is running in it; wait for it, or choose another directory with --out "
+                f"{self.path}: another {who} is running in it; wait for it, or choose another directory with --out "
                 f"({error})"
             ) from None
         except OSError as error:

@@ -12,8 +12,10 @@ from seqtrain.system.errors import ConfigError, SeqtrainError
 from seqtrain.system.files import write_whole
 from seqtrain.system.process_group import ProcessGroup, check_device, process_group
 from seqtrain.system.progress import say
+from seqtrain.system.runtime import settings_restored
 
 
+@settings_restored()
 def train(
     config: str | Path | Mapping[str, Any],
     overrides: Sequence[str] = (),

@@ -1,10 +1,12 @@
 """Figures as files: pictures for a screen, and drawings in PDF or SVG for a paper."""
 
 import io
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from seqtrain.system.errors import ConfigError
+from seqtrain.system.ignoring import warnings_ignored
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +28,16 @@ _DATES = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 """Metadata without the time, so that the same figure gives the same bytes."""
 
 
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Draw with settings of matplotlib that end with the context, in one thread at a time as all threads share them."""
+    import matplotlib
+
+    # The warnings are about a letter that the font lacks: a box stands in its place.
+    with warnings_ignored(), matplotlib.rc_context():
+        yield
+
+
 def encoded(figure: "Figure", form: str, dpi: int = 120) -> bytes:
     """A figure as the content of a file.
 
@@ -37,7 +49,7 @@ def encoded(figure: "Figure", form: str, dpi: int = 120) -> bytes:
     import matplotlib
 
     content = io.BytesIO()
-    with matplotlib.rc_context(_FOR_PAPERS), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.simplefilter("ignore")  # about a letter that the font lacks: a box stands in its place
+    with own_style():
+        matplotlib.rcParams.update(_FOR_PAPERS)  # type: ignore[arg-type]
         figure.savefig(content, format=form, dpi=dpi, metadata=_DATES[form])
     return content.getvalue()

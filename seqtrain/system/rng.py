@@ -5,10 +5,14 @@ run reached this step at once, was resumed at step 699, or needs only this batch
 """
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+_GLOBAL = threading.RLock()
+"""Held while a thread has torch's global generator, which all threads share."""
 
 
 def derived_seed(*key: str | int) -> int:
@@ -24,10 +28,10 @@ def generator(*key: str | int, device: torch.device | str = "cpu") -> torch.Gene
 
 @contextmanager
 def seeded_global_generator(*key: str | int) -> Iterator[None]:
-    """Seed torch's global generator inside the context, and restore its state afterwards.
+    """Seed torch's global generator inside the context, and restore its state afterwards; one thread at a time.
 
     Only for code that takes no generator: the constructors of torch's modules and of users' cells.
     """
-    with torch.random.fork_rng(devices=[]):
+    with _GLOBAL, torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(*key))
         yield

@@ -2,6 +2,9 @@
 
 import ctypes
 import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 
 import torch
@@ -15,8 +18,45 @@ def prepare(threads: int | None) -> None:
     then takes many times as long.
     """
     torch.set_flush_denormal(True)
+    torch.get_num_threads()  # a thread takes over the number of torch at its first use, then it keeps its own
     if threads is not None:
         torch.set_num_threads(threads)
+    elif _usual is not None:
+        torch.set_num_threads(_usual)
+
+
+_LOCK = threading.Lock()
+_within, _usual = 0, None
+"""How many contexts of `settings_restored` there are, and the number of threads before the first of them."""
+
+
+@contextmanager
+def settings_restored() -> Iterator[None]:
+    """Leave torch's number of threads and the mode of this thread as the user's program had them.
+
+    Several threads of a program may train at the same time. A new thread would begin with the number that another one
+    has set for its own run, so `prepare(None)` sets the one from before the first of them.
+    """
+    global _within, _usual
+    with _LOCK:
+        if not _within:
+            _usual = torch.get_num_threads()
+        _within += 1
+    flushes = _TINY * 1.0 == 0
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(flushes)
+        with _LOCK:
+            assert _usual is not None
+            torch.set_num_threads(_usual)
+            _within -= 1
+            if not _within:
+                _usual = None
+
+
+_TINY = 5e-324
+"""The smallest float64: zero where subnormal numbers are flushed."""
 
 
 def keep_freed_memory() -> bool:

@@ -18,7 +18,6 @@ import inspect
 import json
 import re
 import textwrap
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -54,6 +53,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
+
+from seqtrain.system.ignoring import warnings_ignored
 
 
 class Affects(StrEnum):
@@ -306,8 +307,12 @@ def section_of(cls: type[Configurable], name: str, base: type[Base]) -> type[Bas
 
     Those in `cls.given` are provided by the program and are not settings.
     """
-    if (cls, name, base) in _SECTIONS:  # one class for equal sections, which pydantic otherwise takes for different
-        return cast(type[Base], _SECTIONS[cls, name, base])
+    key = cls, name, base  # one class for equal sections, which pydantic otherwise takes for different
+    found = _SECTIONS.get(key) or _SECTIONS.setdefault(key, _made_section(*key))  # another thread may have made it
+    return cast(type[Base], found)
+
+
+def _made_section(cls: type[Configurable], name: str, base: type[Base]) -> type[Base]:
     descriptions = dict(_descriptions(cls))
     fields: dict[str, Any] = {"name": (Literal[name], ...)}
     for parameter in _parameters(cls, base):
@@ -315,11 +320,9 @@ def section_of(cls: type[Configurable], name: str, base: type[Base]) -> type[Bas
         if parameter.name in descriptions:
             annotation = Annotated[annotation, Field(description=descriptions[parameter.name])]
         fields[parameter.name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # an option of a user's cell may be called `copy` or `json`
+    with warnings_ignored(UserWarning):  # an option of a user's cell may be called `copy` or `json`
         section: type[Base] = create_model(cls.__name__, __base__=base, __doc__=summary_of(cls), **fields)
     section.owner = cls
-    _SECTIONS[cls, name, base] = section
     return section
 
 

@@ -21,19 +21,21 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 def stop_requests(*, insistent: bool = True) -> Iterator[StopRequest]:
     """Note the first of these signals; a second one acts as it did before. One that is ignored stays ignored.
 
+    A handler that is not of Python, None, stays too, as it could not be restored. Only the main thread can receive
+    signals; in another thread nothing is noted.
+
     Parameters
     ----------
     insistent : if not, a second one is noted as well. `torchrun` sends one right after that of the terminal, and kills
         what does not end soon.
-
-    Only the main thread can receive signals; in another thread nothing is noted.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
     known = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]  # Windows has no SIGHUP
-    before = {number: handler for number in known if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
+    handlers = {number: signal.getsignal(number) for number in known}
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
 
     def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         request.signal_number = number

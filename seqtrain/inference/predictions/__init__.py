@@ -10,7 +10,7 @@ from seqtrain.inference.predictions.sequences import predict_sequences
 from seqtrain.inference.predictions.series import predict_series
 from seqtrain.inference.predictions.tagging import predict_tags
 from seqtrain.system.errors import CheckpointError
-from seqtrain.system.runtime import prepare
+from seqtrain.system.runtime import prepare, settings_restored
 from seqtrain.tasks.sequences.task import LabelledSequences
 from seqtrain.tasks.tables.series import Series
 from seqtrain.tasks.tagging.task import Tagging
@@ -32,6 +32,7 @@ PREDICTORS: Mapping[str, Predictor] = {
 }
 
 
+@settings_restored()
 def predict(
     run_or_checkpoint: str | Path, file: str | Path | None = None, *, horizon: int | None = None, quiet: bool = True
 ) -> Predictions:

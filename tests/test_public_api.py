@@ -1,8 +1,12 @@
 """The public names of seqtrain, as a program uses them."""
 
+import csv
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -21,14 +25,43 @@ from seqtrain import (
     train,
 )
 from seqtrain.config import load_config
+from seqtrain.inference.predictions import Predictions
 
 QUICK = (*SMALL, *SMALL_SETS)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
+def trained(tmp_path_factory):
+    return train("quickstart", QUICK, out=tmp_path_factory.mktemp("api") / "run")
+
+
+@pytest.fixture(scope="module")
+def run(trained) -> Path:
     """A trained run."""
-    return train("quickstart", QUICK, out=tmp_path_factory.mktemp("api") / "run").path
+    return trained.path
+
+
+DATA = {"task": "adding", "model": {"cell": "gru"}}
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A comparison on a config as data; beside it is a folder that has the name of a setting."""
+    folder, before = tmp_path_factory.mktemp("api"), Path.cwd()
+    os.chdir(folder)
+    Path("task.length=5").mkdir()
+    try:
+        yield compare(DATA, [*QUICK, "task.length=5"], cells="gru", seeds=1)
+    finally:
+        os.chdir(before)
+
+
+@pytest.fixture
+def pandas(monkeypatch):
+    """In the place of pandas, which the tests do not need: a frame is the rows and the columns that it is made of."""
+    module = ModuleType("pandas")
+    module.DataFrame = lambda rows, columns=None: (rows, columns)
+    monkeypatch.setitem(sys.modules, "pandas", module)
 
 
 def test_all_names_exist_and_dir_lists_them():
@@ -124,6 +157,63 @@ def test_compare_trains_or_gathers(tmp_path, capfd):
     with pytest.raises(ConfigError, match="did you mean 'lstm'"):
         compare("quickstart", cells="lstn")
     assert capfd.readouterr().out == ""
+
+
+def test_records_of_a_run_are_its_metrics(trained, pandas):
+    lines = [json.loads(line) for line in (trained.path / "metrics.jsonl").read_text().splitlines()]
+    assert [record.as_json() for record in trained.records] == lines
+    assert trained.frame() == (lines, None)
+    last = trained.records[-1]
+    assert (last.split, last.step, last.metrics["mse"]) == ("valid", 4, lines[-1]["mse"])
+
+
+def test_records_of_another_run_are_refused(tmp_path):
+    first = train("quickstart", QUICK, out=tmp_path)
+    again = train("quickstart", [*QUICK, "seed=1"], out=tmp_path, overwrite=True)
+    assert len(again.records) == 4
+    with pytest.raises(CheckpointError, match="does not hold the run of this result any more"):
+        first.frame()
+
+
+def test_records_of_a_comparison_are_its_table(compared, pandas):
+    first, *lines = csv.reader(Path("runs/compare-adding/results.csv").read_text().splitlines())
+    rows, columns = compared.frame()
+    assert columns == first
+    assert [["" if value is None else str(value) for value in row.values()] for row in rows] == lines
+    assert [(run.row, str(run.seed), run.run) for run in compared.records] == [(x[0], x[2], x[9]) for x in lines]
+    stopped = compared._replace(results=None)
+    assert (stopped.records, stopped.frame()) == ([], ([], []))
+    assert "interrupted" in stopped._repr_html_()
+
+
+def test_a_frame_of_predictions_has_its_columns(pandas):
+    predictions = Predictions("best.safetensors", "series", "t.csv", 2, {"year": [1, 2], "y": [0.5, None]}, ["y"])
+    assert predictions.frame() == ([{"year": 1, "y": 0.5}, {"year": 2, "y": None}], ["year", "y"])
+
+
+def test_without_pandas_a_frame_says_what_to_install(trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(SeqtrainError, match=r"needs pandas, which is not installed: pip install pandas$"):
+        trained.frame()
+
+
+def test_a_notebook_shows_results_as_small_tables(trained, compared):
+    shown = trained._replace(path=Path("a<b>&c"))._repr_html_()
+    assert "<td>status</td><td>finished</td>" in shown
+    assert "<td>run</td><td>a&lt;b&gt;&amp;c</td>" in shown
+    assert "<tr><td>gru</td><td>1</td><td>0</td>" in compared._repr_html_()
+
+
+def test_compare_takes_a_config_as_data(compared):
+    assert compared.records[0].run == "runs/compare-adding/adding-gru-seed0"
+    assert compared.records[0].variant == "adding/halves/length=5/v1"
+    assert compared.records[0].test == train(DATA, [*QUICK, "task.length=5"]).summary.test
+    assert DATA == {"task": "adding", "model": {"cell": "gru"}}
+    with pytest.raises(ConfigError) as refused:
+        compare({"task": "addin", "model": {"hidden_size": -1}}, cells="lstn")
+    assert len(refused.value.faults) == 4
+    with pytest.raises(ConfigError, match="runs/a: is not an override"):
+        compare(DATA, "runs/a")
 
 
 def test_numbers_that_the_command_line_refuses_are_refused(run):

@@ -1,23 +1,27 @@
 """Compare cells on a config, or runs that exist. Importing this takes a while, as scipy is needed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from seqtrain.comparison.defaults import LEVEL
 from seqtrain.comparison.length_generalization import check_lengths
 from seqtrain.comparison.load_runs import FinishedRun, Group, check_seeds, group_runs, read_runs, varied_setting
 from seqtrain.comparison.metadata import asked_for, check_overwriting, earlier_question, group_as_before
 from seqtrain.comparison.options import parse_request, twice
-from seqtrain.comparison.records import Assertion, Question, Results
-from seqtrain.comparison.report import report
+from seqtrain.comparison.records import Assertion, Question, Results, RunResult
+from seqtrain.comparison.report import report, table_of
 from seqtrain.comparison.request import Options, Request, TrainingRequest
 from seqtrain.comparison.runner import commands, train_and_compare
 from seqtrain.config import texts
 from seqtrain.runs.directory import RunDir
 from seqtrain.system.errors import ConfigError
-from seqtrain.system.progress import say
+from seqtrain.system.notebooks import data_frame, html_table
+from seqtrain.system.progress import figure, say
 from seqtrain.system.runtime import settings_restored
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 ASSERTION_FAILED = 4
 """Exit code if a condition does not hold."""
@@ -34,10 +38,42 @@ class Compared(NamedTuple):
     results: Results | None
     exit_code: int
 
+    @property
+    def records(self) -> list[RunResult]:
+        """The summary of each run with its row; none if a signal interrupted the comparison."""
+        return [] if self.results is None else [*self.results.runs]
+
+    def frame(self) -> "DataFrame":
+        """The table `results.csv`, a run a row, as a data frame of pandas, which must be installed.
+
+        Raises
+        ------
+        SeqtrainError : pandas is not installed.
+        """
+        names, rows = ([], []) if self.results is None else table_of(self.results)
+        return data_frame([dict(zip(names, row, strict=True)) for row in rows], names)
+
+    def _repr_html_(self) -> str:
+        """A table below the cell of a notebook."""
+        if self.results is None:
+            return html_table("interrupted; compare with the same arguments to go on", [])
+        rows = [
+            (
+                row.label,
+                row.runs,
+                row.solved,
+                figure(row.metric.mean),
+                row.versus.verdict if row.versus else "reference",
+            )
+            for row in self.results.cells
+        ]
+        header = ("cell", "runs", "solved", f"test {self.results.metric.name}", "verdict")
+        return html_table(f"{self.results.question} {self.results.summary}", rows, header)
+
 
 @settings_restored()
 def compare(
-    config_or_runs: str | Path | Sequence[str | Path],
+    config_or_runs: str | Path | Mapping[str, Any] | Sequence[str | Path],
     overrides: Sequence[str] = (),
     *,
     quiet: bool = True,
@@ -47,7 +83,8 @@ def compare(
 
     Parameters
     ----------
-    config_or_runs : a YAML file or the name of a shipped config; or run directories, or a folder of them.
+    config_or_runs : a YAML file, the name of a shipped config, or a config as data; or run directories, or a folder of
+        them.
     overrides : settings to change in the config, each `KEY=VALUE`.
     quiet : no progress and no remarks on stderr.
     options : those of `seqtrain compare`, written in the same way: `cells="rnn,lstm"`, `seeds=2`. `reference`, `match`,
@@ -59,6 +96,8 @@ def compare(
     ------
     SeqtrainError : an option, the config, a directory or a run cannot be used.
     """
+    if isinstance(config_or_runs, Mapping):
+        return answer(parse_request(texts(overrides), config=config_or_runs, **options), quiet=quiet)
     targets = [config_or_runs] if isinstance(config_or_runs, str | Path) else config_or_runs
     return answer(parse_request([*map(str, targets), *texts(overrides)], **options), quiet=quiet)
 

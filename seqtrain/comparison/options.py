@@ -35,7 +35,7 @@ from seqtrain.comparison.request import (
     Tune,
     cell_label,
 )
-from seqtrain.config import Config, find_config, load_config, read_list, texts
+from seqtrain.config import Config, find_config, load_config, read_config, read_list, texts
 from seqtrain.config.describe import affects_of, all_settings, is_text
 from seqtrain.config.errors import choose
 from seqtrain.runs.directory import RunDir
@@ -47,6 +47,7 @@ from seqtrain.system.pictures import FORMATS
 from seqtrain.system.settings import Affects
 
 T = TypeVar("T")
+G = TypeVar("G")
 H = TypeVar("H", bound=Hashable)
 
 FIRST_TUNING_SEED = 1_000_000
@@ -81,13 +82,20 @@ BUDGET = ("train.steps", "train.epochs")
 """Settings that --budget sets."""
 
 
-def parse_request(targets: Sequence[str], command: str | None = None, **options: Unpack[Options]) -> Request:
+def parse_request(
+    targets: Sequence[str],
+    command: str | None = None,
+    *,
+    config: Mapping[str, Any] | None = None,
+    **options: Unpack[Options],
+) -> Request:
     """What a command line asks for.
 
     Parameters
     ----------
     targets : a config and settings `KEY=VALUE`, for a `TrainingRequest`; or run directories, or folders of them.
     command : what the user typed.
+    config : a config as data; then the targets are its settings.
 
     Raises
     ------
@@ -97,7 +105,7 @@ def parse_request(targets: Sequence[str], command: str | None = None, **options:
     if unknown := options.keys() - Options.__annotations__:
         raise TypeError(f"compare has no option {', '.join(sorted(unknown))}")
     faults: list[str] = []
-    runs = _runs_in_targets(targets)
+    runs = _runs_in_targets(targets) if config is None else {}
     paths = tuple(path for target in targets for path in runs.get(target, []))
     folder = Path(targets[0]) if runs and len(targets) == 1 and paths != (Path(targets[0]),) else None
     out = None if (given := options.get("out")) is None else Path(given)
@@ -119,12 +127,18 @@ def parse_request(targets: Sequence[str], command: str | None = None, **options:
         command=command,
     )
     if not runs:
-        return _training_request(request, targets, options, faults)
+        return _training_request(request, targets, config, options, faults)
     _raise([*_faults_of_gathering(targets, runs, options), *faults])
     return request
 
 
-def _training_request(request: Request, targets: Sequence[str], options: Options, faults: list[str]) -> TrainingRequest:
+def _training_request(
+    request: Request,
+    targets: Sequence[str],
+    given: Mapping[str, Any] | None,
+    options: Options,
+    faults: list[str],
+) -> TrainingRequest:
     """The request with the options that say what to train; `faults` are those found before."""
     cells = _parsed(_cells, options.get("cells"), faults)
     tune = _parsed(_tune, options.get("tune"), faults)
@@ -135,7 +149,7 @@ def _training_request(request: Request, targets: Sequence[str], options: Options
     seeds = _count("seeds", options.get("seeds"), SEEDS, MOST_SEEDS, faults)
     tuning_seeds = _count("tuning-seeds", options.get("tuning_seeds"), TUNING_SEEDS, MOST_SEEDS, faults)
     jobs = _count("jobs", options.get("jobs"), 1, MOST_JOBS, faults)
-    config, path = _config(targets, faults)
+    config, path = _config(targets, given, faults)
     if config.seed + max(seeds, FIRST_TUNING_SEED + tuning_seeds if tuned else 0) >= 2**63:  # a seed has 63 bits
         raise ConfigError(
             f"seed is {config.seed}, and the seeds counted from there go beyond {2**63 - 1}; make it smaller"
@@ -172,7 +186,7 @@ def _raise(faults: Sequence[str]) -> None:
         raise ConfigError(faults)
 
 
-def _parsed(parse: Callable[[str], T], text: str | None, faults: list[str]) -> T | None:
+def _parsed(parse: Callable[[G], T], text: G | None, faults: list[str]) -> T | None:
     """What an option means; None if it is not given, or has faults, which are added to `faults`."""
     try:
         return None if text is None else parse(text)
@@ -181,8 +195,13 @@ def _parsed(parse: Callable[[str], T], text: str | None, faults: list[str]) -> T
         return None
 
 
-def _config(targets: Sequence[str], faults: list[str]) -> tuple[Config, Path]:
+def _config(targets: Sequence[str], given: Mapping[str, Any] | None, faults: list[str]) -> tuple[Config, Path]:
     """The config with its settings, and its path; raises all faults, also those found before."""
+    if given is not None:
+        found = _parsed(partial(read_config, given), targets, faults)
+        if found is None or faults:
+            raise ConfigError(faults)
+        return found
     names = _names(targets) or [target for target in targets[:1] if not _is_of_a_section(target)]
     if len(names) != 1:
         _raise([*faults, f"compare takes one config, or run directories; got {', '.join(names) or 'neither'}"])

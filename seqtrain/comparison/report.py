@@ -74,15 +74,21 @@ def report(
     return results
 
 
-def csv_of(results: Results) -> str:
-    """One line a run, with its figures on the test set."""
+def table_of(results: Results) -> tuple[list[str], list[list[Any]]]:
+    """The names of the columns, and one row a run, with its figures on the test set."""
     names = list(dict.fromkeys(name for run in results.runs for name in run.test or {}))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, "best_valid", *(f"test_{name}" for name in names)])
+    rows = []
     for run in results.runs:
         columns = (run.row if name == "cell" else getattr(run, name) for name in COLUMNS)
-        writer.writerow([*columns, run.best.value, *((run.test or {}).get(name) for name in names)])
+        rows.append([*columns, run.best.value, *((run.test or {}).get(name) for name in names)])
+    return [*COLUMNS, "best_valid", *(f"test_{name}" for name in names)], rows
+
+
+def csv_of(results: Results) -> str:
+    """The same as text."""
+    names, rows = table_of(results)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([names, *rows])
     return text.getvalue()
 
 

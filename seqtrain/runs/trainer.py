@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from pydantic import JsonValue
@@ -30,10 +30,11 @@ from seqtrain.runs.resume import (
 )
 from seqtrain.runs.run import Run, begin, build_run, checkpoint_of
 from seqtrain.system import strict_json
-from seqtrain.system.errors import Diverged, LostProcess
+from seqtrain.system.errors import CheckpointError, Diverged, LostProcess
 from seqtrain.system.files import write_whole
+from seqtrain.system.notebooks import data_frame, html_table
 from seqtrain.system.process_group import ALONE, ProcessGroup
-from seqtrain.system.progress import Progress
+from seqtrain.system.progress import Progress, figure
 from seqtrain.system.runtime import keep_freed_memory, prepare, versions
 from seqtrain.system.settings import UserClass
 from seqtrain.system.signals import StopRequest, stop_requests
@@ -41,6 +42,9 @@ from seqtrain.tasks import Task
 from seqtrain.training.loop import evaluate, fit
 from seqtrain.training.state import TrainState
 from seqtrain.training.step import train_step
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 RUNS = Path("runs")
 """Where runs go by default."""
@@ -63,6 +67,44 @@ class Trained(NamedTuple):
     def as_json(self) -> dict[str, object]:
         """What `seqtrain train --json` prints."""
         return {**self.summary.as_json(), "run": str(self.path)}
+
+    @property
+    def records(self) -> list[MetricsRecord]:
+        """What `metrics.jsonl` in the run directory says, a record a line.
+
+        Raises
+        ------
+        CheckpointError : the directory does not hold this run any more.
+        """
+        directory = RunDir(self.path)
+        present = directory.read_summary()
+        if present is None or present.as_json() != self.summary.as_json():
+            raise CheckpointError(
+                f"{self.path}: does not hold the run of this result any more: it was trained further, replaced, moved "
+                "or removed; use the result of the last training, or give each run a directory of its own with --out"
+            )
+        return [*directory.read_metrics()]
+
+    def frame(self) -> "DataFrame":
+        """The records as a data frame of pandas, which must be installed; a value that was not measured is NaN.
+
+        Raises
+        ------
+        SeqtrainError : pandas is not installed, or as `records`.
+        """
+        return data_frame([record.as_json() for record in self.records])
+
+    def _repr_html_(self) -> str:
+        """A table below the cell of a notebook."""
+        summary, name = self.summary, self.summary.metric.name
+        rows = [
+            ("status", summary.status),
+            ("steps", f"{summary.steps:,} of {summary.planned_steps:,}"),
+            (f"best valid {name}", figure(summary.best.value)),
+            *((f"test {key}", figure(value)) for key, value in (summary.test or {}).items()),
+            ("run", self.path),
+        ]
+        return html_table(f"{summary.cell} on {summary.variant}", rows)
 
 
 def run_name(config_name: str, config: Config) -> str:

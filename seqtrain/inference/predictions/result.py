@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from seqtrain.system.notebooks import data_frame
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,15 @@ class Predictions:
     def rows(self) -> list[dict[str, Any]]:
         """A dict for each row."""
         return [dict(zip(self.columns, row, strict=True)) for row in zip(*self.columns.values(), strict=True)]
+
+    def frame(self) -> "DataFrame":
+        """The table as a data frame of pandas, which must be installed.
+
+        Raises
+        ------
+        SeqtrainError : pandas is not installed.
+        """
+        return data_frame(self.rows(), list(self.columns))
 
     def as_json(self) -> dict[str, Any]:
         """The result as `seqtrain predict --json` prints it."""

@@ -10,10 +10,15 @@ unroll : run a cell over a batch of sequences.
 SeqtrainError : the base of `ConfigError`, `DataError`, `CheckpointError` and `Diverged`; any other exception is a bug.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from seqtrain.system.errors import CheckpointError, ConfigError, DataError, Diverged, SeqtrainError
+
+# Read when torch is loaded: how long a waiting thread spins. With OpenMP's default, two trainings at the same time on a
+# machine slow each other down to a standstill (docs/LOG.md, 2026-11-21).
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
     from seqtrain.cells import CELLS

@@ -21,9 +21,6 @@ INTERRUPTED = "interrupted; what was saved before is whole"
 
 def main() -> None:
     """Run the command line; a `SeqtrainError` becomes its message and exit code, any other error is a bug and shows."""
-    # Read when torch is loaded: how long a waiting thread spins. With OpenMP's default, two trainings at the same time
-    # on a machine slow each other down to a standstill (docs/LOG.md, 2026-11-21).
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from seqtrain.cli import app
 
     # Python gives None for a stream that the caller closed; nothing should fail when it is written to.

@@ -14,7 +14,7 @@ import forked
 import pytest
 from hypothesis import settings
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch is loaded; see seqtrain/__main__.py
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch is loaded; see seqtrain/__init__.py
 import torch
 
 from seqtrain.__main__ import main

@@ -1,10 +1,13 @@
-"""Progress of long work, on stderr: a bar on a terminal, a line every few seconds elsewhere, or nothing."""
+"""Progress of long work, on stderr: a bar on a terminal or in a notebook, a line every few seconds elsewhere."""
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from importlib.util import find_spec
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from rich.cells import cell_len
 from tqdm import tqdm
@@ -40,15 +43,14 @@ class Progress:
     def __init__(self, total: int, *, done: int = 0, label: str = "", unit: str = "step", quiet: bool = False):
         self.total, self.done, self.label, self.unit = total, done, label, unit
         self.figures: dict[str, str] = {}
-        self._bar = None
-        self._lines = not quiet and not sys.stderr.isatty()
+        self._bar: tqdm[NoReturn] | None = None
+        bar = None if quiet else _kind_of_bar()
+        self._lines = not quiet and bar is None
         self._started_at = self._line_at = time.monotonic()
         self._done_before = done
-        if not quiet and not self._lines:
+        if bar is not None:
             desc, _ = self._fitting(columns(sys.stderr) or USUAL_WIDTH)
-            self._bar = tqdm(
-                total=total, initial=done, desc=desc, unit=unit, dynamic_ncols=True, leave=False, bar_format=BAR
-            )
+            self._bar = bar(total=total, initial=done, desc=desc, unit=unit, leave=False)
 
     def advance(self) -> None:
         """One more step is done."""
@@ -101,6 +103,25 @@ class Progress:
         if self._bar is not None:
             with suppress(OSError):
                 self._bar.close()
+
+
+def _kind_of_bar() -> "Callable[..., tqdm[NoReturn]] | None":
+    """What makes a bar on a terminal, or in a notebook; None elsewhere.
+
+    In a notebook without the package ipywidgets it is a line of text that replaces itself. It is written as rarely as
+    the lines in a file, since a front end may keep every version of it.
+    """
+    if sys.stderr.isatty():
+        return partial(tqdm, bar_format=BAR, dynamic_ncols=True)
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    if shell is None or "IPKernelApp" not in shell.config:  # also IPython in a pipe
+        return None
+    if find_spec("ipywidgets") is None:
+        return partial(tqdm, bar_format=BAR, mininterval=LINE_EVERY_S)
+    from tqdm.notebook import tqdm as of_notebook
+
+    return partial(of_notebook, bar_format=BAR.replace("{bar:10}", "{bar}"), dynamic_ncols=True)
 
 
 def _importance(name: str) -> int:

@@ -7,7 +7,7 @@ import typer
 from seqtrain.cli.bench import bench
 from seqtrain.cli.catalog import cells, configs, copy, settings, show, tasks
 from seqtrain.cli.check import check
-from seqtrain.cli.compare import compare
+from seqtrain.cli.compare import CompareCommand, compare
 from seqtrain.cli.data import data
 from seqtrain.cli.evaluate import evaluate
 from seqtrain.cli.generate import generate
@@ -34,7 +34,8 @@ for verb in (
     bench, validate, check, cells, tasks, settings,
 ):  # fmt: skip
     name = "eval" if verb is evaluate else verb.__name__
-    app.command(name, epilog=examples(name))(results_apart(verb))
+    kind = CompareCommand if verb is compare else None
+    app.command(name, cls=kind, epilog=examples(name))(results_apart(verb))
 
 configs_app = typer.Typer(
     help="List the configs that come with seqtrain, show or copy one.", epilog=examples("configs")

@@ -2,9 +2,10 @@
 
 import shlex
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from seqtrain.cli import completion
 from seqtrain.cli.arguments import Json, Out, Quiet
@@ -12,7 +13,29 @@ from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.comparison.defaults import ADVISED_SEEDS, COMPARED, LEVEL, MOST_JOBS, MOST_SEEDS, SEEDS, TUNING_SEEDS
 from seqtrain.system.pictures import FORMATS
-from seqtrain.system.streams import to_stdout
+from seqtrain.system.streams import to_stderr, to_stdout
+
+if TYPE_CHECKING:
+    from seqtrain.comparison.request import Request
+
+
+ARRAY = "--dry-run-array"
+"""What `--dry-run=array` is for Typer, whose options always have a value or never."""
+
+
+class CompareCommand(TyperCommand):
+    """The command, whose option `--dry-run` may have a value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Replace `--dry-run=array`, and parse the rest."""
+        options = args[: args.index("--")] if "--" in args else args
+        for number, word in enumerate(options):
+            option, equals, form = word.partition("=")
+            if option == "--dry-run" and equals:
+                if form != "array":
+                    raise typer.BadParameter(f"{form!r} is not array; write --dry-run or --dry-run=array", ctx=ctx)
+                args[number] = ARRAY
+        return super().parse_args(ctx, args)
 
 
 def compare(
@@ -120,8 +143,14 @@ def compare(
         int, typer.Option(min=1, max=MOST_JOBS, help="Runs at a time; the cores are divided among them.")
     ] = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the commands of the runs that are not done, one a line.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the commands of the runs that are not done, one a line. --dry-run=array writes them into a "
+            "file, and prints the line that submits them to Slurm as a job array.",
+        ),
     ] = False,
+    dry_run_array: Annotated[bool, typer.Option(ARRAY, hidden=True)] = False,
     out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -136,14 +165,16 @@ def compare(
         vary=vary, budget=budget, eval_lengths=eval_lengths, level=level, conditions=conditions or (),
         pictures=pictures, jobs=jobs,
     )  # fmt: skip
-    if dry_run:
+    if dry_run or dry_run_array:
         lines = comparison.dry_run(request, quiet=quiet)
+        if dry_run_array:
+            return _print_array(request, list(lines), json=json, quiet=quiet)
         if json:
             print_result({"commands": list(lines)}, json, str)
         for line in lines:
             to_stdout(f"{line}\n")
         suggest(f"run these lines, then seqtrain compare {shlex.quote(str(request.out))}", quiet=quiet or json)
-        return
+        return None
     results, exit_code = comparison.answer(request, quiet=quiet)
     if results is not None or json:
         print_result(results or {"status": "interrupted"}, json, compare_tables)
@@ -152,3 +183,21 @@ def compare(
         report, table = (results.files[name] for name in ("report.html", "results.csv"))
         suggest(f"open {report}; pictures: {pictures}; a line a run: {table}", quiet=quiet or json)
     raise typer.Exit(exit_code)
+
+
+def _print_array(request: "Request", commands: list[str], *, json: bool, quiet: bool) -> None:
+    """Print the lines that submit the commands."""
+    from seqtrain.comparison.job_array import MOST_TASKS, job_array
+    from seqtrain.comparison.request import TrainingRequest
+
+    assert isinstance(request, TrainingRequest)  # or `dry_run` has refused it
+    array = job_array(request, commands)
+    if json:
+        print_result(array.as_json(), json, str)
+    for line in array.submit if not json else ():
+        to_stdout(f"{line}\n")
+    if len(array.submit) > 1 and not quiet:
+        to_stderr(f"{len(array.submit)} arrays, as Slurm usually allows {MOST_TASKS:,} tasks in one")
+    gather = f"seqtrain compare {shlex.quote(str(request.out))}"
+    then = "repeat this command for round 2" if array.round < array.rounds else gather
+    suggest(f"run what is printed; when its tasks have ended, {then}" if array.submit else gather, quiet=quiet or json)

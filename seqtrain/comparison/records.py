@@ -15,12 +15,12 @@ from seqtrain.system.pictures import FORMATS
 from seqtrain.system.words import visible
 
 QUESTION, RESULTS, MEASURED = "question.json", "results.json", "measured.json"
-CONFIGS, TUNING = "configs", "tuning"
+CONFIGS, TUNING, COMMANDS = "configs", "tuning", "commands"
 
 FILES = (
     RESULTS, "results.csv", "results.md", "results.tex", "report.html",
     *(f"{plot}.{form}" for plot in ("steps", "curves", "metric", "success", "tuning") for form in FORMATS),
-    MEASURED, QUESTION, CONFIGS, TUNING,
+    MEASURED, QUESTION, CONFIGS, TUNING, COMMANDS,
 )  # fmt: skip
 """What a comparison leaves in its folder beside the runs."""
 

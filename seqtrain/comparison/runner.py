@@ -108,7 +108,8 @@ def commands(request: TrainingRequest, *, quiet: bool) -> Iterator[str]:
         rows = _free(plan_runs(request, contenders))
         strict_json.write(request.out / QUESTION, _question(request, rows, tuning).as_json())
     waiting = [run for run in runs_of(rows) if not run.is_done()]
-    say(f"{len(waiting)} of {len(runs_of(rows))} runs {what}", quiet=quiet)
+    at = f"round {2 if tuning else 1} of 2: " if request.grid else ""
+    say(f"{at}{len(waiting)} of {len(runs_of(rows))} runs {what}", quiet=quiet)
     for run in waiting:
         file = request.out / CONFIGS / f"{run.out.name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,6 @@ EXAMPLES = {
         "seqtrain compare quickstart --match params --seeds 8 --jobs 2",
         "seqtrain compare quickstart --cells lstm,gru --vary task.length=50,100",
         "seqtrain compare runs/quickstart-lstm-seed0 runs/gru",
-        "seqtrain compare quickstart --seeds 12 --dry-run=array",
     ),
     "track": (
         "seqtrain track runs/quickstart-lstm-seed0",

@@ -96,10 +96,10 @@ class RunDir:
         try:
             was_left = lease.take()
         except BusyError as error:
-            who = "thread of this process" if self.path.absolute() in HELD else "process"
+            itself = ", this process itself" if self.path.absolute() in HELD else ""
             raise CheckpointError(
-                f"{self.path}: another {who} is running in it; wait for it, or choose another directory with --out "
-                f"({error})"
+                f"{self.path}: another process is running in it; wait for it, or choose another directory with --out "
+                f"({error}{itself})"
             ) from None
         except OSError as error:
             _remove_empty(made)

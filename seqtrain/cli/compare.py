@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ from seqtrain.system.pictures import FORMATS
 from seqtrain.system.streams import to_stderr, to_stdout
 
 if TYPE_CHECKING:
-    from seqtrain.comparison.request import Request
+    from seqtrain.comparison.runner import Commands
 
 
 ARRAY = "--dry-run-array"
@@ -166,15 +167,15 @@ def compare(
         pictures=pictures, jobs=jobs,
     )  # fmt: skip
     if dry_run or dry_run_array:
-        lines = comparison.dry_run(request, quiet=quiet)
+        planned = comparison.dry_run(request, quiet=quiet)
         if dry_run_array:
-            return _print_array(request, list(lines), json=json, quiet=quiet)
-        if json:
-            print_result({"commands": list(lines)}, json, str)
-        for line in lines:
-            to_stdout(f"{line}\n")
-        suggest(f"run these lines, then seqtrain compare {shlex.quote(str(request.out))}", quiet=quiet or json)
-        return None
+            _print_array(request.out, planned, jobs, json=json, quiet=quiet)
+        else:
+            _print_lines(planned, json=json)
+        left, gather = planned.round < planned.rounds, f"seqtrain compare {shlex.quote(str(request.out))}"
+        then = f"repeat this command for round {planned.round + 1}" if left else gather
+        suggest(f"run what is printed; when that has ended, {then}", quiet=quiet or json)
+        return
     results, exit_code = comparison.answer(request, quiet=quiet)
     if results is not None or json:
         print_result(results or {"status": "interrupted"}, json, compare_tables)
@@ -185,19 +186,22 @@ def compare(
     raise typer.Exit(exit_code)
 
 
-def _print_array(request: "Request", commands: list[str], *, json: bool, quiet: bool) -> None:
-    """Print the lines that submit the commands."""
-    from seqtrain.comparison.job_array import MOST_TASKS, job_array
-    from seqtrain.comparison.request import TrainingRequest
+def _print_lines(planned: "Commands", *, json: bool) -> None:
+    """Print the commands."""
+    if json:
+        print_result({"commands": [*planned.lines]}, json, str)
+    for line in planned.lines:
+        to_stdout(f"{line}\n")
 
-    assert isinstance(request, TrainingRequest)  # or `dry_run` has refused it
-    array = job_array(request, commands)
+
+def _print_array(out: Path, planned: "Commands", jobs: int, *, json: bool, quiet: bool) -> None:
+    """Write the commands into a file, and print the lines that submit them."""
+    from seqtrain.comparison.job_array import MOST_TASKS, job_array
+
+    array = job_array(out, planned, jobs)
     if json:
         print_result(array.as_json(), json, str)
     for line in array.submit if not json else ():
         to_stdout(f"{line}\n")
     if len(array.submit) > 1 and not quiet:
         to_stderr(f"{len(array.submit)} arrays, as Slurm usually allows {MOST_TASKS:,} tasks in one")
-    gather = f"seqtrain compare {shlex.quote(str(request.out))}"
-    then = "repeat this command for round 2" if array.round < array.rounds else gather
-    suggest(f"run what is printed; when its tasks have ended, {then}" if array.submit else gather, quiet=quiet or json)

@@ -1,6 +1,6 @@
 """Compare cells on a config, or runs that exist. Importing this takes a while, as scipy is needed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
@@ -12,7 +12,7 @@ from seqtrain.comparison.options import parse_request, twice
 from seqtrain.comparison.records import Assertion, Question, Results, RunResult
 from seqtrain.comparison.report import report, table_of
 from seqtrain.comparison.request import Options, Request, TrainingRequest
-from seqtrain.comparison.runner import commands, train_and_compare
+from seqtrain.comparison.runner import Commands, commands, train_and_compare
 from seqtrain.config import texts
 from seqtrain.runs.directory import RunDir
 from seqtrain.system.errors import ConfigError
@@ -116,7 +116,7 @@ def answer(request: Request, *, quiet: bool = False) -> Compared:
     return Compared(results, code) if results is None else _check_conditions(results, request, quiet=quiet)
 
 
-def dry_run(request: Request, *, quiet: bool = False) -> Iterator[str]:
+def dry_run(request: Request, *, quiet: bool = False) -> Commands:
     """The commands that a comparison would run, one a run; see `runner.commands`."""
     if not isinstance(request, TrainingRequest):
         raise ConfigError("--dry-run says what would be trained; it goes with a config, not with run directories")

@@ -2,12 +2,12 @@
 
 import hashlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqtrain.comparison.records import COMMANDS, TUNING
-from seqtrain.comparison.request import TrainingRequest
+from seqtrain.comparison.records import COMMANDS
+from seqtrain.comparison.runner import Commands
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.files import write_whole
 
@@ -21,7 +21,7 @@ class JobArray(NamedTuple):
     commands : of the runs that are not done; each task of an array runs one.
     file : holds the commands, one a line; None if there is none.
     submit : lines for a shell, each of which submits an array and prints the number of its job.
-    round, rounds : with a grid, the first round tunes, and the second one trains with what it has chosen.
+    round, rounds : as of `Commands`.
     """
 
     commands: list[str]
@@ -35,29 +35,32 @@ class JobArray(NamedTuple):
         return self._asdict() | {"file": None if self.file is None else str(self.file)}
 
 
-def job_array(request: TrainingRequest, commands: Sequence[str]) -> JobArray:
+def job_array(out: Path, commands: Commands, jobs: int = 1) -> JobArray:
     """Write a file of commands, and say how to submit it.
 
     The name of the file depends on its content. A task reads the file when it starts, so a file must not change while
     tasks wait, as it would if the next file, of the runs that are left, had the same name.
 
+    Parameters
+    ----------
+    out : the folder of the comparison.
+    jobs : tasks that run at a time; 1 for as many as Slurm allows.
+
     Raises
     ------
     ConfigError : a command does not fit in one line.
     """
-    if any("\n" in command for command in commands):
+    lines = [*commands.lines]
+    if any("\n" in line for line in lines):
         raise ConfigError("--dry-run=array: a file or folder has a line break in its name; rename it")
-    folder = request.out / TUNING
-    tunes = any(Path(word).parent == folder for command in commands for word in shlex.split(command))
-    rounds = 2 if request.grid else 1
-    at = 1 if tunes else rounds
-    if not commands:
-        return JobArray([], None, [], at, rounds)
-    content = "".join(f"{command}\n" for command in commands).encode()
-    file = request.out / COMMANDS / f"{hashlib.sha256(content).hexdigest()[:8]}.txt"
+    if not lines:
+        return JobArray([], None, [], commands.round, commands.rounds)
+    content = "".join(f"{line}\n" for line in lines).encode()
+    file = out / COMMANDS / f"{hashlib.sha256(content).hexdigest()[:8]}.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, content)
-    return JobArray([*commands], file, [*_arrays(file, len(commands), request.jobs)], at, rounds)
+    submit = [*_arrays(file, len(lines), jobs)]
+    return JobArray(lines, file, submit, commands.round, commands.rounds)
 
 
 def _arrays(file: Path, count: int, jobs: int) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 from seqtrain.comparison.defaults import LEVEL
 from seqtrain.comparison.executor import run_all
@@ -12,6 +13,7 @@ from seqtrain.comparison.matching import make_fair, unusual_sizes
 from seqtrain.comparison.metadata import check_overwriting
 from seqtrain.comparison.plan import (
     Contender,
+    PlannedRun,
     check_directories,
     check_jobs,
     plan_contenders,
@@ -21,7 +23,7 @@ from seqtrain.comparison.plan import (
 from seqtrain.comparison.records import CONFIGS, QUESTION, Question, Results, RowKey, RunKey, Tuning, label
 from seqtrain.comparison.report import report
 from seqtrain.comparison.request import TrainingRequest, cell_label
-from seqtrain.comparison.search import batches, check_ranges, distinct, so_far
+from seqtrain.comparison.search import batches, check_ranges, distinct, rounds_of, so_far
 from seqtrain.comparison.significance import shortage
 from seqtrain.comparison.tuning import choose
 from seqtrain.config import to_yaml
@@ -90,17 +92,33 @@ def _try_candidates(
     return candidates, 0
 
 
-def commands(request: TrainingRequest, *, quiet: bool) -> Iterator[str]:
+class Commands(NamedTuple):
+    """What to run by hand.
+
+    lines : for a shell, a run a line.
+    round, rounds : with tuning, the runs that are reported become known when those that tune are done; see `rounds_of`.
+    """
+
+    lines: Iterator[str]
+    round: int
+    rounds: int
+
+
+def commands(request: TrainingRequest, *, quiet: bool) -> Commands:
     """The commands of the runs that are not done, as far as they are known: with tuning, first those that tune.
 
-    They are lines for a shell. The configs, and the question for when the runs are gathered, are kept in `request.out`.
+    The configs, and the question for when the runs are gathered, are kept in `request.out`.
     """
     contenders, tuning, what = _prepare(request, quiet=quiet), list[Tuning](), "to do"
     rows, candidates = list[Contender](), list[Contender]()
-    for batch in batches(request, contenders):
+    at = rounds = rounds_of(request)
+    for number, batch in enumerate(batches(request, contenders), 1):
         rows, candidates = _free(distinct(batch)), [*candidates, *batch]
         if any(not run.is_done() for run in runs_of(rows)):
-            what = f"that tune{so_far(request, candidates)}; repeat this when they are done, for those that follow"
+            at, what = (
+                number,
+                f"that tune{so_far(request, candidates)}; repeat this when they are done, for those that follow",
+            )
             break
     else:
         if request.tuned:
@@ -108,8 +126,12 @@ def commands(request: TrainingRequest, *, quiet: bool) -> Iterator[str]:
         rows = _free(plan_runs(request, contenders))
         strict_json.write(request.out / QUESTION, _question(request, rows, tuning).as_json())
     waiting = [run for run in runs_of(rows) if not run.is_done()]
-    at = f"round {2 if tuning else 1} of 2: " if request.grid else ""
-    say(f"{at}{len(waiting)} of {len(runs_of(rows))} runs {what}", quiet=quiet)
+    where = f"round {at} of {rounds}: " if rounds > 1 else ""
+    say(f"{where}{len(waiting)} of {len(runs_of(rows))} runs {what}", quiet=quiet)
+    return Commands(_lines(request, waiting), at, rounds)
+
+
+def _lines(request: TrainingRequest, waiting: Sequence[PlannedRun]) -> Iterator[str]:
     for run in waiting:
         file = request.out / CONFIGS / f"{run.out.name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -59,6 +59,13 @@ def batches(request: TrainingRequest, contenders: Sequence[Contender]) -> Iterat
         yield [candidate for contender in contenders for candidate in plan_candidates(request, contender, points)]
 
 
+def rounds_of(request: TrainingRequest) -> int:
+    """How often new runs become known: with every batch that tunes, and at last those that are reported."""
+    if request.tune is not None and request.tune.method != "random":
+        return -(-request.tune.candidates // BATCH) + 1
+    return 2 if request.tuned else 1
+
+
 def so_far(request: TrainingRequest, candidates: Sequence[Contender]) -> str:
     """Of a search in several batches, how many candidates of each cell are known; else nothing."""
     if request.tune is None or request.tune.method == "random":

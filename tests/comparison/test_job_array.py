@@ -11,6 +11,8 @@ from conftest import SMALL, SMALL_SETS
 
 from seqtrain.comparison import parse_request
 from seqtrain.comparison.job_array import job_array
+from seqtrain.comparison.runner import Commands
+from seqtrain.comparison.search import rounds_of
 from seqtrain.system.errors import ConfigError
 
 SBATCH = """#!/bin/sh
@@ -62,7 +64,7 @@ def test_each_task_runs_a_command_of_the_file(seqtrain, submit):
     assert planned.out.startswith("sbatch --array=1-2%3 --parsable --wrap ")
     assert planned.out.count("\n") == 1
     assert "2 of 2 runs to do" in planned.err
-    assert planned.err.endswith(f"when its tasks have ended, seqtrain compare {shlex.quote(out)}\n")
+    assert planned.err.endswith(f"when that has ended, seqtrain compare {shlex.quote(out)}\n")
     (file,) = Path(out, "commands").iterdir()
     calls, arrays = submit(planned.out)
     assert arrays == ["1-2%3"]
@@ -84,7 +86,10 @@ def test_a_file_that_tasks_wait_for_is_never_changed(seqtrain):
     assert left["submit"][0].startswith("sbatch --array=1-1 ")
     seqtrain(*words(left["commands"][0]))
     done = seqtrain(*COMMAND, "--out", "o", "--dry-run=array")
-    assert (done.out, done.err.splitlines()[-1]) == ("", "next: seqtrain compare o")
+    assert (done.out, done.err.splitlines()[-1]) == (
+        "",
+        "next: run what is printed; when that has ended, seqtrain compare o",
+    )
     assert len(parse_request([*map(str, Path("o").iterdir())]).runs) == 2  # o/* names o/commands too
 
 
@@ -102,9 +107,16 @@ def test_a_grid_takes_two_rounds(seqtrain):
     assert seqtrain(*command, "--json").json == {"commands": [], "file": None, "submit": [], "round": 2, "rounds": 2}
 
 
+def test_a_search_that_learns_takes_a_round_for_each_batch():
+    def rounds(method, candidates):
+        return rounds_of(SimpleNamespace(tune=SimpleNamespace(method=method, candidates=candidates), tuned=(1,)))
+
+    assert [rounds("random", 20), rounds("optuna", 5), rounds("optuna", 6), rounds("optuna", 20)] == [2, 2, 3, 5]
+
+
 def test_more_tasks_than_slurm_allows_in_an_array(tmp_path):
     commands = [f"echo {number}" for number in range(1, 2501)]
-    array = job_array(SimpleNamespace(out=tmp_path, grid=(), jobs=1), commands)
+    array = job_array(tmp_path, Commands(iter(commands), 1, 1))
     lines = [shlex.split(line) for line in array.submit]
     assert [line[1] for line in lines] == ["--array=1-1000", "--array=1-1000", "--array=1-500"]
     for line, task, number in ((lines[0], 1, 1), (lines[0], 1000, 1000), (lines[1], 1, 1001), (lines[2], 500, 2500)):
@@ -115,7 +127,7 @@ def test_more_tasks_than_slurm_allows_in_an_array(tmp_path):
 
 def test_a_name_with_a_line_break_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="line break in its name"):
-        job_array(SimpleNamespace(out=tmp_path, grid=(), jobs=1), ["seqtrain train 'a\nb'"])
+        job_array(tmp_path, Commands(iter(["seqtrain train 'a\nb'"]), 1, 1))
 
 
 def test_other_forms_are_refused_and_the_plain_one_takes_no_word(seqtrain):

@@ -8,13 +8,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from seqtrain.comparison.defaults import COMPARED
 from seqtrain.comparison.job_array import job_array
+from seqtrain.comparison.runner import Commands
 
 PAGE = (Path(__file__).parents[2] / "docs/cluster.md").read_text("utf-8")
 
@@ -97,8 +97,7 @@ def test_slurm(shell):
 def test_the_page_shows_the_line_that_is_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     seeds = int(re.search(r"--seeds (\d+) --out runs/array", PAGE)[1])
-    request = SimpleNamespace(out=Path("runs/array"), grid=(), jobs=1)
-    (line,) = job_array(request, COMMANDS[:1] * len(COMPARED) * seeds).submit
+    (line,) = job_array(Path("runs/array"), Commands(iter(COMMANDS[:1] * len(COMPARED) * seeds), 1, 1)).submit
     assert re.sub(r"\w{8}\.txt", "", recipe("Slurm: a job array", "text")) == re.sub(r"\w{8}\.txt", "", line) + "\n"
 
 

@@ -46,10 +46,11 @@ DATA = {"task": "adding", "model": {"cell": "gru"}}
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """A comparison on a config as data; beside it is a folder that has the name of a setting."""
+    """A comparison on a config as data; beside it is a run that has the name of a setting."""
     folder, before = tmp_path_factory.mktemp("api"), Path.cwd()
     os.chdir(folder)
     Path("task.length=5").mkdir()
+    Path("task.length=5/summary.json").touch()
     try:
         yield compare(DATA, [*QUICK, "task.length=5"], cells="gru", seeds=1)
     finally:

@@ -27,6 +27,8 @@ def train(
 ) -> Trained:
     """Train a model and evaluate it; write everything into a run directory.
 
+    Under `torchrun`, all processes train the one run together, and each returns how it ended.
+
     Parameters
     ----------
     config : a YAML file, the name of a shipped config, a run directory, or a config as data.
@@ -35,8 +37,6 @@ def train(
     resume : continue the run in the directory; start if there is none.
     overwrite : replace the run in the directory.
     quiet : no progress and no remarks on stderr.
-
-    Under `torchrun`, all processes train the one run together, and each returns how it ended.
 
     Raises
     ------

@@ -12,7 +12,17 @@ from seqtrain.cli import completion
 from seqtrain.cli.arguments import Json, Out, Quiet
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
-from seqtrain.comparison.defaults import ADVISED_SEEDS, COMPARED, LEVEL, MOST_JOBS, MOST_SEEDS, SEEDS, TUNING_SEEDS
+from seqtrain.comparison.defaults import (
+    ADVISED_SEEDS,
+    COMPARED,
+    LEVEL,
+    MOST_JOBS,
+    MOST_SEEDS,
+    PLACES,
+    SEEDS,
+    SLURM_KEYS,
+    TUNING_SEEDS,
+)
 from seqtrain.system.pictures import FORMATS
 from seqtrain.system.streams import to_stderr, to_stdout
 
@@ -141,8 +151,28 @@ def compare(
         ),
     ] = None,
     jobs: Annotated[
-        int, typer.Option(min=1, max=MOST_JOBS, help="Runs at a time; the cores are divided among them.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, max=MOST_JOBS, help="Runs at a time; by default 1. On this machine they share the cores."),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            autocompletion=completion.one_of(*PLACES),
+            help=f"Where the runs are trained: {', '.join(PLACES)}; by default local.",
+        ),
+    ] = None,
+    runs_per_job: Annotated[
+        int | None, typer.Option(min=1, help="Runs that one job of Slurm trains, one after another; by default 1.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            autocompletion=completion.one_of(*(f"{key}=" for key in SLURM_KEYS)),
+            help=f"What each job asks for: {', '.join(SLURM_KEYS)}; may be repeated.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -165,11 +195,12 @@ def compare(
         reference=reference, match=match, grid=grid or (), tune=tune, ranges=ranges or (), tuning_seeds=tuning_seeds,
         vary=vary, budget=budget, eval_lengths=eval_lengths, level=level, conditions=conditions or (),
         pictures=pictures, jobs=jobs,
+        on=on, runs_per_job=runs_per_job, slurm=slurm or (),
     )  # fmt: skip
     if dry_run or dry_run_array:
         planned = comparison.dry_run(request, quiet=quiet)
         if dry_run_array:
-            _print_array(request.out, planned, jobs, json=json, quiet=quiet)
+            _print_array(request.out, planned, jobs or 1, json=json, quiet=quiet)
         else:
             _print_lines(planned, json=json)
         left, gather = planned.round < planned.rounds, f"seqtrain compare {shlex.quote(str(request.out))}"

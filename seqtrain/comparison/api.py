@@ -32,7 +32,7 @@ class Compared(NamedTuple):
 
     results : what its `results.json` says; None if a signal interrupted it.
     exit_code : 0, 2 if a condition names a figure that does not exist, 4 if one does not hold, 130 or 143 if
-        interrupted.
+        interrupted; 1 if a cluster could not train some runs, or 2 if only for a wrong input.
     """
 
     results: Results | None
@@ -88,8 +88,9 @@ def compare(
     overrides : settings to change in the config, each `KEY=VALUE`.
     quiet : no progress and no remarks on stderr.
     options : those of `seqtrain compare`, written in the same way: `cells="rnn,lstm"`, `seeds=2`. `reference`, `match`,
-        `tune`, `vary`, `budget`, `eval_lengths` and `pictures` are texts like `cells`; `tuning_seeds` and `jobs` are
-        numbers like `seeds`; `level` is a number, `out` a path; `grid`, `ranges` (of `--range`) and `conditions` (of
+        `tune`, `vary`, `budget`, `eval_lengths`, `pictures` and `on` are texts like `cells`; `tuning_seeds`, `jobs` and
+        `runs_per_job` are numbers like `seeds`; `level` is a number, `out` a path; `grid`, `slurm`, `ranges` (of
+        `--range`) and `conditions` (of
         `--assert`) are lists of texts.
 
     Raises
@@ -113,13 +114,18 @@ def answer(request: Request, *, quiet: bool = False) -> Compared:
         results, code = train_and_compare(request, quiet=quiet)
     else:
         results, code = gather(request, quiet=quiet), 0
-    return Compared(results, code) if results is None else _check_conditions(results, request, quiet=quiet)
+    if results is None:
+        return Compared(results, code)
+    compared = _check_conditions(results, request, quiet=quiet)
+    return compared._replace(exit_code=code or compared.exit_code)
 
 
 def dry_run(request: Request, *, quiet: bool = False) -> Commands:
     """The commands that a comparison would run, one a run; see `runner.commands`."""
     if not isinstance(request, TrainingRequest):
         raise ConfigError("--dry-run says what would be trained; it goes with a config, not with run directories")
+    if request.place.engine != "local":
+        raise ConfigError("--on: --dry-run prints commands to run anywhere; leave out one of the two")
     if request.conditions:
         raise ConfigError(
             "--assert: there is nothing to check before the runs are trained; leave it out with --dry-run"

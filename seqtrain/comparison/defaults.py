@@ -19,3 +19,9 @@ LEVEL = 0.05
 
 LEVELS = (0.001, 0.5)
 """Limits of the significance level: below, no usual number of seeds could show a difference."""
+
+PLACES = ("local", "dask", "dask://HOST:PORT", "slurm", "slurm-local")
+"""Where runs can be trained."""
+
+SLURM_KEYS = ("partition", "time", "gpus", "cpus", "mem", "account", "qos", "constraint", "exclude", "gres")
+"""What a job of Slurm can ask for."""

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqtrain.comparison.plan import DONE
 from seqtrain.comparison.records import Point
 from seqtrain.comparison.statistics import Estimate, mean_interval
 from seqtrain.config import Config, config_from
@@ -15,7 +14,7 @@ from seqtrain.config.describe import settings_that_affect
 from seqtrain.config.diff import flatten
 from seqtrain.config.resolve import resolved, unresolved
 from seqtrain.runs.directory import RunDir
-from seqtrain.runs.records import LARGEST, MetricsRecord, Summary
+from seqtrain.runs.records import DONE, LARGEST, MetricsRecord, Summary
 from seqtrain.system.errors import CheckpointError, ConfigError, SeqtrainError
 from seqtrain.system.files import UnreadableError
 from seqtrain.system.settings import NO_RESULT, files_of

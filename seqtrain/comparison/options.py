@@ -23,6 +23,7 @@ from seqtrain.comparison.defaults import (
     SEEDS,
     TUNING_SEEDS,
 )
+from seqtrain.comparison.place import Place, parse_place
 from seqtrain.comparison.records import CONFIGS, FILES, RESULTS, TUNING, Question, SearchMethod
 from seqtrain.comparison.request import (
     Budget,
@@ -65,8 +66,11 @@ FIXED = {
 }
 """Settings that are neither tuned nor varied, and why; others only change the time, which `affects_of` says."""
 
-OF_TRAINING = ("cells", "seeds", "match", "grid", "tune", "ranges", "tuning_seeds", "vary", "budget")
-"""Options that say what to train, as `jobs` does."""
+OF_TRAINING = (
+    "cells", "seeds", "match", "grid", "tune", "ranges", "tuning_seeds", "vary", "budget",
+    "on", "runs_per_job", "slurm",
+)  # fmt: skip
+"""Options that say what to train and where, as `jobs` does."""
 
 NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 
@@ -148,7 +152,7 @@ def _training_request(
     faults += _conflicts(tuned, varied, budget, options)
     seeds = _count("seeds", options.get("seeds"), SEEDS, MOST_SEEDS, faults)
     tuning_seeds = _count("tuning-seeds", options.get("tuning_seeds"), TUNING_SEEDS, MOST_SEEDS, faults)
-    jobs = _count("jobs", options.get("jobs"), 1, MOST_JOBS, faults)
+    place = _place(options, faults)
     config, path = _config(targets, given, faults)
     if config.seed + max(seeds, FIRST_TUNING_SEED + tuning_seeds if tuned else 0) >= 2**63:  # a seed has 63 bits
         raise ConfigError(
@@ -168,11 +172,18 @@ def _training_request(
         tuning_seeds=tuning_seeds,
         vary=varied,
         budget=budget,
-        jobs=jobs,
+        place=place,
     )
     labels = training_request.labels()
     _raise([fault for condition in request.conditions if (fault := condition.unknown_cell(labels))])
     return training_request
+
+
+def _place(options: Options, faults: list[str]) -> Place:
+    """Where the runs are trained."""
+    jobs = options.get("jobs")
+    _count("jobs", jobs, 1, MOST_JOBS, faults)
+    return parse_place(options.get("on"), jobs, options.get("runs_per_job"), texts(options.get("slurm", ())), faults)
 
 
 def _count(option: str, number: int | None, default: int, most: int, faults: list[str]) -> int:
@@ -428,6 +439,6 @@ def _faults_of_gathering(targets: Sequence[str], runs: Mapping[str, Sequence[Pat
     given = [f"--{name.replace('_', '-').replace('ranges', 'range')}" for name in OF_TRAINING if options.get(name)]
     if training := [*(target for target in targets if target not in runs), *given]:
         faults.append(f"{', '.join(training)}: says what to train; leave it out to compare run directories")
-    if (jobs := options.get("jobs", 1)) > 1:
+    if (jobs := options.get("jobs") or 1) > 1:
         faults.append(f"--jobs {jobs}: there is nothing to train among runs that exist; leave it out")
     return faults

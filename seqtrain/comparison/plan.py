@@ -29,9 +29,6 @@ from seqtrain.tasks import Task
 FREE = (*NO_RESULT, Affects.CONTENT)
 """What a setting affects in which a run may differ from the one that is planned; a text has a check of its own."""
 
-DONE = ("solved", "finished", "diverged")
-"""Statuses of runs that are not trained further."""
-
 
 class PlannedRun(NamedTuple):
     """One run of a comparison and its directory."""
@@ -41,8 +38,7 @@ class PlannedRun(NamedTuple):
 
     def is_done(self) -> bool:
         """Whether the run has been trained to its end."""
-        summary = RunDir(self.out).read_summary()
-        return summary is not None and summary.status in DONE
+        return RunDir(self.out).is_done()
 
 
 class Contender(NamedTuple):

@@ -15,12 +15,12 @@ from seqtrain.system.pictures import FORMATS
 from seqtrain.system.words import visible
 
 QUESTION, RESULTS, MEASURED = "question.json", "results.json", "measured.json"
-CONFIGS, TUNING, COMMANDS = "configs", "tuning", "commands"
+CONFIGS, TUNING, COMMANDS, CLUSTER = "configs", "tuning", "commands", "cluster"
 
 FILES = (
     RESULTS, "results.csv", "results.md", "results.tex", "report.html",
     *(f"{plot}.{form}" for plot in ("steps", "curves", "metric", "success", "tuning") for form in FORMATS),
-    MEASURED, QUESTION, CONFIGS, TUNING, COMMANDS,
+    MEASURED, QUESTION, CONFIGS, TUNING, COMMANDS, CLUSTER,
 )  # fmt: skip
 """What a comparison leaves in its folder beside the runs."""
 
@@ -64,6 +64,12 @@ class RunKey(Record):
 
 class RunResult(Summary, RunKey):
     """A run: its summary, its row and its directory."""
+
+
+class FailedRun(RunKey):
+    """A run that could not be trained, and why."""
+
+    reason: str
 
 
 class Values(Estimate):
@@ -285,6 +291,7 @@ class Results(Question):
     longest_solved : by cell, the largest varied value up to which most runs were solved.
     question, summary : sentences for people.
     pictures, files : paths by name.
+    failed : runs that a cluster could not train; only set if there are any.
     assertions : only printed, and only if there are conditions.
     """
 
@@ -305,4 +312,5 @@ class Results(Question):
     summary: str
     pictures: dict[str, str] = {}  # noqa: RUF012
     files: dict[str, str] = {}  # noqa: RUF012
+    failed: list[FailedRun] = []  # noqa: RUF012
     assertions: list[Assertion] = []  # noqa: RUF012

@@ -17,7 +17,7 @@ from seqtrain.comparison.defaults import FEWEST_FOR_INTERVALS
 from seqtrain.comparison.latex import latex_of
 from seqtrain.comparison.length_generalization import evaluate_lengths
 from seqtrain.comparison.load_runs import Group
-from seqtrain.comparison.records import QUESTION, RESULTS, Question, Results, label
+from seqtrain.comparison.records import QUESTION, RESULTS, FailedRun, Question, Results, label
 from seqtrain.comparison.tuning_budget import budgets_shown, how_tuned, searched, what_is_shown
 from seqtrain.system import strict_json
 from seqtrain.system.files import write_whole
@@ -36,6 +36,7 @@ def report(
     out: Path,
     *,
     gathered: bool = False,
+    failed: Sequence[FailedRun] = (),
     quiet: bool = False,
 ) -> Results:
     """The results of a comparison; also evaluates at other lengths, draws the plots and writes the files.
@@ -43,6 +44,7 @@ def report(
     Parameters
     ----------
     gathered : whether the runs existed before the question; see `summarise`.
+    failed : runs that are missing, as they could not be trained.
     """
     from seqtrain.comparison.plots import draw  # importing matplotlib takes a while
 
@@ -64,6 +66,9 @@ def report(
     }
     if eval_lengths:
         made["lengths"] = evaluate_lengths(groups, eval_lengths, quiet=quiet)
+    if failed:
+        each = [f"{run.run} failed and is left out: {' '.join(run.reason.split())}" for run in failed]
+        made |= {"failed": [*failed], "notes": [*results.notes, *each]}
     results = results.model_copy(update=made)
     write_whole(out / "results.csv", csv_of(results).encode())
     write_whole(out / "results.tex", latex_of(results).encode())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from seqtrain.comparison.assertions import Condition
+from seqtrain.comparison.place import Place
 from seqtrain.comparison.records import Point, SearchMethod, label
 from seqtrain.config import Config
 from seqtrain.config.describe import is_text
@@ -28,6 +29,7 @@ class Options(TypedDict, total=False):
     out : of `--out`, a path.
     ranges : of `--range`.
     conditions : of `--assert`.
+    slurm : each `KEY=VALUE`.
     """
 
     out: str | Path | None
@@ -45,7 +47,10 @@ class Options(TypedDict, total=False):
     level: float | None
     conditions: Sequence[str]
     pictures: str | None
-    jobs: int
+    jobs: int | None
+    on: str | None
+    runs_per_job: int | None
+    slurm: Sequence[str]
 
 
 class Setting(NamedTuple):
@@ -131,7 +136,7 @@ class TrainingRequest(Request):
     tuned : settings that are tuned for each cell on validation, with `tuning_seeds` other seeds.
     tune : the search that finds their values; None if all points of a grid are tried.
     vary : a setting at each of whose values the cells are compared.
-    jobs : the number of runs at a time.
+    place : where the runs are trained, and how many at a time.
     """
 
     config: Config
@@ -145,7 +150,7 @@ class TrainingRequest(Request):
     tuning_seeds: int
     vary: Setting | None
     budget: Budget | None
-    jobs: int
+    place: Place
 
     def labels(self) -> list[str]:
         """The names of all rows in sentences and conditions."""

@@ -6,7 +6,9 @@ from itertools import chain
 from typing import NamedTuple
 
 from seqtrain.comparison.defaults import LEVEL
-from seqtrain.comparison.executor import run_all
+from seqtrain.comparison.execution.child import DIED
+from seqtrain.comparison.execution.dispatch import Failure, Trained
+from seqtrain.comparison.execution.run import Workplace
 from seqtrain.comparison.length_generalization import check_lengths
 from seqtrain.comparison.load_runs import Group, read_runs
 from seqtrain.comparison.matching import make_fair, unusual_sizes
@@ -20,7 +22,17 @@ from seqtrain.comparison.plan import (
     plan_runs,
     runs_of,
 )
-from seqtrain.comparison.records import CONFIGS, QUESTION, Question, Results, RowKey, RunKey, Tuning, label
+from seqtrain.comparison.records import (
+    CONFIGS,
+    QUESTION,
+    FailedRun,
+    Question,
+    Results,
+    RowKey,
+    RunKey,
+    Tuning,
+    label,
+)
 from seqtrain.comparison.report import report
 from seqtrain.comparison.request import TrainingRequest, cell_label
 from seqtrain.comparison.search import batches, check_ranges, distinct, rounds_of, so_far
@@ -33,6 +45,7 @@ from seqtrain.runs.directory import RunDir
 from seqtrain.runs.memory_estimate import check_model_memory
 from seqtrain.runs.rehearsal import model_to_train
 from seqtrain.system import strict_json
+from seqtrain.system.errors import SeqtrainError
 from seqtrain.system.files import write_whole
 from seqtrain.system.progress import counted, say
 from seqtrain.system.runtime import prepare
@@ -52,44 +65,107 @@ def train_and_compare(request: TrainingRequest, *, quiet: bool) -> tuple[Results
     ------
     SeqtrainError : something is wrong with the config or the directories, before anything is trained; or a run failed.
     """
-    contenders, tuning = _prepare(request, quiet=quiet), list[Tuning]()
-    with RunDir(request.out).locked():
-        if request.tuned:
-            check_jobs(runs_of(plan_runs(request, contenders)), request.jobs)  # not only after tuning
-            candidates, code = _try_candidates(request, contenders, quiet=quiet)
+    most = len(request.cells) * len(request.points) * request.seeds
+    is_timing = request.match == "step-time" or request.is_timed  # nothing else must run then
+    with Workplace(request.place, request.out, 0 if is_timing else most) as workplace:
+        contenders = _prepare(request, quiet=quiet)
+        with RunDir(request.out).locked():
+            rows, tuning, (code, failures) = _train(request, contenders, workplace, quiet=quiet)
+            workplace.close()
             if code:
                 return None, code
-            contenders, tuning = choose(candidates, request)
-            for remark in chain.from_iterable(entry.remarks() for entry in tuning):
-                say(remark, quiet=quiet)
-        rows = _free(plan_runs(request, contenders))
-        check_jobs(runs_of(rows), request.jobs)
-        if code := run_all(runs_of(rows), request.jobs, quiet=quiet):
-            return None, code
-        replaced = set(check_overwriting(request.out, None)) - {run.out.resolve() for run in runs_of(rows)}
-        if replaced:
-            say(
-                f"{request.out}: the results of {counted(len(replaced), 'other run')} in this folder are replaced, and "
-                "their runs stay; repeat the command that trained them to have their results again",
-                quiet=quiet,
-            )
-        finished = iter(read_runs([run.out for run in runs_of(rows)]))
-        groups = [Group(row.cell, row.at, [next(finished) for _ in row.runs]) for row in rows]
-        return report(groups, _question(request, rows, tuning), request.eval_lengths, request.out, quiet=quiet), 0
+            replaced = set(check_overwriting(request.out, None)) - {run.out.resolve() for run in runs_of(rows)}
+            if replaced:
+                say(
+                    f"{request.out}: the results of {counted(len(replaced), 'other run')} in this folder are replaced, "
+                    "and their runs stay; repeat the command that trained them to have their results again",
+                    quiet=quiet,
+                )
+            return _reported(request, rows, tuning, failures, quiet=quiet)
+
+
+def _train(
+    request: TrainingRequest, contenders: list[Contender], workplace: Workplace, *, quiet: bool
+) -> tuple[list[Contender], list[Tuning], Trained]:
+    """Tune if that is asked for, then train; returns the rows, what was tuned, and what came of the last runs."""
+    tuning = list[Tuning]()
+    if request.tuned:
+        check_jobs(runs_of(plan_runs(request, contenders)), request.place.jobs_here)  # not only after tuning
+        candidates, tried = _try_candidates(request, contenders, workplace, quiet=quiet)
+        if tried.code:
+            return candidates, tuning, tried
+        contenders, tuning = choose(candidates, request)
+        for remark in chain.from_iterable(entry.remarks() for entry in tuning):
+            say(remark, quiet=quiet)
+    rows = _free(plan_runs(request, contenders))
+    check_jobs(runs_of(rows), request.place.jobs_here)
+    return rows, tuning, workplace.train(runs_of(rows), quiet=quiet)
 
 
 def _try_candidates(
-    request: TrainingRequest, contenders: Sequence[Contender], *, quiet: bool
-) -> tuple[list[Contender], int]:
-    """Train the candidates, batch by batch; returns them, and 0 or the exit code of the signal that interrupted."""
-    candidates = list[Contender]()
+    request: TrainingRequest, contenders: Sequence[Contender], workplace: Workplace, *, quiet: bool
+) -> tuple[list[Contender], Trained]:
+    """Train the candidates, batch by batch; returns them, and what came of the last batch.
+
+    Raises
+    ------
+    SeqtrainError : a run failed.
+    """
+    candidates, tried = list[Contender](), Trained(0, [])
     for batch in batches(request, contenders):
         runs = runs_of(_free(distinct(batch)))
-        check_jobs(runs, request.jobs)
-        if code := run_all(runs, request.jobs, quiet=quiet):
-            return candidates, code
+        check_jobs(runs, request.place.jobs_here)
+        tried = workplace.train(runs, quiet=quiet)
+        if tried.code:
+            break
+        if tried.failures:
+            raise _too_many_failed(tried.failures, "nothing can be chosen without them")
         candidates += batch
-    return candidates, 0
+    return candidates, tried
+
+
+def _reported(
+    request: TrainingRequest,
+    rows: Sequence[Contender],
+    tuning: list[Tuning],
+    failures: Sequence[Failure],
+    *,
+    quiet: bool,
+) -> tuple[Results, int]:
+    """The results of the runs that are done, and the exit code.
+
+    Raises
+    ------
+    SeqtrainError : no run of the reference is done.
+    """
+    reasons = {failure.run.out: failure.reason for failure in failures}
+    done = [row._replace(runs=own) for row in rows if (own := [run for run in row.runs if run.out not in reasons])]
+    question = _question(request, done, tuning)
+    if {row.at for row in rows} != {row.at for row in done if row.cell == question.reference}:
+        raise _too_many_failed(failures, f"no run of {question.reference}, the reference, is done")
+    failed = [
+        FailedRun(row=row.cell, at=row.at, run=str(run.out), reason=reasons[run.out])
+        for row in rows
+        for run in row.runs
+        if run.out in reasons
+    ]
+    finished = iter(read_runs([run.out for run in runs_of(done)]))
+    groups = [Group(row.cell, row.at, [next(finished) for _ in row.runs]) for row in done]
+    results = report(groups, question, request.eval_lengths, request.out, failed=failed, quiet=quiet)
+    return results, _code_of(failures) if failures else 0
+
+
+def _too_many_failed(failures: Sequence[Failure], why: str) -> SeqtrainError:
+    """The error of a comparison that cannot go on without runs that have failed."""
+    each = "\n".join(f"{failure.run.out}: failed: {failure.reason}" for failure in failures)
+    error = SeqtrainError(f"{each}\n{why}; correct the cause, and repeat the same command to try them again")
+    error.exit_code = _code_of(failures)
+    return error
+
+
+def _code_of(failures: Sequence[Failure]) -> int:
+    """The exit code: 2 if every run that failed has a wrong input."""
+    return DIED if any(failure.code == DIED for failure in failures) else SeqtrainError.exit_code
 
 
 class Commands(NamedTuple):
@@ -159,7 +235,7 @@ def _prepare(request: TrainingRequest, *, quiet: bool) -> list[Contender]:
         model_to_train(contender.config, task, quiet=quiet)
     tests = len(contenders) - len(tasks)  # at each point, all but the reference
     few = shortage(request.seeds, tests, request.level or LEVEL, option=True)
-    if request.jobs > 1:  # with one job, each run prints them itself
+    if request.place.is_apart:  # with one job, each run prints them itself
         remarks += chain.from_iterable(task.remarks(points[at].train.batch_size) for at, task in tasks.items())
     for remark in dict.fromkeys([*remarks, *([few] if few else [])]):
         say(remark, quiet=quiet)

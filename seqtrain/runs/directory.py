@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from seqtrain.config import yaml
-from seqtrain.runs.records import MetricsRecord, Summary
+from seqtrain.runs.records import DONE, MetricsRecord, Summary
 from seqtrain.system import strict_json
 from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.files import (
@@ -21,10 +21,14 @@ from seqtrain.system.files import (
     read_whole,
     write_whole,
 )
-from seqtrain.system.lease import HELD, BusyError, Lease
+from seqtrain.system.lease import HELD, BusyError, Lease, is_held
 
 LONGEST = 1 << 20
 """Bytes of the longest line of metrics.jsonl that is read: seqtrain writes some hundreds."""
+
+
+class InUseError(CheckpointError):
+    """Another process is running in a directory."""
 
 
 class RunDir:
@@ -88,7 +92,8 @@ class RunDir:
 
         Raises
         ------
-        CheckpointError : the directory cannot be made or written, or another process is running in it.
+        InUseError : another process is running in it.
+        CheckpointError : the directory cannot be made or written.
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.create()
@@ -97,7 +102,7 @@ class RunDir:
             was_left = lease.take()
         except BusyError as error:
             itself = ", this process itself" if self.path.absolute() in HELD else ""
-            raise CheckpointError(
+            raise InUseError(
                 f"{self.path}: another process is running in it; wait for it, or choose another directory with --out "
                 f"({error}{itself})"
             ) from None
@@ -113,6 +118,10 @@ class RunDir:
             self._lease = None
             if lease.give_back():
                 _remove_empty(made)
+
+    def is_held(self) -> bool:
+        """Whether a process is running in the directory, on this host or on another."""
+        return is_held(self.path)
 
     def _renew_metrics(self) -> None:
         """Give the metrics a new file of the same content: a frozen process may still append to the old one."""
@@ -265,6 +274,11 @@ class RunDir:
             return self.load_summary()
         except UnreadableError:
             return None
+
+    def is_done(self) -> bool:
+        """Whether the run has been trained to its end."""
+        summary = self.read_summary()
+        return summary is not None and summary.status in DONE
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:

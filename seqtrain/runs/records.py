@@ -25,6 +25,9 @@ MOST_FAULTS = 5
 Status = Literal["solved", "finished", "diverged", "interrupted"]
 """How a run ended."""
 
+DONE = ("solved", "finished", "diverged")
+"""Statuses of runs that are not trained further."""
+
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Size = Annotated[int, Field(ge=1, lt=2**63)]
 Sizes = Annotated[Annotated[Size, Tag("one")] | Annotated[list[Size], Tag("each")], ONE_OR_EACH]

@@ -120,16 +120,11 @@ class Lease:
             with suppress(OSError):
                 self.lock.rmdir()
             return False
-        (own / self.token / HOLDER).touch()  # its time is that of the disk, as that of the holder's file is
         try:
-            with (self.lock / token / HOLDER).open("rb") as file:  # opened, so that NFS asks the server for its time
-                beat, text = os.fstat(file.fileno()).st_mtime, file.read()
+            holder, age = _holder(self.lock / token, own / self.token / HOLDER)
         except OSError:
             return False
-        age = (own / self.token / HOLDER).stat().st_mtime - beat
-        holder = _parsed(text)
-        is_copy = holder is not None and holder.folder != self.folder.stat().st_ino
-        if not is_copy and not (age > STALE_S if holder is None else holder.is_gone(age)):
+        if _holds(holder, age, self.folder):
             raise BusyError(_described(holder, max(0.0, age)))
         return self._move_away(token)
 
@@ -171,6 +166,46 @@ class Lease:
         while not self._released.wait(BEAT_S):
             with suppress(OSError):
                 os.utime(self.lock / self.token / HOLDER)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds a folder, by the same rule as for one that would take it."""
+    token = next((path.name for path in _listed(folder / NAME)), None)
+    if token is None:
+        return False
+    clock = folder / f"{NAME}-{secrets.token_hex(8)}"
+    try:
+        holder, age = _holder(folder / NAME / token, clock)
+        return _holds(holder, age, folder)
+    except OSError:  # it is being given back
+        return False
+    finally:
+        clock.unlink(missing_ok=True)
+
+
+def _holder(place: Path, clock: Path) -> tuple["Holder | None", float]:
+    """The holder of a lock, None if its file is damaged, and the seconds since its last sign of life.
+
+    Parameters
+    ----------
+    place : the folder of its token.
+    clock : a file to touch: its time is that of the disk, as that of the holder's file is.
+
+    Raises
+    ------
+    OSError : it is gone.
+    """
+    clock.touch()
+    with (place / HOLDER).open("rb") as file:  # opened, so that NFS asks the server for its time
+        beat, text = os.fstat(file.fileno()).st_mtime, file.read()
+    return _parsed(text), clock.stat().st_mtime - beat
+
+
+def _holds(holder: "Holder | None", age: float, folder: Path) -> bool:
+    """Whether a holder is alive, and the folder no copy of the one that it took."""
+    if holder is None:
+        return age <= STALE_S
+    return holder.folder == folder.stat().st_ino and not holder.is_gone(age)
 
 
 def _listed(lock: Path) -> list[Path]:

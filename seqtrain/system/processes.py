@@ -3,20 +3,33 @@ of `torchrun`."""
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def python_command(module: str, *arguments: str) -> list[str]:
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def own_folders() -> list[str]:
+    """The current folder if this process searches it for modules; else nothing."""
+    return [str(Path.cwd())] if {"", str(Path.cwd())} & {*sys.path} else []
+
+
+def python_command(module: str, *arguments: str, folders: Sequence[str] | None = None) -> list[str]:
     """The command that runs a module of seqtrain in a new process, as `python -m` does.
 
     Python searches the current folder first with `python -m`. Here it is searched last, and only if this process
     searches it.
+
+    Parameters
+    ----------
+    folders : that are searched last instead.
     """
-    folders = [str(Path(__file__).parents[2])]  # of seqtrain
-    if {"", str(Path.cwd())} & {*sys.path}:
-        folders.append(str(Path.cwd()))
+    searched = [str(Path(__file__).parents[2]), *(own_folders() if folders is None else folders)]  # of seqtrain first
     run = f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
-    return [sys.executable, "-P", "-c", f"import sys; sys.path += {folders!r}; {run}", *arguments]
+    return [sys.executable, "-P", "-c", f"import sys; sys.path += {searched!r}; {run}", *arguments]
 
 
 def started_by_torchrun() -> int:

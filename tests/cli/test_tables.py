@@ -14,7 +14,7 @@ from seqtrain.cli.bench import bench_tables
 from seqtrain.cli.check import check_table
 from seqtrain.cli.predict import predict_table
 from seqtrain.cli.render import print_result
-from seqtrain.comparison.executor import progress_table
+from seqtrain.comparison.execution.dispatch import progress_table
 from seqtrain.comparison.plan import PlannedRun
 from seqtrain.inference.task_verification import Finding
 from seqtrain.inference.text_model import NextToken, Predicted

@@ -15,7 +15,7 @@ from conftest import SMALL_SETS
 from rich.console import Console
 from samples import QUICK
 
-from seqtrain.comparison import executor
+from seqtrain.comparison.execution import child, dispatch, local
 from seqtrain.comparison.plan import PlannedRun
 from seqtrain.config import load_config
 
@@ -103,8 +103,8 @@ def suspend(process):
 
 
 def test_a_process_that_does_not_stop_is_killed(monkeypatch):
-    monkeypatch.setattr(executor, "GRACE_S", 1.0)
-    worker = executor._Worker(1)
+    monkeypatch.setattr(child, "GRACE_S", 1.0)
+    worker = child.Child(1)
     suspend(worker.process.pid)
     monkeypatch.delattr(signal, "SIGCONT")
     began = time.monotonic()
@@ -116,7 +116,7 @@ def test_a_process_that_does_not_stop_is_killed(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGCONT"), reason="needs SIGCONT")
 def test_a_suspended_process_can_still_stop():
-    worker = executor._Worker(1)
+    worker = child.Child(1)
     suspend(worker.process.pid)
     worker.stop(signal.SIGTERM)
     worker.close()
@@ -257,7 +257,7 @@ def test_a_script_that_compares_needs_no_guard(tmp_path):
 
 
 def test_the_cores_are_divided_among_the_jobs(seqtrain, monkeypatch):
-    monkeypatch.setattr(executor, "cores", lambda: 7)
+    monkeypatch.setattr(local, "cores", lambda: 7)
     seqtrain("compare", "quickstart", *QUICK, "--cells", "rnn", "--seeds", 1, "--jobs", 3, "--out", "o")
     assert json.loads(Path("o/quickstart-rnn-seed0/summary.json").read_text())["threads"] == 2
 
@@ -265,7 +265,7 @@ def test_the_cores_are_divided_among_the_jobs(seqtrain, monkeypatch):
 def test_the_table_shows_what_is_running(seqtrain):
     seqtrain("train", "quickstart", *QUICK, "--out", "r/a")
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(executor.progress_table([(PlannedRun(None, Path("r/a")), 75.0)], 3, 9))
+    console.print(dispatch.progress_table([(PlannedRun(None, Path("r/a")), 75.0)], 3, 9))
     shown = console.export_text()
     assert "3 of 9 runs done, 1 running" in shown
     row = next(line.split() for line in shown.splitlines() if line.strip().startswith("a "))

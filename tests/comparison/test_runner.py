@@ -9,6 +9,8 @@ import pytest
 import yaml
 from samples import QUICK
 
+from seqtrain.comparison.execution.dispatch import Failure, Trained, run_here
+from seqtrain.comparison.execution.run import Workplace
 from seqtrain.runs import trainer
 from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.runs.directory import RunDir
@@ -188,3 +190,53 @@ def test_assertions_decide_the_exit_code(seqtrain):
     unknown = seqtrain(*command, "--assert", "rnm.test.mse < 0", "--out", "nothing-is-trained")
     assert (unknown.code, "did you mean 'rnn'?" in unknown.err) == (2, True)
     assert not Path("nothing-is-trained").exists()
+
+
+def failing(monkeypatch, *names, code=1):
+    """Let a cluster train all runs but these."""
+    monkeypatch.setattr("seqtrain.comparison.place.find_spec", lambda _: True)
+    monkeypatch.setattr("seqtrain.comparison.plots.draw", lambda *_, **__: {})
+
+    def train(self, runs, *, quiet):
+        failed = [run for run in runs if run.out.name in names]
+        run_here([run for run in runs if run not in failed], quiet=quiet)
+        return Trained(0, [Failure(run, code, "given up after 3 further attempts:\nKilledWorker") for run in failed])
+
+    monkeypatch.setattr(Workplace, "train", train)
+
+
+def test_runs_that_a_cluster_could_not_train_are_left_out_and_named(seqtrain, monkeypatch):
+    """The others are compared, the exit code says so, and the same command tries them again."""
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 2, "--out", "o", "--on", "dask")
+    with monkeypatch.context() as patched:
+        failing(patched, "quickstart-gru-seed1")
+        failed = seqtrain(*command, "--assert", "gru.test.mse < 0", "--json")
+        assert failed.code == 1
+        (run,) = failed.json["failed"]
+        assert (run["row"], run["run"]) == ("gru", "o/quickstart-gru-seed1")
+        assert [row["runs"] for row in failed.json["cells"]] == [2, 1]
+        note = "o/quickstart-gru-seed1 failed and is left out: given up after 3 further attempts: KilledWorker"
+        assert note in failed.json["notes"]
+        for name in ("report.html", "results.md"):
+            assert "gru-seed1" in (Path("o") / name).read_text()
+        assert "<td>failed</td>" in Path("o/report.html").read_text()
+        failing(patched, "quickstart-gru-seed1", code=2)
+        wrong = seqtrain(*command)
+        assert (wrong.code, "failed and is left out" in wrong.out) == (2, True)
+    failing(monkeypatch)
+    again = seqtrain(*command, "--json")
+    assert (again.code, "failed" in again.json, again.json["cells"][1]["runs"]) == (0, False, 2)
+
+
+def test_nothing_is_compared_or_tuned_without_the_runs_that_it_needs(seqtrain, monkeypatch):
+    command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 1, "--out", "o", "--on", "dask")
+    failing(monkeypatch, "quickstart-rnn-seed0", "quickstart-rnn-lr=0.01-seed1000000")
+    refused = seqtrain(*command)
+    assert refused.code == 1
+    assert "o/quickstart-rnn-seed0: failed: given up after" in refused.err
+    assert "no run of rnn, the reference, is done; correct the cause, and repeat the same command" in refused.err
+    tuned = seqtrain(*command[:-3], "t", "--grid", "optimizer.lr=0.01,0.02", "--tuning-seeds", 1, "--on", "dask")
+    assert tuned.code == 1
+    assert "lr=0.01-seed1000000: failed" in tuned.err
+    assert "nothing can be chosen without them" in tuned.err
+    assert not Path("t/results.json").exists()

@@ -1,0 +1,182 @@
+"""Runs as jobs of Slurm, by submitit: one array of jobs, each of which trains one run or several in turn.
+
+Jobs outlive the command that has submitted them. `jobs.json` beside their logs says which runs each job trains, so that
+the same command finds those that still wait in the queue; those that train are found by their directories.
+"""
+
+import getpass
+import json
+import subprocess
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any, Self
+
+from seqtrain.comparison.execution.child import Ended
+from seqtrain.comparison.execution.job import Job
+from seqtrain.comparison.execution.shared import Permit
+from seqtrain.comparison.place import Place
+from seqtrain.comparison.plan import PlannedRun
+from seqtrain.system.errors import SeqtrainError
+from seqtrain.system.files import write_whole
+
+POLL_S = 1.0
+
+QUEUE_S = 30.0
+"""Seconds between two looks into the queue."""
+
+MINUTES = 60
+"""Time limit of a job unless `--slurm time=` gives another; a run that needs longer is saved, and goes on."""
+
+DAYS = 60 * 24 * 30
+"""Minutes for jobs on this machine, which need no limit."""
+
+REQUEUES = 10_000
+"""How often a job whose time is over goes back to the queue."""
+
+LAST_WORDS = 500
+
+
+class SlurmExecutor:
+    """Trains runs as jobs of Slurm, or of submitit's stand-in on this machine.
+
+    Parameters
+    ----------
+    folder : for jobs and their logs, on a disk that all hosts share.
+    """
+
+    is_shared: bool = True
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        import submitit
+
+        self._is_here, self._size = place.engine == "slurm-local", place.runs_per_job
+        self.room = (place.jobs or 1) * self._size if self._is_here else None
+        self._permit, self._closed = Permit(folder), threading.Event()
+        self._jobs: dict[str, tuple[Any, list[Future[Ended]]]] = {}
+        self._missing: set[str] = set()
+        self._executor = submitit.AutoExecutor(
+            self._permit.folder / "jobs",
+            cluster="local" if self._is_here else "slurm",
+            slurm_max_num_timeout=REQUEUES,
+            local_max_num_timeout=REQUEUES,
+        )
+        limit = {"slurm_array_parallelism": place.jobs} if place.jobs and not self._is_here else {}
+        asked = {"name": "seqtrain", "timeout_min": DAYS if self._is_here else MINUTES, **limit, **place.slurm}
+        self._executor.update_parameters(**asked)
+        self._record = self._permit.folder / "jobs.json"
+        self._runs: dict[str, list[str]] = {}
+        self._waiting = self._find() if not self._is_here and self._record.exists() else {}
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def submit(self, runs: Sequence[PlannedRun], *, alone: bool = False) -> list[Future[Ended]]:
+        """Train runs, or go on with them, when Slurm has room; a run that is in the queue already is not put there.
+
+        Raises
+        ------
+        SeqtrainError : Slurm does not take them.
+        """
+        orders = self._permit.orders(runs, None)
+        futures = {order.out: future for order in orders if (future := self._waiting.pop(order.out, None)) is not None}
+        new, size = [order for order in orders if order.out not in futures], 1 if alone else self._size
+        packs = [new[first : first + size] for first in range(0, len(new), size)]
+        try:
+            with self._executor.batch() if packs else nullcontext():
+                jobs = [self._executor.submit(Job(pack)) for pack in packs]
+        except Exception as error:
+            raise SeqtrainError(f"--on slurm: the jobs were not taken: {error}") from error
+        for job, pack in zip(jobs, packs, strict=True):
+            own = [Future[Ended]() for _ in pack]
+            futures |= {order.out: future for order, future in zip(pack, own, strict=True)}
+            self._runs[job.job_id] = [order.out for order in pack]
+            self._jobs[job.job_id] = (job, own)
+        write_whole(self._record, json.dumps(self._runs).encode())
+        return [futures[order.out] for order in orders]
+
+    def stop(self, signal_number: int) -> None:  # noqa: ARG002
+        """Start no more runs; those under way save and stop."""
+        self._permit.withdraw()
+        if not self._is_here and self._jobs:
+            with suppress(OSError, subprocess.SubprocessError):
+                subprocess.run(
+                    ["scancel", "--state=PENDING", *self._jobs], check=False, capture_output=True, timeout=60
+                )
+
+    def _find(self) -> dict[str, Future[Ended]]:
+        """The runs of jobs that an earlier command has submitted, and that are still in the queue."""
+        import submitit
+
+        recorded, queue = json.loads(self._record.read_bytes()), self._queue()
+        found = dict[str, Future[Ended]]()
+        for name, outs in recorded.items():
+            if queue is None or name in queue:
+                job, futures = submitit.SlurmJob(self._executor.folder, name), [Future[Ended]() for _ in outs]
+                self._jobs[name], self._runs[name] = (job, futures), outs
+                found |= dict(zip(outs, futures, strict=True))
+        return found
+
+    def _queue(self) -> set[str] | None:
+        """The user's jobs that wait or run; None if Slurm does not answer."""
+        command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
+        try:
+            listed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return set(listed.split())
+
+    def _watch(self) -> None:
+        """Complete the futures of jobs that have ended."""
+        looks = 0
+        while not self._closed.wait(POLL_S):
+            looks += 1
+            gone = self._gone() if looks % (QUEUE_S // POLL_S) == 0 and not self._is_here else set()
+            for name, (job, futures) in [*self._jobs.items()]:
+                has_result = job.paths.result_pickle.exists()
+                if has_result or name in gone or (self._is_here and job.done()):
+                    del self._jobs[name]
+                    _complete(job, futures, has_result=has_result)
+
+    def _gone(self) -> set[str]:
+        """Jobs that were not in the queue twice in a row: their results may take a while to arrive."""
+        queue = self._queue()
+        if queue is None:
+            return set()
+        missing = self._jobs.keys() - queue
+        gone, self._missing = missing & self._missing, missing
+        return gone
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *unused: object) -> None:
+        self._closed.set()
+        if kind is None:
+            self._permit.withdraw()
+
+
+def _complete(job: Any, futures: Sequence[Future[Ended]], *, has_result: bool) -> None:
+    """Hand the answers of a job that has ended to those who wait for its runs."""
+    answers: Sequence[Any] = ()
+    error: Exception | None = None
+    try:
+        answers = job.result() if has_result else ()
+    except Exception as raised:
+        error = raised
+    if not has_result:
+        error = RuntimeError(f"job {job.job_id} ended without an answer{_last_words(job.paths.stderr)}")
+    for number, future in enumerate(futures):
+        with suppress(InvalidStateError):  # it was cancelled
+            if error is not None or number >= len(answers):
+                future.set_exception(error or RuntimeError(f"job {job.job_id} gave no answer for this run"))
+            else:
+                future.set_result(Ended(*answers[number]))
+
+
+def _last_words(log: Path) -> str:
+    """The end of the log of a job."""
+    with suppress(OSError):
+        if words := log.read_text("utf-8", "replace").strip():
+            return f": {words[-LAST_WORDS:]} ({log})"
+    return f" ({log})"

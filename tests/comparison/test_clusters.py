@@ -1,0 +1,265 @@
+"""The adapters to Dask and Slurm, against stand-ins for `distributed` and `submitit`; with these, if they are there."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from samples import QUICK
+
+from seqtrain.comparison.execution import slurm
+from seqtrain.comparison.place import Place
+from seqtrain.comparison.plan import PlannedRun
+from seqtrain.config import load_config
+from seqtrain.system.errors import SeqtrainError
+
+
+def runs(count):
+    config = load_config("quickstart", QUICK)
+    return [PlannedRun(config, Path(f"o/run{number}")) for number in range(count)]
+
+
+class Client:
+    """Of `distributed`; the address says whether a scheduler answers."""
+
+    made: list["Client"] = []  # noqa: RUF012
+
+    def __init__(self, address, **_):
+        if "nobody" in str(address):
+            raise OSError("timed out")
+        self.address, self.status, self.sent = address, "running", []
+        self.made.append(self)
+
+    def scheduler_info(self):
+        return {"workers": {}}
+
+    def get_executor(self, **options):
+        assert options == {"pure": False, "retries": 0}
+        return SimpleNamespace(submit=lambda *given: (self.sent.append(given), Future())[1])
+
+    def close(self, **_):
+        self.status = "closed"
+
+
+@pytest.fixture
+def dask(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Client, "made", [])
+    distributed, clusters = ModuleType("distributed"), []
+
+    class LocalCluster(SimpleNamespace):
+        def __init__(self, **options):
+            super().__init__(**options)
+            clusters.append(self)
+
+        def close(self):
+            self.is_closed = True
+
+    distributed.Client, distributed.LocalCluster, distributed.clusters = Client, LocalCluster, clusters
+    monkeypatch.setitem(sys.modules, "distributed", distributed)
+    from seqtrain.comparison.execution.dask import DaskExecutor
+
+    return lambda place: DaskExecutor(place, Path("o/cluster"))
+
+
+def test_dask_gets_plain_data_and_functions_by_name(dask, capsys):
+    with dask(Place("dask", "tcp://node1:8786", jobs=3)) as engine:
+        engine.submit(runs(2))
+        assert engine.room == 3
+        sent = Client.made[0].sent
+        assert {call[0].__module__ + "." + call[0].__qualname__ for call in sent} == {
+            "seqtrain.comparison.execution.job.train"
+        }
+        assert json.loads(json.dumps(sent[1][1]))["out"] == str(Path("o/run1").absolute())
+        assert Path(sent[0][1]["permit"]).exists()
+    assert "tcp://node1:8786: the scheduler has no worker yet" in capsys.readouterr().err
+    assert (Client.made[0].status, Path("o/cluster").exists()) == ("closed", False)
+
+
+def test_a_cluster_of_this_machine_has_a_worker_for_each_run(dask, monkeypatch):
+    with dask(Place("dask", None, jobs=4)) as engine:
+        (cluster,) = sys.modules["distributed"].clusters
+        assert (cluster.n_workers, cluster.threads_per_worker, engine.room) == (4, 1, None)
+    assert cluster.is_closed
+
+
+def test_a_scheduler_that_was_lost_is_looked_for_again(dask):
+    with pytest.raises(SeqtrainError, match=r"no Dask scheduler answers at tcp://nobody:1 .*start one with"):
+        dask(Place("dask", "tcp://nobody:1"))
+    with dask(Place("dask", "tcp://node1:8786")) as engine:
+        Client.made[0].status = "connecting"
+        engine.submit(runs(1))
+        assert [len(client.sent) for client in Client.made] == [0, 1]
+
+
+class FakeJob:
+    """Of submitit."""
+
+    def __init__(self, folder, job_id, function=None):
+        self.job_id, self.function = job_id, function
+        result, log = Path(folder, f"{job_id}_result"), Path(folder, f"{job_id}.err")
+        self.paths = SimpleNamespace(result_pickle=result, stderr=log)
+
+    def result(self):
+        text = self.paths.result_pickle.read_text()
+        if text == "error":
+            raise RuntimeError("FailedJobError")
+        return json.loads(text)
+
+    def done(self):
+        return False
+
+
+class AutoExecutor:
+    """Of submitit."""
+
+    def __init__(self, folder, cluster, **_):
+        self.folder, self.cluster, self.jobs = folder, cluster, []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def update_parameters(self, **asked):
+        self.asked = asked
+
+    @contextmanager
+    def batch(self):
+        yield
+
+    def submit(self, function):
+        if self.asked.get("slurm_partition") == "none":
+            raise RuntimeError("sbatch: error: invalid partition specified: none")
+        number = len([*self.folder.iterdir()])
+        Path(self.folder, f"7_{number}").touch()
+        self.jobs.append(FakeJob(self.folder, f"7_{number}", function))
+        return self.jobs[-1]
+
+
+@pytest.fixture
+def slurm_engine(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    submitit = ModuleType("submitit")
+    submitit.AutoExecutor, submitit.SlurmJob = AutoExecutor, FakeJob
+    monkeypatch.setitem(sys.modules, "submitit", submitit)
+    monkeypatch.setattr(slurm, "POLL_S", 0.005)
+    monkeypatch.setattr(slurm, "QUEUE_S", 0.01)
+    called, queue = [], {"listed": ""}
+
+    def run(command, **_):
+        called.append(command)
+        if command[0] == "squeue" and queue["listed"] is None:
+            raise subprocess.CalledProcessError(1, command)
+        return SimpleNamespace(stdout=queue["listed"])
+
+    monkeypatch.setattr(slurm.subprocess, "run", run)
+
+    def engine(place=None, listed=""):
+        queue["listed"] = listed
+        made = slurm.SlurmExecutor(place or Place("slurm", jobs=None, runs_per_job=2), Path("o/cluster"))
+        made.called, made.queue = called, queue
+        return made
+
+    return engine
+
+
+def test_slurm_is_asked_for_what_the_options_say(slurm_engine):
+    with slurm_engine(Place("slurm", jobs=5, slurm={"slurm_partition": "gpu", "timeout_min": 90})) as engine:
+        wanted = {"name": "seqtrain", "timeout_min": 90, "slurm_array_parallelism": 5, "slurm_partition": "gpu"}
+        assert (engine._executor.cluster, engine._executor.asked, engine.room) == ("slurm", wanted, None)
+    with slurm_engine(Place("slurm-local", jobs=2, runs_per_job=3)) as engine:
+        assert (engine._executor.cluster, engine.room) == ("local", 6)  # it has no queue of its own
+
+
+def test_several_runs_share_a_job_but_not_those_that_lost_one(slurm_engine):
+    with slurm_engine(listed="7_0 7_1 7_2 7_3 7_4") as engine:
+        first = engine.submit(runs(5))
+        engine.submit(runs(2), alone=True)
+        jobs = engine._executor.jobs
+        assert [len(job.function.orders) for job in jobs] == [2, 2, 1, 1, 1]
+        jobs[0].paths.result_pickle.write_text('[[0, ""], [2, "wrong"]]')
+        jobs[1].paths.result_pickle.write_text("error")
+        jobs[2].paths.result_pickle.write_text("[]")
+        assert [future.result(5) for future in first[:2]] == [(0, ""), (2, "wrong")]
+        for future, message in (
+            (first[2], "FailedJobError"),
+            (first[3], "FailedJobError"),
+            (first[4], "gave no answer"),
+        ):
+            assert message in str(future.exception(5))
+
+
+def test_a_job_that_has_left_the_queue_is_lost(slurm_engine):
+    with slurm_engine() as engine:
+        engine.queue["listed"] = None  # Slurm does not answer, which says nothing
+        futures = engine.submit(runs(4))
+        Path("o/cluster/jobs/7_1.err").write_text("CANCELLED DUE TO PREEMPTION")
+        time.sleep(0.1)
+        assert not any(future.done() for future in futures)
+        engine.queue["listed"] = "7_0\n"
+        assert "job 7_1 ended without an answer: CANCELLED DUE TO PREEMPTION" in str(futures[3].exception(5))
+        assert not futures[0].done()
+        futures[0].cancel()
+        engine.queue["listed"] = ""
+        assert "ended without an answer" in str(futures[1].exception(5))
+        with pytest.raises(CancelledError):
+            futures[0].result()
+
+
+def test_jobs_of_a_killed_command_are_found_in_the_queue(slurm_engine):
+    killed = slurm_engine()
+    killed.submit(runs(6))
+    killed._closed.set()
+    with slurm_engine(listed="7_0 7_2 99") as engine:
+        futures = engine.submit(runs(6))
+        assert [len(job.function.orders) for job in engine._executor.jobs] == [2]  # those of the job that is gone
+        Path("o/cluster/jobs/7_2_result").write_text('[[0, ""], [3, ""]]')
+        assert [future.result(5) for future in futures[4:]] == [(0, ""), (3, "")]
+        engine.submit(runs(1))
+        assert len(engine._executor.jobs) == 2  # a job is found once
+    with slurm_engine(listed=None) as engine:  # nobody knows, so nothing is submitted twice
+        engine.submit(runs(2))
+        assert engine._executor.jobs == []
+
+
+def test_a_stop_takes_waiting_jobs_out_of_the_queue(slurm_engine):
+    with slurm_engine(listed="7_0 7_1") as engine:
+        engine.submit(runs(3))
+        engine.stop(15)
+        assert ["scancel", "--state=PENDING", "7_0", "7_1"] in engine.called
+        assert not engine._permit.path.exists()
+
+
+def test_what_sbatch_says_is_an_error(slurm_engine):
+    with (
+        slurm_engine(Place("slurm", slurm={"slurm_partition": "none"})) as engine,
+        pytest.raises(SeqtrainError, match="--on slurm: the jobs were not taken: sbatch: error: invalid partition"),
+    ):
+        engine.submit(runs(1))
+
+
+@pytest.mark.parametrize(("where", "package"), [("dask", "distributed"), ("slurm-local", "submitit")])
+def test_a_real_cluster_trains_the_same(where, package, tmp_path):
+    pytest.importorskip(package)
+    command = [
+        sys.executable,
+        "-m",
+        "seqtrain",
+        "compare",
+        "quickstart",
+        *QUICK,
+        "threads=1",
+        "--cells",
+        "rnn",
+        "--seeds",
+        "2",
+    ]
+    for place in ("local", where):
+        words = [*command, "--on", place, "--jobs", "2", "--out", place]
+        subprocess.run(words, cwd=tmp_path, env=os.environ, check=True, capture_output=True)
+    for seed in range(2):
+        one, other = (tmp_path / place / f"quickstart-rnn-seed{seed}/last.safetensors" for place in ("local", where))
+        assert one.read_bytes() == other.read_bytes()

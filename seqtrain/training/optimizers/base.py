@@ -1,6 +1,8 @@
 """What an optimizer is: a section of a config that builds one of torch's."""
 
+import inspect
 from collections.abc import Iterable
+from functools import cache
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -33,12 +35,26 @@ class Optimizer(Named):
         del options["clip_norm"]
         weights = list(parameters)
         form = {self.form: not any(weight.is_complex() for weight in weights)}  # those forms take real numbers only
-        built: torch.optim.Optimizer = self.torch_class(weights, **options, **form)
+        built: torch.optim.Optimizer = eager(self.torch_class)(weights, **options, **form)
         return built
 
     def numbers_per_weight(self) -> int:
         """Numbers that it keeps for each weight."""
         return self.moments + (getattr(self, "momentum", 0) > 0)
+
+
+@cache
+def eager(torch_class: Any) -> Any:
+    """The same class of optimizers, which does not load PyTorch's compiler.
+
+    PyTorch loads it to exclude methods of optimizers from compilation. That takes nearly as long as to load the rest of
+    PyTorch, and nothing is compiled here. If another version of PyTorch does it in another way, the compiler is loaded.
+    """
+    for method in (one for parent in torch_class.__mro__ for one in vars(parent).values()):
+        if "disable_fn" in getattr(getattr(method, "__code__", None), "co_varnames", ()):
+            method.__wrapped__.__dynamo_disable = method.__wrapped__  # where PyTorch keeps the method that it excluded
+    step = torch.no_grad()(inspect.unwrap(torch_class.step))  # its wrapper asks the compiler for breaks in a graph
+    return type(torch_class.__name__, (torch_class,), {"step": step})
 
 
 class Momentum(Optimizer):

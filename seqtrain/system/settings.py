@@ -321,7 +321,13 @@ def _made_section(cls: type[Configurable], name: str, base: type[Base]) -> type[
             annotation = Annotated[annotation, Field(description=descriptions[parameter.name])]
         fields[parameter.name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
     with warnings_ignored(UserWarning):  # an option of a user's cell may be called `copy` or `json`
-        section: type[Base] = create_model(cls.__name__, __base__=base, __doc__=summary_of(cls), **fields)
+        section: type[Base] = create_model(
+            cls.__name__,
+            __base__=base,
+            __doc__=summary_of(cls),
+            __cls_kwargs__={"use_attribute_docstrings": False},  # pydantic would look for a class body for long
+            **fields,
+        )
     section.owner = cls
     return section
 

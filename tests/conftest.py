@@ -1,8 +1,10 @@
 """What all tests share. Maths runs in float64; nothing here needs the network or a GPU."""
 
+import functools
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,8 +18,10 @@ from hypothesis import settings
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch is loaded; see seqtrain/__init__.py
 import torch
+import typer.main
 
 from seqtrain.__main__ import main
+from seqtrain.comparison import plots
 from seqtrain.models import Prediction
 from seqtrain.runs import curve
 
@@ -35,9 +39,42 @@ as_png = curve.as_png
 """Draws a learning curve. Only the tests of curves do, as it takes longer than the training of most others."""
 
 
+encoded = plots.encoded
+"""Makes a picture of a plot of a comparison, which takes longer than the plot; see `drawn_in_full`."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _instead_of_a_picture() -> None:
     curve.as_png = lambda *_: b"not drawn"
+    plots.encoded = lambda *_: b"not drawn"
+
+
+@pytest.fixture
+def drawn_in_full(monkeypatch) -> None:
+    """The pictures of comparisons are real ones: for tests of pictures, and of names and numbers that may break one."""
+    monkeypatch.setattr(plots, "encoded", encoded)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_parser() -> None:
+    """Typer makes the parser of the command line at each call, always the same one; here it is made once."""
+    typer.main.get_command = functools.cache(typer.main.get_command)
+
+
+flush = os.fsync
+
+
+def _no_flush(file: Any) -> None:
+    """Flush what is no file and no folder, or is not open: that may fail. The others need not outlive this machine."""
+    mode = os.fstat(file if isinstance(file, int) else file.fileno()).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        flush(file)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_disk() -> None:
+    """Nobody waits for the disk in this process; processes that tests start do."""
+    os.fsync = _no_flush
 
 
 @pytest.fixture

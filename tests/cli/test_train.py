@@ -103,7 +103,7 @@ def test_divergence_is_exit_3_with_strict_json(seqtrain):
     assert "the step was withheld" in diverged.err
 
 
-def test_odd_names_of_files_in_the_picture_and_the_table(seqtrain, tmp_path):
+def test_odd_names_of_files_in_the_picture_and_the_table(seqtrain, drawn_in_full, tmp_path):
     (tmp_path / "a$\\foo$ [red]x.txt").write_text("the cat saw\n" * 90)
     trained = seqtrain("train", "words", *SMALL, "task.path=a$\\foo$ [red]x.txt", "--out", "run")
     assert trained.code == 0, trained.err

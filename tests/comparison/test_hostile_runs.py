@@ -14,6 +14,8 @@ from seqtrain.config import load_config
 from seqtrain.runs.trainer import train_run
 from seqtrain.system.errors import CheckpointError
 
+pytestmark = pytest.mark.usefixtures("drawn_in_full")
+
 QUICK = ("model.hidden_size=4", "train.steps=4", "train.eval_every=2", "train.batch_size=4", "task.length=10")
 DEEP = "[" * 100_000
 BOMB = "\na: &a [x, x]\n" + "".join(

@@ -18,6 +18,8 @@ from seqtrain.comparison.report import report
 from seqtrain.comparison.request import cell_label
 from seqtrain.system.pictures import encoded
 
+pytestmark = pytest.mark.usefixtures("drawn_in_full")
+
 PRINTED = {
     r"\textbackslash{}": "\\", r"\textasciicircum{}": "^", r"\textasciitilde{}": "~", r"\textless{}": "<",
     r"\textgreater{}": ">", r"\textbar{}": "|", r"\textasciigrave{}": "`", "''": '"', "-{}": "-",

@@ -11,6 +11,8 @@ from seqtrain.comparison.aggregate import row_of
 from seqtrain.comparison.load_runs import Group
 from seqtrain.comparison.statistics import mean_interval, share_interval
 
+pytestmark = pytest.mark.usefixtures("drawn_in_full")
+
 
 def made(seed, solved, curve):
     metrics = [{"split": "valid", "step": step, "elapsed_s": 1.0, "mse": value} for step, value in curve.items()]

@@ -18,6 +18,8 @@ from seqtrain.comparison.records import Question
 from seqtrain.comparison.report import report
 from seqtrain.comparison.request import cell_label
 
+pytestmark = pytest.mark.usefixtures("drawn_in_full")
+
 
 def test_a_line_a_run_in_csv(compared):
     lines = list(csv.DictReader(io.StringIO(Path("runs/compare-quickstart/results.csv").read_text())))

@@ -16,7 +16,7 @@ from seqtrain.runs.checkpoint import load_checkpoint
 from seqtrain.runs.directory import RunDir
 
 
-def test_compare_trains_skips_and_draws(seqtrain):
+def test_compare_trains_skips_and_draws(seqtrain, drawn_in_full):
     command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 2, "--json")
     first = seqtrain(*command)
     assert first.code == 0
@@ -63,7 +63,7 @@ def test_compare_gives_every_cell_the_same_data(compared):
     assert prints[0] != prints[1]
 
 
-def test_a_diverging_run_is_a_row(seqtrain):
+def test_a_diverging_run_is_a_row(seqtrain, drawn_in_full):
     wild = ("optimizer=sgd", "optimizer.lr=1e38", "optimizer.clip_norm=null", "model.cell.nonlinearity=relu")
     result = seqtrain(
         "compare", "quickstart", "model.cell=rnn", *QUICK, *wild, "--cells", "rnn,lstm", "--seeds", 1, "--json"
@@ -106,7 +106,7 @@ def test_two_comparisons_do_not_share_a_folder(seqtrain):
     assert "o: " in refused.err
 
 
-def test_vary_compares_at_each_value(seqtrain):
+def test_vary_compares_at_each_value(seqtrain, drawn_in_full):
     command = ("compare", "quickstart", *QUICK, "--cells", "rnn,gru", "--seeds", 2)
     done = seqtrain(*command, "--vary", "task.length=5,9", "--eval-lengths", "7,9", "--json").json
     assert [(row["cell"], row["at"]) for row in done["cells"]] == [("rnn", 5), ("gru", 5), ("rnn", 9), ("gru", 9)]

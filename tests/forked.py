@@ -5,6 +5,7 @@ what is buffered. Only the start of Python itself is missing.
 """
 
 import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -122,6 +123,7 @@ def _run(code: str, arguments: list[str], folder: str, environment: dict[str, st
     sys.stdout = sys.__stdout__ = open(1, "w", encoding=encoding)  # noqa: SIM115
     sys.stderr = sys.__stderr__ = open(2, "w", 1, encoding, "backslashreplace")  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.freeze()  # what was forked is in use until the end; Python's last search for garbage there takes a second
     ended: Any = 0
     try:
         exec(compile(code, "<forked>", "exec"), {"__name__": "__main__"})

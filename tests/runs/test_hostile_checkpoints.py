@@ -1,5 +1,6 @@
 """Bad checkpoints are refused; the same with thousands of files is `python tests/runs/hostile_checkpoints.py`."""
 
+import functools
 import os
 import shutil
 import sys
@@ -70,6 +71,8 @@ def test_the_files_that_the_lies_change_are_accepted(folder):
 
 def test_files_that_are_false_about_themselves_are_refused(folder):
     for name, content in (*false_files(contents_of(Path("words/last.safetensors"))), *foreign()):
+        if isinstance(content, functools.partial):
+            content = content()
         if callable(content):
             continue
         Path("bad").write_bytes(content)

@@ -5,6 +5,7 @@ second import would return the first module. Here the modules of a folder are ke
 """
 
 import ast
+import functools
 import hashlib
 import importlib
 import sys
@@ -52,7 +53,7 @@ def fingerprint(folder: Path, module: str) -> str:
     digest = hashlib.sha256()
     for source, name in sorted((source, name) for name, source in _sources(folder, module).items()):
         where = source.relative_to(folder) if source.is_relative_to(folder) else name
-        digest.update(f"{where}\n{_without_comments(source)}\n".encode("utf-8", "surrogateescape"))
+        digest.update(f"{where}\n{_without_comments(source.read_bytes())}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:12]
 
 
@@ -73,13 +74,18 @@ def _sources(folder: Path, module: str) -> dict[str, Path]:
         package = name if source.name == "__init__.py" else name.rpartition(".")[0]
         parents = name.split(".")[:-1]
         waiting += [".".join(parents[: end + 1]) for end in range(len(parents))]
-        waiting += _imports(source, package)
+        waiting += _imports(source.read_bytes(), package)
     return found
 
 
-def _imports(source: Path, package: str) -> Iterator[str]:
-    """The modules that a source file may import, by their full names."""
-    for node in ast.walk(_tree(source)):
+@functools.lru_cache(maxsize=1024)  # the same code is identified several times for each run
+def _imports(source: bytes, package: str) -> list[str]:
+    """The modules that source code may import, by their full names."""
+    return list(_imported_by(_tree(source), package))
+
+
+def _imported_by(tree: ast.Module, package: str) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -93,14 +99,15 @@ def _imports(source: Path, package: str) -> Iterator[str]:
                 yield str(node.args[0].value)
 
 
-def _tree(source: Path) -> ast.Module:
+def _tree(source: bytes) -> ast.Module:
     try:
-        return ast.parse(source.read_bytes())
+        return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ast.Module([], [])
 
 
-def _without_comments(source: Path) -> str:
+@functools.lru_cache(maxsize=1024)
+def _without_comments(source: bytes) -> str:
     tree = _tree(source)
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):

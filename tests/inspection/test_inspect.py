@@ -83,8 +83,9 @@ def test_every_kind_of_model(config, options):
 
 
 @pytest.mark.parametrize("cell", ["Unusual", "TwoBlocks", "WeightsInAModule", "NumberAsP"])
-def test_cells_as_a_user_may_write_them(cell):
+def test_cells_as_a_user_may_write_them(cell, tmp_path, monkeypatch):
     """More than 64 steps, so that the gradient goes through several windows."""
+    monkeypatch.chdir(tmp_path)  # in the checkout, all of seqtrain would be code of the user's own
     settings = [*SMALL_SETS, f"model.cell=users_cells:{cell}", "model.hidden_size=3"]
     found = package.inspect("quickstart", [*settings, "task.length=70"], sequences=3)
     (gates,) = found.gates

@@ -62,14 +62,18 @@ class Batch:
 
     def rows(self, start: int, stop: int) -> Self:
         """The sequences from `start` to `stop`, cut to the longest of them."""
-        whole = self.inputs.shape[:2]
-        T = whole[0] if self.lengths is None else max(1, int(self.lengths[start:stop].max()))  # all may be empty
-        return self._map(lambda x: x[:T, start:stop] if x.shape[:2] == whole else x[start:stop])
+        steps = len(self.inputs)
+        T = steps if self.lengths is None else max(1, int(self.lengths[start:stop].max()))  # all may be empty
+        return self._map(lambda x: x[:T, start:stop] if self._has_steps(x) else x[start:stop])
 
     def columns(self, chosen: Tensor) -> Self:
         """The sequences with these numbers, `[N]`, not cut."""
-        whole = self.inputs.shape[:2]
-        return self._map(lambda x: x[:, chosen] if x.shape[:2] == whole else x[chosen])
+        return self._map(lambda x: x[:, chosen] if self._has_steps(x) else x[chosen])
+
+    def _has_steps(self, x: Tensor) -> bool:
+        """Whether a tensor of the batch is `[T, B, ...]`. Targets `[B, O]` may have its sizes, but are real numbers."""
+        is_last = x is self.targets and x.dim() == 2 and x.is_floating_point()
+        return x.shape[:2] == self.inputs.shape[:2] and not is_last
 
     def to(self, device: torch.device) -> Self:
         """The same batch on another device."""

@@ -155,6 +155,14 @@ def test_rows_that_are_all_empty_keep_a_step():
     assert batch.rows(1, 3).inputs.shape == (1, 2)
 
 
+def test_rows_have_all_outputs_also_where_these_are_as_many_as_sequences_and_steps():
+    batch = Batch(torch.zeros(4, 4, 1), torch.arange(16.0).view(4, 4))
+    assert torch.equal(batch.rows(1, 3).targets, batch.targets[1:3])
+    assert torch.equal(batch.columns(torch.tensor([2])).targets, batch.targets[2:3])
+    symbols = Batch(torch.zeros(4, 4, 1), torch.arange(16).view(4, 4))  # [T, B]
+    assert torch.equal(symbols.rows(1, 3).targets, symbols.targets[:, 1:3])
+
+
 @pytest.mark.parametrize("name", ["brackets", "words"])
 @pytest.mark.parametrize("size", [2, 3])
 def test_processes_share_an_evaluation_and_count_each_batch_once(name, size, monkeypatch):
@@ -228,12 +236,13 @@ def test_a_cell_with_buffers_is_refused(tmp_path, monkeypatch):
     [
         ("mps", 2, "which several processes cannot share; use cpu or cuda"),
         ("cuda:1", 2, "one GPU for 2 processes; use cuda"),
+        ("cuda", 3, "this machine has no GPU that torch can use; use cpu"),
         ("cuda", 4, "torchrun started 4 processes on a machine with 2 GPUs; start 2"),
     ],
 )
 def test_each_process_needs_a_device_of_its_own(device, here, message, monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(here))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0 if "no GPU" in message else 2)
     with pytest.raises(ConfigError, match=message):
         check_device(ProcessGroup(0, here), device)
     check_device(ProcessGroup(0, 2), "cpu")

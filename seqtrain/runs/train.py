@@ -42,11 +42,11 @@ def train(
     ------
     SeqtrainError : the config, its data or the directory cannot be used.
     """
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite: one keeps what the other removes; give one of them")
     with process_group() as group:
         if group.leads:
             with group.leading():
+                if resume and overwrite:
+                    raise ConfigError("--resume and --overwrite: one keeps what the other removes; give one of them")
                 resolved, path = _read(config, overrides, out, quiet=quiet)
                 _check_group(resolved, group)
             group.share((resolved.model_dump(), str(path)))

@@ -224,14 +224,14 @@ def _train(run: Run, request: StopRequest) -> _Ending:
                 stop_requested=lambda: request.signal_number is not None,
                 group=run.group,
             )
+            if status == "interrupted":  # perhaps by a signal to another process
+                request.signal_number = run.group.highest(request.signal_number or 0)
         except Diverged as error:
             return _Ending("diverged", f"{path}: {error}", error.report, Diverged.exit_code)
         except LostProcess as error:
             run.save(False)
             message = f"{path}: {error}; saved at step {state.step}; {_how_to_go_on(path)}"
             return _Ending("interrupted", message, None, LostProcess.exit_code, is_alone=True)
-    if status == "interrupted":  # perhaps by a signal to another process
-        request.signal_number = run.group.highest(request.signal_number or 0)
     if status == "finished" and state.best_step is None:
         best, metric = run.directory.best.name, recipe.task.metric.name
         return _Ending(status, f"{path}: no evaluation gave a finite {metric}, so there is no {best}")

@@ -8,17 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from seqtrain.system.errors import ConfigError, LostProcess, SeqtrainError
 from seqtrain.system.processes import started_by_torchrun
 
 PATIENCE = timedelta(hours=12)
 """How long a process waits for the others: one may evaluate a long text. A process that ends is noticed at once."""
+
+_groups = count()
+"""Numbers of the groups that this process joins; in the same order in all processes."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +107,12 @@ def process_group() -> Iterator[ProcessGroup]:
         return
     is_ours = not dist.is_initialized()
     if is_ours:
-        dist.init_process_group(_backend(), timeout=PATIENCE)
+        _join()
     try:
         yield ProcessGroup(dist.get_rank(), dist.get_world_size())
-    except LostProcess:  # to leave in order, the others would be needed
+    except LostProcess:
+        if is_ours and not torch.cuda.is_available():  # with NCCL, the others would be needed to leave in order
+            dist.destroy_process_group()
         raise
     except BaseException:
         if is_ours:
@@ -113,6 +120,13 @@ def process_group() -> Iterator[ProcessGroup]:
         raise
     if is_ours:
         dist.destroy_process_group()
+
+
+def _join() -> None:
+    """Meet the others in a place of this group alone: a program may train several runs, one after another."""
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    place = dist.PrefixStore(f"seqtrain-{next(_groups)}", store)
+    dist.init_process_group(_backend(), store=place, rank=rank, world_size=size, timeout=PATIENCE)
 
 
 def _backend() -> str:
@@ -137,6 +151,8 @@ def check_device(group: ProcessGroup, device: str) -> None:
         raise ConfigError(f"device is {device!r}, which several processes cannot share; use cpu or cuda")
     if here > 1 and device != "cuda":
         raise ConfigError(f"device is {device!r}, one GPU for {here} processes; use cuda, which gives each its own")
+    if not present:
+        raise ConfigError(f"device is {device!r}, but this machine has no GPU that torch can use; use cpu")
     if here > present:
         raise ConfigError(f"torchrun started {here} processes on a machine with {present} GPUs; start {present}")
 
@@ -149,4 +165,5 @@ def _noticing_ends() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise LostProcess(f"another process of this run has ended ({str(error).splitlines()[0]})") from None
+        reason = str(error).splitlines()[0].partition(". ")[0]  # what follows are guesses of the library
+        raise LostProcess(f"another process of this run has ended ({reason})") from None

@@ -5,11 +5,19 @@ import os
 import signal
 import socket
 import time
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
 from conftest import SMALL, SMALL_SETS
 from forked import SEQTRAIN, Forked
+
+from seqtrain.config import load_config
+from seqtrain.runs import trainer
+from seqtrain.runs.train import train
+from seqtrain.system.errors import ConfigError, LostProcess
+from seqtrain.system.process_group import ProcessGroup
 
 TIMING = ("elapsed_s", "sequences_per_s", "tokens_per_s")
 SHARDS = ("quickstart", *SMALL, *SMALL_SETS, "train.shards=4", "train.steps=40", "threads=1")
@@ -143,6 +151,32 @@ def test_bad_input_ends_all_and_is_told_once(together):
         "processes that divides it" in errors[0]
     )
     assert errors[1] == ""
+
+
+class Fake(ProcessGroup):
+    """Process 0 or 1 of two, the other of which is gone when all stop."""
+
+    def share(self, value=None):
+        return value if self.leads else pytest.fail("waits for what process 0 has read")
+
+    def highest(self, number):
+        raise LostProcess("another process of this run has ended")
+
+
+def test_resume_with_overwrite_is_refused_by_process_0(monkeypatch):
+    for rank, error in ((0, ConfigError), (1, pytest.fail.Exception)):
+        monkeypatch.setattr("seqtrain.runs.train.process_group", partial(nullcontext, Fake(rank, 2)))
+        with pytest.raises(error):
+            train("quickstart", resume=True, overwrite=True)
+
+
+def test_a_process_that_is_killed_while_all_stop_leaves_a_summary(monkeypatch, tmp_path):
+    monkeypatch.setattr(trainer, "fit", lambda *_, **__: "interrupted")
+    config = load_config("quickstart", [*SMALL, *SMALL_SETS, "train.shards=2"])
+    ended = trainer.train_run(config, tmp_path / "run", quiet=True, group=Fake(0, 2))
+    assert (ended.exit_code, ended.summary.status) == (1, "interrupted")
+    assert "another process of this run has ended; saved at step 0" in ended.message
+    assert (tmp_path / "run" / "summary.json").exists()
 
 
 def test_only_train_runs_on_several_processes(seqtrain, monkeypatch):

@@ -27,7 +27,7 @@ DIGITS = 3
 """Significant digits of a drawn number: it stands in names of directories, and people copy it."""
 
 MOST_CORNERS = 1024
-"""Combinations of values that are tried before a search begins: all of ten ranges."""
+"""Combinations of values that are tried before a search begins: all of ten ranges, or of six of whole numbers."""
 
 PURPOSE = "tuning"
 """In the keys of the generators of random numbers."""
@@ -82,7 +82,8 @@ def distinct(candidates: Sequence[Contender]) -> list[Contender]:
 def check_ranges(request: TrainingRequest, contenders: Sequence[Contender]) -> None:
     """Refuse a search before it begins if a cell does not take the values of lists and the ends of ranges.
 
-    They are tried in every combination: one setting may allow another, as `model.depth` allows `model.dropout`.
+    They are tried in every combination: one setting may allow another, as `model.depth` allows `model.dropout`. Of whole
+    numbers, the second is tried too: `train.shards` may divide both ends of a range, but not all that is between them.
 
     Raises
     ------
@@ -91,7 +92,7 @@ def check_ranges(request: TrainingRequest, contenders: Sequence[Contender]) -> N
     if request.tune is None:
         return
     faults: dict[str, str] = {}
-    corners = [*islice(_grid(request.tuned), MOST_CORNERS)]
+    corners = [*islice(_grid([_with_second(setting) for setting in request.tuned]), MOST_CORNERS)]
     for contender, point in product(contenders, corners):
         overrides = [setting.override(point[setting.key]) for setting in request.tuned]
         try:
@@ -101,6 +102,14 @@ def check_ranges(request: TrainingRequest, contenders: Sequence[Contender]) -> N
                 faults.setdefault(fault.partition(": ")[2], f"--range {fault}")
     if faults:
         raise ConfigError([*faults.values()])
+
+
+def _with_second(setting: Setting) -> Setting:
+    """A range of whole numbers with the second of them."""
+    if setting.drawn != "whole":
+        return setting
+    low, high = cast(tuple[int, int], setting.values)
+    return setting._replace(values=(low, high, low + 1)[: high - low + 1])
 
 
 def _grid(settings: Sequence[Setting]) -> Iterator[dict[str, Point]]:

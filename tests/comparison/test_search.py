@@ -274,6 +274,13 @@ def test_a_setting_may_need_another_that_is_tuned_too(request_of):
     assert all("dropout acts between layers and depth 1 has one layer" in fault for fault in refused)
 
 
+def test_a_range_of_which_a_cell_takes_only_the_ends_is_refused_before_the_search():
+    (fault,) = faults("train.batch_size=8", "train.shards=4", tune="random:3", ranges=["train.batch_size=8..64"])
+    assert fault.startswith("--range train.batch_size=9: train.shards is 4, which does not divide batch_size 9")
+    request = parse_request(["quickstart", *QUICK, "train.shards=1"], tune="random:3", ranges=["train.batch_size=8..9"])
+    check_ranges(request, plan_contenders(request)[0])
+
+
 def faults_of_runs(**given):
     wanted = SimpleNamespace(**given)
     return options._faults_of_gathering(["a"], {"a": [Path("a")]}, vars(wanted))[0]

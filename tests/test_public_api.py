@@ -242,3 +242,9 @@ def test_a_single_text_is_one_override_and_what_is_no_text_is_none(tmp_path):
         compare("quickstart", QUICK, out=tmp_path / "c", jobs=0)
     with pytest.raises(ConfigError, match="3 is not an override; write the text KEY=VALUE"):
         train("quickstart", [3])
+
+
+@pytest.mark.parametrize("option", [{"vary": ["task.length=5,6"]}, {"budget": 5}])
+def test_an_option_that_is_no_text_is_a_type_error(option):
+    with pytest.raises(TypeError, match="it must be one text, as on the command line"):
+        compare("quickstart", **option)

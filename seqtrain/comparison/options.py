@@ -104,10 +104,13 @@ def parse_request(
     Raises
     ------
     ConfigError : with every fault of the options, the settings and the config.
-    TypeError : an option does not exist.
+    TypeError : an option does not exist, or is no text.
     """
     if unknown := options.keys() - Options.__annotations__:
         raise TypeError(f"compare has no option {', '.join(sorted(unknown))}")
+    for name in ("vary", "budget"):
+        if not isinstance(text := options.get(name), str | None):
+            raise TypeError(f"{name} is {text!r}; it must be one text, as on the command line")
     faults: list[str] = []
     runs = _runs_in_targets(targets) if config is None else {}
     paths = tuple(path for target in targets for path in runs.get(target, []))

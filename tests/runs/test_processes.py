@@ -159,7 +159,7 @@ class Fake(ProcessGroup):
     def share(self, value=None):
         return value if self.leads else pytest.fail("waits for what process 0 has read")
 
-    def highest(self, number):
+    def highest(self, number):  # noqa: ARG002
         raise LostProcess("another process of this run has ended")
 
 

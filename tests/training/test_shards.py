@@ -131,6 +131,16 @@ def test_shards_have_dropout_masks_of_their_own():
     assert not torch.allclose(alike, gradients(state)["head.weight"])
 
 
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_batch_that_begins_a_text_does_not_see_the_state_before(shards):
+    state, recipe = after(1, ALONE, "words", f"train.shards={shards}")
+    batch = replace(recipe.task.train_batch(1, 8), fresh=True)
+    assert state.carried is not None
+    _, loss = compute_gradient(state, recipe, batch, ALONE)
+    state.carried = None
+    assert torch.equal(compute_gradient(state, recipe, batch, ALONE)[1], loss)
+
+
 def test_a_batch_may_have_fewer_sequences_than_shards():
     state, recipe = started("brackets", "train.shards=8", "train.ar=1")
     batch = recipe.task.train_batch(0, 8).rows(0, 3)

@@ -82,8 +82,8 @@ def distinct(candidates: Sequence[Contender]) -> list[Contender]:
 def check_ranges(request: TrainingRequest, contenders: Sequence[Contender]) -> None:
     """Refuse a search before it begins if a cell does not take the values of lists and the ends of ranges.
 
-    They are tried in every combination: one setting may allow another, as `model.depth` allows `model.dropout`. Of whole
-    numbers, the second is tried too: `train.shards` may divide both ends of a range, but not all that is between them.
+    They are tried in every combination: one setting may allow another, as `model.depth` allows `model.dropout`. Of
+    whole numbers, the second is tried too: `train.shards` may divide both ends of a range, but not all between them.
 
     Raises
     ------

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from seqtrain.system.errors import ConfigError, LostProcess, SeqtrainError
@@ -125,7 +126,7 @@ def process_group() -> Iterator[ProcessGroup]:
 def _join() -> None:
     """Meet the others in a place of this group alone: a program may train several runs, one after another."""
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-    place = dist.PrefixStore(f"seqtrain-{next(_groups)}", store)
+    place = PrefixStore(f"seqtrain-{next(_groups)}", store)
     dist.init_process_group(_backend(), store=place, rank=rank, world_size=size, timeout=PATIENCE)
 
 

@@ -8,6 +8,8 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     sys.path.append(sys.path.pop(0))
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,9 +34,10 @@ def main() -> None:
     try:
         for argument in sys.argv[1:]:
             check_name(argument)
-        app()
+        with _silence() if torchrun_rank() else nullcontext():  # process 0 speaks for all, but for an error of its own
+            app()
     except SystemExit as ended:
-        if ended.code == 2:
+        if ended.code == 2 and not torchrun_rank():
             _hint_at_settings()
         if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):  # Typer says nothing of it
             _fail(INTERRUPTED, 130)
@@ -56,6 +59,13 @@ def main() -> None:
         if not isinstance(error, MemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
         _fail("not enough memory; make model.hidden_size, train.batch_size, the sequences or the shapes smaller", 2)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Print nothing: no help, no usage errors, no results."""
+    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing), redirect_stderr(nothing):
+        yield
 
 
 def _hint_at_settings() -> None:

@@ -19,7 +19,7 @@ from seqtrain.cli.track import track
 from seqtrain.cli.train import train
 from seqtrain.cli.validate import validate
 from seqtrain.system.errors import SeqtrainError
-from seqtrain.system.processes import started_by_torchrun
+from seqtrain.system.processes import started_by_torchrun, torchrun_rank
 from seqtrain.system.streams import results_apart
 
 app = typer.Typer(
@@ -64,6 +64,8 @@ def root(
     """Options that stand before a verb."""
     verb, processes = context.invoked_subcommand, started_by_torchrun()
     if processes > 1 and verb != "train":
+        if torchrun_rank():  # process 0 says so
+            raise typer.Exit(SeqtrainError.exit_code)
         raise SeqtrainError(
             f"torchrun started {processes} processes, which can only train together; start {verb} without it"
         )

@@ -185,6 +185,17 @@ def test_only_train_runs_on_several_processes(seqtrain, monkeypatch):
     found = seqtrain("eval", "run")
     assert found.code == 2
     assert "torchrun started 2 processes, which can only train together; start eval without it" in found.err
+    monkeypatch.setenv("RANK", "1")
+    assert seqtrain("eval", "run") == (2, "", "")
+
+
+@pytest.mark.parametrize("arguments", [("train",), ("train", "quickstart", "--stepps"), ("train", "--help")])
+def test_process_0_alone_tells_how_the_command_is_used(seqtrain, monkeypatch, arguments):
+    alone = seqtrain(*arguments)
+    for name, value in (("TORCHELASTIC_RUN_ID", "test"), ("WORLD_SIZE", "2"), ("RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert alone.out + alone.err
+    assert seqtrain(*arguments) == (alone.code, "", "")
 
 
 @pytest.mark.parametrize("differs", ["valid", "train"])

@@ -13,7 +13,7 @@ from seqtrain.config.build import build_model, build_optimizer, build_recipe, bu
 from seqtrain.system.errors import ConfigError, Diverged
 from seqtrain.system.process_group import ALONE, ProcessGroup, check_device
 from seqtrain.tasks import Batch
-from seqtrain.training.gradient import bounds, compute_gradient
+from seqtrain.training.gradient import bounds, compute_gradient, forward, forward_shard
 from seqtrain.training.loop import evaluate
 from seqtrain.training.state import TrainState
 from seqtrain.training.step import train_step
@@ -118,6 +118,15 @@ def test_any_number_of_processes_gives_the_same_bits(overrides):
             found = bits(state)
             assert found.keys() == expected.keys()
             assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("penalty", ["train.ar=2", "train.tar=3"])
+def test_the_penalties_of_all_shards_are_that_of_the_batch(penalty):
+    """A short sequence has a smaller part in the changes between steps than in the steps."""
+    state, recipe = started(*MODELS["sentences"], penalty, "model.dropout=0", "train.shards=4")
+    batch = recipe.task.train_batch(0, 8)
+    parts = [forward_shard(state, recipe, batch, shard).penalty for shard in range(4)]
+    torch.testing.assert_close(sum(parts), forward(state, recipe, batch).penalty, rtol=1e-6, atol=0)
 
 
 def test_shards_have_dropout_masks_of_their_own():

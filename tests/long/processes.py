@@ -27,6 +27,7 @@ SHORT = ("threads=1", "train.shards=4", "train.steps=120", "train.eval_every=30"
 CONFIGS = {
     "adding": ("quickstart", "task.length=30", "task.valid_size=100", "task.test_size=40"),
     "brackets": ("brackets", "task.valid_size=100", "task.test_size=40", "model.cell=gru"),
+    "lengths": ("embedded-reber", "task.valid_size=100", "task.test_size=40", "model.cell=peephole", "model.depth=2"),
     "words": ("words", "train.epochs=null", "train.patience=null", "model.dropout=0.3", "model.weight_drop=0.2",
               "train.ar=2", "train.tar=1"),
 }  # fmt: skip

@@ -46,9 +46,9 @@ class DaskExecutor:
             self._cluster = LocalCluster(
                 n_workers=jobs,
                 threads_per_worker=1,
+                processes=False,  # each run has a process of its own; other ones would run a user's script again
                 dashboard_address=None,
                 silence_logs=logging.ERROR,
-                preload=[job.__name__],
             )
         self._client = self._connected()
         if not self._client.scheduler_info()["workers"]:

@@ -18,6 +18,7 @@ from seqtrain.comparison.defaults import (
     LEVEL,
     MOST_JOBS,
     MOST_SEEDS,
+    MOST_TASKS,
     PLACES,
     SEEDS,
     SLURM_KEYS,
@@ -227,7 +228,7 @@ def _print_lines(planned: "Commands", *, json: bool) -> None:
 
 def _print_array(out: Path, planned: "Commands", jobs: int, *, json: bool, quiet: bool) -> None:
     """Write the commands into a file, and print the lines that submit them."""
-    from seqtrain.comparison.job_array import MOST_TASKS, job_array
+    from seqtrain.comparison.job_array import job_array
 
     array = job_array(out, planned, jobs)
     if json:

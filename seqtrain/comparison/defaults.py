@@ -25,3 +25,6 @@ PLACES = ("local", "dask", "dask://HOST:PORT", "slurm", "slurm-local")
 
 SLURM_KEYS = ("partition", "time", "gpus", "cpus", "mem", "account", "qos", "constraint", "exclude", "gres")
 """What a job of Slurm can ask for."""
+
+MOST_TASKS = 1000
+"""Tasks of one array in a Slurm with its usual MaxArraySize of 1001, which counts from 0."""

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqtrain.comparison.defaults import MOST_TASKS
 from seqtrain.comparison.records import COMMANDS
 from seqtrain.comparison.runner import Commands
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.files import write_whole
-
-MOST_TASKS = 1000
-"""Tasks of one array in a Slurm with its usual MaxArraySize of 1001, which counts from 0."""
 
 
 class JobArray(NamedTuple):

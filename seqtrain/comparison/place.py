@@ -20,6 +20,9 @@ SCHEDULER_PORT = 8786
 PACKAGES = {"dask": ("distributed", "Dask"), "slurm": ("submitit", "submitit"), "slurm-local": ("submitit", "submitit")}
 """The package that an engine needs, and its name for people."""
 
+HOST = re.compile(r"[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+(%\w+)?\]")
+"""A name, or an IPv6 address in brackets."""
+
 MINUTES = re.compile(r"(?:(?P<days>\d+)-)?(?P<parts>\d+(?::\d+){0,2})")
 
 
@@ -56,7 +59,7 @@ def parse_place(
     """The place that the options name; what is wrong is added to `faults`."""
     scheme, _, rest = (on or "local").partition("://")
     is_address = bool(rest) and scheme in ("dask", "tcp", "tls")
-    engine = "dask" if is_address else on or "local"
+    engine = "dask" if is_address else "local" if on is None else on
     if engine not in ("local", *PACKAGES):
         faults.append(f"--on {on}: {choose(engine, PLACES)}")
         return Place()
@@ -84,7 +87,7 @@ def _address(on: str, scheme: str, rest: str, faults: list[str]) -> str:
     host, colon, port = rest.rstrip("/").rpartition(":")
     if not colon:
         host, port = port, str(SCHEDULER_PORT)
-    if not host or not port.isdecimal():
+    if not HOST.fullmatch(host) or not port.isdecimal() or not 0 < int(port) < 2**16:
         faults.append(f"--on {on}: write the host and the port of the scheduler, as in dask://node1:{SCHEDULER_PORT}")
     return f"{'tcp' if scheme == 'dask' else scheme}://{host}:{port}"
 
@@ -100,6 +103,8 @@ def _slurm(options: Sequence[str], faults: list[str]) -> dict[str, Any]:
         name, parse = SLURM.get(key, (f"slurm_{key}", str))
         if (value := parse(text) if equals and text else None) is None:
             faults.append(f"--slurm {option}: write a value, e.g. {key}={EXAMPLES.get(key, 'NAME')}")
+        elif name in asked:
+            faults.append(f"--slurm {option}: {key} is given twice; leave one out")
         asked[name] = value
     return asked
 

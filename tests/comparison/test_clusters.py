@@ -2,11 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -14,6 +15,7 @@ import pytest
 from samples import QUICK
 
 from seqtrain.comparison.execution import slurm
+from seqtrain.comparison.execution.run import Workplace
 from seqtrain.comparison.place import Place
 from seqtrain.comparison.plan import PlannedRun
 from seqtrain.config import load_config
@@ -71,7 +73,7 @@ def dask(monkeypatch, tmp_path):
 def test_dask_gets_plain_data_and_functions_by_name(dask, capsys):
     with dask(Place("dask", "tcp://node1:8786", jobs=3)) as engine:
         engine.submit(runs(2))
-        assert engine.room == 3
+        assert [engine.room(submitted, alone=False) for submitted in (0, 2, 9)] == [3, 1, 0]
         sent = Client.made[0].sent
         assert {call[0].__module__ + "." + call[0].__qualname__ for call in sent} == {
             "seqtrain.comparison.execution.job.train"
@@ -85,17 +87,30 @@ def test_dask_gets_plain_data_and_functions_by_name(dask, capsys):
 def test_a_cluster_of_this_machine_has_a_worker_for_each_run(dask, monkeypatch):
     with dask(Place("dask", None, jobs=4)) as engine:
         (cluster,) = sys.modules["distributed"].clusters
-        assert (cluster.n_workers, cluster.threads_per_worker, engine.room) == (4, 1, None)
+        assert (cluster.n_workers, cluster.threads_per_worker, engine.room(9, alone=False)) == (4, 1, None)
     assert cluster.is_closed
 
 
 def test_a_scheduler_that_was_lost_is_looked_for_again(dask):
     with pytest.raises(SeqtrainError, match=r"no Dask scheduler answers at tcp://nobody:1 .*start one with"):
         dask(Place("dask", "tcp://nobody:1"))
+    assert not Path("o/cluster").exists()
     with dask(Place("dask", "tcp://node1:8786")) as engine:
         Client.made[0].status = "connecting"
         engine.submit(runs(1))
         assert [len(client.sent) for client in Client.made] == [0, 1]
+
+
+def test_what_a_killed_command_has_left_ends_with_the_next_one(tmp_path):
+    (tmp_path / "cluster").mkdir()
+    (tmp_path / "cluster/permit-old").touch()
+    with pytest.raises(SeqtrainError), Workplace(Place("dask", "tcp://node1:1"), tmp_path, 0):
+        raise SeqtrainError("a disk is full")
+    assert (tmp_path / "cluster/permit-old").exists()  # the command is repeated, and goes on with these runs
+    with Workplace(Place("dask", "tcp://node1:1"), tmp_path, 0) as workplace:
+        assert workplace.train([], quiet=True) == (0, [])
+        workplace.close()
+    assert not (tmp_path / "cluster").exists()
 
 
 class FakeJob:
@@ -153,7 +168,8 @@ def slurm_engine(monkeypatch, tmp_path):
         called.append(command)
         if command[0] == "squeue" and queue["listed"] is None:
             raise subprocess.CalledProcessError(1, command)
-        return SimpleNamespace(stdout=queue["listed"])
+        listed = queue["listed"]
+        return SimpleNamespace(stdout=listed if isinstance(listed, bytes) else listed.encode())
 
     monkeypatch.setattr(slurm.subprocess, "run", run)
 
@@ -169,9 +185,29 @@ def slurm_engine(monkeypatch, tmp_path):
 def test_slurm_is_asked_for_what_the_options_say(slurm_engine):
     with slurm_engine(Place("slurm", jobs=5, slurm={"slurm_partition": "gpu", "timeout_min": 90})) as engine:
         wanted = {"name": "seqtrain", "timeout_min": 90, "slurm_array_parallelism": 5, "slurm_partition": "gpu"}
-        assert (engine._executor.cluster, engine._executor.asked, engine.room) == ("slurm", wanted, None)
+        assert (engine._executor.cluster, engine._executor.asked, engine.room(9, alone=False)) == (
+            "slurm",
+            wanted,
+            None,
+        )
     with slurm_engine(Place("slurm-local", jobs=2, runs_per_job=3)) as engine:
-        assert (engine._executor.cluster, engine.room) == ("local", 6)  # it has no queue of its own
+        assert engine._executor.cluster == "local"
+        assert "slurm_array_parallelism" not in engine._executor.asked
+    with slurm_engine(Place("slurm", jobs=None)) as engine:
+        assert engine._executor.asked["slurm_array_parallelism"] == 1000  # not the 256 of submitit
+
+
+def test_a_job_on_this_machine_takes_room_until_all_its_runs_have_ended(slurm_engine):
+    with slurm_engine(Place("slurm-local", jobs=2, runs_per_job=3)) as engine:
+        assert (engine.room(0, alone=False), engine.room(0, alone=True)) == (6, 2)
+        engine.submit(runs(4))
+        assert engine.room(1, alone=False) == 0  # three runs are done, and both jobs go on
+        Path("o/cluster/jobs/7_0_result").write_text("[]")
+        ends = time.monotonic() + 5
+        while engine.room(1, alone=False) != 3 and time.monotonic() < ends:
+            time.sleep(0.01)
+        assert engine.room(1, alone=False) == 3
+        assert engine.room(4, alone=False) == 0  # those of a command that was killed are known by their directories
 
 
 def test_several_runs_share_a_job_but_not_those_that_lost_one(slurm_engine):
@@ -223,6 +259,75 @@ def test_jobs_of_a_killed_command_are_found_in_the_queue(slurm_engine):
     with slurm_engine(listed=None) as engine:  # nobody knows, so nothing is submitted twice
         engine.submit(runs(2))
         assert engine._executor.jobs == []
+
+
+def test_jobs_of_a_killed_command_must_have_the_same_settings(slurm_engine):
+    killed = slurm_engine()
+    killed.submit(runs(3))
+    killed._closed.set()
+    longer = load_config("quickstart", [*QUICK, "train.steps=7777"])
+    with slurm_engine(listed="7_0 7_1") as engine:
+        with pytest.raises(SeqtrainError, match=r"other settings are in the queue for .*/run2; .*\(scancel 7_1\)"):
+            engine.submit([PlannedRun(longer, Path("o/run2"))])
+        assert len(engine.submit(runs(2))) == 2
+        assert engine._executor.jobs == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"7_0": ["o/run0"]}', '{"7_0": 3}', b"\xff"])
+def test_a_damaged_list_of_jobs_is_no_list(slurm_engine, text):
+    Path("o/cluster").mkdir(parents=True)
+    Path("o/cluster/jobs.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with slurm_engine(listed="7_0") as engine:
+        engine.submit(runs(1))
+        assert len(engine._executor.jobs) == 1
+
+
+def test_a_queue_that_cannot_be_read_says_nothing(slurm_engine, monkeypatch):
+    with slurm_engine(listed=b"\xff\xfe 7_0") as engine:
+        assert "7_0" in engine._queue()
+        monkeypatch.setattr(slurm.getpass, "getuser", lambda: {}["no such user"])
+        assert engine._queue() is None
+
+
+def test_a_disk_that_does_not_answer_does_not_end_the_watch(slurm_engine):
+    with slurm_engine(listed="7_0 7_1") as engine:
+        (future,) = engine.submit(runs(1))
+        path, answers = engine._executor.jobs[0].paths.result_pickle, [OSError("Stale file handle")] * 3
+
+        def exists():
+            if answers:
+                raise answers.pop()
+            return path.exists()
+
+        engine._executor.jobs[0].paths.result_pickle = SimpleNamespace(exists=exists, read_text=path.read_text)
+        path.write_text('[[0, ""]]')
+        assert future.result(5) == (0, "")
+
+
+def test_more_jobs_than_slurm_takes_become_several_arrays(slurm_engine, monkeypatch):
+    monkeypatch.setattr(slurm, "MOST_TASKS", 2)
+    batches = []
+    monkeypatch.setattr(AutoExecutor, "batch", lambda _: nullcontext(batches.append(1)))
+    with slurm_engine(Place("slurm", jobs=None)) as engine:
+        assert len(engine.submit(runs(5))) == len(engine._executor.jobs) == 5
+        assert len(batches) == 3
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks")
+@pytest.mark.parametrize(("where", "is_blocked"), [("slurm-local", True), ("slurm", False)])
+def test_ctrl_c_does_not_reach_jobs_of_this_machine(slurm_engine, monkeypatch, where, is_blocked):
+    masks = []
+
+    @contextmanager
+    def batch(_):
+        yield
+        masks.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))  # jobs start at the end
+
+    monkeypatch.setattr(AutoExecutor, "batch", batch)
+    with slurm_engine(Place(where)) as engine:
+        engine.submit(runs(1))
+    assert masks == [is_blocked]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_stop_takes_waiting_jobs_out_of_the_queue(slurm_engine):

@@ -55,8 +55,11 @@ class Cluster:
     is_shared = True
 
     def __init__(self, job, room=None):
-        self.job, self.room = job, room
+        self.job, self.most = job, room
         self.attempts, self.alone, self.stopped_by = Counter(), [], None
+
+    def room(self, submitted, *, alone):  # noqa: ARG002
+        return None if self.most is None else self.most - submitted
 
     def submit(self, runs, *, alone=False):
         futures = []
@@ -185,6 +188,20 @@ def test_a_run_whose_job_is_lost_while_its_process_goes_on_is_not_started_twice(
         threading.Timer(0.1, lambda: (finish(run), leases[0].give_back())).start()
         return answer(SeqtrainError.exit_code, "another process goes on with this run")
 
+    assert run_on(Cluster(job), runs(), quiet=True) == (0, [])
+
+
+def test_a_run_that_ends_between_two_looks_has_not_failed(monkeypatch):
+    def just_done(directory):
+        if directory.path.exists():
+            RunDir(directory.path).write_summary(made_up(0).summary)
+        return False
+
+    def job(run, _):
+        run.out.mkdir()
+        return answer(SeqtrainError.exit_code, "another process goes on with this run")
+
+    monkeypatch.setattr(RunDir, "is_held", just_done)
     assert run_on(Cluster(job), runs(), quiet=True) == (0, [])
 
 

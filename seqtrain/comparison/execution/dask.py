@@ -34,8 +34,7 @@ class DaskExecutor:
     is_shared: bool = True
 
     def __init__(self, place: Place, folder: Path) -> None:
-        self.room = None if place.address is None else place.jobs  # a cluster of ours has as many workers
-        self._permit = Permit(folder)
+        self._most = None if place.address is None else place.jobs  # a cluster of ours has as many workers
         self._cluster, self._address = None, place.address
         self._threads = 1
         if place.address is None:
@@ -51,8 +50,13 @@ class DaskExecutor:
                 silence_logs=logging.ERROR,
             )
         self._client = self._connected()
+        self._permit = Permit(folder)
         if not self._client.scheduler_info()["workers"]:
             say(f"{self._address}: the scheduler has no worker yet; runs start when one joins")
+
+    def room(self, submitted: int, *, alone: bool) -> int | None:  # noqa: ARG002
+        """How many more runs may be submitted; None for all."""
+        return None if self._most is None else max(0, self._most - submitted)
 
     def submit(self, runs: Sequence[PlannedRun], *, alone: bool = False) -> list[Future[Ended]]:  # noqa: ARG002
         """Train runs, or go on with them, when a worker is free.

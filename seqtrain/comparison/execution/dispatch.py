@@ -46,11 +46,18 @@ class Engine(Protocol):
     """Trains runs somewhere.
 
     is_shared : other hosts train in the same directories, also when this process has ended.
-    room : the most runs that are submitted at a time; None for all.
     """
 
     is_shared: bool
-    room: int | None
+
+    def room(self, submitted: int, *, alone: bool) -> int | None:
+        """How many more runs may be submitted; None for all.
+
+        Parameters
+        ----------
+        submitted : runs that have not ended.
+        alone : as for `submit`.
+        """
 
     def submit(self, runs: Sequence[PlannedRun], *, alone: bool = False) -> list[Future[Ended]]:
         """Train runs, or go on with them, when there is room.
@@ -204,15 +211,14 @@ class Dispatcher:
         if time.monotonic() < self.submit_at:
             return
         ready = [entry for entry in self.entries if entry.future is None and entry.ended is None and not entry.is_held]
-        if self.engine.room is not None:
+        for alone in (False, True):
             submitted = sum(entry.future is not None or entry.is_held for entry in self.entries)
-            ready = ready[: max(0, self.engine.room - submitted)]
-        again = [entry for entry in ready if entry.lost]
-        for entries in ([entry for entry in ready if not entry.lost], again):
+            entries = [entry for entry in ready if (entry.lost > 0) is alone]
+            entries = entries[: self.engine.room(submitted, alone=alone)]
             if not entries:
                 continue
             try:
-                futures = self.engine.submit([entry.run for entry in entries], alone=entries is again)
+                futures = self.engine.submit([entry.run for entry in entries], alone=alone)
             except SeqtrainError:
                 now = time.monotonic()
                 is_away = self.accepted_at is not None and now < self.accepted_at + AWAY_S
@@ -235,10 +241,10 @@ class Dispatcher:
         if now < entry.look_at:
             return False
         entry.look_at = now + max(LOOK_S, len(self.entries) / 100)
+        entry.is_held = RunDir(entry.run.out).is_held()  # first, as a run may end between the two looks
         if entry.run.is_done():
             self._count(entry)
             return True
-        entry.is_held = RunDir(entry.run.out).is_held()
         if entry.is_held and entry.started_at is None:
             entry.started_at = now
         if self.stopped_at is not None:

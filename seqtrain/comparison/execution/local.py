@@ -29,7 +29,6 @@ class LocalExecutor:
     """
 
     is_shared: bool = False
-    room: int | None = None
 
     def __init__(self, jobs: int, early: int = 0) -> None:
         self._threads_each = max(1, cores() // jobs)
@@ -38,6 +37,9 @@ class LocalExecutor:
         self._own = threading.local()
         self._waiting = [*self._children]
         self._stopping = False
+
+    def room(self, submitted: int, *, alone: bool) -> None:
+        """All runs may be submitted; they wait here."""
 
     def submit(self, runs: Sequence[PlannedRun], *, alone: bool = False) -> list[Future[Ended]]:  # noqa: ARG002
         """Train runs, or go on with them, when there is room."""

@@ -7,6 +7,7 @@ from typing import Self
 
 from seqtrain.comparison.execution.dispatch import Engine, Trained, run_here, run_on
 from seqtrain.comparison.execution.local import LocalExecutor
+from seqtrain.comparison.execution.shared import withdraw
 from seqtrain.comparison.place import Place
 from seqtrain.comparison.plan import PlannedRun
 from seqtrain.comparison.records import CLUSTER, RESULTS
@@ -62,6 +63,7 @@ class Workplace:
     def close(self) -> None:
         """End what was started; runs under way on this machine save and stop."""
         self._open.close()
+        withdraw(self._out / CLUSTER)  # also if there was nothing to train, as after a command that was killed
 
     def __enter__(self) -> Self:
         self._open.__enter__()

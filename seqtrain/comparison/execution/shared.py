@@ -28,12 +28,17 @@ class Permit:
 
     def withdraw(self) -> None:
         """Let the runs of all these commands save and stop, and what waits for runs end."""
-        for permit in self.folder.glob("permit-*"):
-            permit.unlink(missing_ok=True)
-        with suppress(OSError):
-            self.folder.rmdir()
+        withdraw(self.folder)
 
     def orders(self, runs: Sequence[PlannedRun], threads: int | None) -> list[Order]:
         """What a worker needs to know of runs."""
         where = str(Path.cwd()), own_folders(), str(self.path)
         return [Order(run.config.model_dump(), str(run.out.absolute()), *where, threads) for run in runs]
+
+
+def withdraw(folder: Path) -> None:
+    """Let the runs of all commands that have trained in a folder save and stop, and what waits for runs end."""
+    for permit in folder.glob("permit-*"):
+        permit.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()

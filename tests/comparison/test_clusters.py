@@ -14,7 +14,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from samples import QUICK
 
-from seqtrain.comparison.execution import slurm
+from seqtrain.comparison.execution import job, slurm
 from seqtrain.comparison.execution.run import Workplace
 from seqtrain.comparison.place import Place
 from seqtrain.comparison.plan import PlannedRun
@@ -46,6 +46,8 @@ class Client:
         return SimpleNamespace(submit=lambda *given: (self.sent.append(given), Future())[1])
 
     def close(self, **_):
+        if self.status == "connecting":
+            raise TimeoutError("timed out after 0 s.")
         self.status = "closed"
 
 
@@ -89,6 +91,48 @@ def test_a_cluster_of_this_machine_has_a_worker_for_each_run(dask, monkeypatch):
         (cluster,) = sys.modules["distributed"].clusters
         assert (cluster.n_workers, cluster.threads_per_worker, engine.room(9, alone=False)) == (4, 1, None)
     assert cluster.is_closed
+
+
+def test_workers_of_this_machine_share_its_cores_and_are_deaf_to_ctrl_c(dask, monkeypatch):
+    monkeypatch.setattr("seqtrain.comparison.execution.dask.cores", lambda: 9)
+    with dask(Place("dask", None, jobs=4)) as engine:
+        engine.submit(runs(1))
+        assert Client.made[0].sent[0][1]["threads"] == 2
+        assert sys.modules["distributed"].clusters[0].preload == [job.__name__]
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        job.dask_setup(None)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_runs_on_dask_go_on_after_an_error_and_stop_when_asked(dask):
+    with pytest.raises(SeqtrainError), dask(Place("dask", "tcp://node1:1")) as engine:
+        raise SeqtrainError("the scheduler is away")
+    assert engine._permit.path.exists()
+    engine.stop(signal.SIGINT)
+    assert not engine._permit.path.exists()
+
+
+def test_runs_on_slurm_go_on_after_an_error(slurm_engine):
+    with pytest.raises(SeqtrainError), slurm_engine() as engine:
+        raise SeqtrainError("Slurm is away")
+    assert engine._permit.path.exists()
+
+
+def test_a_job_of_this_machine_that_has_ended_without_an_answer_is_lost(slurm_engine):
+    with slurm_engine(Place("slurm-local")) as engine:
+        (future,) = engine.submit(runs(1))
+        engine._executor.jobs[0].done = lambda: True
+        assert "ended without an answer" in str(future.exception(5))
+
+
+def test_a_job_is_lost_only_if_the_queue_lacks_it_twice(slurm_engine, monkeypatch):
+    monkeypatch.setattr(slurm, "QUEUE_S", 1000.0)
+    with slurm_engine() as engine:
+        engine.submit(runs(4))
+        assert [engine._gone(), engine._gone()] == [set(), {"7_0", "7_1"}]
 
 
 def test_a_scheduler_that_was_lost_is_looked_for_again(dask):

@@ -278,3 +278,20 @@ def test_a_scheduler_may_be_away_for_a_while(is_back):
         with pytest.raises(SeqtrainError, match="no scheduler answers"):
             run_on(Cluster(job), runs(), quiet=True)
     assert len(attempts) > 3
+
+
+def test_a_cluster_that_takes_no_jobs_is_waited_for_while_a_run_goes_on():
+    first, away = runs(2)[0], threading.Event()
+    first.out.mkdir()
+    lease = Lease(first.out)
+    lease.take()
+
+    def job(run, number):
+        if number == 1:
+            threading.Timer(0.4, lambda: (finish(first), away.set(), lease.give_back())).start()
+            return broken(ConnectionError("lost"))
+        if not away.is_set():
+            raise SeqtrainError("no scheduler answers")
+        return trained(run, number)
+
+    assert run_on(Cluster(job), runs(2), quiet=True) == (0, [])

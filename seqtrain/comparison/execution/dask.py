@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -66,7 +67,8 @@ class DaskExecutor:
         SeqtrainError : the scheduler does not answer any more.
         """
         if self._client.status != "running":
-            self._client.close(timeout=0)
+            with suppress(OSError):  # a TimeoutError: nobody answers
+                self._client.close(timeout=0)
             self._client = self._connected()
         executor = self._client.get_executor(pure=False, retries=0)
         return [executor.submit(job.train, order._asdict()) for order in self._permit.orders(runs, self._threads)]

@@ -288,7 +288,7 @@ def test_a_cluster_that_takes_no_jobs_is_waited_for_while_a_run_goes_on():
 
     def job(run, number):
         if number == 1:
-            threading.Timer(0.4, lambda: (finish(first), away.set(), lease.give_back())).start()
+            threading.Timer(0.4, lambda: (away.set(), finish(first), lease.give_back())).start()
             return broken(ConnectionError("lost"))
         if not away.is_set():
             raise SeqtrainError("no scheduler answers")

@@ -382,6 +382,15 @@ def test_a_stop_takes_waiting_jobs_out_of_the_queue(slurm_engine):
         assert not engine._permit.path.exists()
 
 
+def test_a_machine_that_is_no_part_of_a_cluster_is_an_error(slurm_engine, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError('Could not detect "srun"')
+
+    monkeypatch.setattr(sys.modules["submitit"], "AutoExecutor", refuse)
+    with pytest.raises(SeqtrainError, match='--on slurm: Could not detect "srun"'):
+        slurm_engine()
+
+
 def test_what_sbatch_says_is_an_error(slurm_engine):
     with (
         slurm_engine(Place("slurm", slurm={"slurm_partition": "none"})) as engine,

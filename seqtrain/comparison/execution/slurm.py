@@ -49,6 +49,10 @@ class SlurmExecutor:
     Parameters
     ----------
     folder : for jobs and their logs, on a disk that all hosts share.
+
+    Raises
+    ------
+    SeqtrainError : this is no machine of a cluster.
     """
 
     is_shared: bool = True
@@ -61,12 +65,15 @@ class SlurmExecutor:
         self._permit, self._closed = Permit(folder), threading.Event()
         self._jobs: dict[str, tuple[Any, list[Future[Ended]]]] = {}
         self._missing: set[str] = set()
-        self._executor = submitit.AutoExecutor(
-            self._permit.folder / "jobs",
-            cluster="local" if self._is_here else "slurm",
-            slurm_max_num_timeout=REQUEUES,
-            local_max_num_timeout=REQUEUES,
-        )
+        try:
+            self._executor = submitit.AutoExecutor(
+                self._permit.folder / "jobs",
+                cluster="local" if self._is_here else "slurm",
+                slurm_max_num_timeout=REQUEUES,
+                local_max_num_timeout=REQUEUES,
+            )
+        except RuntimeError as error:  # it has sbatch, but not srun
+            raise SeqtrainError(f"--on {place.engine}: {error}") from None
         limit = {} if self._is_here else {"slurm_array_parallelism": place.jobs or MOST_TASKS}
         asked = {"name": "seqtrain", "timeout_min": DAYS if self._is_here else MINUTES, **limit, **place.slurm}
         self._executor.update_parameters(**asked)

@@ -14,7 +14,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from samples import QUICK
 
-from seqtrain.comparison.execution import job, slurm
+from seqtrain.comparison.execution import slurm
 from seqtrain.comparison.execution.run import Workplace
 from seqtrain.comparison.place import Place
 from seqtrain.comparison.plan import PlannedRun
@@ -93,18 +93,13 @@ def test_a_cluster_of_this_machine_has_a_worker_for_each_run(dask, monkeypatch):
     assert cluster.is_closed
 
 
-def test_workers_of_this_machine_share_its_cores_and_are_deaf_to_ctrl_c(dask, monkeypatch):
+def test_workers_of_this_machine_share_its_cores_and_its_process(dask, monkeypatch):
+    """In processes of their own they would run the script of a user again."""
     monkeypatch.setattr("seqtrain.comparison.execution.dask.cores", lambda: 9)
     with dask(Place("dask", None, jobs=4)) as engine:
         engine.submit(runs(1))
         assert Client.made[0].sent[0][1]["threads"] == 2
-        assert sys.modules["distributed"].clusters[0].preload == [job.__name__]
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        job.dask_setup(None)
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
+        assert sys.modules["distributed"].clusters[0].processes is False
 
 
 def test_runs_on_dask_go_on_after_an_error_and_stop_when_asked(dask):
@@ -239,6 +234,14 @@ def test_slurm_is_asked_for_what_the_options_say(slurm_engine):
         assert "slurm_array_parallelism" not in engine._executor.asked
     with slurm_engine(Place("slurm", jobs=None)) as engine:
         assert engine._executor.asked["slurm_array_parallelism"] == 1000  # not the 256 of submitit
+
+
+@pytest.mark.parametrize(("where", "threads"), [("slurm-local", 4), ("slurm", None)])
+def test_jobs_on_this_machine_share_its_cores(slurm_engine, monkeypatch, where, threads):
+    monkeypatch.setattr("seqtrain.comparison.execution.slurm.cores", lambda: 9)
+    with slurm_engine(Place(where, jobs=2)) as engine:
+        engine.submit(runs(1))
+        assert engine._executor.jobs[0].function.orders[0].threads == threads
 
 
 def test_a_job_on_this_machine_takes_room_until_all_its_runs_have_ended(slurm_engine):

@@ -48,11 +48,6 @@ class Order(NamedTuple):
     threads: int | None
 
 
-def dask_setup(worker: object) -> None:  # noqa: ARG001
-    """Let Ctrl-C reach a worker of this machine through the comparison only; Dask calls this when a worker starts."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def train(order: Mapping[str, Any]) -> tuple[int, str]:
     """Train a run, or go on with it; returns the fields of an `Ended`.
 

@@ -25,6 +25,7 @@ from seqtrain.comparison.place import Place
 from seqtrain.comparison.plan import PlannedRun
 from seqtrain.system.errors import SeqtrainError
 from seqtrain.system.files import write_whole
+from seqtrain.system.processes import cores
 
 POLL_S = 1.0
 
@@ -62,6 +63,7 @@ class SlurmExecutor:
 
         self._is_here, self._size = place.engine == "slurm-local", place.runs_per_job
         self._most = (place.jobs or 1) if self._is_here else None
+        self._threads = max(1, cores() // (place.jobs or 1)) if self._is_here else None
         self._permit, self._closed = Permit(folder), threading.Event()
         self._jobs: dict[str, tuple[Any, list[Future[Ended]]]] = {}
         self._missing: set[str] = set()
@@ -101,7 +103,7 @@ class SlurmExecutor:
         ------
         SeqtrainError : Slurm does not take them, or has jobs for the same directories with other settings.
         """
-        orders = self._permit.orders(runs, None)
+        orders = self._permit.orders(runs, self._threads)
         self._check_settings(orders)
         new, size = [order for order in orders if order.out not in self._waiting], 1 if alone else self._size
         packs = [new[first : first + size] for first in range(0, len(new), size)]

@@ -4,7 +4,7 @@ from itertools import groupby
 
 from seqtrain.comparison.records import Results, Row, label
 from seqtrain.comparison.statistics import Estimate
-from seqtrain.comparison.tuning_budget import budgets_shown, searched, what_is_shown
+from seqtrain.comparison.tuning_budget import best_figure, budget_notes, budgets_shown, searched, what_is_shown
 from seqtrain.system.progress import figure
 from seqtrain.system.tables import WIDE, Column, Grid
 from seqtrain.system.words import visible
@@ -20,8 +20,8 @@ def compare_tables(results: Results) -> list[Grid | str]:
     for entry in results.tuning:
         chosen = ", ".join(f"{key}={value}" for key, value in entry.chosen.items())
         parts.append(f"- tuned {label(entry.cell, entry.at)}: {chosen}")
-    if searched(results.tuning):
-        parts += ["", _budget_table(results)]
+    if entries := searched(results.tuning):
+        parts += ["", _budget_table(results), *budget_notes(entries)]
     if results.lengths:
         parts += ["", _lengths_table(results)]
     return [*parts, f"\nReport: {results.files['report.html']}"]
@@ -78,7 +78,7 @@ def _budget_table(results: Results) -> Grid:
     table = Grid(f"tuning: {what_is_shown(entries[0])}", columns, title_style="", look=WIDE)
     for entry in entries:
         point = [visible(str(entry.at))] if varied else []
-        table.add(entry.cell, *point, *(figure(entry.best_of[count - 1]) for count in shown))
+        table.add(entry.cell, *point, *(best_figure(entry, count) for count in shown))
     return table
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from seqtrain.comparison.load_runs import Group
 from seqtrain.comparison.notes import notes_of
-from seqtrain.comparison.records import Figures, Question, Results, Row, RunResult, StepsToSolve, Values, Verdict
+from seqtrain.comparison.records import Figures, Question, Results, Row, RunResult, Values, Verdict
 from seqtrain.comparison.significance import judge, longest_solved, outcome_of
 from seqtrain.comparison.statistics import share_interval
 from seqtrain.runs.records import Summary
@@ -38,6 +38,7 @@ def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = F
     ]
     outcome = outcome_of(groups, timed=question.timed).name
     solvable = groups[0].is_solvable
+    notes = notes_of(groups, rows, question, gathered=gathered)
     common = {"variant": first.variant, "baseline": first.baseline} if question.varied is None else {}
     asked = {key: value for key, value in vars(question).items() if key != "eval_lengths"}
     found = {
@@ -49,7 +50,8 @@ def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = F
         "cells": rows,
         "verdicts": [row.versus.sentence for row in rows if row.versus is not None],
         "longest_solved": longest_solved(groups) if solvable and _is_reach(question.varied, first) else None,
-        "notes": notes_of(groups, rows, question, gathered=gathered),
+        "notes": [note.sentence() for note in notes],
+        "facts": [note.fact for note in notes],
         "runs": [
             RunResult(row=group.cell, at=group.at, run=str(run.path), **run.summary.as_json())
             for group in groups
@@ -91,11 +93,7 @@ def row_of(group: Group, versus: Verdict | None = None, off: float | None = None
         solved=group.solved,
         solved_share=share_interval(group.solved, len(runs)),
         median_steps_to_solve=median if median < float("inf") else None,
-        steps_to_solve=StepsToSolve(
-            values=steps,
-            mean_within_budget=statistics.fmean(run.steps_within_budget for run in runs),
-            budget=max(run.summary.planned_steps for run in runs),
-        ),
+        steps_to_solve=group.steps_to_solve,
         elapsed_s=statistics.median(run.summary.elapsed_s for run in runs),
         versus=versus,
         **speed,

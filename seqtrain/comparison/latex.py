@@ -5,9 +5,22 @@ No value is bold. Which cell is better, the column of verdicts says, and it says
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from seqtrain.comparison.records import LengthRow, Point, Results, Row, Tuning, label
-from seqtrain.comparison.tuning_budget import budgets_shown, how_tuned, searched, what_is_shown
+from seqtrain.comparison.significance import fact_of
+from seqtrain.comparison.tuning_budget import (
+    AT_LEAST,
+    best_figure,
+    budget_notes,
+    budgets_shown,
+    how_chosen,
+    how_tuned,
+    searched,
+    tried,
+    what_is_shown,
+    what_is_tried,
+)
 from seqtrain.system.words import figure, visible
 
 Line = Sequence[str]
@@ -27,7 +40,9 @@ def escaped(text: object) -> str:
 
 
 def number(text: str) -> str:
-    """A number as `figure` writes it, with a minus sign and a power of ten in place of `-1e-05`."""
+    """A number as `figure` or `best_figure` writes it, with a minus sign and a power of ten in place of `-1e-05`."""
+    if text.startswith(AT_LEAST):
+        return rf"$\geq {number(text.removeprefix(AT_LEAST)).strip('$')}$"
     found = re.fullmatch(r"(-?)([\d.,]+)(?:e([+-]\d+))?", text)
     if found is None:
         return escaped(text)
@@ -38,27 +53,39 @@ def number(text: str) -> str:
     return f"${sign}{digits}$" if sign or "," in digits else digits
 
 
+def _bounds(latex: str) -> str:
+    """The same with the sign that a paper has in place of `>=`."""
+    return latex.replace(escaped(AT_LEAST.strip()), r"$\geq$")
+
+
+def _name(results: Results, table: str) -> str:
+    """The name of a table, of which no other comparison in another folder has the same."""
+    folder = Path(results.files["results.tex"]).resolve().parent.name if "results.tex" in results.files else ""
+    return f"{re.sub('[^A-Za-z0-9]+', '-', folder).strip('-') or 'comparison'}-{table}"
+
+
 def latex_of(results: Results) -> str:
     """All tables of a comparison, as the Markdown has them, with the verdicts below the first."""
     name, better = results.metric.name, "higher" if results.metric.higher_is_better else "lower"
-    caption = (
-        f"{results.question} Task {results.task}, test {name} ({better} is better); {results.outcome} decides, level "
+    method = (
+        f"Task {results.task}, test {name} ({better} is better); {results.outcome} decides, level "
         f"{results.level:g}, reference {results.reference}"
     )
     if results.match not in (None, "hidden"):
-        caption += f", sizes matched by {results.match}"
+        method += f", sizes matched by {results.match}"
     baselines = [f"Baseline of {what}: {name} {figure(each[name])}." for what, each in results.baselines.items()]
+    verdicts = [fact_of(row.versus) for row in results.cells if row.versus is not None]
     headings = _headings(results)
     lines = [
         r"% Needs \usepackage{booktabs}. No value is bold: the verdicts say what the test can claim, and no more.",
         *([f"% Made by {visible(results.command)}"] if results.command else []),
         *_table(
-            f"{caption}.",
-            "results",
+            results.question,
+            _name(results, "results"),
             "l" + "r" * (len(headings) - 2) + "l",
             headings,
             [_cells(row, results) for row in results.cells],
-            [*baselines, *results.verdicts, *results.notes],
+            [f"{method}.", *baselines, *verdicts, *results.facts],
         ),
     ]
     if results.lengths:
@@ -114,7 +141,7 @@ def _lengths(results: Results) -> Iterator[str]:
 
     caption = "The trained models, evaluated at lengths that they were not trained at."
     rows = [cells(row) for row in results.lengths]
-    yield from _table(caption, "lengths", "l" + "r" * (len(headings) - 1), headings, rows)
+    yield from _table(caption, _name(results, "lengths"), "l" + "r" * (len(headings) - 1), headings, rows)
 
 
 def _tuning(results: Results) -> Iterator[str]:
@@ -122,28 +149,32 @@ def _tuning(results: Results) -> Iterator[str]:
 
     def cells(entry: Tuning) -> Line:
         chosen = ", ".join(f"{key}={value}" for key, value in entry.chosen.items())
-        points = [
-            f"{', '.join(str(point.settings[key]) for key in entry.chosen)}: {figure(point.valid)}"
-            for point in entry.listed
+        return [
+            escaped(label(entry.cell, entry.at)),
+            escaped(chosen),
+            _bounds(escaped(tried(entry, solvable=results.solvable))),
         ]
-        tried = "; ".join(points) or f"{len(entry.points)} candidates, in results.json"
-        return [escaped(label(entry.cell, entry.at)), escaped(chosen), escaped(tried)]
 
-    caption = "Tuning on validation, with seeds that are not among those reported."
-    tried = f"tried (validation {escaped(results.metric.name)})"
-    rows = [cells(entry) for entry in results.tuning]
-    yield from _table(caption, "tuning", r"llp{0.45\linewidth}", ["cell", "chosen", tried], rows)
+    name, rows = results.metric.name, [cells(entry) for entry in results.tuning]
+    yield from _table(
+        "Tuning on validation, with seeds that are not among those reported.",
+        _name(results, "tuning"),
+        r"llp{0.45\linewidth}",
+        ["cell", "chosen", escaped(what_is_tried(name, solvable=results.solvable))],
+        rows,
+        [how_chosen(name, solvable=results.solvable)],
+    )
     if entries := searched(results.tuning):
         shown = budgets_shown(len(entries[0].best_of))
         figures = [
-            [escaped(label(each.cell, each.at)), *(number(figure(each.best_of[count - 1])) for count in shown)]
+            [escaped(label(each.cell, each.at)), *(number(best_figure(each, count)) for count in shown)]
             for each in entries
         ]
-        caption, what = how_tuned(entries), what_is_shown(entries[0])
+        what = what_is_shown(entries[0])
         yield ""
         yield from _table(
-            f"{what[0].upper()}{what[1:]}. {caption}", "budgets", "l" + "r" * len(shown),
-            ["cell", *(f"$n={count}$" for count in shown)], figures,
+            f"{what[0].upper()}{what[1:]}.", _name(results, "budgets"), "l" + "r" * len(shown),
+            ["cell", *(f"$n={count}$" for count in shown)], figures, [how_tuned(entries), *budget_notes(entries)],
         )  # fmt: skip
 
 
@@ -155,7 +186,7 @@ def _table(
     Parameters
     ----------
     caption, notes : plain text; the notes stand below.
-    name : of its label.
+    name : of its label, in letters, digits and hyphens.
     columns : how they are aligned.
     """
     yield r"\begin{table}"
@@ -171,6 +202,6 @@ def _table(
     if notes:
         yield r"  \par\smallskip"
         yield r"  \begin{minipage}{\linewidth}\footnotesize\raggedright"
-        yield from (rf"    {escaped(note)}\par" for note in notes)
+        yield from (rf"    {_bounds(escaped(note))}\par" for note in notes)
         yield r"  \end{minipage}"
     yield r"\end{table}"

@@ -1,13 +1,14 @@
 """Read finished runs from their directories, and put those of one row together."""
 
 import json
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqtrain.comparison.records import Point
+from seqtrain.comparison.records import Point, StepsToSolve
 from seqtrain.comparison.statistics import Estimate, mean_interval
 from seqtrain.config import Config, config_from
 from seqtrain.config.describe import settings_that_affect
@@ -103,6 +104,15 @@ class Group(NamedTuple):
     def is_solvable(self) -> bool:
         """Whether the task has a rule for "solved"."""
         return self.summary.traits.solvable
+
+    @property
+    def steps_to_solve(self) -> StepsToSolve:
+        """The steps until each run was solved."""
+        return StepsToSolve(
+            values=[run.summary.solved_at_step for run in self.runs],
+            mean_within_budget=statistics.fmean(run.steps_within_budget for run in self.runs),
+            budget=max(run.summary.planned_steps for run in self.runs),
+        )
 
     def metric_interval(self, values: Sequence[float]) -> Estimate:
         """The mean of the metric over runs, with an interval that holds only possible values."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from seqtrain.comparison.defaults import ADVISED_SEEDS
 from seqtrain.comparison.load_runs import PER_RUN, Group, different_settings
 from seqtrain.comparison.options import BUDGET
-from seqtrain.comparison.records import MEASURED, Question, Row, label
+from seqtrain.comparison.records import MEASURED, Note, Question, Row, label
 from seqtrain.comparison.significance import SAME_SPEED, STEPS, outcome_of, shortage
 from seqtrain.comparison.tuning_budget import budget_sentences
 from seqtrain.runs.directory import RunDir
@@ -30,10 +30,10 @@ UNEQUAL_SIZES = 1.1
 """Ratio of parameters from which a note says that the cells are of different sizes."""
 
 
-def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *, gathered: bool) -> list[str]:
+def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *, gathered: bool) -> list[Note]:
     """All notes; `gathered` as for `summarise`."""
     missing = len(question.runs) - sum(len(group.runs) for group in groups)
-    return [
+    found: list[str | Note] = [
         *([f"runs of this comparison that are not there yet: {missing}"] if missing > 0 else []),
         *_one_cell(rows, gathered=gathered),
         *(_too_few_seeds(rows, question.level) if gathered else ()),  # else it was said before the training
@@ -50,12 +50,13 @@ def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *
         *_unfinished(groups),
         *_other_different_settings(groups, question),
     ]
+    return [Note(note) if isinstance(note, str) else note for note in found]
 
 
-def _one_cell(rows: Sequence[Row], *, gathered: bool) -> Iterator[str]:
+def _one_cell(rows: Sequence[Row], *, gathered: bool) -> Iterator[Note]:
     if len(cells := {row.cell for row in rows}) == 1:
         cure = "name a run of another" if gathered else "name others with --cells"
-        yield f"{cells.pop()} is the only cell, so there is nothing to compare it with; {cure}"
+        yield Note(f"{cells.pop()} is the only cell, so there is nothing to compare it with", cure)
 
 
 def _too_few_seeds(rows: Sequence[Row], level: float) -> Iterator[str]:
@@ -76,32 +77,32 @@ def _missed(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def _sizes(rows: Sequence[Row], match: str | None, *, gathered: bool) -> Iterator[str]:
+def _sizes(rows: Sequence[Row], match: str | None, *, gathered: bool) -> Iterator[Note]:
     """That the cells at one value are of different sizes; the first such value is enough."""
     when = ", when a config is compared," if gathered else ""
     for at in dict.fromkeys(row.at for row in rows if match in (None, "hidden")):
         sizes = {row.cell: row.parameters for row in rows if row.at == at}
         small, large = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
         if (ratio := sizes[large] / sizes[small]) > UNEQUAL_SIZES:
-            yield (
-                f"the cells are of different sizes: {large} has {ratio:.1f} times the parameters of {small}; "
-                f"--match params{when} makes them equal"
+            yield Note(
+                f"the cells are of different sizes: {large} has {ratio:.1f} times the parameters of {small}",
+                f"--match params{when} makes them equal",
             )
             return
 
 
-def _speeds(rows: Sequence[Row], match: str | None) -> Iterator[str]:
+def _speeds(rows: Sequence[Row], match: str | None) -> Iterator[Note]:
     """That cells of equal parameters trained at very different speeds; the first such value is enough."""
     for at in dict.fromkeys(row.at for row in rows if match == "params"):
         speeds = {row.cell: row.sequences_per_s or row.tokens_per_s or 0 for row in rows if row.at == at}
         slow, fast = min(speeds, key=speeds.__getitem__), max(speeds, key=speeds.__getitem__)
         if speeds[slow] and (ratio := speeds[fast] / speeds[slow]) >= UNEQUAL_SPEEDS:
             cure = "--match step-time makes their steps equally long"
-            yield f"{slow} trained {ratio:.2g} times slower than {fast}; {cure}"
+            yield Note(f"{slow} trained {ratio:.2g} times slower than {fast}", cure)
             return
 
 
-def _far_worse(rows: Sequence[Row], summary: Summary) -> Iterator[str]:
+def _far_worse(rows: Sequence[Row], summary: Summary) -> Iterator[str | Note]:
     metric = summary.judged_by
     rules = {row.label: rule for row in rows if (rule := metric.best_rule(row.baseline)) is not None}
     for name, root in dict.fromkeys(rules.values()):
@@ -111,8 +112,8 @@ def _far_worse(rows: Sequence[Row], summary: Summary) -> Iterator[str]:
     guesses = [row for row in rows if row.label not in rules]  # a rule is no guess without a memory
     worse = [row.label for row in guesses if metric.far_worse(row.metric.mean, row.baseline.get(metric.name))]
     if worse and summary.metric.name == metric.name:
-        cure = "such a model has learnt nothing; try a lower optimizer.lr, or more steps"
-        yield f"far worse than the baseline, a guess without a memory: {', '.join(worse)}; {cure}"
+        fact = f"far worse than the baseline, a guess without a memory: {', '.join(worse)}"
+        yield Note(f"{fact}; such a model has learnt nothing", "try a lower optimizer.lr, or more steps")
 
 
 def _divergence(rows: Sequence[Row]) -> Iterator[str]:
@@ -131,17 +132,17 @@ def _lost(groups: Sequence[Group]) -> Iterator[str]:
         yield f"a better checkpoint was removed, and a later one counts, of {', '.join(lost)}"
 
 
-def _coarse(groups: Sequence[Group], rows: Sequence[Row], *, timed: bool) -> Iterator[str]:
+def _coarse(groups: Sequence[Group], rows: Sequence[Row], *, timed: bool) -> Iterator[Note]:
     """That pairs are equal because a task is only found to be solved when it is evaluated."""
     verdicts = [row.versus for row in rows if row.versus is not None]
     equal = any(any(verdict.solved) and verdict.better_in + verdict.worse_in < verdict.pairs for verdict in verdicts)
     every = groups[0].runs[0].config.train.eval_every
     if equal and outcome_of(groups, timed=timed) == STEPS and every is not None:
         cure = "a smaller train.eval_every tells more apart"
-        yield f"steps to solve are counted in evaluations, every {every} steps; {cure}"
+        yield Note(f"steps to solve are counted in evaluations, every {every} steps", cure)
 
 
-def _bought_steps(groups: Sequence[Group]) -> Iterator[str]:
+def _bought_steps(groups: Sequence[Group]) -> Iterator[str | Note]:
     """The steps that a budget in seconds gave each row, and that they took unequal times.
 
     They do if the machine was busy while they were timed.
@@ -155,9 +156,9 @@ def _bought_steps(groups: Sequence[Group]) -> Iterator[str]:
         times = {label(group.cell, at): _seconds(group) for group in groups if group.at == at}
         if max(times.values()) > UNEQUAL_TIMES * min(times.values()):
             each = ", ".join(f"{name} {figure(seconds)}" for name, seconds in times.items())
-            yield (
-                f"the cells did not train equally long: {each} seconds for all their steps; remove {MEASURED} and the "
-                "runs to have the steps timed anew, on a machine that does nothing else"
+            yield Note(
+                f"the cells did not train equally long: {each} seconds for all their steps",
+                f"remove {MEASURED} and the runs to have the steps timed anew, on a machine that does nothing else",
             )
 
 
@@ -183,13 +184,13 @@ def _seconds(group: Group) -> float:
     return statistics.median(times) if times else math.nan
 
 
-def _unfinished(groups: Sequence[Group]) -> Iterator[str]:
+def _unfinished(groups: Sequence[Group]) -> Iterator[Note]:
     """That most runs were best at their very end, so that longer training may change the result."""
     summaries = [run.summary for group in groups for run in group.runs]
     finished = [summary for summary in summaries if summary.status == "finished"]
     rising = sum(summary.best.step == summary.steps for summary in finished)
     if 2 * rising > len(summaries):
-        yield f"{rising} of {counted(len(finished), 'run')} improved until the end; train longer"
+        yield Note(f"{rising} of {counted(len(finished), 'run')} improved until the end", "train longer")
 
 
 def _other_different_settings(groups: Sequence[Group], question: Question) -> Iterator[str]:

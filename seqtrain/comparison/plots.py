@@ -18,7 +18,7 @@ from seqtrain.comparison.load_runs import FinishedRun, Group
 from seqtrain.comparison.records import Point, Row, Tuning
 from seqtrain.comparison.significance import SHARE, STEPS, outcome_of
 from seqtrain.comparison.statistics import Estimate
-from seqtrain.comparison.tuning_budget import searched, what_is_shown
+from seqtrain.comparison.tuning_budget import searched, unsolved_budgets, what_is_shown
 from seqtrain.system.axes import number_plainly
 from seqtrain.system.files import write_whole
 from seqtrain.system.pictures import encoded
@@ -119,8 +119,12 @@ def _budgets(entries: Sequence[Tuning], variant: str, varied: str | None) -> Fig
                 range(1, len(curve) + 1), curve, color=f"C{number % 10}", label=_plain(entry.cell), marker="o",
                 markersize=3, drawstyle="default" if entry.method == "random" else "steps-post",
             )  # fmt: skip
+        budgets = unsolved_budgets(own)
+        if budgets:
+            name = "budget: not solved" if len(budgets) == 1 else "largest budget: not solved"
+            axes.axhline(max(budgets), color="black", linestyle="--", linewidth=1, zorder=3, label=name)
         if own[0].lower_is_better:
-            _spread(axes, [figure for curve in curves for figure in curve], "y")
+            _spread(axes, [*(figure for curve in curves for figure in curve), *budgets], "y")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(visible(variant if varied is None else f"{varied}={value}"), parse_math=False)
         axes.set_xlabel("n, candidates that are tried")

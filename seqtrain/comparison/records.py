@@ -4,7 +4,7 @@ A field that does not apply to a comparison, such as `variant` where the variant
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -157,10 +157,26 @@ class Row(RowKey):
         return label(self.cell, self.at)
 
 
+class Note(NamedTuple):
+    """A remark on a comparison.
+
+    fact : what readers of a paper should know, too.
+    cure : what the user can do about it; None if there is nothing to say.
+    """
+
+    fact: str
+    cure: str | None = None
+
+    def sentence(self) -> str:
+        """Both, for the user."""
+        return self.fact if self.cure is None else f"{self.fact}; {self.cure}"
+
+
 class TuningPoint(Record):
     """One candidate and how its runs did; its settings are further fields.
 
     valid : mean of the best validation metric.
+    steps_to_solve : unset if the task has no rule for "solved".
     """
 
     __pydantic_extra__: dict[str, Point]
@@ -168,6 +184,7 @@ class TuningPoint(Record):
     valid: float | None
     solved: int
     runs: int
+    steps_to_solve: StepsToSolve | None = None
 
     @property
     def settings(self) -> dict[str, Point]:
@@ -204,12 +221,14 @@ class Tuning(Record):
         """The candidates for a table; none if a search tried so many that nobody would read them."""
         return self.points if self.method is None or len(self.points) <= MOST_LISTED else []
 
-    def remarks(self) -> list[str]:
-        """What a user should do about choices at the edge of the grid, or of a range."""
+    def remarks(self) -> list[Note]:
+        """Choices at the edge of the grid, or of a range."""
         row = label(self.cell, self.at)
-        place = "at the edge of the grid" if self.method is None else "near an end of its --range"
+        place, cure = "at the edge of the grid", "widen it"
+        if self.method is not None:
+            place, cure = "near an end of its range", "widen it with --range"
         edges = {key: self.chosen[key] for key in self.at_the_edge}
-        return [f"{row}: the best {key} tried is {value}, {place}; widen it" for key, value in edges.items()]
+        return [Note(f"{row}: the best {key} tried is {value}, {place}", cure) for key, value in edges.items()]
 
 
 class LengthRow(Record):
@@ -289,6 +308,7 @@ class Results(Question):
     variant, baseline : of all rows; set only if nothing is varied.
     outcome : what the verdicts are about.
     longest_solved : by cell, the largest varied value up to which most runs were solved.
+    facts : the notes without what the user can do about them, for a paper; not written.
     question, summary : sentences for people.
     pictures, files : paths by name.
     failed : runs that a cluster could not train; only set if there are any.
@@ -304,6 +324,7 @@ class Results(Question):
     verdicts: list[str]
     longest_solved: dict[str, Point] | None
     notes: list[str]
+    facts: list[str] = Field(default=[], exclude=True)
     runs: Sequence[RunResult]
     versions: dict[str, str]
     variant: str | None = None

@@ -7,6 +7,7 @@ import io
 import platform
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,18 @@ from seqtrain.comparison.latex import latex_of
 from seqtrain.comparison.length_generalization import evaluate_lengths
 from seqtrain.comparison.load_runs import Group
 from seqtrain.comparison.records import QUESTION, RESULTS, FailedRun, Question, Results, label
-from seqtrain.comparison.tuning_budget import budgets_shown, how_tuned, searched, what_is_shown
+from seqtrain.comparison.tuning_budget import (
+    best_figure,
+    budget_notes,
+    budgets_shown,
+    how_chosen,
+    how_tuned,
+    searched,
+    tried,
+    unsolved_budgets,
+    what_is_shown,
+    what_is_tried,
+)
 from seqtrain.system import strict_json
 from seqtrain.system.files import write_whole
 from seqtrain.system.progress import figure
@@ -68,7 +80,7 @@ def report(
         made["lengths"] = evaluate_lengths(groups, eval_lengths, quiet=quiet)
     if failed:
         each = [f"{run.run} failed and is left out: {' '.join(run.reason.split())}" for run in failed]
-        made |= {"failed": [*failed], "notes": [*results.notes, *each]}
+        made |= {"failed": [*failed], "notes": [*results.notes, *each], "facts": [*results.facts, *each]}
     results = results.model_copy(update=made)
     write_whole(out / "results.csv", csv_of(results).encode())
     write_whole(out / "results.tex", latex_of(results).encode())
@@ -121,13 +133,26 @@ def rendered(template: str, results: Results, groups: Sequence[Group]) -> str:
         better="higher" if results.metric.higher_is_better else "lower",
         shared=shared,
         own=own,
-        searched=(entries := searched(results.tuning)),
-        budgets=budgets_shown(len(entries[0].best_of)) if entries else [],
-        what=_sentence(what_is_shown(entries[0])) if entries else "",
-        how_tuned=how_tuned,
+        **_of_tuning(results),
         seen=described(results),
         machine=platform.platform(),
     )
+
+
+def _of_tuning(results: Results) -> dict[str, Any]:
+    """What the templates need for the tables of tuning."""
+    entries, name = searched(results.tuning), results.metric.name
+    return {
+        "searched": entries,
+        "budgets": budgets_shown(len(entries[0].best_of)) if entries else [],
+        "what": _sentence(what_is_shown(entries[0])) if entries else "",
+        "budget_notes": budget_notes(entries) if entries else [],
+        "best_figure": best_figure,
+        "how_tuned": how_tuned,
+        "tried": partial(tried, solvable=results.solvable),
+        "what_is_tried": what_is_tried(name, solvable=results.solvable),
+        "how_chosen": how_chosen(name, solvable=results.solvable),
+    }
 
 
 class _Markdown(str):
@@ -177,10 +202,14 @@ def _described_search(results: Results) -> str:
     if not entries:
         return ""
     ends = (
-        f"{label(entry.cell, entry.at)} {figure(entry.best_of[0])} to {figure(entry.best_of[-1])}" for entry in entries
+        f"{label(entry.cell, entry.at)} {best_figure(entry, 1)} to {best_figure(entry, len(entry.best_of))}"
+        for entry in entries
+    )
+    budget = (
+        " A dashed line is the budget, which was not enough to solve the task." if unsolved_budgets(entries) else ""
     )
     what = _sentence(what_is_shown(entries[0]))
-    return f"{what}, for n from 1 to {len(entries[0].best_of)}: {', '.join(ends)}."
+    return f"{what}, for n from 1 to {len(entries[0].best_of)}: {', '.join(ends)}.{budget}"
 
 
 def _sentence(text: str) -> str:

@@ -96,7 +96,7 @@ def _train(
             return candidates, tuning, tried
         contenders, tuning = choose(candidates, request)
         for remark in chain.from_iterable(entry.remarks() for entry in tuning):
-            say(remark, quiet=quiet)
+            say(remark.sentence(), quiet=quiet)
     rows = _free(plan_runs(request, contenders))
     check_jobs(runs_of(rows), request.place.jobs_here)
     return rows, tuning, workplace.train(runs_of(rows), quiet=quiet)

@@ -174,7 +174,7 @@ def _sentence(verdict: Verdict, name: VerdictName) -> str:
             cure = "train longer, or judge by the metric with train.stop_when_solved=false"
             if all(verdict.diverged):
                 cure = "runs of both diverged; try a lower optimizer.lr, or optimizer.clip_norm=1"
-            return f"{cell} and {reference}: no run of either was solved, so {verdict.outcome} cannot tell; {cure}"
+            return f"{_none_solved(verdict)}; {cure}"
         case "better" | "worse":
             begin = f"{cell} is {name} than {reference}:"
         case "too few seeds":
@@ -185,6 +185,16 @@ def _sentence(verdict: Verdict, name: VerdictName) -> str:
         case _:
             begin = f"{cell} is not distinguishable from {reference}:"
     return f"{begin} {_evidence(verdict, reference)}"
+
+
+def fact_of(verdict: Verdict) -> str:
+    """The verdict for the readers of a paper: without what the user can do."""
+    return _none_solved(verdict) if verdict.verdict == "none solved" else verdict.sentence
+
+
+def _none_solved(verdict: Verdict) -> str:
+    reference = label(verdict.reference, verdict.at)
+    return f"{verdict.cell} and {reference}: no run of either was solved, so {verdict.outcome} cannot tell"
 
 
 def _enough(level: float, tests: int) -> str:

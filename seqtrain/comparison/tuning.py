@@ -66,12 +66,11 @@ def choose(candidates: Sequence[Contender], request: TrainingRequest) -> tuple[l
 def _read(contender: Contender, *, timed: bool) -> Candidate:
     """A candidate with what its runs say, but without these: there may be many, with many evaluations each."""
     runs = read_runs([run.out for run in contender.runs])
-    outcome = outcome_of([Group(contender.cell, contender.at, runs)], timed=timed)
+    group = Group(contender.cell, contender.at, runs)
+    outcome = outcome_of([group], timed=timed)
+    steps: dict[str, Any] = {"steps_to_solve": group.steps_to_solve} if group.is_solvable else {}
     record = TuningPoint(
-        **dict[str, Any](contender.point),
-        valid=_mean_of_best(runs),
-        solved=sum(run.is_solved for run in runs),
-        runs=len(runs),
+        **dict[str, Any](contender.point), valid=_mean_of_best(runs), solved=group.solved, runs=len(runs), **steps
     )
     used = [run.steps_within_budget / (run.summary.planned_steps if outcome == SHARE else 1) for run in runs]
     is_complete = all(run.summary.best.value is not None for run in runs)

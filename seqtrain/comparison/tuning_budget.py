@@ -4,14 +4,23 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from seqtrain.comparison.records import Tuning, label
+from seqtrain.comparison.records import Tuning, TuningPoint, label
+from seqtrain.comparison.significance import SHARE, STEPS
 from seqtrain.system.words import counted, figure
 
 Ranked = tuple[tuple[float, ...], float]
 """How well a candidate did, the larger the better, which decides what is chosen; and its figure."""
 
 SHOWN = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
-"""Numbers of candidates in a table; the last is the number of all."""
+"""Numbers of candidates in a table of more than `ALL_SHOWN`; the last is the number of all."""
+
+ALL_SHOWN = 10
+"""The largest number of candidates of which a table has a column for every n."""
+
+AT_LEAST = ">= "
+"""Stands before a figure that counts runs that were not solved, as such a run would need at least its whole budget."""
+
+COUNTED = "a figure with >= counts runs that were not solved, each with its whole budget"
 
 SAME = 1e-9
 """Figures that differ by at most this part are equal: they are sums in another order."""
@@ -61,6 +70,36 @@ def what_is_shown(entry: Tuning) -> str:
     return f"{entry.judged_by} of the best of the first n candidates, {better} is better"
 
 
+def tried(entry: Tuning, *, solvable: bool) -> str:
+    """The candidates of a cell and how each did, for a table."""
+    points = [
+        f"{', '.join(str(point.settings[key]) for key in entry.chosen)}: {figure(point.valid)}"
+        f"{f' ({_solved(point)})' if solvable else ''}"
+        for point in entry.listed
+    ]
+    return "; ".join(points) or f"{counted(len(entry.points), 'candidate')}, in results.json"
+
+
+def _solved(point: TuningPoint) -> str:
+    """How many runs of a candidate were solved, and the mean of their steps if any was."""
+    solved = f"{point.solved} of {point.runs} solved"
+    if not point.solved or point.steps_to_solve is None:
+        return solved
+    bound = AT_LEAST if point.solved < point.runs else ""
+    return f"{solved}, {bound}{figure(point.steps_to_solve.mean_within_budget)} steps"
+
+
+def what_is_tried(metric: str, *, solvable: bool) -> str:
+    """What `tried` has of each candidate, for the head of a table."""
+    return f"tried: validation {metric}{' (solved runs, mean steps to solve)' if solvable else ''}"
+
+
+def how_chosen(metric: str, *, solvable: bool) -> str:
+    """The rule by which `choose` takes a candidate, for readers of a table."""
+    solved = "most solved runs, then the fewest steps to solve, then the " if solvable else ""
+    return f"Chosen is the candidate with the {solved}best mean validation {metric}."
+
+
 def how_tuned(entries: Sequence[Tuning]) -> str:
     """How the cells were tuned, and what the figures of the best of n mean."""
     first = entries[0]
@@ -83,7 +122,44 @@ def how_tuned(entries: Sequence[Tuning]) -> str:
 
 def budgets_shown(total: int) -> list[int]:
     """The numbers of candidates in a table."""
+    if total <= ALL_SHOWN:
+        return [*range(1, total + 1)]
     return [*(count for count in SHOWN if count < total), total]
+
+
+def counts_unsolved(entry: Tuning, count: int) -> bool:
+    """Whether runs that were not solved count in the figure of the best of n, each with its whole budget."""
+    if entry.judged_by not in (STEPS.name, SHARE.name):
+        return False
+    unsolved = [point.solved < point.runs for point in entry.points]
+    if entry.method == "random":  # those are behind all others, and the best of n has n - 1 candidates behind it
+        return count <= sum(unsolved)
+    return all(unsolved[:count])
+
+
+def unsolved_budgets(entries: Sequence[Tuning]) -> set[float]:
+    """The budgets with which runs that were not solved count in the figures; empty if there are no such runs."""
+    if not any(counts_unsolved(entry, 1) for entry in entries):
+        return set()
+    if entries[0].judged_by == SHARE.name:
+        return {1.0}
+    points = [point for entry in entries for point in entry.points if point.solved < point.runs]
+    return {float(point.steps_to_solve.budget) for point in points if point.steps_to_solve is not None}
+
+
+def best_figure(entry: Tuning, count: int) -> str:
+    """The figure of the best of n candidates; with a sign before it if runs that were not solved count in it."""
+    return f"{AT_LEAST if counts_unsolved(entry, count) else ''}{figure(entry.best_of[count - 1])}"
+
+
+def budget_notes(entries: Sequence[Tuning]) -> list[str]:
+    """What the signs and columns of the table of budgets mean, where it needs that."""
+    shown, total = budgets_shown(len(entries[0].best_of)), len(entries[0].best_of)
+    is_bound = any(counts_unsolved(entry, count) for entry in entries for count in shown)
+    return [
+        *([f"{COUNTED[0].upper()}{COUNTED[1:]}."] if is_bound else []),
+        *(["The numbers n are a selection; results.json has all."] if len(shown) < total else []),
+    ]
 
 
 def budget_sentences(entries: Sequence[Tuning]) -> list[str]:
@@ -93,7 +169,7 @@ def budget_sentences(entries: Sequence[Tuning]) -> list[str]:
         own = [entry for entry in searched(entries) if entry.at == at]
         if len(own) > 1:
             sentences.append(_sentence(own))
-    return sentences
+    return [f"{each}; {COUNTED}" if AT_LEAST in each else each for each in sentences]
 
 
 def _sentence(entries: Sequence[Tuning]) -> str:
@@ -104,22 +180,25 @@ def _sentence(entries: Sequence[Tuning]) -> str:
     (_, cells, value), *later = _spans(entries)
     end = _lead(entries, total)[1]
     start = f"tuning budget: {' and '.join(cells)} {'has' if len(cells) == 1 else 'have'} the {figures} {when}"
+    if total == 1:
+        return f"{start} 1 {kind} ({value})"
     if not later:
-        numbers = counted(total, kind) if total == 1 else f"any number from 1 to {counted(total, kind)}"
-        return f"{start} {numbers} ({figure(value)}{f' to {figure(end)}' if total > 1 else ''})"
-    parts = [f"{' and '.join(names)} from {count} on ({figure(value)})" for count, names, value in later]
-    last = f", which is {figure(end)} {when} all {total}" if later[-1][0] < total else f", of {total}"
-    return f"{start} 1 {kind} ({figure(value)}), {', '.join(parts)}{last}"
+        return f"{start} any number from 1 to {counted(total, kind)} (n = 1: {value}, n = {total}: {end})"
+    parts = [f"{' and '.join(names)} from {count} on ({value})" for count, names, value in later]
+    last = f", which is {end} {when} all {total}" if later[-1][0] < total else f", of {total}"
+    return f"{start} 1 {kind} ({value}), {', '.join(parts)}{last}"
 
 
-def _spans(entries: Sequence[Tuning]) -> list[tuple[int, list[str], float]]:
+def _spans(entries: Sequence[Tuning]) -> list[tuple[int, list[str], str]]:
     """Where another cell becomes best: the number of candidates, the cell, and its figure there."""
     leads = [(count, *_lead(entries, count)) for count in range(1, len(entries[0].best_of) + 1)]
     return [next(span) for _, span in groupby(leads, key=lambda lead: lead[1])]
 
 
-def _lead(entries: Sequence[Tuning], count: int) -> tuple[list[str], float]:
+def _lead(entries: Sequence[Tuning], count: int) -> tuple[list[str], str]:
     """The cell that is best with a number of candidates, or several that are equal, and the figure."""
-    figures = {label(entry.cell, entry.at): entry.best_of[count - 1] or 0.0 for entry in entries}
-    best = (min if entries[0].lower_is_better else max)(figures.values())
-    return [cell for cell, value in figures.items() if math.isclose(value, best, rel_tol=SAME)], best
+    figures = [entry.best_of[count - 1] or 0.0 for entry in entries]
+    best = (min if entries[0].lower_is_better else max)(figures)
+    leading = [each for each, value in zip(entries, figures, strict=True) if math.isclose(value, best, rel_tol=SAME)]
+    bound = [entry for entry in leading if counts_unsolved(entry, count)]
+    return [label(entry.cell, entry.at) for entry in leading], best_figure((bound or leading)[0], count)

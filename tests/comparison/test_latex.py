@@ -13,7 +13,7 @@ from test_report import ODD, markdown_cells
 
 from seqtrain.comparison.latex import escaped, latex_of, number
 from seqtrain.comparison.load_runs import Group
-from seqtrain.comparison.records import Question, Results
+from seqtrain.comparison.records import Question, Results, Tuning, TuningPoint
 from seqtrain.comparison.report import report
 from seqtrain.comparison.request import cell_label
 from seqtrain.system.pictures import encoded
@@ -106,7 +106,11 @@ def test_the_known_text(tmp_path, undrawn):
         in latex
     )
     assert "p = 0.031" in latex
-    assert r"\label{tab:results}" in latex
+    assert rf"\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', tmp_path.name)}-results}}" in latex
+    assert r"\caption{Which is better on adding: lstm or gru?}" in latex
+    assert (
+        r"    Task adding, test m (lower is better); steps to solve decides, level 0.05, reference lstm.\par" in latex
+    )
     assert "textbf" not in latex
     check_closed(latex)
     compile_it(latex, tmp_path)
@@ -127,6 +131,39 @@ def test_the_table_is_that_of_the_markdown_whatever_the_names(tmp_path, varied, 
     assert seen[2][0] == cell == markdown[3][0]
     plain = [[re.sub(r" \\times 10\^\{-(\d)\}", r"e-0\1", each).replace(r"\,", " ") for each in row] for row in seen]
     assert plain == [markdown[0], *markdown[2:]]
+
+
+def test_two_comparisons_in_a_paper_have_different_labels(tmp_path, undrawn):
+    """Also with characters that a label may not have; a folder without any letter has a name, too."""
+    groups = [Group("lstm", None, [run(0)]), Group("gru", None, [run(0)])]
+    found = []
+    for name in ("first", "a_b%{x}--2 é", "__"):
+        (tmp_path / name).mkdir()
+        made(tmp_path / name, *groups)
+        found += re.findall(r"\\label\{(.*)\}", (tmp_path / name / "results.tex").read_text())
+    assert found == ["tab:first-results", "tab:a-b-x-2-results", "tab:comparison-results"]
+
+
+def test_a_paper_has_the_facts_without_advice_for_the_command_line(tmp_path, undrawn):
+    """The other reports, for the user, keep the advice."""
+    small = [run(seed, best={"step": 1000, "value": 1.0}) for seed in (0, 1)]
+    large = [run(seed, parameters=3, best={"step": 1000, "value": 1.0}) for seed in (0, 1)]
+    edge = Tuning(cell="gru", at=None, chosen={"optimizer.lr": 0.1}, at_the_edge=["optimizer.lr"], points=[
+        TuningPoint(**{"optimizer.lr": 0.1}, valid=1.0, solved=0, runs=1)], method="random", best_of=[1.0])  # fmt: skip
+    results = made(tmp_path, Group("lstm", None, small), Group("gru", None, large), tuning=[edge])
+    latex = (tmp_path / "results.tex").read_text()
+    markdown = (tmp_path / "results.md").read_text()
+    pairs = {
+        "gru has 3.0 times the parameters of lstm": "--match params makes them equal",
+        "4 of 4 runs improved until the end": "train longer",
+        "so steps to solve cannot tell": "train longer, or judge by the metric",
+        "near an end of its range": "widen it with --range",
+    }
+    for fact, advice in pairs.items():
+        assert fact in printed(latex)
+        assert advice not in printed(latex)
+        assert f"{fact}; {advice}" in markdown
+    assert "facts" not in results.as_json()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,17 @@ from seqtrain.comparison.records import Question, Tuning, TuningPoint
 from seqtrain.comparison.report import described, rendered
 from seqtrain.comparison.request import Setting, Tune
 from seqtrain.comparison.tuning import at_the_edge, choose
-from seqtrain.comparison.tuning_budget import best_so_far, budget_sentences, budgets_shown, expected_best
+from seqtrain.comparison.tuning_budget import (
+    best_figure,
+    best_so_far,
+    budget_notes,
+    budget_sentences,
+    budgets_shown,
+    expected_best,
+    how_chosen,
+    tried,
+    unsolved_budgets,
+)
 from seqtrain.system.tables import Grid
 
 
@@ -56,7 +66,14 @@ def test_the_estimate_is_unbiased():
 def test_candidates_that_depend_on_each_other_have_a_best_so_far():
     assert best_so_far([((2,), 0.5), ((1,), 0.1), ((2,), 0.4), ((3,), 0.6)]) == [0.5, 0.5, 0.5, 0.6]
     assert budgets_shown(1) == [1]
+    assert budgets_shown(6) == [1, 2, 3, 4, 5, 6]
+    assert budgets_shown(10) == [*range(1, 11)]
     assert budgets_shown(20) == [1, 2, 3, 5, 10, 20]
+
+
+def test_a_selection_of_the_columns_is_said():
+    assert budget_notes([entry("a", [0.5] * 10)]) == []
+    assert budget_notes([entry("a", [0.5] * 11)]) == ["The numbers n are a selection; results.json has all."]
 
 
 def entry(cell, best_of, at=None, **fields):
@@ -78,7 +95,7 @@ def test_which_cell_is_best_is_said_for_every_budget():
     ]
     assert budget_sentences([a, entry("c", [0.6] * 4)]) == [
         "tuning budget: a has the lowest expected validation m with any number from 1 to 4 random candidates "
-        "(0.5 to 0.3)"
+        "(n = 1: 0.5, n = 4: 0.3)"
     ]
     assert budget_sentences([entry("a", [0.1], at=5), entry("b", [0.2], at=5)]) == [
         "tuning budget: a at 5 has the lowest expected validation m with 1 random candidate (0.1)"
@@ -95,8 +112,8 @@ def chosen(monkeypatch):
     def choose_of(cells, method, *, timed=False):
         runs = {}
         candidates = []
-        for cell, tried in cells.items():
-            for number, own in enumerate(tried):
+        for cell, candidates_of in cells.items():
+            for number, own in enumerate(candidates_of):
                 path = Path(f"{cell}-{number}")
                 runs[path] = own
                 point = {"optimizer.lr": 0.001 * (number + 1)}
@@ -154,7 +171,7 @@ def test_the_outer_tenth_of_a_range_is_its_edge():
     edges = [at_the_edge({"a": value}, setting) for value in (1e-4, 1.9e-4, 2.1e-4, 4.9e-2, 5.1e-2, 1e-1)]
     assert edges == [["a"], ["a"], [], [], ["a"], ["a"]]
     (remark,) = entry("a", [1.0], chosen={"a": 0.1}, at_the_edge=["a"]).remarks()
-    assert remark == "a: the best a tried is 0.1, near an end of its --range; widen it"
+    assert remark.sentence() == "a: the best a tried is 0.1, near an end of its range; widen it with --range"
 
 
 ENTRIES = [entry("a", [0.5, 0.4, 0.3]), entry("b", [0.9, 0.35, 0.123])]
@@ -196,9 +213,88 @@ def test_many_candidates_are_not_listed():
     results = summarise(groups, Question(reference="a", tuning=[many]))
     for text in (rendered("results.md.jinja", results, groups), latex_of(results)):
         assert "21 candidates, in results.json" in text
-    assert "0.1: 1; 0.2: 1" in rendered(
+    assert "0.1: 1 (0 of 1 solved); 0.2: 1 (0 of 1 solved)" in rendered(
         "results.md.jinja", results.model_copy(update={"tuning": [entry("a", [0.5] * 2)]}), groups
     )
+
+
+def solving(*steps, value=0.1):
+    """The runs of a candidate, with a budget of 300 steps."""
+    return [run(seed, value, step=step, budget=300) for seed, step in enumerate(steps)]
+
+
+SOLVED = {
+    "a": [solving(None, None), solving(100, None, value=0.2), solving(100, 200, value=0.3)],
+    "b": [solving(None, None)] * 3,
+}
+"""Candidates of two cells; the better of the first cell have the worse validation values."""
+
+
+def plain(text):
+    """The text without what Markdown and LaTeX need to show its characters."""
+    return text.replace("\\", "").replace("$geq$", ">=").replace("&gt;", ">")
+
+
+@pytest.mark.parametrize("method", ["random", None])
+def test_every_report_says_why_a_candidate_was_chosen(chosen, method):
+    """The chosen one has the worst validation value, because its runs were solved."""
+    _, tuning = chosen(SOLVED, method)
+    assert tuning[0].chosen == {"optimizer.lr": 0.003}
+    groups = [Group(cell, None, [run(0), run(1)]) for cell in "ab"]
+    results = summarise(groups, Question(reference="a", tuning=tuning)).model_copy(update={"files": {}})
+    candidates = (
+        "0.001: 0.1 (0 of 2 solved); 0.002: 0.2 (1 of 2 solved, >= 200 steps); 0.003: 0.3 (2 of 2 solved, 150 steps)"
+    )
+    rule = "Chosen is the candidate with the most solved runs, then the fewest steps to solve, then the best mean"
+    texts = [rendered(f"{name}.jinja", results, groups) for name in ("results.md", "report.html")]
+    for text in [*texts, latex_of(results)]:
+        assert candidates in plain(text)
+        assert rule in text
+        assert "tried: validation m (solved runs, mean steps to solve)" in text
+    assert Tuning.from_text(tuning[0].model_dump_json().encode()) == tuning[0]
+
+
+def test_the_rule_of_a_task_that_has_none_for_solved_is_that_of_the_metric():
+    assert how_chosen("m", solvable=False) == "Chosen is the candidate with the best mean validation m."
+    assert tried(entry("a", [0.5] * 2), solvable=False) == "0.1: 1; 0.2: 1"
+
+
+def test_a_budget_that_was_not_enough_does_not_look_like_a_figure(chosen):
+    """Of three candidates of which one was solved, only the best of three counts no run that was not solved."""
+    _, (a, b) = chosen(SOLVED, "random")
+    assert [best_figure(a, count) for count in (1, 2, 3)] == [">= 216.7", ">= 166.7", "150"]
+    assert [best_figure(b, count) for count in (1, 2, 3)] == [">= 300"] * 3
+    counted = "a figure with >= counts runs that were not solved, each with its whole budget"
+    assert budget_notes([a, b]) == [f"A{counted[1:]}."]
+    assert budget_sentences([a, b]) == [
+        "tuning budget: a has the lowest expected steps to solve with any number from 1 to 3 random candidates "
+        f"(n = 1: >= 216.7, n = 3: 150); {counted}"
+    ]
+    groups = [Group(cell, None, [run(0), run(1)]) for cell in "ab"]
+    results = summarise(groups, Question(reference="a", tuning=[a, b])).model_copy(update={"files": {}})
+    assert r"b & $\geq 300$ & $\geq 300$ & $\geq 300$ \\" in latex_of(results)
+    assert "| a | >= 216.7 | >= 166.7 | 150 |" in rendered("results.md.jinja", results, groups)
+    assert '<td class="n">&gt;= 216.7</td>' in rendered("report.html.jinja", results, groups)
+    assert "b >= 300 to >= 300. A dashed line is the budget" in described(results)["tuning"]
+
+
+def test_the_best_so_far_counts_what_was_not_solved_until_a_candidate_was(chosen):
+    cells = {"a": [solving(None, None), solving(100, 200), solving(None, None)], "b": [solving(100, 100)] * 3}
+    _, (a, b) = chosen(cells, "optuna")
+    assert [best_figure(a, count) for count in (1, 2, 3)] == [">= 300", "150", "150"]
+    assert unsolved_budgets([b]) == set()
+    _, (a, _) = chosen(cells, "optuna", timed=True)
+    assert (best_figure(a, 1), unsolved_budgets([a])) == (">= 1", {1.0})
+
+
+def test_the_picture_shows_the_budget_that_was_not_enough(chosen, monkeypatch, tmp_path):
+    saved = {}
+    monkeypatch.setattr(plots, "_save", lambda figure, path: saved.update({path.name: figure}))
+    groups = [Group(cell, None, [run(0)]) for cell in "ab"]
+    rows = summarise(groups, Question(reference="a")).cells
+    plots.draw(groups, rows, None, tmp_path, tuning=chosen(SOLVED, "random")[1])
+    (line,) = [line for line in saved["tuning.png"].axes[0].lines if line.get_label() == "budget: not solved"]
+    assert (list(line.get_ydata()), line.get_linestyle()) == ([300, 300], "--")
 
 
 def test_the_picture_has_a_line_a_cell(monkeypatch, tmp_path):

@@ -1,10 +1,11 @@
 """A comparison as a table and sentences for people."""
 
+from collections.abc import Sequence
 from itertools import groupby
 
-from seqtrain.comparison.records import Results, Row, label
+from seqtrain.comparison.records import Results, Row, Tuning, label
 from seqtrain.comparison.statistics import Estimate
-from seqtrain.comparison.tuning_budget import best_figure, budget_notes, budgets_shown, searched, what_is_shown
+from seqtrain.comparison.tuning_budget import best_figure, budget_notes, budgets_shown, by_figure, what_is_shown
 from seqtrain.system.progress import figure
 from seqtrain.system.tables import WIDE, Column, Grid
 from seqtrain.system.words import visible
@@ -20,8 +21,8 @@ def compare_tables(results: Results) -> list[Grid | str]:
     for entry in results.tuning:
         chosen = ", ".join(f"{key}={value}" for key, value in entry.chosen.items())
         parts.append(f"- tuned {label(entry.cell, entry.at)}: {chosen}")
-    if entries := searched(results.tuning):
-        parts += ["", _budget_table(results), *budget_notes(entries)]
+    for entries in by_figure(results.tuning):
+        parts += ["", _budget_table(entries, results.varied), *budget_notes(entries)]
     if results.lengths:
         parts += ["", _lengths_table(results)]
     return [*parts, f"\nReport: {results.files['report.html']}"]
@@ -68,12 +69,11 @@ def _interval(estimate: Estimate) -> str:
     return "-" if estimate.low is None else f"{figure(estimate.low)} to {figure(estimate.high)}"
 
 
-def _budget_table(results: Results) -> Grid:
-    """How good the best of n candidates is."""
-    entries = searched(results.tuning)
+def _budget_table(entries: Sequence[Tuning], setting: str | None) -> Grid:
+    """How good the best of n candidates is; `setting` is varied."""
     shown = budgets_shown(len(entries[0].best_of))
     inner = dict(zip(shown[1:-1], range(len(shown), 0, -1), strict=False))  # small numbers are left out first
-    varied = [Column(results.varied.rpartition(".")[2])] if results.varied else []
+    varied = [Column(setting.rpartition(".")[2])] if setting else []
     columns = (Column("cell"), *varied, *(Column(f"n={count}", inner.get(count, 0)) for count in shown))
     table = Grid(f"tuning: {what_is_shown(entries[0])}", columns, title_style="", look=WIDE)
     for entry in entries:

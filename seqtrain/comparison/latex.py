@@ -14,9 +14,9 @@ from seqtrain.comparison.tuning_budget import (
     best_figure,
     budget_notes,
     budgets_shown,
+    by_figure,
     how_chosen,
     how_tuned,
-    searched,
     tried,
     what_is_shown,
     what_is_tried,
@@ -164,18 +164,20 @@ def _tuning(results: Results) -> Iterator[str]:
         rows,
         [how_chosen(name, solvable=results.solvable)],
     )
-    if entries := searched(results.tuning):
-        shown = budgets_shown(len(entries[0].best_of))
-        figures = [
-            [escaped(label(each.cell, each.at)), *(number(best_figure(each, count)) for count in shown)]
-            for each in entries
-        ]
-        what = what_is_shown(entries[0])
+    for place, entries in enumerate(by_figure(results.tuning), 1):
         yield ""
-        yield from _table(
-            f"{what[0].upper()}{what[1:]}.", _name(results, "budgets"), "l" + "r" * len(shown),
-            ["cell", *(f"$n={count}$" for count in shown)], figures, [how_tuned(entries), *budget_notes(entries)],
-        )  # fmt: skip
+        yield from _budgets(entries, _name(results, f"budgets{f'-{place}' * (place > 1)}"))
+
+
+def _budgets(entries: Sequence[Tuning], name: str) -> Iterator[str]:
+    """How good the best of n candidates is."""
+    shown, what = budgets_shown(len(entries[0].best_of)), what_is_shown(entries[0])
+    rows = [
+        [escaped(label(each.cell, each.at)), *(number(best_figure(each, count)) for count in shown)] for each in entries
+    ]
+    headings = ["cell", *(f"$n={count}$" for count in shown)]
+    notes = [how_tuned(entries), *budget_notes(entries)]
+    yield from _table(f"{what[0].upper()}{what[1:]}.", name, "l" + "r" * len(shown), headings, rows, notes)
 
 
 def _table(

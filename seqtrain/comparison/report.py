@@ -23,9 +23,9 @@ from seqtrain.comparison.tuning_budget import (
     best_figure,
     budget_notes,
     budgets_shown,
+    by_figure,
     how_chosen,
     how_tuned,
-    searched,
     tried,
     unsolved_budgets,
     what_is_shown,
@@ -141,12 +141,17 @@ def rendered(template: str, results: Results, groups: Sequence[Group]) -> str:
 
 def _of_tuning(results: Results) -> dict[str, Any]:
     """What the templates need for the tables of tuning."""
-    entries, name = searched(results.tuning), results.metric.name
+    name = results.metric.name
     return {
-        "searched": entries,
-        "budgets": budgets_shown(len(entries[0].best_of)) if entries else [],
-        "what": _sentence(what_is_shown(entries[0])) if entries else "",
-        "budget_notes": budget_notes(entries) if entries else [],
+        "searches": [
+            {
+                "entries": entries,
+                "budgets": budgets_shown(len(entries[0].best_of)),
+                "what": _sentence(what_is_shown(entries[0])),
+                "notes": budget_notes(entries),
+            }
+            for entries in by_figure(results.tuning)
+        ],
         "best_figure": best_figure,
         "how_tuned": how_tuned,
         "tried": partial(tried, solvable=results.solvable),
@@ -198,18 +203,15 @@ def described(results: Results) -> dict[str, str]:
 
 
 def _described_search(results: Results) -> str:
-    entries = searched(results.tuning)
-    if not entries:
-        return ""
-    ends = (
-        f"{label(entry.cell, entry.at)} {best_figure(entry, 1)} to {best_figure(entry, len(entry.best_of))}"
-        for entry in entries
-    )
-    budget = (
-        " A dashed line is the budget, which was not enough to solve the task." if unsolved_budgets(entries) else ""
-    )
-    what = _sentence(what_is_shown(entries[0]))
-    return f"{what}, for n from 1 to {len(entries[0].best_of)}: {', '.join(ends)}.{budget}"
+    """What the picture of tuning shows."""
+    parts = []
+    for entries in by_figure(results.tuning):
+        count = len(entries[0].best_of)
+        ends = (f"{label(each.cell, each.at)} {best_figure(each, 1)} to {best_figure(each, count)}" for each in entries)
+        parts.append(f"{_sentence(what_is_shown(entries[0]))}, for n from 1 to {count}: {', '.join(ends)}.")
+        if unsolved_budgets(entries):
+            parts.append("A dashed line is the budget, which was not enough to solve the task.")
+    return " ".join(parts)
 
 
 def _sentence(text: str) -> str:

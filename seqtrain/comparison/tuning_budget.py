@@ -62,6 +62,12 @@ def searched(entries: Sequence[Tuning]) -> list[Tuning]:
     return [entry for entry in entries if entry.method is not None and None not in entry.best_of]
 
 
+def by_figure(entries: Sequence[Tuning]) -> list[list[Tuning]]:
+    """The entries of a search in a list for each figure: if a setting is varied, that may be another at each value."""
+    known = searched(entries)
+    return [[entry for entry in known if entry.judged_by == name] for name in dict.fromkeys(e.judged_by for e in known)]
+
+
 def what_is_shown(entry: Tuning) -> str:
     """The figure of the best of n, for the title of a table or the axis of a picture."""
     better = "lower" if entry.lower_is_better else "higher"

@@ -278,6 +278,30 @@ def test_a_budget_that_was_not_enough_does_not_look_like_a_figure(chosen):
     assert "b >= 300 to >= 300. A dashed line is the budget" in described(results)["tuning"]
 
 
+def test_a_table_has_one_kind_of_figure():
+    """With --vary, steps to solve may decide at one value, and the metric at another where nothing was solved."""
+    easy = entry("a", [70.0, 50.0], at=5, judged_by="steps to solve")
+    hard = entry("a", [0.4, 0.3], at=9)
+    groups = [Group("a", at, [run(0)]) for at in (5, 9)]
+    results = summarise(groups, Question(reference="a", varied="task.length", tuning=[easy, hard]))
+    results = results.model_copy(update={"files": {"report.html": ""}})
+    titles = [part.title for part in compare_tables(results)[1:] if isinstance(part, Grid)]
+    assert [title.split(" of the best")[0] for title in titles] == [
+        "tuning: expected steps to solve",
+        "tuning: expected validation m",
+    ]
+    for text in (rendered("results.md.jinja", results, groups), rendered("report.html.jinja", results, groups)):
+        first, second = text.split("Expected validation m of the best of n random candidates, lower is better.")
+        assert "Expected steps to solve of the best of n random candidates, lower is better." in first
+        assert "a at 9" in second
+        assert "a at 5" not in second.partition("How this was made")[0]
+    latex = latex_of(results)
+    check_closed(latex)
+    assert r"\label{tab:comparison-budgets}" in latex
+    assert r"\label{tab:comparison-budgets-2}" in latex
+    assert "validation m of the best" in described(results)["tuning"]
+
+
 def test_the_best_so_far_counts_what_was_not_solved_until_a_candidate_was(chosen):
     cells = {"a": [solving(None, None), solving(100, 200), solving(None, None)], "b": [solving(100, 100)] * 3}
     _, (a, b) = chosen(cells, "optuna")

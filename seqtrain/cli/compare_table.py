@@ -72,7 +72,7 @@ def _interval(estimate: Estimate) -> str:
 def _budget_table(entries: Sequence[Tuning], setting: str | None) -> Grid:
     """How good the best of n candidates is; `setting` is varied."""
     shown = budgets_shown(len(entries[0].best_of))
-    inner = dict(zip(shown[1:-1], range(len(shown), 0, -1), strict=False))  # small numbers are left out first
+    inner = dict(zip(shown[1:-1], range(len(shown), 0, -1), strict=False))  # large numbers are left out first
     varied = [Column(setting.rpartition(".")[2])] if setting else []
     columns = (Column("cell"), *varied, *(Column(f"n={count}", inner.get(count, 0)) for count in shown))
     table = Grid(f"tuning: {what_is_shown(entries[0])}", columns, title_style="", look=WIDE)

@@ -402,7 +402,9 @@ def _descriptions(cls: type) -> Iterator[tuple[str, str]]:
 
 @cache
 def _own_descriptions(cls: type) -> dict[str, str]:
-    """Those in the body of the class itself; to parse the source of torch's `Module` takes a while."""
+    """Those in the body of the class itself."""
+    if not inspect.get_annotations(cls) or cls.__module__.startswith("torch."):
+        return {}  # to parse the source of torch's `Module` takes a while
     try:
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     except (OSError, TypeError, SyntaxError, ValueError):  # a class without source, such as a built-in one

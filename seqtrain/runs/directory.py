@@ -139,7 +139,7 @@ class RunDir:
             return
         if self._lease.lock.exists():
             raise CheckpointError(
-                f"{self.path}: another process goes on with this run, as this one gave no sign of life for a while; "
+                f"{self.path}: another process goes on with this run, as this one wrote no heartbeat for a while; "
                 "nothing more is written"
             )
         raise CheckpointError(

@@ -25,10 +25,10 @@ from pathlib import Path
 NAME, HOLDER = ".lock", "holder"
 
 BEAT_S = 10.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 
 STALE_S = 60.0
-"""Seconds without a sign of life after which a holder on another machine counts as gone."""
+"""Seconds without a heartbeat after which a holder on another machine counts as gone."""
 
 TRIES = 100
 """Attempts to take a folder while others come and go."""
@@ -57,7 +57,7 @@ class Holder:
     folder: int
 
     def is_gone(self, age: float) -> bool:
-        """Whether it no longer runs, given the seconds since its last sign of life."""
+        """Whether it no longer runs, given the seconds since its last heartbeat."""
         if self.machine != _machine():
             return age > STALE_S
         return not _runs(self.pid, self.started)
@@ -184,7 +184,7 @@ def is_held(folder: Path) -> bool:
 
 
 def _holder(place: Path, clock: Path) -> tuple["Holder | None", float]:
-    """The holder of a lock, None if its file is damaged, and the seconds since its last sign of life.
+    """The holder of a lock, None if its file is damaged, and the seconds since its last heartbeat.
 
     Parameters
     ----------

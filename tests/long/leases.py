@@ -1,4 +1,4 @@
-"""Two processes, as if on two hosts, race for one folder, and one of them is frozen past its last sign of life.
+"""Two processes, as if on two hosts, race for one folder, and one of them is frozen past its heartbeat.
 
     python tests/long/leases.py --races 100
 

@@ -20,7 +20,7 @@ from seqtrain.system.processes import cores
 PATIENCE_S = STALE_S + 15.0
 """Seconds to wait for another process in the directory of a run: a dead host is noticed after `STALE_S`."""
 
-LAST_WORDS = 2000
+LOG_TAIL = 2000
 """Characters of what a process that died has written last."""
 
 INTERRUPTED = 128 + signal.SIGTERM
@@ -102,7 +102,7 @@ class Job:
         if has_answered:
             _wait_for_a_second_signal(code, order.permit)
             return code, message
-        return DIED, f"its process ended with exit code {code} on {socket.gethostname()}: {message[-LAST_WORDS:]}"
+        return DIED, f"its process ended with exit code {code} on {socket.gethostname()}: {message[-LOG_TAIL:]}"
 
 
 def _waiting_child(key: tuple[object, ...]) -> Child | None:

@@ -41,7 +41,7 @@ DAYS = 60 * 24 * 30
 REQUEUES = 10_000
 """How often a job whose time is over goes back to the queue."""
 
-LAST_WORDS = 500
+LOG_TAIL = 500
 
 
 class SlurmExecutor:
@@ -234,7 +234,7 @@ def _complete(job: Any, futures: Sequence[Future[Ended]], *, has_result: bool) -
     except Exception as raised:
         error = raised
     if not has_result:
-        error = RuntimeError(f"job {job.job_id} ended without an answer{_last_words(job.paths.stderr)}")
+        error = RuntimeError(f"job {job.job_id} ended without an answer{_end_of_log(job.paths.stderr)}")
     for number, future in enumerate(futures):
         with suppress(InvalidStateError):  # it was cancelled
             if error is not None or number >= len(answers):
@@ -243,9 +243,9 @@ def _complete(job: Any, futures: Sequence[Future[Ended]], *, has_result: bool) -
                 future.set_result(Ended(*answers[number]))
 
 
-def _last_words(log: Path) -> str:
+def _end_of_log(log: Path) -> str:
     """The end of the log of a job."""
     with suppress(OSError):
         if words := log.read_text("utf-8", "replace").strip():
-            return f": {words[-LAST_WORDS:]} ({log})"
+            return f": {words[-LOG_TAIL:]} ({log})"
     return f" ({log})"

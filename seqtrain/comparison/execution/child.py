@@ -114,7 +114,7 @@ class Child:
         self._kill()
 
     def train(self, order: Mapping[str, Any]) -> tuple[int, str, bool]:
-        """Exit code and message of the run, and True; if the process died, its own exit code, what it wrote on stderr, and False.
+        """Exit code and message of the run, and True; if the process died, its exit code, what it wrote, and False.
 
         A process that leaves with 0, as a cell may make it do, has not trained its run.
 

@@ -201,6 +201,22 @@ def test_processes_share_an_evaluation_and_count_each_batch_once(name, size, mon
     assert len(evaluated) == count
 
 
+def test_the_sums_of_an_evaluation_are_added_in_the_order_of_its_batches(monkeypatch):
+    """Another order gives another last digit: here 1e16 swallows a 1 that comes after it."""
+    state, recipe = started("quickstart")
+    losses = [1.0, 1e16, 1.0, -1e16]  # process 0 has the first and the third, process 1 the others
+    batches = [replace(recipe.task.train_batch(0, 1), lr_factor=loss) for loss in losses]
+    monkeypatch.setattr(recipe.task, "eval_batches", lambda *_: iter(batches))
+    monkeypatch.setattr(recipe.task, "loss", lambda _, batch: (torch.tensor(batch.lr_factor, dtype=torch.float64), 1))
+    expected = evaluate(state.model, recipe.task, "valid", 1)["loss"]
+    models = [started("quickstart")[0].model for _ in range(2)]
+    found = on_processes(
+        2, lambda group: evaluate(models[group.rank], recipe.task, "valid", 1, None, lambda: None, group)["loss"]
+    )
+    assert found == [expected] * 2
+    assert expected != sum(losses[0::2] + losses[1::2]) / 4
+
+
 def test_a_divergence_names_the_place_in_its_shard():
     state, recipe = started("quickstart", "train.shards=4")
     batch = recipe.task.train_batch(0, 8)

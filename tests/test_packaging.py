@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import seqtrain
-from seqtrain.recurrence.library import VARIANTS
+from seqtrain.native.library import VARIANTS
 from seqtrain.system import shipped
 from seqtrain.tasks.stories.corpus import write_corpus
 
@@ -63,6 +63,6 @@ def test_a_plain_install_finds_configs_and_text_from_anywhere(tmp_path):
 def test_the_engine_is_compiled_where_there_is_a_compiler(variant):
     """The installation goes on without the engine if it cannot be compiled: somebody has to notice."""
     if platform.machine() in ("x86_64", "AMD64") or variant == "portable":
-        newest = max(path.stat().st_mtime for path in (CHECKOUT / "seqtrain/recurrence/csrc").iterdir())
-        (compiled,) = (CHECKOUT / "seqtrain/recurrence").glob(f"engine_{variant}*")
+        newest = max(path.stat().st_mtime for path in (CHECKOUT / "seqtrain/native/csrc").iterdir())
+        (compiled,) = (CHECKOUT / "seqtrain/native").glob(f"engine_{variant}*")
         assert compiled.stat().st_mtime >= newest, "older than its source: pip install -e ."

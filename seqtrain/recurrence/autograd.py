@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from seqtrain.recurrence.buffer_pool import empty
-from seqtrain.recurrence.gemm import Sources, gradients_of_weights, product
+from seqtrain.native.buffer_pool import empty
+from seqtrain.native.gemm import Sources, gradients_of_weights, product
+from seqtrain.native.library import call
 from seqtrain.recurrence.kernels import KERNELS, Blocks
-from seqtrain.recurrence.library import call
 from seqtrain.recurrence.recording import NOT_RECORDED, is_recorded
 
 

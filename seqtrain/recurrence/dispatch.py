@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from seqtrain.cells import Cell
+from seqtrain.native.library import library, variant
 from seqtrain.recurrence.fused import unroll_fused, why_not_fused
 from seqtrain.recurrence.kernels import kernel_of
-from seqtrain.recurrence.library import library, variant
 from seqtrain.recurrence.reference import check_lengths, unroll_reference
 
 Engine = Literal["auto", "reference", "fused"]

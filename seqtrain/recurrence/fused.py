@@ -7,9 +7,9 @@ from torch import Tensor
 
 from seqtrain.cells import Cell
 from seqtrain.cells.base import GateCell
+from seqtrain.native.library import library
 from seqtrain.recurrence import autograd
 from seqtrain.recurrence.kernels import KERNELS, kernel_of
-from seqtrain.recurrence.library import library
 from seqtrain.recurrence.recording import NOT_RECORDED, is_recorded
 from seqtrain.recurrence.reference import check_lengths, unroll_reference
 

@@ -20,8 +20,8 @@ from seqtrain.models import (
     detach_state,
 )
 from seqtrain.models.dropout import drop, embed
+from seqtrain.native.library import library
 from seqtrain.recurrence import choose_loop, unroll_reference
-from seqtrain.recurrence.library import library
 from seqtrain.system.rng import generator
 
 T, B, I, H = 6, 3, 2, 4

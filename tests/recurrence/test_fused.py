@@ -14,13 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqtrain.cells import CoupledCell, GRUCell, HiddenState, LSTMCell, LSTMState, PeepholeCell, RNNCell
-from seqtrain.recurrence import buffer_pool as memory
+from seqtrain.native import buffer_pool as memory
+from seqtrain.native import library as native
+from seqtrain.native.gemm import Sources, gradients_of_weights, product
+from seqtrain.native.library import VARIANTS, library
 from seqtrain.recurrence import choose_loop, unroll, unroll_reference
-from seqtrain.recurrence import library as native
 from seqtrain.recurrence.fused import unroll_fused, why_not_fused
-from seqtrain.recurrence.gemm import Sources, gradients_of_weights, product
 from seqtrain.recurrence.kernels import KERNELS
-from seqtrain.recurrence.library import VARIANTS, library
 
 CELLS = {
     "lstm": (LSTMCell, {}),

@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from seqtrain.cells import CELLS, LSTMCell
 from seqtrain.models import SequenceModel
 from seqtrain.models.stack import Stack
+from seqtrain.native.library import library
 from seqtrain.recurrence import choose_loop, unroll, unroll_reference
-from seqtrain.recurrence.library import library
 from seqtrain.recurrence.recording import is_recorded
 
 pytestmark = [

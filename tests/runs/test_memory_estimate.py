@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from seqtrain.config import load_config
 from seqtrain.config.build import build_model, build_task
 from seqtrain.models import count_parameters
-from seqtrain.recurrence import buffer_pool
+from seqtrain.native import buffer_pool
 from seqtrain.runs.memory_estimate import (
     PROCESS,
     Estimate,

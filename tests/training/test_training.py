@@ -19,8 +19,8 @@ from seqtrain.config.build import build_model, build_optimizer, build_recipe, bu
 from seqtrain.config.resolve import resolved
 from seqtrain.inference.evaluate import evaluate as evaluate_checkpoint
 from seqtrain.inference.load import load_model
+from seqtrain.native import library as native
 from seqtrain.recurrence import autograd as sequence
-from seqtrain.recurrence import library as native
 from seqtrain.runs.checkpoint import Checkpoint, Header, load_checkpoint, save_checkpoint
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.records import MetricsRecord

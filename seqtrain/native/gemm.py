@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seqtrain.recurrence.buffer_pool import empty
-from seqtrain.recurrence.library import call
+from seqtrain.native.buffer_pool import empty
+from seqtrain.native.library import call
 
 
 class _Matrix(ctypes.Structure):

@@ -17,7 +17,7 @@ struct ProductMemory {
     std::vector<float> factors = std::vector<float>(kTileRows * kPackedDepth);
 };
 
-// One first factor of several that are multiplied by the same matrix, and its product: `_Factor` in products.py.
+// One first factor of several that are multiplied by the same matrix, and its product: `_Factor` in gemm.py.
 struct Factor {
     std::int64_t rows;
     Matrix a;

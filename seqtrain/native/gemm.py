@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqtrain.native.buffer_pool import empty
 from seqtrain.native.library import call
+from seqtrain.native.storage import Storage
 
 
 class _Matrix(ctypes.Structure):
@@ -37,17 +38,21 @@ class Sources(NamedTuple):
     begin: int
 
 
-def product(a: Tensor, b: Tensor, bias: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
-    """`a @ b (+ bias)`, into `out` if it is given."""
+def product(
+    a: Tensor, b: Tensor, bias: Tensor | None = None, *, storage: Storage = Storage.FLOAT32, out: Tensor | None = None
+) -> Tensor:
+    """`a @ b (+ bias)`, into `out` if it is given; its factors are stored as `storage` says."""
     out = a.new_empty(a.shape[0], b.shape[1]) if out is None else out
     if a.shape[1]:
-        _multiply([_Factor(len(a), _matrix(a), 0, a.shape[1], out.data_ptr())], b, bias)
+        _multiply([_Factor(len(a), _matrix(a), 0, a.shape[1], out.data_ptr())], b, bias, storage)
     else:
         out.zero_()
     return out
 
 
-def gradients_of_weights(sources: Sequence[Sources], d_outputs: Tensor) -> list[Tensor]:
+def gradients_of_weights(
+    sources: Sequence[Sources], d_outputs: Tensor, *, storage: Storage = Storage.FLOAT32
+) -> list[Tensor]:
     """`d_outputs.T @ inputs` for each of the inputs, `[N, O]` and `[N, I]` to `[O, I]`.
 
     The engine computes the transpose, `inputs.T @ d_outputs`, which is faster, and all products in one call, so that it
@@ -60,7 +65,7 @@ def gradients_of_weights(sources: Sequence[Sources], d_outputs: Tensor) -> list[
         _Factor(values.shape[1], _matrix(values.t()), begin, begin + len(values), c.data_ptr(), gradient.data_ptr())
         for (values, begin), c, gradient in zip(sources, transposes, gradients, strict=True)
     ]
-    _multiply(factors, d_outputs, None)
+    _multiply(factors, d_outputs, None, storage)
     return gradients
 
 
@@ -68,7 +73,7 @@ def _matrix(tensor: Tensor) -> _Matrix:
     return _Matrix(tensor.data_ptr(), *tensor.stride())
 
 
-def _multiply(factors: list[_Factor], b: Tensor, bias: Tensor | None) -> None:
+def _multiply(factors: list[_Factor], b: Tensor, bias: Tensor | None, storage: Storage) -> None:
     call(
         "seqtrain_product",
         *map(ctypes.c_int64, b.shape),
@@ -77,4 +82,5 @@ def _multiply(factors: list[_Factor], b: Tensor, bias: Tensor | None) -> None:
         (_Factor * len(factors))(*factors),
         len(factors),
         torch.get_num_threads(),
+        storage,
     )

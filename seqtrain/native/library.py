@@ -12,7 +12,7 @@ import torch
 VARIANTS = ("avx512", "avx2", "portable")
 """The engine is compiled for three kinds of processor; an installation has the variants that its compiler can build."""
 
-INTERFACE = 2
+INTERFACE = 3
 """Version of the arguments of its functions; the same number as `seqtrain_interface` in csrc/engine.cpp."""
 
 

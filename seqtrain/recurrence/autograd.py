@@ -6,6 +6,7 @@ projection before the recurrence, and the gradients of the weights and of the in
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor
 from seqtrain.native.buffer_pool import empty
 from seqtrain.native.gemm import Sources, gradients_of_weights, product
 from seqtrain.native.library import call
+from seqtrain.native.recording import NOT_RECORDED, is_recorded
+from seqtrain.native.storage import Storage
 from seqtrain.recurrence.kernels import KERNELS, Blocks
-from seqtrain.recurrence.recording import NOT_RECORDED, is_recorded
 
 
 class Plan(NamedTuple):
@@ -25,6 +27,7 @@ class Plan(NamedTuple):
     lengths: Tensor | None
     reverse: bool
     starts_at_zero: bool
+    storage: Storage
 
 
 class _Call(ctypes.Structure):
@@ -33,7 +36,7 @@ class _Call(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("steps", "batch", "hidden")),
         ("lengths", ctypes.c_void_p),
-        *((name, ctypes.c_int32) for name in ("reverse", "saving", "threads")),
+        *((name, ctypes.c_int32) for name in ("reverse", "saving", "threads", "storage")),
         *((name, ctypes.c_void_p) for name in ("w_h", "p", "gates", "outputs", "cells", "aside")),
         *((name, ctypes.c_void_p) for name in ("h_first", "c_first", "h_last", "c_last")),
         *((name, ctypes.c_void_p) for name in ("d_outputs", "d_gates", "dh", "dc", "db", "dp")),
@@ -65,7 +68,7 @@ def _forward(
     T, B, H = *x.shape[:2], w_h.shape[1]
     x = x.resolve_neg().reshape(T * B, x.shape[-1])
     gates = empty(T, B, len(b))
-    product(x, w_x.resolve_neg().t(), _plain(b), out=gates)
+    product(x, w_x.resolve_neg().t(), _plain(b), storage=plan.storage, out=gates)
     outputs = gates if plan.kernel.startswith("rnn") else empty(T, B, H)
     last = [torch.empty_like(part, memory_format=torch.contiguous_format) for part in state]
     cells = aside = None
@@ -114,10 +117,10 @@ class _Walk(torch.autograd.Function):
             dw_x, dw_h = _weight_gradients(plan, blocks, d_input.flatten(0, 1), d_hidden, kept, outputs, state[0])
         if needs_x:  # last, since the gradients of the weights need temporary memory
             dx = empty(*ctx.x_shape)
-            product(d_input.flatten(0, 1), blocks.turn(w_x), out=dx)
+            product(d_input.flatten(0, 1), blocks.turn(w_x), storage=plan.storage, out=dx)
         if needs_h:
             d_first = _at_first_step(plan, d_hidden)
-            d_state[0].addmm_(d_first, w_h[: d_first.shape[-1]])
+            d_state[0] += product(d_first, w_h[: d_first.shape[-1]], storage=plan.storage)
         if plan.kernel == "gru_after":
             d_vectors = db[3 * H :]  # b_hn is added to what w_h gives
         return None, dx, dw_x, dw_h, blocks.turn_back(db[: w_x.shape[0]]), d_vectors, *d_state
@@ -156,6 +159,7 @@ def _walk(
         reverse=plan.reverse,
         saving=saving,
         threads=torch.get_num_threads(),
+        storage=plan.storage,
         **{name: array.data_ptr() for name, array in arrays.items() if array is not None},
     )
     call("seqtrain_run", tuple(KERNELS).index(plan.kernel), int(backward), ctypes.byref(arguments))
@@ -184,18 +188,19 @@ def _weight_gradients(
     plan: Plan, blocks: Blocks, d_input: Tensor, d_hidden: Tensor, kept: _Kept, outputs: Tensor, h_first: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `w_x` and `w_h`; outputs and gradients are zero on padding."""
+    of_weights = partial(gradients_of_weights, storage=plan.storage)
     x, begin = Sources(kept.x, 0), 0 if plan.reverse else len(h_first)
     before = Sources((outputs[1:] if plan.reverse else outputs[:-1]).flatten(0, 1), begin)
     if blocks.x == blocks.h:
-        dw_x, dw_h = gradients_of_weights([x, before], d_input)
+        dw_x, dw_h = of_weights([x, before], d_input)
     else:
-        (dw_x,) = gradients_of_weights([x], d_input)
-        (dw_h,) = gradients_of_weights([before], d_hidden.flatten(0, 1))
+        (dw_x,) = of_weights([x], d_input)
+        (dw_h,) = of_weights([before], d_hidden.flatten(0, 1))
     if not plan.starts_at_zero:
-        dw_h.addmm_(_at_first_step(plan, d_hidden).t(), h_first)
+        dw_h += product(_at_first_step(plan, d_hidden).t(), h_first, storage=plan.storage)
     if plan.kernel == "gru_before":
         assert kept.aside is not None
-        (dw_hn,) = gradients_of_weights([Sources(kept.aside.flatten(0, 1), 0)], d_input[:, len(dw_h) :])
+        (dw_hn,) = of_weights([Sources(kept.aside.flatten(0, 1), 0)], d_input[:, len(dw_h) :])
         dw_h = torch.cat([dw_h, dw_hn])
     return blocks.turn_back(dw_x), dw_h
 

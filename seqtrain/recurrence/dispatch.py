@@ -9,9 +9,10 @@ from torch import Tensor
 
 from seqtrain.cells import Cell
 from seqtrain.native.library import library, variant
+from seqtrain.native.storage import is_under_autocast
 from seqtrain.recurrence.fused import unroll_fused, why_not_fused
 from seqtrain.recurrence.kernels import kernel_of
-from seqtrain.recurrence.reference import check_lengths, unroll_reference
+from seqtrain.recurrence.reference import HALF, check_lengths, unroll_reference
 
 Engine = Literal["auto", "reference", "fused"]
 Unroll = Callable[..., tuple[Tensor, Any]]
@@ -41,6 +42,8 @@ def unroll(
         engine. What torch traces, exports or transforms (`torch.jit.trace`, `torch.export`, `make_fx`, `torch.func`, a
         mode, fake tensors) is the plain loop. `torch.compile` leaves the engine as it is, between two graphs.
 
+    Under `torch.autocast` in bfloat16, products are in bfloat16; states, outputs and pointwise maths stay in float32.
+
     Returns
     -------
     outputs : `[T, B, H]`, `state.hidden` of every step; zero on padding.
@@ -58,6 +61,8 @@ def unroll(
         # A compilation with fullgraph=True fails at the next line and shows it.
         outside: Unroll = torch.compiler.disable(unroll)  # type: ignore  # one graph needs engine: reference
         return outside(cell, x, state, lengths=lengths, reverse=reverse, engine=engine)
+    if x.dtype in HALF and is_under_autocast(x):
+        x = x.float()  # from a layer before under autocast
     if engine not in get_args(Engine):
         raise ValueError(f"engine is {engine!r}; use one of {', '.join(get_args(Engine))}")
     if x.dim() != 3 or len(x) == 0 or x.shape[2] != cell.input_size:

@@ -8,9 +8,10 @@ from torch import Tensor
 from seqtrain.cells import Cell
 from seqtrain.cells.base import GateCell
 from seqtrain.native.library import library
+from seqtrain.native.recording import NOT_RECORDED, is_recorded
+from seqtrain.native.storage import storage
 from seqtrain.recurrence import autograd
 from seqtrain.recurrence.kernels import KERNELS, kernel_of
-from seqtrain.recurrence.recording import NOT_RECORDED, is_recorded
 from seqtrain.recurrence.reference import check_lengths, unroll_reference
 
 
@@ -61,7 +62,7 @@ def unroll_fused(
         lengths = lengths.to(torch.int64, copy=True).contiguous()  # a copy for the backward pass
         inside = torch.arange(T, device="cpu")[:, None, None] < lengths[:, None]  # [T, B, 1]
         x = x.where(inside, 0.0)  # a NaN in the padding would reach the gradient of w_x through a product with zero
-    plan = autograd.Plan(kernel, lengths, reverse, starts_at_zero)
+    plan = autograd.Plan(kernel, lengths, reverse, starts_at_zero, storage())
     outputs, last = autograd.run(plan, x, cell.w_x, cell.w_h, cell.bias(), vectors, *state)
     return outputs, type(state)(*last)
 

@@ -1,13 +1,18 @@
 """The plain loop over time. It defines what is right: every faster engine must give the same results."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from seqtrain.cells import Cell
-from seqtrain.recurrence.recording import is_recorded
+from seqtrain.native.recording import is_recorded
+from seqtrain.native.storage import is_under_autocast
+
+HALF = (torch.bfloat16, torch.float16)
 
 
 def unroll_reference(
@@ -45,18 +50,19 @@ def unroll_reference(
         inside = torch.arange(T, device=x.device)[:, None] < lengths  # [T, B]
         x = x.where(inside[..., None], 0.0)  # a NaN in the padding would reach the gradient through `where` below
 
-    # unbind, not indexing: the gradient of T separate x_gates[t] would write T arrays of the full size.
-    x_gates = cell.project(x).unbind(0)
-    outputs: list[Tensor] = [x_gates[0]] * T  # every place is overwritten
-    for t in reversed(range(T)) if reverse else range(T):
-        new = cell.step(x_gates[t], state)
-        if on_step is not None:
-            on_step(t, x_gates[t], new)
-        if inside is None:
-            state, outputs[t] = new, new.hidden
-        else:
-            state = type(new)(*(choose_rows(inside[t], n, old) for n, old in zip(new, state, strict=True)))
-            outputs[t] = choose_rows(inside[t], new.hidden, 0.0)
+    with _Float32() if is_under_autocast(x) else nullcontext():
+        # unbind, not indexing: the gradient of T separate x_gates[t] would write T arrays of the full size.
+        x_gates = cell.project(x).unbind(0)
+        outputs: list[Tensor] = [x_gates[0]] * T  # every place is overwritten
+        for t in reversed(range(T)) if reverse else range(T):
+            new = cell.step(x_gates[t], state)
+            if on_step is not None:
+                on_step(t, x_gates[t], new)
+            if inside is None:
+                state, outputs[t] = new, new.hidden
+            else:
+                state = type(new)(*(choose_rows(inside[t], n, old) for n, old in zip(new, state, strict=True)))
+                outputs[t] = choose_rows(inside[t], new.hidden, 0.0)
     return torch.stack(outputs), state
 
 
@@ -80,3 +86,16 @@ def check_lengths(lengths: Tensor, x: Tensor) -> None:
 def choose_rows(rows: Tensor, new: Tensor, other: Tensor | float) -> Tensor:
     """`new` `[B, ...]` in the rows that are True, `other` elsewhere; `rows` is `[B]`."""
     return new.where(rows.view(-1, *[1] * (new.dim() - 1)), other)
+
+
+class _Float32(TorchFunctionMode):
+    """Gives the results of products in float32, which autocast computes in fewer bits; so states stay in float32."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if function is torch.addmm and not kwargs:  # autocast would round the sum that is added to, too
+            base, *factors = args
+            return base + torch.mm(*factors).float()
+        result = function(*args, **(kwargs or {}))
+        return result.float() if isinstance(result, Tensor) and result.dtype in HALF else result

@@ -17,8 +17,8 @@ from seqtrain.cells import CELLS, LSTMCell
 from seqtrain.models import SequenceModel
 from seqtrain.models.stack import Stack
 from seqtrain.native.library import library
+from seqtrain.native.recording import is_recorded
 from seqtrain.recurrence import choose_loop, unroll, unroll_reference
-from seqtrain.recurrence.recording import is_recorded
 
 pytestmark = [
     pytest.mark.skipif(isinstance(library(), str), reason="the engine is not installed"),

@@ -10,6 +10,7 @@
 
 #include "cells.h"
 #include "panels.h"
+#include "processor.h"
 #include "product.h"
 
 // All arrays are float32, without gaps. [T, B, ...] unless said otherwise; blocks = gates, or 4 for gru_after.
@@ -19,6 +20,7 @@ struct Call {
     std::int32_t reverse;
     std::int32_t saving;   // keep what backward needs; else `aside` is one step that is written over, `cells` is c_last
     std::int32_t threads;
+    std::int32_t storage;  // of the factors of products: 0 Float32, 1 Rounded, 2 Pairs; all the rest is float32
     const float* w_h;      // [G*H, H]
     const float* p;        // [peepholes, H], or b_hn [H]
     float* gates;          // [G*H] input projection, overwritten by the activations; for rnn it is `outputs`
@@ -62,6 +64,7 @@ struct BackwardRow {
     float* d_gates;
     float* dh;
     float* dc;
+    float* sums;  // of the row's group, which has a place in `Sums`
 };
 
 // What the equations in cells.h see: a row, a vector of its units, and the row's product with the panel.
@@ -94,11 +97,33 @@ struct ForwardAt {
     }
 };
 
-// Sums over the rows for one vector of units.
+// Sums over the rows of a group and their steps, for one vector of units: db, dp.
 template <class Cell>
 struct Sums {
-    Vec b[Cell::blocks] = {};
-    Vec p[Cell::peeps + 1] = {};  // + 1: no array may be empty
+    static constexpr int count = Cell::blocks + Cell::peeps;
+    Vec b[Cell::blocks];
+    Vec p[Cell::peeps + 1];  // + 1: no array may be empty
+
+    template <class Lanes>
+    void load(const Lanes& lanes, const float* from, std::int64_t H) {
+        for (int k = 0; k < Cell::blocks; ++k) b[k] = lanes.load(from + k * H);
+        for (int k = 0; k < Cell::peeps; ++k) p[k] = lanes.load(from + (Cell::blocks + k) * H);
+    }
+
+    template <class Lanes>
+    void store(const Lanes& lanes, float* to, std::int64_t H) const {
+        for (int k = 0; k < Cell::blocks; ++k) lanes.store(to + k * H, b[k]);
+        for (int k = 0; k < Cell::peeps; ++k) lanes.store(to + (Cell::blocks + k) * H, p[k]);
+    }
+};
+
+// The rows of a batch in groups, whose sums are added up apart, so that they do not depend on the number of threads.
+struct Groups {
+    explicit Groups(std::int64_t batch) : batch(batch), rows(std::max<std::int64_t>(1, batch / kGroupsAtLeast)) {}
+    std::int64_t count() const { return parts_of(batch, rows); }
+
+    static constexpr std::int64_t kGroupsAtLeast = 64;  // of a large batch: as many threads can share it
+    const std::int64_t batch, rows;
 };
 
 template <class Cell, class Lanes>
@@ -140,9 +165,9 @@ struct Worker {
     Rows rows;
     int part, parts;
     std::vector<float> products;
+    std::vector<float> factors;  // a tile of rows as a product with `Storage` wants them
     std::vector<ForwardRow> forward;
     std::vector<BackwardRow> backward;
-    std::vector<float> db, dp;
 };
 
 // Where the rows of a call stand at each step. Step s of a row is its s-th in walking order.
@@ -185,10 +210,20 @@ Float* at(Float* array, std::int64_t offset) {
     return array ? array + offset : nullptr;
 }
 
+// Stores rows of factors as a product with the panels wants them, and points to them instead.
+template <class Storage>
+void convert(const Panels<Storage>& panels, const float** rows, int count, std::int64_t depth, float* factors) {
+    if (Storage::as_is) return;
+    for (int r = 0; r < count; ++r, factors += panels.groups()) {
+        Storage::store_row(rows[r], depth, factors);
+        rows[r] = factors;
+    }
+}
+
 // One phase for a thread's share: the product with a panel, then the equations of the panel's units while it is still near.
-template <class Phase, class Row, class Source, class Equations>
-void run_phase(const Panels& panels, Worker& worker, const std::vector<Row>& rows, std::int64_t H, int columns,
-               const float* zeros, Source source, Equations equations) {
+template <class Storage, class Row, class Source, class Equations>
+void run_phase(const Panels<Storage>& panels, Worker& worker, const std::vector<Row>& rows, std::int64_t H, int columns,
+               std::int64_t depth, const float* zeros, Source source, Equations equations) {
     float* products = worker.products.data();
     const std::int64_t begin = part(panels.count(), worker.parts, worker.part);
     const std::int64_t end = part(panels.count(), worker.parts, worker.part + 1);
@@ -198,12 +233,13 @@ void run_phase(const Panels& panels, Worker& worker, const std::vector<Row>& row
         const int count = static_cast<int>(std::min<std::int64_t>(kTileRows, all - first));
         bool all_zero = true;  // as at the first step: no product then
         for (int r = 0; r < count; ++r) all_zero &= (sources[r] = source(rows[first + r])) == zeros;
+        if (!all_zero) convert(panels, sources, count, depth, worker.factors.data());
         for (std::int64_t panel = begin; panel < end; ++panel) {
             const std::int64_t stride = panels.width(panel) * kLanes;
             if (all_zero)
                 std::fill_n(products, count * stride, 0.0f);
             else
-                panels.multiply(panel, panels.depth(), sources, count, 1, products, stride);
+                panels.multiply(panel, panels.groups(), sources, count, 1, products, stride);
             const float* mine = products;
             for (std::int64_t v = panels.start(panel); v < panels.start(panel + 1); ++v, mine += columns * kLanes) {
                 const std::int64_t unit = v * kLanes;
@@ -217,12 +253,12 @@ void run_phase(const Panels& panels, Worker& worker, const std::vector<Row>& row
     if (worker.parts > 1) wait_for_team();
 }
 
-template <class Phase>
-void forward_phase(const Walk& walk, Worker& worker, const Panels& panels) {
+template <class Phase, class Storage>
+void forward_phase(const Walk& walk, Worker& worker, const Panels<Storage>& panels) {
     const Call& call = walk.call;
     const std::int64_t H = call.hidden;
-    run_phase<Phase>(
-        panels, worker, worker.forward, H, Phase::count, walk.zeros(),
+    run_phase(
+        panels, worker, worker.forward, H, Phase::count, H, walk.zeros(),
         [](const ForwardRow& row) { return Phase::from == From::h ? row.h_old : row.aside; },
         [&](auto lanes, const ForwardRow* rows, int count, std::int64_t unit, const float* products,
             std::int64_t stride) {
@@ -236,13 +272,13 @@ void forward_phase(const Walk& walk, Worker& worker, const Panels& panels) {
         });
 }
 
-template <class Cell, class Phase>
-void backward_phase(const Walk& walk, Worker& worker, const Panels& panels) {
+template <class Cell, class Phase, class Storage>
+void backward_phase(const Walk& walk, Worker& worker, const Panels<Storage>& panels) {
     const Call& call = walk.call;
     const std::int64_t H = call.hidden;
     const float* zeros = walk.zeros();
-    run_phase<Phase>(
-        panels, worker, worker.backward, H, 1, zeros,
+    run_phase(
+        panels, worker, worker.backward, H, 1, Phase::count * H, zeros,
         [H, zeros](const BackwardRow& row) {
             const float* grads = Phase::grads == Grads::next ? row.next : row.d_gates;
             return grads == zeros ? zeros : grads + Phase::block * H;
@@ -250,16 +286,12 @@ void backward_phase(const Walk& walk, Worker& worker, const Panels& panels) {
         [&](auto lanes, const BackwardRow* rows, int count, std::int64_t unit, const float* products,
             std::int64_t stride) {
             Sums<Cell> sums;
-            for (int r = 0; r < count; ++r)
+            for (int r = 0; r < count; ++r) {
+                float* group = rows[r].sums;
+                if (r == 0 || group != rows[r - 1].sums) sums.load(lanes, group + unit, H);
                 Phase::step(BackwardAt<Cell, decltype(lanes)>{rows[r], lanes, H, unit, products + r * stride, call.p,
                                                               sums});
-            for (int k = 0; k < Cell::blocks; ++k) {
-                float* db = worker.db.data() + k * H + unit;
-                lanes.store(db, lanes.load(db) + sums.b[k]);
-            }
-            for (int k = 0; k < Cell::peeps; ++k) {
-                float* dp = worker.dp.data() + k * H + unit;
-                lanes.store(dp, lanes.load(dp) + sums.p[k]);
+                if (r + 1 == count || group != rows[r + 1].sums) sums.store(lanes, group + unit, H);
             }
         });
 }
@@ -277,9 +309,11 @@ void gather_forward(const Walk& walk, Worker& worker, std::int64_t gates, std::i
     }
 }
 
-void gather_backward(const Walk& walk, Worker& worker, std::int64_t gates, std::int64_t blocks, std::int64_t s) {
+void gather_backward(const Walk& walk, Worker& worker, std::int64_t gates, std::int64_t blocks, std::int64_t s,
+                     float* sums, std::int64_t width) {
     const Call& call = walk.call;
     const std::int64_t H = call.hidden;
+    const Groups groups(call.batch);
     worker.backward.clear();
     for (std::int64_t b = worker.rows.begin; b < worker.rows.end; ++b) {
         if (s >= walk.length(b)) continue;
@@ -289,7 +323,8 @@ void gather_backward(const Walk& walk, Worker& worker, std::int64_t gates, std::
                                    walk.h_old(b, s), walk.c_old(b, s),
                                    call.d_outputs ? call.d_outputs + place * H : walk.zeros(),
                                    last ? walk.zeros() : call.d_gates + walk.place(b, s + 1) * blocks * H,
-                                   call.d_gates + place * blocks * H, call.dh + b * H, at(call.dc, b * H)});
+                                   call.d_gates + place * blocks * H, call.dh + b * H, at(call.dc, b * H),
+                                   sums + b / groups.rows * width});
     }
 }
 
@@ -310,33 +345,34 @@ void copy_last_state(const Walk& walk, Rows rows) {
     }
 }
 
-template <class Phase>
-Panels room_forward(const Call& call) {
-    return Panels(call.hidden, Phase::count, call.hidden);
+template <class Phase, class Storage>
+Panels<Storage> room_forward(const Call& call) {
+    return {call.hidden, Phase::count, call.hidden};
 }
 
-template <class Phase>
-Panels room_backward(const Call& call) {
-    return Panels(Phase::count * call.hidden, 1, call.hidden);
+template <class Phase, class Storage>
+Panels<Storage> room_backward(const Call& call) {
+    return {Phase::count * call.hidden, 1, call.hidden};
 }
 
 // The transpose of the phase's part of w_h.
-template <class Phase>
-void pack_forward(const Call& call, Panels& panels, int n, int team) {
+template <class Phase, class Storage>
+void pack_forward(const Call& call, Panels<Storage>& panels, int n, int team) {
     const std::int64_t H = call.hidden;
     panels.pack({call.w_h + Phase::first * H * H, 1, H}, H, n, team);
 }
 
-template <class Phase>
-void pack_backward(const Call& call, Panels& panels, int n, int team) {
+template <class Phase, class Storage>
+void pack_backward(const Call& call, Panels<Storage>& panels, int n, int team) {
     const std::int64_t H = call.hidden;
     panels.pack({call.w_h + Phase::first * H * H, H, 1}, Phase::count * H, n, team);
 }
 
-template <std::size_t phases>
-std::int64_t widest(const std::array<Panels, phases>& panels) {
+// Of all panels, the most vectors of columns, or groups of depths.
+template <class Storage, std::size_t phases>
+std::int64_t most(const std::array<Panels<Storage>, phases>& panels, std::int64_t (Panels<Storage>::*size)() const) {
     std::int64_t most = 0;
-    for (const Panels& one : panels) most = std::max(most, one.widest());
+    for (const Panels<Storage>& one : panels) most = std::max(most, (one.*size)());
     return most;
 }
 
@@ -346,25 +382,23 @@ bool splits_units(const Call& call, int gates) {
     return parts_of(call.batch, call.threads) < kBlockRows - 1 && gates * call.hidden * call.hidden > 30000;
 }
 
-template <class Cell, std::size_t phases>
-std::vector<Worker> hire(const Call& call, const std::array<Panels, phases>& panels, bool by_units, bool backward) {
-    const std::int64_t most = by_units ? panels[0].count() : call.batch;
-    std::vector<Worker> workers(std::max<std::int64_t>(1, std::min<std::int64_t>(call.threads, most)));
+template <class Storage, std::size_t phases>
+std::vector<Worker> hire(const Call& call, const std::array<Panels<Storage>, phases>& panels, bool by_units) {
+    const std::int64_t parts = by_units ? panels[0].count() : Groups(call.batch).count();
+    std::vector<Worker> workers(std::max<std::int64_t>(1, std::min<std::int64_t>(call.threads, parts)));
     for (Worker& worker : workers) {
-        worker.products.resize(kTileRows * widest(panels) * kLanes);
-        if (backward) {
-            worker.backward.reserve(call.batch);
-            worker.db.resize(Cell::blocks * call.hidden);
-            worker.dp.resize(Cell::peeps * call.hidden);
-        } else {
-            worker.forward.reserve(call.batch);
-        }
+        worker.products.resize(kTileRows * most(panels, &Panels<Storage>::widest) * kLanes);
+        if (!Storage::as_is) worker.factors.resize(kTileRows * most(panels, &Panels<Storage>::groups));
     }
     return workers;
 }
 
-// One thread's rows where each has rows of its own.
-Rows rows_of(const Call& call, int n, int team) { return {part(call.batch, team, n), part(call.batch, team, n + 1)}; }
+// One thread's rows where each has rows of its own: whole groups.
+Rows rows_of(const Call& call, int n, int team) {
+    const Groups groups(call.batch);
+    const auto begin = [&](int n) { return std::min(call.batch, part(groups.count(), team, n) * groups.rows); };
+    return {begin(n), begin(n + 1)};
+}
 
 void share(const Call& call, Worker& worker, bool by_units, int n, int team) {
     worker.rows = by_units ? Rows{0, call.batch} : rows_of(call, n, team);
@@ -372,12 +406,13 @@ void share(const Call& call, Worker& worker, bool by_units, int n, int team) {
     worker.parts = by_units ? team : 1;
 }
 
-template <class Cell, class... Phases>
+template <class Storage, class Cell, class... Phases>
 void forward(const Call& call) {
-    std::array<Panels, sizeof...(Phases)> panels = {room_forward<Phases>(call)...};
+    std::array<Panels<Storage>, sizeof...(Phases)> panels = {room_forward<Phases, Storage>(call)...};
     const Walk walk(call, 1);
     const bool by_units = splits_units(call, Cell::gates);
-    std::vector<Worker> workers = hire<Cell>(call, panels, by_units, false);
+    std::vector<Worker> workers = hire(call, panels, by_units);
+    for (Worker& worker : workers) worker.forward.reserve(call.batch);
     run_team(static_cast<int>(workers.size()), [&](int n, int team) {
         Worker& worker = workers[n];
         share(call, worker, by_units, n, team);
@@ -397,18 +432,15 @@ void forward(const Call& call) {
     });
 }
 
-// In the order of the workers, so that a sum has the same bytes each time.
-void add_up(const std::vector<Worker>& workers, std::vector<float> Worker::* part, float* sum) {
-    for (const Worker& worker : workers)
-        for (std::size_t k = 0; k < (worker.*part).size(); ++k) sum[k] += (worker.*part)[k];
-}
-
-template <class Cell, class... Phases>
+template <class Storage, class Cell, class... Phases>
 void backward(const Call& call) {
-    std::array<Panels, sizeof...(Phases)> panels = {room_backward<Phases>(call)...};
+    std::array<Panels<Storage>, sizeof...(Phases)> panels = {room_backward<Phases, Storage>(call)...};
     const Walk walk(call, Cell::blocks);
     const bool by_units = splits_units(call, Cell::gates);
-    std::vector<Worker> workers = hire<Cell>(call, panels, by_units, true);
+    const std::int64_t biases = Cell::blocks * call.hidden, width = Sums<Cell>::count * call.hidden;
+    std::vector<float> sums(Groups(call.batch).count() * width);
+    std::vector<Worker> workers = hire(call, panels, by_units);
+    for (Worker& worker : workers) worker.backward.reserve(call.batch);
     run_team(static_cast<int>(workers.size()), [&](int n, int team) {
         Worker& worker = workers[n];
         share(call, worker, by_units, n, team);
@@ -416,60 +448,86 @@ void backward(const Call& call) {
         (pack_backward<Phases>(call, panels[phase++], n, team), ...);
         wait_for_team();
         for (std::int64_t s = call.steps - 1; s >= 0; --s) {
-            gather_backward(walk, worker, Cell::gates, Cell::blocks, s);
+            gather_backward(walk, worker, Cell::gates, Cell::blocks, s, sums.data(), width);
             phase = 0;
             (backward_phase<Cell, Phases>(walk, worker, panels[phase++]), ...);
         }
         clear_padding(call, rows_of(call, n, team), call.d_gates, Cell::blocks * call.hidden);
     });
-    add_up(workers, &Worker::db, call.db);
-    add_up(workers, &Worker::dp, call.dp);
+    for (std::size_t group = 0; group < sums.size(); group += width)
+        for (std::int64_t k = 0; k < width; ++k) (k < biases ? call.db[k] : call.dp[k - biases]) += sums[group + k];
 }
 
-template <class Cell>
+template <class Storage, class Cell>
 void one_phase(const Call& call, bool back) {
-    back ? backward<Cell, typename Cell::Backward>(call) : forward<Cell, typename Cell::Forward>(call);
+    back ? backward<Storage, Cell, typename Cell::Backward>(call)
+         : forward<Storage, Cell, typename Cell::Forward>(call);
 }
 
+template <class Storage>
 void gru_before(const Call& call, bool back) {
     using Cell = GruBefore;
-    back ? backward<Cell, Cell::BackwardCandidate, Cell::BackwardReset>(call)
-         : forward<Cell, Cell::ForwardGates, Cell::ForwardCandidate>(call);
+    back ? backward<Storage, Cell, Cell::BackwardCandidate, Cell::BackwardReset>(call)
+         : forward<Storage, Cell, Cell::ForwardGates, Cell::ForwardCandidate>(call);
 }
 
 using Run = void (*)(const Call&, bool);
 
 // In the order of KERNELS in kernels.py.
+template <class Storage>
 constexpr Run kRuns[] = {
-    one_phase<Lstm<false>>,    one_phase<Lstm<true>>, one_phase<Coupled<false>>, one_phase<Coupled<true>>,
-    one_phase<GruAfter>,       gru_before,            one_phase<Rnn<false>>,     one_phase<Rnn<true>>,
+    one_phase<Storage, Lstm<false>>,    one_phase<Storage, Lstm<true>>,    one_phase<Storage, Coupled<false>>,
+    one_phase<Storage, Coupled<true>>,  one_phase<Storage, GruAfter>,      gru_before<Storage>,
+    one_phase<Storage, Rnn<false>>,     one_phase<Storage, Rnn<true>>,
 };
 
-}  // namespace
-}  // namespace seqtrain
-
-// INTERFACE in library.py.
-extern "C" int seqtrain_interface() { return 2; }
-
-// 0, or 1 when there is not enough memory.
-extern "C" int seqtrain_run(int kernel, int backward, const Call* call) {
+// Calls task with the storage of that number; returns 0, or 1 when there is not enough memory.
+template <class Task>
+int run_with(int storage, Task task) {
     try {
-        seqtrain::kRuns[kernel](*call, backward != 0);
+        switch (storage) {
+            case 0: task(Float32{}); break;
+#if defined(__AVX512F__)
+            case 2: task(Pairs{}); break;
+#endif
+            default: task(Rounded{});
+        }
         return 0;
     } catch (const std::bad_alloc&) {
         return 1;
     }
 }
 
+}  // namespace
+}  // namespace seqtrain
+
+// INTERFACE in library.py.
+extern "C" int seqtrain_interface() { return 3; }
+
+// 0: this engine has no `Pairs` for this processor. 1: they are slower than float32. 2: they are faster.
+extern "C" int seqtrain_pairs() {
+#if defined(__AVX512F__)
+    return seqtrain::multiplies_pairs() ? 1 + seqtrain::pairs_are_faster() : 0;
+#else
+    return 0;
+#endif
+}
+
+// 0, or 1 when there is not enough memory.
+extern "C" int seqtrain_run(int kernel, int backward, const Call* call) {
+    using namespace seqtrain;
+    return run_with(call->storage, [&](auto storage) {
+        kRuns<decltype(storage)>[kernel](*call, backward != 0);
+    });
+}
+
 // c [rows, columns] = a [rows, depth] b [depth, columns] (+ bias [columns]) for each of `count` factors; c has no gaps, a
 // and b any strides.
 extern "C" int seqtrain_product(std::int64_t depth, std::int64_t columns, const seqtrain::Matrix* b, const float* bias,
-                                const seqtrain::Factor* factors, std::int32_t count, std::int32_t threads) {
+                                const seqtrain::Factor* factors, std::int32_t count, std::int32_t threads,
+                                std::int32_t storage) {
     using namespace seqtrain;
-    try {
-        Product{depth, columns, *b, bias, {factors, factors + count}, threads}.run();
-        return 0;
-    } catch (const std::bad_alloc&) {
-        return 1;
-    }
+    return run_with(storage, [&](auto storage) {
+        Product<decltype(storage)>{depth, columns, *b, bias, {factors, factors + count}, threads}.run();
+    });
 }

@@ -9,12 +9,12 @@
 
 namespace seqtrain {
 
-constexpr std::int64_t kPackedDepth = 256;  // of the second factor that is packed at a time
+constexpr std::int64_t kPackedGroups = 256;  // of depths of the second factor that are packed at a time
 
 // One thread's.
 struct ProductMemory {
     std::vector<float> sums = std::vector<float>(kTileRows * kStripVectors * kLanes);
-    std::vector<float> factors = std::vector<float>(kTileRows * kPackedDepth);
+    std::vector<float> factors = std::vector<float>(kTileRows * kPackedGroups);
 };
 
 // One first factor of several that are multiplied by the same matrix, and its product: `_Factor` in gemm.py.
@@ -24,13 +24,14 @@ struct Factor {
     std::int64_t begin, end;  // `a` is these columns of the factor; those before and after are zero
     float* c;                 // [rows, columns]
     float* turned;  // [columns, rows]: takes the transpose, or null. Then c is needed only where the depth is more than
-                    // `kPackedDepth`, as room for sums.
+                    // is packed at a time, as room for sums.
 };
 
 // The part of a product that comes from the depths [from, from + depth); parts are run in order of depth.
+template <class Storage>
 struct PartialProduct {
     const Factor& factor;
-    const Panels& b;
+    const Panels<Storage>& b;
     const std::int64_t from, depth;
     const float* bias;
     float* c;
@@ -55,6 +56,7 @@ private:
         const Matrix& a = factor.a;
         const std::int64_t begin_k = std::clamp<std::int64_t>(factor.begin - from, 0, depth);
         const std::int64_t end_k = std::clamp<std::int64_t>(factor.end - from, 0, depth);
+        if (!Storage::as_is) return convert(first, count, begin_k, end_k, rows, factors);
         if (a.column_step == 1 && end_k - begin_k == depth) {
             for (int r = 0; r < count; ++r) rows[r] = a.at(first + r, from - factor.begin);
             return 1;
@@ -78,28 +80,55 @@ private:
         return kBlockRows;
     }
 
+    // The same for factors that are not stored as they are; zero but for the depths from `begin_k` to `end_k`.
+    std::int64_t convert(std::int64_t first, int count, std::int64_t begin_k, std::int64_t end_k, const float** rows,
+                         float* factors) const {
+        const Matrix& a = factor.a;
+        if (a.column_step == 1 && end_k - begin_k == depth) {
+            const std::int64_t groups = groups_of<Storage>(depth);
+            for (int r = 0; r < count; ++r) {
+                rows[r] = factors + r * groups;
+                Storage::store_row(a.at(first + r, from - factor.begin), depth, factors + r * groups);
+            }
+            return 1;
+        }
+        for (int r = 0; r < count; ++r) rows[r] = factors + r;
+        const Matrix columns = {a.at(first, from - factor.begin), a.column_step, a.row_step};
+        const auto column = [&](std::int64_t k, int r) {
+            return begin_k <= k && k < end_k ? vector_at(columns, k, r, std::min(kLanes, count - r)) : Vec{};
+        };
+        for (std::int64_t k = 0; k < depth; k += Storage::depths, factors += kTileRows)
+            for (int r = 0; r < count; r += kLanes) store(factors + r, Storage::join(column(k, r), column(k + 1, r)));
+        return kTileRows;
+    }
+
     void multiply(std::int64_t panel, std::int64_t first, const float* const* rows, int count, std::int64_t step,
                   float* sums) const {
         const std::int64_t unit = b.start(panel) * kLanes, width = b.width(panel) * kLanes;
         float* to = c + first * stride + unit;
         const float* base = from ? to : bias ? bias + unit : nullptr;
-        const std::int64_t base_stride = from ? stride : 0;
+        std::int64_t base_stride = from ? stride : 0;
         const bool whole = unit + width <= columns;  // else the last vector is wider than c
         if (whole && !turned) {
-            b.multiply(panel, depth, rows, count, step, to, stride, base, base_stride);
+            b.multiply(panel, groups_of<Storage>(depth), rows, count, step, to, stride, base, base_stride);
             return;
         }
-        b.multiply(panel, depth, rows, count, step, sums, width, whole ? base : nullptr, base_stride);
+        const std::int64_t inside = std::min(width, columns - unit);
+        if (base && !whole) {  // in the place of the sums: each sum is added up in one order, wherever a panel ends
+            for (int r = 0; r < count; ++r) std::copy_n(base + r * base_stride, inside, sums + r * width);
+            base = sums;
+            base_stride = width;
+        }
+        b.multiply(panel, groups_of<Storage>(depth), rows, count, step, sums, width, base, base_stride);
         const std::int64_t row_step = turned ? 1 : stride, column_step = turned ? factor.rows : 1;
         if (turned) to = turned + unit * factor.rows + first;
-        for (std::int64_t k = 0; k < std::min(width, columns - unit); ++k)
-            for (int r = 0; r < count; ++r)
-                to[r * row_step + k * column_step] =
-                    sums[r * width + k] + (base && !whole ? base[r * base_stride + k] : 0.0f);
+        for (std::int64_t k = 0; k < inside; ++k)
+            for (int r = 0; r < count; ++r) to[r * row_step + k * column_step] = sums[r * width + k];
     }
 };
 
 // c = a b (+ bias) for each factor: b is packed once for them all.
+template <class Storage>
 struct Product {
     std::int64_t depth, columns;
     const Matrix b;
@@ -114,12 +143,14 @@ struct Product {
     }
 
 private:
+    static constexpr std::int64_t kPackedDepth = kPackedGroups * Storage::depths;
+
     std::int64_t part_depth(std::int64_t from) const { return std::min(kPackedDepth, depth - from); }
 
     Matrix below(std::int64_t row, std::int64_t column) const { return {b.at(row, column), b.row_step, b.column_step}; }
 
     // The part of a product from a depth on, for the columns [first, first + count).
-    PartialProduct partial(const Factor& factor, const Panels& panels, std::int64_t from, std::int64_t first,
+    PartialProduct<Storage> partial(const Factor& factor, const Panels<Storage>& panels, std::int64_t from, std::int64_t first,
                            std::int64_t count) const {
         const bool turned = factor.turned && from + kPackedDepth >= depth;
         return {factor, panels, from, part_depth(from), bias ? bias + first : nullptr, factor.c + first, count, columns,
@@ -128,7 +159,7 @@ private:
 
     // Threads share b and have rows of their own.
     void split_rows() const {
-        Panels panels(part_depth(0), 1, columns);
+        Panels<Storage> panels(part_depth(0), 1, columns);
         std::vector<ProductMemory> memory(threads);
         run_team(threads, [&](int n, int team) {
             for (std::int64_t from = 0; from < depth; from += kPackedDepth) {
@@ -149,7 +180,7 @@ private:
         const int count = static_cast<int>(std::min<std::int64_t>(threads, vectors));
         const auto begin = [&](int n) { return std::min(columns, part(vectors, count, n) * kLanes); };
         std::vector<ProductMemory> memory(count);
-        std::vector<Panels> panels;
+        std::vector<Panels<Storage>> panels;
         for (int n = 0; n < count; ++n) panels.emplace_back(part_depth(0), 1, begin(n + 1) - begin(n));
         run_team(count, [&](int n, int team) {
             for (; n < count; n += team) {

@@ -1,6 +1,7 @@
 """From a config to objects. The only file that knows both."""
 
 import inspect
+import os
 
 import torch
 from pydantic import JsonValue
@@ -13,9 +14,10 @@ from seqtrain.config.resolve import resolved
 from seqtrain.config.schema import UserTask
 from seqtrain.config.task_trial import tried
 from seqtrain.models import AdaptiveHead, OneHot, SequenceModel, Stack, TiedHead, count_parameters
-from seqtrain.models.head import AdaptiveSoftmax
+from seqtrain.models.head import AdaptiveSoftmax, Linear
 from seqtrain.models.layout import faults_of_weights, make_contiguous
 from seqtrain.models.settings import Model
+from seqtrain.native.storage import has_pairs, why_no_gain
 from seqtrain.recurrence import choose_loop
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.rng import seeded_global_generator
@@ -39,6 +41,30 @@ def build_device(config: Config) -> torch.device:
             "use device: cpu"
         )
     return device
+
+
+def check_precision(config: Config) -> str | None:
+    """A remark if the config's precision gains nothing on this machine.
+
+    Raises
+    ------
+    ConfigError : it would train in bfloat16 without a processor for it.
+    """
+    if config.precision == "float32":
+        return None
+    if build_device(config).type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return None
+        raise ConfigError("precision is 'bfloat16', but this GPU does not compute in it; use precision: float32")
+    reason = why_no_gain()
+    if reason is None:
+        return None
+    if not has_pairs() and os.environ.get("SEQTRAIN_BFLOAT16") != "emulated":
+        raise ConfigError(
+            f"precision is 'bfloat16', but {reason}, so it is no faster than float32; use precision: float32, or set "
+            "SEQTRAIN_BFLOAT16=emulated to train with the same rounding all the same"
+        )
+    return f"precision: {reason}; so bfloat16 is rounded, but no faster than float32 here"
 
 
 def build_task(
@@ -158,6 +184,7 @@ def assemble(config: Config, spec: Spec, cell: type[Cell]) -> SequenceModel:
         )
         head = _head(config, spec, encoder, stack.output_size)
         model = SequenceModel(encoder, stack, head, every_step=spec.every_step, dropout=section)
+        model.precision = config.precision
         _initialise(model, section)
     return model
 
@@ -208,7 +235,7 @@ def _head(config: Config, spec: Spec, encoder: nn.Module, size: int) -> nn.Modul
         assert isinstance(encoder, nn.Embedding)
         return TiedHead(encoder, size)
     if not isinstance(softmax, AdaptiveSoftmax):
-        return nn.Linear(size, spec.output_size)
+        return Linear(size, spec.output_size)
     vocabulary = spec.output_size
     cutoffs = softmax.cutoffs_for(vocabulary)
     if cutoffs[-1] >= vocabulary:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from seqtrain.models.head import SOFTMAXES
+from seqtrain.models.model import Precision
 from seqtrain.models.settings import CELL_SECTIONS, Model, UserCell
 from seqtrain.system.settings import Affects, Declared, Named, OneOf, Section, UserClass, section_of
 from seqtrain.tasks import TASKS
@@ -33,6 +34,9 @@ class Config(Section):
     engine: Annotated[Literal["auto", "reference", "fused"], Affects.SPEED] = "auto"
     """What runs the cells over time: fused is the compiled engine (on the CPU, for the cells that it has a kernel for),
     reference the plain loop, auto the fused one wherever it serves."""
+    precision: Precision = "float32"
+    """Of the factors of matrix products. bfloat16 keeps 8 significant bits, and is faster on processors made for it;
+    weights, states, sums and the optimizer stay in float32."""
     task: Annotated[Named, OneOf(TASK_SECTIONS, others=UserTask)]
     """What to learn; `module:Class` is your own, the class of that name in module.py. With options: {name: ...,
     option: ...}."""

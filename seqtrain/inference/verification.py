@@ -195,7 +195,9 @@ def padding(model: SequenceModel, batch: Batch) -> Finding:
 
 def gradients(restored: Restored, batch: Batch) -> Finding:
     """The engine's gradients equal those of the plain loop in double precision, which equal slopes of the loss."""
-    model = restored.model
+    model = copied(restored.model)
+    rounded = None if model.precision == "float32" else _gradients(restored, model, batch)
+    model.precision = "float32"
     single = _gradients(restored, model, batch)
     exact_model = copied(model).double()
     exact_model.stack.loop = choose_loop("reference", exact_model.stack.cells()[0][0])
@@ -215,11 +217,15 @@ def gradients(restored: Restored, batch: Batch) -> Finding:
     errors = {name: _gradient_error(exact[name], single.get(name), norm) for name in exact}
     worst = max(errors, key=errors.__getitem__)
     off = abs(slope - norm) / norm
+    in_bfloat16 = ""
+    if rounded is not None:
+        apart = max(_gradient_error(exact[name], rounded.get(name), norm) for name in exact)
+        in_bfloat16 = f"; in bfloat16, in which the model was trained, the gradients differ by {apart:.1g}"
     return Finding(
         "gradients",
         errors[worst] <= CLOSE_GRADIENT and off <= CLOSE_GRADIENT,
         f"{model.stack.loop.name} beside the plain loop in double precision: {worst} differs most, by "
-        f"{errors[worst]:.1g}; the slope of the loss along the gradient differs by {off:.1g}",
+        f"{errors[worst]:.1g}; the slope of the loss along the gradient differs by {off:.1g}{in_bfloat16}",
     )
 
 

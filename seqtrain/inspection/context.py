@@ -198,6 +198,8 @@ def _losses(model: SequenceModel, task: Task, batch: Batch, at: Tensor) -> Tenso
             targets, row = batch.targets[step : step + 1, n : n + 1], row[None]
         else:
             targets = batch.targets[n : n + 1]
-        loss, count = task.loss(Prediction(model.head, row, row), replace(batch, targets=targets, **one))
+        loss, count = task.loss(
+            Prediction(model.head, row, row, model.products), replace(batch, targets=targets, **one)
+        )
         losses.append(loss.double() / count)
     return torch.stack(losses)

@@ -1,4 +1,4 @@
-"""Heads for large vocabularies, from features to scores; the plain head is `nn.Linear`."""
+"""Heads, from features to scores: the plain one, and those for large vocabularies."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,7 +9,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqtrain.native.linear import linear
 from seqtrain.system.settings import Faults, Named, Size, by_name
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` whose result is float32 in every precision (see `seqtrain.native.linear`)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`[..., H]` to `[..., O]`."""
+        return linear(features, self.weight, self.bias)
 
 
 class TiedHead(nn.Module):
@@ -25,13 +34,13 @@ class TiedHead(nn.Module):
         super().__init__()
         self._embedding = (embedding,)  # in a tuple, so that the weight is in a checkpoint once
         size = embedding.embedding_dim
-        self.projection = nn.Identity() if input_size == size else nn.Linear(input_size, size, bias=False)
+        self.projection = nn.Identity() if input_size == size else Linear(input_size, size, bias=False)
         self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
 
     def forward(self, features: Tensor) -> Tensor:
         """`[..., H]` to `[..., V]`."""
         (embedding,) = self._embedding
-        return F.linear(self.projection(features), embedding.weight, self.bias)
+        return linear(self.projection(features), embedding.weight, self.bias)
 
 
 class FullSoftmax(Named):

@@ -1,6 +1,9 @@
 """The model: encoder, stack, head."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +11,9 @@ from torch import Tensor, nn
 from seqtrain.models.dropout import NO_DROPOUT, Dropout, embed
 from seqtrain.models.head import cross_entropy
 from seqtrain.models.stack import Stack, StackState
+
+Precision = Literal["float32", "bfloat16"]
+Products = Callable[[], AbstractContextManager[Any]]
 
 
 class OneHot(nn.Module):
@@ -33,12 +39,16 @@ class Prediction:
     ----------
     features : `[T, B, H]` or `[B, H]`, the input of the head.
     activations : `[T, B, H]` outputs of the last layer, before output dropout.
+    products : a context in which the head computes its products, see `SequenceModel.products`.
     """
 
-    def __init__(self, head: nn.Module, features: Tensor, activations: Tensor) -> None:
+    def __init__(
+        self, head: nn.Module, features: Tensor, activations: Tensor, products: Products = nullcontext
+    ) -> None:
         self.features = features
         self.activations = activations
         self._head = head
+        self._products = products
 
     @cached_property
     def outputs(self) -> Tensor:
@@ -47,7 +57,8 @@ class Prediction:
 
     def score(self, features: Tensor) -> Tensor:
         """The head's scores for any features: `[..., H]` to `[..., O]`."""
-        outputs: Tensor = self._head(features)
+        with self._products():
+            outputs: Tensor = self._head(features)
         return outputs
 
     def cross_entropy(self, targets: Tensor, scored: Tensor | None = None) -> tuple[Tensor, int]:
@@ -56,7 +67,8 @@ class Prediction:
             features, targets = self.features.flatten(0, -2), targets.flatten()
         else:
             features, targets = self.features[scored], targets[scored]
-        return cross_entropy(self._head, features, targets), targets.numel()
+        with self._products():
+            return cross_entropy(self._head, features, targets), targets.numel()
 
 
 class SequenceModel(nn.Module):
@@ -70,6 +82,10 @@ class SequenceModel(nn.Module):
     head : from features to O numbers (values, class scores, or log-probabilities).
     every_step : predict at every step rather than after the last one.
     dropout : before and after the stack; the stack has its own.
+
+    Attributes
+    ----------
+    precision : of the factors of matrix products; sums, states and weights are float32.
     """
 
     def __init__(
@@ -87,6 +103,7 @@ class SequenceModel(nn.Module):
         self.head = head
         self.every_step = every_step
         self.dropout = dropout
+        self.precision: Precision = "float32"
 
     def forward(
         self,
@@ -125,9 +142,16 @@ class SequenceModel(nn.Module):
         else:
             x = self.encoder(inputs)
         x = dropout.features(x, dropout.input_dropout, generator)
-        outputs, final, state = self.stack(x, lengths, state, generator)
+        with self.products():
+            outputs, final, state = self.stack(x, lengths, state, generator)
         features = dropout.features(outputs if self.every_step else final, dropout.output_dropout, generator)
-        return Prediction(self.head, features, outputs), state
+        return Prediction(self.head, features, outputs, self.products), state
+
+    def products(self) -> AbstractContextManager[Any]:
+        """A context in which matrix products have the model's precision."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(next(self.parameters()).device.type, torch.bfloat16)
 
 
 def count_parameters(model: nn.Module) -> int:

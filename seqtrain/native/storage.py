@@ -8,7 +8,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from seqtrain.native.library import library
+from seqtrain.native.library import library, variant
 
 
 class Storage(IntEnum):
@@ -49,10 +49,10 @@ def why_no_gain() -> str | None:
         return None
     if abilities == 1:
         return "the bfloat16 instruction of this processor (vdpbf16ps) is slower than its float32 ones"
-    return "this processor has no bfloat16 instruction (vdpbf16ps, AVX512_BF16)"
+    return f"the engine for {variant()} has no bfloat16 instruction (vdpbf16ps) on this processor"
 
 
 def _abilities() -> int:
     """0: no pairs. 1: pairs, but slower than float32. 2: pairs that are faster."""
     engine = library()
-    return 0 if isinstance(engine, str) else engine.seqtrain_pairs()
+    return 0 if isinstance(engine, str) else int(engine.seqtrain_pairs())

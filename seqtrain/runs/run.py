@@ -12,6 +12,7 @@ from seqtrain.config.build import (
     build_recipe,
     build_task,
     check_batch_size,
+    check_precision,
     check_shards,
     weights_of,
 )
@@ -143,6 +144,8 @@ def build_run(
     check_model_memory(config, task.spec)
     for remark in task.remarks(config.train.batch_size):
         say(remark, quiet=quiet)
+    if (no_gain := check_precision(config)) is not None:
+        say(no_gain, quiet=quiet)
     recipe = build_recipe(config, task)
     model, _ = model_to_train(config, task, processes=group.size, quiet=quiet)
     if model.stack.loop.missing is not None:

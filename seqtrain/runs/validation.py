@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seqtrain.config import read_config
-from seqtrain.config.build import build_device, build_task, cell_class, check_batch_size, total_steps
+from seqtrain.config.build import build_device, build_task, cell_class, check_batch_size, check_precision, total_steps
 from seqtrain.config.plugins import as_defined
 from seqtrain.config.resolve import resolved
 from seqtrain.models import count_parameters
@@ -62,7 +62,7 @@ def validate(
     made, source = read_config(config, overrides, quiet=quiet)
     prepare(made.threads)
     faults, task = [], None
-    for build in (build_device, partial(build_task, quiet=quiet), cell_class):
+    for build in (build_device, check_precision, partial(build_task, quiet=quiet), cell_class):
         try:
             built = build(made)
         except SeqtrainError as error:

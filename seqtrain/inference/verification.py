@@ -195,9 +195,11 @@ def padding(model: SequenceModel, batch: Batch) -> Finding:
 
 def gradients(restored: Restored, batch: Batch) -> Finding:
     """The engine's gradients equal those of the plain loop in double precision, which equal slopes of the loss."""
-    model = copied(restored.model)
-    rounded = None if model.precision == "float32" else _gradients(restored, model, batch)
-    model.precision = "float32"
+    model, rounded = restored.model, None
+    if model.precision != "float32":
+        rounded = _gradients(restored, model, batch)
+        model = copied(model)
+        model.precision = "float32"
     single = _gradients(restored, model, batch)
     exact_model = copied(model).double()
     exact_model.stack.loop = choose_loop("reference", exact_model.stack.cells()[0][0])

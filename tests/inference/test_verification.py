@@ -224,6 +224,16 @@ def test_a_small_gradient_is_held_to_its_own_size(monkeypatch):
     assert (finding.holds, f"{small[0]} differs most, by 0.005" in finding.found) == (False, True)
 
 
+def test_gradients_of_a_model_in_bfloat16_are_checked_in_float32(monkeypatch):
+    monkeypatch.setenv("SEQTRAIN_BFLOAT16", "emulated")
+    _, restored, batch = trained("precision=bfloat16", out="rounded")
+    finding = check.gradients(restored, batch)
+    assert finding.holds is True
+    apart = float(finding.found.rpartition(" ")[2])
+    assert 1e-4 < apart < 0.1
+    assert restored.model.precision == "bfloat16"
+
+
 @pytest.mark.parametrize(("cell", "holds"), [("Sound", True), ("Gregarious", False), ("Whispering", False)])
 def test_padding_fails_where_sequences_see_each_other(cell, holds):
     _, restored, batch = trained(f"model.cell=broken:{cell}")

@@ -4,8 +4,8 @@
     python tests/long/word_lm_beside_example.py --example examples/word_language_model --text FOLDER
 
 FOLDER has train.txt, valid.txt and test.txt. Words that the training text lacks become `<unk>` for both programs, so
-that both have the same vocabulary. Both train one epoch of the same network (two layers of 200, tied) on the same number of
-threads, with flush-to-zero on; whole processes are timed, from start to end, with their evaluations. The memory of one
+that both have the same vocabulary. Both train one epoch of the same network (two layers of 200, tied) on the same
+number of threads, with flush-to-zero on; whole processes are timed, from start to end, with their evaluations. The memory of one
 training step is measured in processes of their own, above what the process needed before the step (Linux).
 """
 

@@ -5,8 +5,8 @@
 
 FOLDER has train.txt, valid.txt and test.txt. Words that the training text lacks become `<unk>` for both programs, so
 that both have the same vocabulary. Both train one epoch of the same network (two layers of 200, tied) on the same
-number of threads, with flush-to-zero on; whole processes are timed, from start to end, with their evaluations. The memory of one
-training step is measured in processes of their own, above what the process needed before the step (Linux).
+number of threads, with flush-to-zero on; whole processes are timed, from start to end, with their evaluations. The
+memory of one training step is measured in processes of their own, above what the process needed before it (Linux).
 """
 
 import argparse

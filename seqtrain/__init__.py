@@ -7,6 +7,7 @@ train, evaluate, predict, inspect, compare : what the verbs of the command line 
 load_model, load_text_model : a trained model back from its checkpoint.
 CELLS : the built-in cells by name; `seqtrain.cells.Cell` is the base of a user's own cell.
 unroll : run a cell over a batch of sequences.
+nn : `seqtrain.nn.Recurrent`, recurrent layers with the interface of `torch.nn.LSTM`.
 SeqtrainError : the base of `ConfigError`, `DataError`, `CheckpointError` and `Diverged`; any other exception is a bug.
 """
 
@@ -21,6 +22,7 @@ from seqtrain.system.errors import CheckpointError, ConfigError, DataError, Dive
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
+    from seqtrain import nn
     from seqtrain.cells import CELLS
     from seqtrain.comparison import compare
     from seqtrain.inference.evaluate import evaluate
@@ -42,6 +44,7 @@ __all__ = [
     "inspect",
     "load_model",
     "load_text_model",
+    "nn",
     "predict",
     "train",
     "unroll",
@@ -63,6 +66,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> object:
     """Import a public name at its first use."""
+    if name == "nn":
+        return import_module("seqtrain.nn")
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

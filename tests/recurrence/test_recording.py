@@ -18,6 +18,7 @@ from seqtrain.models import SequenceModel
 from seqtrain.models.stack import Stack
 from seqtrain.native.library import library
 from seqtrain.native.recording import is_recorded
+from seqtrain.nn import Recurrent
 from seqtrain.recurrence import choose_loop, unroll, unroll_reference
 
 pytestmark = [
@@ -123,6 +124,14 @@ def test_compile_leaves_the_engine_as_it_is(scores):
         torch.compile(lambda x: unroll(cell, x)[0], backend="eager", fullgraph=True)(x)
     whole = torch.compile(lambda x: unroll(cell, x, engine="reference")[0], backend="eager", fullgraph=True)
     assert_same(whole(x), unroll(cell, x)[0])
+
+
+def test_compile_of_layers_for_a_model_of_ones_own():
+    layers = Recurrent("peephole", 2, 5)
+    outputs, state = torch.compile(layers, backend="eager")(x := x_of())
+    wanted, last = layers(x)
+    assert torch.equal(outputs, wanted)
+    assert all(map(torch.equal, state, last))
 
 
 def test_symbolic_trace_is_refused(scores):

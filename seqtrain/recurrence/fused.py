@@ -8,23 +8,20 @@ from torch import Tensor
 from seqtrain.cells import Cell
 from seqtrain.cells.base import GateCell
 from seqtrain.native.library import library
-from seqtrain.native.recording import NOT_RECORDED, is_recorded
 from seqtrain.native.storage import storage
 from seqtrain.recurrence import autograd
+from seqtrain.recurrence.checks import why_step_by_step
 from seqtrain.recurrence.kernels import KERNELS, kernel_of
 from seqtrain.recurrence.reference import check_lengths, unroll_reference
 
 
 def why_not_fused(cell: Cell, x: Tensor | None = None, state: Any = None, lengths: Tensor | None = None) -> str | None:
     """Why the engine cannot run a cell, on these inputs if they are given; None if it can."""
-    parameters, given = [*cell.parameters()], (x, lengths, *(state if isinstance(state, tuple) else ()))
-    if is_recorded(*parameters, *(tensor for tensor in given if tensor is not None)):
-        return NOT_RECORDED
     if kernel_of(cell) is None:
         return f"the engine has no kernel for {type(cell).__name__}"
-    if cell.observer is not None:
-        return f"the engine does not show the activations of a step, and this {type(cell).__name__} has an observer"
-    for parameter in parameters:
+    if (reason := why_step_by_step(cell, x, state, lengths)) is not None:
+        return reason
+    for parameter in cell.parameters():
         if parameter.device.type != "cpu":
             return f"the engine runs on the CPU, not on {parameter.device.type}"
         if parameter.dtype != torch.float32:

@@ -72,9 +72,14 @@ KERNELS = {
 """In the order of `kRuns` in csrc/engine.cpp."""
 
 
+def is_changed(cell: Cell) -> bool:
+    """Whether a cell has a method of its own in place of the one of its class."""
+    return bool({"step", "project", "initial_state"} & vars(cell).keys())
+
+
 def kernel_of(cell: Cell) -> str | None:
     """The name of the kernel that runs a cell; None if there is none."""
-    if {"step", "project", "initial_state"} & vars(cell).keys():
-        return None  # the cell has a method of its own
+    if is_changed(cell):
+        return None
     kernels = KERNELS.items()
     return next((name for name, kernel in kernels if type(cell) is kernel.cell and kernel.runs(cell)), None)

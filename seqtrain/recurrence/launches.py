@@ -1,0 +1,369 @@
+"""A cell on a GPU with two launches a step: one product of torch, and one kernel in Triton for all that follows it.
+
+The plain loop launches 14 operations a step of a peephole LSTM, and its backward pass 29; for the usual sizes a GPU
+spends most of that time between them. A GRU with `reset: before` has two products a step, and takes four launches. One
+kernel for the product as well would save one launch more, but it would have to compete with cuBLAS for every size; a
+kernel for the whole sequence would have to hold `w_h` on the chip, which only small sizes allow. The gradients of all
+weights are products over all steps, after the loop.
+
+The outputs, the states and all sums have the type of the weights. Under autocast the factors of products, and the
+activations that are kept for the backward pass, have its type.
+"""
+
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seqtrain.cells import Cell, CoupledCell, GRUCell, LSTMCell, OdysseyCell, PeepholeCell
+from seqtrain.cells.base import GateCell
+from seqtrain.recurrence.checks import autocast_type, check_tensors, why_step_by_step
+from seqtrain.recurrence.kernels import is_changed
+from seqtrain.recurrence.reference import unroll_reference
+
+BLOCK = 256
+"""Units that one program of a kernel computes."""
+
+_PEEPHOLES: dict[type[Cell], str] = {LSTMCell: "", PeepholeCell: "ifo", CoupledCell: "fo"}
+"""The gates that see the cell, in the order of the rows of `p`."""
+
+
+def why_not_launches(
+    cell: Cell, x: Tensor | None = None, state: Any = None, lengths: Tensor | None = None
+) -> str | None:
+    """Why there are no kernels for a cell, on these inputs if they are given; None if there are."""
+    kind = type(cell)
+    is_gru = kind is GRUCell and cell.b_hn is None
+    if is_changed(cell) or not (is_gru or kind in _PEEPHOLES or kind is OdysseyCell):
+        return f"there is no kernel in Triton for {kind.__name__}"
+    if (reason := why_step_by_step(cell, x, state, lengths)) is not None:
+        return reason
+    if find_spec("triton") is None:
+        return "Triton is not installed; PyTorch's builds for CUDA on Linux bring it along"
+    weight = next(cell.parameters())
+    if weight.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        return f"the kernels in Triton run on a GPU, not on {weight.device.type}"
+    if weight.dtype not in (torch.float32, torch.float64):
+        return (
+            f"the kernels in Triton compute in float32 and float64, not in {str(weight.dtype).removeprefix('torch.')}"
+        )
+    return None
+
+
+def unroll_launches(
+    cell: Cell,
+    x: Tensor,
+    state: Any = None,
+    *,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, Any]:
+    """Run a cell over a batch of sequences, as `unroll_reference` does.
+
+    Gradients of gradients raise a RuntimeError.
+
+    Raises
+    ------
+    ValueError : there are no kernels for the cell, or a tensor has another shape, type or device than it needs.
+    """
+    if 0 in x.shape:
+        return unroll_reference(cell, x, state, lengths=lengths, reverse=reverse)
+    if (reason := why_not_launches(cell, x, state, lengths)) is not None:
+        raise ValueError(reason)
+    assert isinstance(cell, GateCell)
+    T, B = x.shape[:2]
+    state = cell.initial_state(B) if state is None else state
+    check_tensors(cell, x, state, lengths)
+    if lengths is not None:
+        lengths = lengths.to(torch.int64, copy=True).contiguous()  # a copy for the backward pass
+        inside = torch.arange(T, device=x.device)[:, None, None] < lengths[:, None]  # [T, B, 1]
+        x = x.where(inside, 0.0)  # a NaN in the padding would reach the gradient of w_x through a product with zero
+    x_gates = cell.project(x).contiguous()
+    pass_ = Pass(_kind_of(cell), autocast_type(x), lengths, reverse)
+    with torch.autocast(x.device.type, enabled=False), _device_of(x):
+        outputs, *last = _Walk.apply(pass_, x_gates, *_weights(cell), *_packed(state))  # type: ignore[no-untyped-call]
+        if lengths is not None:
+            outputs = outputs.where(inside, 0.0)
+        h, *others = last[0].split(cell.hidden_size, -1)
+        return outputs, type(state)(h, *(part for part in last[1:] if part is not None), *others)
+
+
+class Kind(NamedTuple):
+    """What a kernel is compiled for.
+
+    hidden : H.
+    flags : the constants of the kernels of an LSTM by name; None for a GRU.
+    width : how many arrays `[B, H]` the recurrent weights multiply: h, or h, i, f, o.
+    """
+
+    hidden: int
+    flags: dict[str, int] | None
+    width: int = 1
+
+
+def _kind_of(cell: GateCell) -> Kind:
+    if isinstance(cell, GRUCell):
+        return Kind(cell.hidden_size, None)
+    ablation = cell.ablation if isinstance(cell, OdysseyCell) else "none"
+    rows = "".join(cell.peepholes) if isinstance(cell, OdysseyCell) else _PEEPHOLES[type(cell)]
+    if getattr(cell, "p", None) is None:
+        rows = ""
+    gates = "".join(cell.gates)
+    width = 4 if ablation == "full_gate_recurrence" else 1
+    blocks = {"I": gates.find("i"), "F": gates.find("f"), "C": gates.find("g"), "O": gates.find("o")}
+    flags = blocks | {"G": len(gates), "W": width, **{f"P_{gate.upper()}": rows.find(gate) for gate in "ifo"}}
+    flags["COUPLED"] = isinstance(cell, CoupledCell) or ablation == "coupled"
+    flags |= {"SQUASH_INPUT": ablation != "no_input_activation", "SQUASH_OUTPUT": ablation != "no_output_activation"}
+    return Kind(cell.hidden_size, flags, width)
+
+
+def _weights(cell: GateCell) -> tuple[Tensor, Tensor | None]:
+    """The recurrent weights `[G*H, W*H]` and the peepholes, or None."""
+    w_h: Tensor = cell.w_h
+    w_gates = getattr(cell, "w_gates", None)
+    if w_gates is not None:  # rows i, f, o; the candidate g does not see the gates
+        i, f, o = w_gates.chunk(3)
+        w_h = torch.cat([w_h, torch.cat([i, f, torch.zeros_like(i), o])], 1)
+    p = getattr(cell, "p", None)
+    return w_h.contiguous(), None if p is None else p.contiguous()
+
+
+def _packed(state: Any) -> tuple[Tensor, Tensor | None]:
+    """A state as `[B, W*H]`, which the recurrent weights multiply, and the cell `[B, H]`, or None."""
+    h, *rest = state
+    if not rest:
+        return h.contiguous(), None
+    cell, *others = rest
+    return torch.cat([h, *others], -1), cell.contiguous()
+
+
+class Pass(NamedTuple):
+    """The arguments of a pass that have no gradient; `low` is the type of autocast."""
+
+    kind: Kind
+    low: torch.dtype | None
+    lengths: Tensor | None
+    reverse: bool
+
+    def order(self, steps: int) -> list[int]:
+        """The steps in walking order."""
+        return [*reversed(range(steps))] if self.reverse else [*range(steps)]
+
+    def before(self, states: Tensor) -> Tensor:
+        """Of `[T+1, ...]`, the state before each step, `[T, ...]`."""
+        return states[1:] if self.reverse else states[:-1]
+
+    def after(self, states: Tensor) -> Tensor:
+        """The state after each step, likewise."""
+        return states[:-1] if self.reverse else states[1:]
+
+
+class _Walk(torch.autograd.Function):
+    """x_gates, weights, peepholes, state and cell before the first step, to the outputs and the last state."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, pass_: Pass, x_gates: Tensor, w: Tensor, p: Tensor | None, first: Tensor, first_cell: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        steps, batch = x_gates.shape[:2]
+        start, end = (steps, 0) if pass_.reverse else (0, steps)
+        states = first.new_empty(steps + 1, *first.shape)
+        states[start] = first
+        low = states if pass_.low in (None, first.dtype) else states.new_empty(states.shape, dtype=pass_.low)
+        low[start] = first
+        cells = aside = None
+        if first_cell is None:
+            aside = low.new_empty(steps, batch, pass_.kind.hidden)
+        else:
+            cells = first.new_empty(steps + 1, *first_cell.shape)
+            cells[start] = first_cell
+        kept = Kept(x_gates.new_empty(x_gates.shape), states, low, cells, aside, p)
+        forward = (_gru_forward if cells is None else _lstm_forward)(pass_, kept, x_gates, w.to(low.dtype))
+        for t in pass_.order(steps):
+            forward(t)
+        ctx.pass_ = pass_
+        ctx.save_for_backward(w, *kept)
+        outputs = pass_.after(states)[..., : pass_.kind.hidden].contiguous()
+        return outputs, states[end].clone(), None if cells is None else cells[end].clone()
+
+    @staticmethod
+    def backward(ctx: Any, d_outputs: Tensor, d_last: Tensor, d_last_cell: Tensor | None) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():  # as with create_graph=True
+            raise RuntimeError("the kernels in Triton have no gradients of gradients; use engine: reference")
+        w, *saved = ctx.saved_tensors
+        pass_, kept = ctx.pass_, Kept(*saved)
+        with torch.autocast(w.device.type, enabled=False), _device_of(w):
+            own = Gradients(
+                d_outputs.contiguous(),
+                d_last.clone(memory_format=torch.contiguous_format),
+                None if d_last_cell is None else d_last_cell.clone(memory_format=torch.contiguous_format),
+                torch.zeros_like(d_last, memory_format=torch.contiguous_format),
+                torch.empty_like(kept.gates),
+            )
+            backward = (_gru_backward if kept.cells is None else _lstm_backward)(pass_, kept, own, w.to(kept.low.dtype))
+            for t in reversed(pass_.order(len(kept.gates))):
+                backward(t)
+            dw = _weight_gradient(pass_, kept, own.d_gates, w.dtype)
+            d_p = None if kept.p is None else _peephole_gradient(pass_, kept, own.d_gates)
+            return None, own.d_gates, dw, d_p, own.carry + own.d_product, own.d_cells
+
+
+class Kept(NamedTuple):
+    """The arrays of the whole sequence, as `triton_kernels` names them."""
+
+    gates: Tensor
+    states: Tensor
+    low: Tensor
+    cells: Tensor | None
+    aside: Tensor | None
+    p: Tensor | None
+
+
+class Gradients(NamedTuple):
+    """Gradients that are known, and those of the present step, which the next one overwrites.
+
+    carry, d_product : their sum is the gradient of the state; what comes from the product with `w_h` is apart.
+    """
+
+    d_outputs: Tensor
+    carry: Tensor
+    d_cells: Tensor | None
+    d_product: Tensor
+    d_gates: Tensor
+
+
+Step = Callable[[int], None]
+
+
+def _launch(name: str, pass_: Pass, *arguments: Any, **constants: Any) -> Step:
+    """A kernel as a function of the step; the lengths, and the sizes after them, are the same at all steps."""
+    from seqtrain.recurrence import triton_kernels  # at the first use, as Triton need not be installed
+
+    kernel, H = getattr(triton_kernels, name), pass_.kind.hidden
+    B = arguments[0].shape[-2]
+    grid = (-(-B * H // BLOCK),)
+    constants |= {"REVERSE": int(pass_.reverse), "BLOCK": BLOCK}
+
+    def step(t: int) -> None:
+        kernel[grid](*arguments, t, B, H, **constants)
+
+    return step
+
+
+def _lstm_forward(pass_: Pass, kept: Kept, x_gates: Tensor, w: Tensor) -> Step:
+    gates, states, low, cells, _, p = kept
+    assert pass_.kind.flags is not None
+    product = states.new_empty(x_gates.shape[1:])
+    arguments = (x_gates, product, gates, states, low, cells, _or(p, states), _or(pass_.lengths, states))
+    constants = pass_.kind.flags | _given(pass_, low is not states)
+    launch, before, w_t = _launch("lstm_forward", pass_, *arguments, **constants), pass_.before(low), w.t()
+
+    def step(t: int) -> None:
+        _multiply(before[t], w_t, product)
+        launch(t)
+
+    return step
+
+
+def _lstm_backward(pass_: Pass, kept: Kept, own: Gradients, w: Tensor) -> Step:
+    gates, states, _, cells, _, p = kept
+    assert pass_.kind.flags is not None
+    arrays = (own.d_outputs, own.d_product, own.carry, own.d_cells, own.d_gates, gates, cells)
+    arguments = (*arrays, _or(p, states), _or(pass_.lengths, states))
+    launch = _launch("lstm_backward", pass_, *arguments, **pass_.kind.flags, **_given(pass_))
+
+    def step(t: int) -> None:
+        launch(t)
+        _multiply(own.d_gates[t], w, own.d_product)
+
+    return step
+
+
+def _gru_forward(pass_: Pass, kept: Kept, x_gates: Tensor, w: Tensor) -> Step:
+    gates, states, low, _, aside, _ = kept
+    assert aside is not None
+    H, lengths = pass_.kind.hidden, _or(pass_.lengths, states)
+    product, product_n = states.new_empty(len(states[0]), 2 * H), states.new_empty(states.shape[1:])
+    reset = _launch("gru_reset", pass_, x_gates, product, gates, states, aside)
+    more = _given(pass_, low is not states)
+    update = _launch("gru_update", pass_, x_gates, product_n, gates, states, low, lengths, **more)
+    before, w_rz, w_n = pass_.before(low), w[: 2 * H].t(), w[2 * H :].t()
+
+    def step(t: int) -> None:
+        _multiply(before[t], w_rz, product)
+        reset(t)
+        _multiply(aside[t], w_n, product_n)
+        update(t)
+
+    return step
+
+
+def _gru_backward(pass_: Pass, kept: Kept, own: Gradients, w: Tensor) -> Step:
+    H, (gates, states, *_) = pass_.kind.hidden, kept
+    d_aside = torch.empty_like(own.carry)
+    arrays = (own.d_outputs, own.d_product, own.carry, own.d_gates, gates, states, _or(pass_.lengths, states))
+    update = _launch("gru_update_backward", pass_, *arrays, **_given(pass_))
+    reset = _launch("gru_reset_backward", pass_, d_aside, own.carry, own.d_gates, gates, states)
+    w_rz, w_n = w[: 2 * H], w[2 * H :]
+
+    def step(t: int) -> None:
+        update(t)
+        _multiply(own.d_gates[t][:, 2 * H :], w_n, d_aside)
+        reset(t)
+        _multiply(own.d_gates[t][:, : 2 * H], w_rz, own.d_product)
+
+    return step
+
+
+def _device_of(tensor: Tensor) -> torch.cuda.device_of:
+    """Triton launches on the current device, which need not be that of the tensors."""
+    return torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
+
+
+def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
+    """A kernel needs some array also where it reads none."""
+    return other if tensor is None else tensor
+
+
+def _given(pass_: Pass, has_low: bool | None = None) -> dict[str, Any]:
+    """Constants that depend on what is given."""
+    return {"HAS_LENGTHS": pass_.lengths is not None} | ({} if has_low is None else {"HAS_LOW": has_low})
+
+
+def _multiply(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """A product with sums in the type of `out`, whatever type the factors have."""
+    if left.dtype == out.dtype:
+        torch.mm(left, right, out=out)
+    elif left.is_cuda:
+        torch.mm(left, right, out_dtype=out.dtype, out=out)
+    else:
+        torch.mm(left.to(out.dtype), right.to(out.dtype), out=out)
+
+
+def _weight_gradient(pass_: Pass, kept: Kept, d_gates: Tensor, dtype: torch.dtype) -> Tensor:
+    """Of the recurrent weights, one product over all steps; both factors are zero or unused on padding."""
+    H, rows = pass_.kind.hidden, d_gates.flatten(0, 1)
+    before = pass_.before(kept.low).flatten(0, 1)
+    dw = torch.empty(rows.shape[1], before.shape[1], dtype=dtype, device=rows.device)
+    if kept.aside is None:
+        _multiply(rows.t(), before, dw)
+    else:
+        _multiply(rows[:, : 2 * H].t(), before, dw[: 2 * H])
+        _multiply(rows[:, 2 * H :].t(), kept.aside.flatten(0, 1), dw[2 * H :])
+    return dw
+
+
+def _peephole_gradient(pass_: Pass, kept: Kept, d_gates: Tensor) -> Tensor:
+    """Of `p`: the gates i and f see the cell before a step, o sees the new one."""
+    H, flags, cells = pass_.kind.hidden, pass_.kind.flags, kept.cells
+    assert flags is not None
+    assert cells is not None
+    rows = {}
+    for gate in "IFO":
+        if (row := flags[f"P_{gate}"]) >= 0:
+            seen = pass_.after(cells) if gate == "O" else pass_.before(cells)
+            rows[row] = (d_gates[..., flags[gate] * H : (flags[gate] + 1) * H] * seen).sum((0, 1))
+    return torch.stack([rows[row] for row in sorted(rows)])

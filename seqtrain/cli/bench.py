@@ -1,5 +1,6 @@
 """`seqtrain bench`."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from seqtrain.system.tables import WIDE, Column, Grid
 from seqtrain.system.words import counted
 
 if TYPE_CHECKING:
-    from seqtrain.recurrence.benchmark import Benchmark, Shape
+    from seqtrain.recurrence.benchmark import Benchmark, Place, Shape
 
 LARGEST_SIZE = 1_000_000
 """Of a dimension of a shape."""
@@ -22,7 +23,10 @@ LARGEST_SIZE = 1_000_000
 def bench(
     cells: Annotated[
         str | None,
-        typer.Option(help="Cells to time, with commas between: rnn, lstm, peephole, coupled, gru, gru-before."),
+        typer.Option(
+            help="Cells to time, with commas between: rnn, lstm, peephole, coupled, gru, gru-before; on a GPU also "
+            "odyssey, full-gate-recurrence."
+        ),
     ] = None,
     shapes: Annotated[
         list[str] | None, typer.Option(metavar="T,B,I,H", help="Steps, batch, input and hidden size; may be repeated.")
@@ -37,23 +41,61 @@ def bench(
     keep_memory: Annotated[
         bool, typer.Option("--keep-memory", help="Keep freed memory in the process, for all, as training does.")
     ] = False,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, or cuda:1 and so on.")] = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16, which is PyTorch's autocast, for all contestants.")
+    ] = "float32",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Time the cells: ours, the module of torch.nn of the same kind, and the plain loop, in turns."""
     from seqtrain.recurrence.benchmark import bench
-    from seqtrain.system.runtime import prepare
+    from seqtrain.system.runtime import prepare, prepare_gpu
 
-    variants, sizes = _parse(cells, shapes)
+    place = _parse_place(device, precision, keep_memory=keep_memory)
+    variants, sizes = _parse(cells, shapes, place)
     prepare(threads)
-    result = bench(variants, sizes, rounds, keep_memory=keep_memory, memory=memory, quiet=quiet)
+    if place.is_gpu:
+        prepare_gpu()
+    result = bench(variants, sizes, rounds, keep_memory=keep_memory, memory=memory, quiet=quiet, place=place)
     print_result(result, json, bench_tables)
-    cells_named = ",".join(dict.fromkeys(name.removesuffix("-before") for name in variants))
+    of_a_config = {"full-gate-recurrence": "odyssey"}
+    cells_named = ",".join(dict.fromkeys(of_a_config.get(name, name.removesuffix("-before")) for name in variants))
     what = f"seqtrain compare quickstart --cells {cells_named} --match step-time"
     suggest(f"{what} asks which cell learns more in the same time", quiet=quiet or json)
 
 
-def _parse(cells: str | None, shapes: Sequence[str] | None) -> tuple[list[str], list["Shape"]]:
+def _parse_place(device: str, precision: str, *, keep_memory: bool) -> "Place":
+    """Where to compute.
+
+    Raises
+    ------
+    ConfigError : with every fault.
+    """
+    from typing import get_args
+
+    from seqtrain.config.errors import choose
+    from seqtrain.native.storage import Precision
+    from seqtrain.recurrence.benchmark import Place
+    from seqtrain.system.runtime import why_no_device
+
+    faults = []
+    if re.fullmatch(r"cpu|cuda(:\d+)?", device) is None:
+        faults.append(f"--device is {device!r}; write it as cpu, cuda or cuda:1")
+    elif (why_not := why_no_device(device)) is not None:
+        faults.append(f"--device is {device!r}, but {why_not}; use --device cpu")
+    if precision not in get_args(Precision):
+        faults.append(f"--precision is {precision!r}; {choose(precision, get_args(Precision))}")
+    if keep_memory and device != "cpu":
+        faults.append(
+            "--keep-memory is about the memory of the CPU, and PyTorch keeps that of a GPU anyway; leave it out"
+        )
+    if faults:
+        raise ConfigError(faults)
+    return Place(device, precision)  # type: ignore[arg-type]  # it is one of them
+
+
+def _parse(cells: str | None, shapes: Sequence[str] | None, place: "Place") -> tuple[list[str], list["Shape"]]:
     """The variants and shapes that the options name, each once; all of them by default.
 
     Raises
@@ -61,10 +103,11 @@ def _parse(cells: str | None, shapes: Sequence[str] | None) -> tuple[list[str], 
     ConfigError : with every fault.
     """
     from seqtrain.config.errors import choose
-    from seqtrain.recurrence.benchmark import SHAPES, VARIANTS, Shape
+    from seqtrain.recurrence.benchmark import GPU_VARIANTS, SHAPES, VARIANTS, Shape
 
-    names = list(VARIANTS) if cells is None else [cell.strip() for cell in cells.split(",")]
-    faults = [f"--cells {name or repr(name)}: {choose(name, VARIANTS)}" for name in names if name not in VARIANTS]
+    variants = GPU_VARIANTS if place.is_gpu else VARIANTS
+    names = list(variants) if cells is None else [cell.strip() for cell in cells.split(",")]
+    faults = [f"--cells {name or repr(name)}: {choose(name, variants)}" for name in names if name not in variants]
     sizes = [] if shapes else list(SHAPES)
     for part in [part for text in shapes or () for part in text.split() or [repr(text)]]:
         numbers = [int(number) if number.isdecimal() else 0 for number in part.split(",")]
@@ -83,9 +126,12 @@ def _parse(cells: str | None, shapes: Sequence[str] | None) -> tuple[list[str], 
 def bench_tables(result: "Benchmark") -> list[Grid]:
     """One row a cell and shape, with milliseconds of a training step and the ratios; and the means over the shapes."""
     engines = ", ".join(sorted({row.engine for row in result.rows}))
+    where = result.device
+    if where == "cpu":
+        where = f"{counted(result.threads, 'thread')}, freed memory: {result.memory}"
     table = Grid(
-        f"milliseconds, medians of {result.rounds} rounds, {counted(result.threads, 'thread')}, "
-        f"freed memory: {result.memory}, engine: {engines}; ratios: how many times as long as ours",
+        f"milliseconds, medians of {result.rounds} rounds, {where}, {result.precision}, engine: {engines}; "
+        "ratios: how many times as long as ours",
         (
             *(Column("cell"), Column("T,B,I,H"), Column("step\nours"), Column("torch\n.nn")),
             *(Column("plain\nloop", 3), Column("GEMM\nfloor", 1), Column("ratio\n.nn"), Column("ratio\nplain", 4)),

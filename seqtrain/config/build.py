@@ -21,6 +21,7 @@ from seqtrain.native.storage import has_pairs, why_no_gain
 from seqtrain.recurrence import choose_loop
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.rng import seeded_global_generator
+from seqtrain.system.runtime import prepare_gpu, why_no_device
 from seqtrain.system.settings import UserClass
 from seqtrain.tasks import TASKS, LanguageModel, Spec, Task
 from seqtrain.tasks.text.vocabulary import Vocabulary
@@ -34,12 +35,11 @@ def build_device(config: Config) -> torch.device:
     ------
     ConfigError : this machine does not have it.
     """
+    if (why_not := why_no_device(config.device)) is not None:
+        raise ConfigError(f"device is {config.device!r}, but {why_not}; use device: cpu")
     device = torch.device(config.device)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device is {config.device!r}, but PyTorch finds {torch.cuda.device_count()} CUDA devices here; "
-            "use device: cpu"
-        )
+    if device.type == "cuda":
+        prepare_gpu()
     return device
 
 

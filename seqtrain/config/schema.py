@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from seqtrain.models.head import SOFTMAXES
-from seqtrain.models.model import Precision
 from seqtrain.models.settings import CELL_SECTIONS, Model, UserCell
+from seqtrain.native.storage import Precision
 from seqtrain.system.settings import Affects, Declared, Named, OneOf, Section, UserClass, section_of
 from seqtrain.tasks import TASKS
 from seqtrain.training.optimizers import OPTIMIZERS, Adam, Optimizer
@@ -32,8 +32,9 @@ class Config(Section):
     threads: Annotated[Annotated[int, Field(ge=1, le=4096)] | None, Affects.MACHINE] = None
     """CPU threads; null for what PyTorch finds. Results repeat to the byte only with the same number."""
     engine: Annotated[Literal["auto", "reference", "fused"], Affects.SPEED] = "auto"
-    """What runs the cells over time: fused is the compiled engine (on the CPU, for the cells that it has a kernel for),
-    reference the plain loop, auto the fused one wherever it serves."""
+    """What runs the cells over time: fused is the compiled engine (on the CPU, for the cells that it has a kernel for;
+    on a GPU cuDNN, or kernels in Triton that no GPU has run yet), reference the plain loop, auto the fused one wherever
+    it serves, without Triton."""
     precision: Precision = "float32"
     """Of the factors of matrix products. bfloat16 keeps 8 significant bits, and is faster on processors made for it;
     weights, states, sums and the optimizer stay in float32."""

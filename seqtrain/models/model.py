@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from seqtrain.models.dropout import NO_DROPOUT, Dropout, embed
 from seqtrain.models.head import cross_entropy
 from seqtrain.models.stack import Stack, StackState
+from seqtrain.native.storage import Precision
 
-Precision = Literal["float32", "bfloat16"]
 Products = Callable[[], AbstractContextManager[Any]]
 
 

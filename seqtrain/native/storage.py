@@ -4,11 +4,15 @@ As everywhere in PyTorch, `torch.autocast("cpu", torch.bfloat16)` asks for produ
 """
 
 from enum import IntEnum
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from seqtrain.native.library import library, variant
+
+Precision = Literal["float32", "bfloat16"]
+"""Of the factors of matrix products."""
 
 
 class Storage(IntEnum):

@@ -1,7 +1,8 @@
 """Benchmark of the cells: ours beside the module of `torch.nn` of the same kind and the plain loop, in one process.
 
 The contestants take turns within a round, each round in another order, so that other work on the machine disturbs all
-of them alike. The number of threads and flush-to-zero belong to the process, so they are the same for all.
+of them alike. The number of threads and flush-to-zero belong to the process, so they are the same for all. On a GPU the
+clock starts and stops when the GPU has nothing left to do.
 """
 
 import json
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from itertools import product
@@ -20,12 +22,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from seqtrain.cells import CELLS, Cell
+from seqtrain.cells import CELLS, Cell, OdysseyCell
 from seqtrain.cells.gru import GRUCell
+from seqtrain.native.storage import Precision
 from seqtrain.recurrence import Loop, choose_loop, unroll_reference
 from seqtrain.system.processes import python_command
 from seqtrain.system.progress import Progress, say
-from seqtrain.system.runtime import keep_freed_memory, prepare, versions
+from seqtrain.system.runtime import keep_freed_memory, prepare, prepare_gpu, versions
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,58 @@ VARIANTS: dict[str, tuple[Callable[[int, int], Cell], Callable[[int, int], nn.Mo
     "gru-before": (partial(GRUCell, reset="before"), nn.GRU),
 }
 """What can be measured: how to make the cell, and its peer in `torch.nn`."""
+
+GPU_VARIANTS = VARIANTS | {
+    "odyssey": (CELLS["odyssey"], nn.LSTM),
+    "full-gate-recurrence": (partial(OdysseyCell, ablation="full_gate_recurrence"), nn.LSTM),
+}
+"""Likewise on a GPU, which has kernels for more cells."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where all contestants compute, and in which precision: bfloat16 is torch's autocast."""
+
+    device: str = "cpu"
+    precision: Precision = "float32"
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it is a GPU, which works on while the program goes on."""
+        return self.device != "cpu"
+
+    @property
+    def name(self) -> str:
+        """For the reader."""
+        return torch.cuda.get_device_name(self.device) if self.is_gpu else self.device
+
+    def wait(self) -> None:
+        """Until everything is computed."""
+        if self.is_gpu:
+            torch.cuda.synchronize(self.device)
+
+    def choose_loop(self, cell: Cell) -> Loop:
+        """Ours: on a GPU also the kernels that must be asked for, where there is one for the cell."""
+        if self.is_gpu:
+            with suppress(ValueError):
+                return choose_loop("fused", cell)
+        return choose_loop("auto", cell)
+
+    def autocast(self, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        """A forward pass in this precision."""
+        return (
+            run if self.precision == "float32" else torch.autocast(torch.device(self.device).type, torch.bfloat16)(run)
+        )
+
+    def versions(self) -> dict[str, str]:
+        """Those of all software that computes."""
+        found = versions()
+        if self.is_gpu:
+            found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
+        return found
+
+
+CPU = Place()
 
 WARMUP = 2
 """Rounds that do not count."""
@@ -106,8 +161,10 @@ class Means:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All measurements; `memory` is `kept` if freed memory stayed in the process."""
+    """All measurements; `memory` is `kept` if freed memory stayed in the process. A GPU is `device` with its name."""
 
+    device: str
+    precision: Precision
     threads: int
     rounds: int
     memory: Literal["kept", "system"]
@@ -129,11 +186,13 @@ def bench(
     keep_memory: bool = False,
     memory: bool = False,
     quiet: bool = False,
+    place: Place = CPU,
 ) -> Benchmark:
     """Measure every variant on every shape.
 
     Parameters
     ----------
+    variants : names in `VARIANTS`, on a GPU in `GPU_VARIANTS`.
     keep_memory : keep freed memory in the process, for all contestants (see `keep_freed_memory`).
     memory : also measure the peak memory of the first training step, each contestant in a process of its own.
     """
@@ -141,65 +200,79 @@ def bench(
     rows = []
     with Progress(len(variants) * len(shapes), label="bench", unit="row", quiet=quiet) as progress:
         for variant, shape in product(variants, shapes):
-            rows.append(_row(variant, shape, rounds, kept if memory else None))
+            rows.append(_row(place, variant, shape, rounds, kept if memory else None))
             progress.advance()
-    missing = (choose_loop("auto", VARIANTS[variant][0](1, 1)).missing for variant in variants)
+    missing = (place.choose_loop(GPU_VARIANTS[variant][0](1, 1).to(place.device)).missing for variant in variants)
     if reason := next(filter(None, missing), None):
         say(f"engine: {reason}; what is timed as ours is the plain loop", quiet=quiet)
     means = [_means(variant, [row for row in rows if row.cell == variant]) for variant in variants]
-    return Benchmark(torch.get_num_threads(), rounds, "kept" if kept else "system", rows, means, versions())
+    kept_or_not: Literal["kept", "system"] = "kept" if kept else "system"
+    threads, software = torch.get_num_threads(), place.versions()
+    return Benchmark(place.name, place.precision, threads, rounds, kept_or_not, rows, means, software)
 
 
-def _row(variant: str, shape: Shape, rounds: int, measure_kept: bool | None) -> Row:
+def _row(place: Place, variant: str, shape: Shape, rounds: int, measure_kept: bool | None) -> Row:
     """Measure a variant on a shape; its memory too, with freed memory kept or not, unless `measure_kept` is None."""
-    loop, runs = _contestants(variant, shape)
-    gemm = _gemm(variant, shape)
-    d_outputs = torch.randn(shape.T, shape.B, shape.H)
-    forward = time_in_turns({name: torch.no_grad()(run) for name, run in runs.items()} | {"floor": gemm}, rounds)
+    loop, runs = _contestants(place, variant, shape)
+    gemm = _gemm(place, variant, shape)
+    forwards = {name: torch.no_grad()(run) for name, run in runs.items()}
+    forward = time_in_turns(forwards | {"floor": gemm}, rounds, place.wait)
+    d_outputs = torch.randn(shape.T, shape.B, shape.H, device=place.device)
     steps: dict[str, Callable[[], object]] = {name: _training_step(run, d_outputs) for name, run in runs.items()}
-    train = time_in_turns(steps | {"floor": lambda: [gemm() for _ in range(3)]}, rounds)
+    train = time_in_turns(steps | {"floor": lambda: [gemm() for _ in range(3)]}, rounds, place.wait)
     peaks = {}
     if measure_kept is not None:
-        peaks = {name: peak_elsewhere(variant, shape, name, measure_kept) for name in ("ours", "torch_nn")}
+        peaks = {name: peak_elsewhere(variant, shape, name, measure_kept, place) for name in ("ours", "torch_nn")}
     return Row(variant, shape, loop.name, forward, train, peaks)
 
 
-def _contestants(variant: str, shape: Shape) -> tuple[Loop, dict[str, Callable[[], Tensor]]]:
+def _contestants(place: Place, variant: str, shape: Shape) -> tuple[Loop, dict[str, Callable[[], Tensor]]]:
     """Which loop is ours, and the forward passes over one input."""
-    make_cell, make_peer = VARIANTS[variant]
+    make_cell, make_peer = GPU_VARIANTS[variant]
     torch.manual_seed(0)
-    cell, module = make_cell(shape.I, shape.H), make_peer(shape.I, shape.H)
-    x = torch.randn(shape.T, shape.B, shape.I, requires_grad=True)
-    loop = choose_loop("auto", cell)
-    return loop, {
+    cell, module = make_cell(shape.I, shape.H).to(place.device), make_peer(shape.I, shape.H).to(place.device)
+    x = torch.randn(shape.T, shape.B, shape.I).to(place.device).requires_grad_()
+    loop = place.choose_loop(cell)
+    runs: dict[str, Callable[[], Tensor]] = {
         "ours": lambda: loop.unroll(cell, x)[0],
         "torch_nn": lambda: module(x)[0],
         "plain": lambda: unroll_reference(cell, x)[0],
     }
+    return loop, {name: place.autocast(run) for name, run in runs.items()}
 
 
-def _gemm(variant: str, shape: Shape) -> Callable[[], Tensor]:
+def _gemm(place: Place, variant: str, shape: Shape) -> Callable[[], Tensor]:
     """One matrix product of torch with as many multiplications as a forward pass."""
-    columns = VARIANTS[variant][0](1, shape.H).state_dict()["w_h"].shape[0]
-    left, right = torch.randn(shape.T * shape.B, shape.I + shape.H), torch.randn(shape.I + shape.H, columns)
-    out = torch.empty(shape.T * shape.B, columns)
+    columns = GPU_VARIANTS[variant][0](1, shape.H).state_dict()["w_h"].shape[0]
+    rows, inner, dtype = shape.T * shape.B, shape.I + shape.H, getattr(torch, place.precision)
+    left, right = (torch.randn(size, device=place.device).to(dtype) for size in ((rows, inner), (inner, columns)))
+    out = left.new_empty(rows, columns)
     return lambda: torch.mm(left, right, out=out)
 
 
 def _training_step(run: Callable[[], Tensor], d_outputs: Tensor) -> Callable[[], None]:
     """Forward and backward. Gradients accumulate, for all contestants alike."""
-    return lambda: run().backward(d_outputs)  # type: ignore[no-untyped-call]
+
+    def step() -> None:
+        outputs = run()
+        outputs.backward(d_outputs.to(outputs.dtype))  # type: ignore[no-untyped-call]
+
+    return step
 
 
-def time_in_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> Timing:
-    """Time contestants, one of them `ours`, that take turns in a new order each round."""
+def time_in_turns(
+    contestants: Mapping[str, Callable[[], object]], rounds: int, wait: Callable[[], object] = lambda: None
+) -> Timing:
+    """Time contestants, one of them `ours`, that take turns in a new order each round; `wait` ends pending work."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     names, shuffler = list(contestants), random.Random(0)
     for turn in range(WARMUP + rounds):
         shuffler.shuffle(names)
         for name in names:
+            wait()
             started_at = time.perf_counter()
             contestants[name]()
+            wait()
             if turn >= WARMUP:
                 seconds[name].append(time.perf_counter() - started_at)
     medians = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
@@ -219,9 +292,11 @@ def _means(variant: str, rows: Sequence[Row]) -> Means:
     return Means(variant, forward=means([row.forward for row in rows]), train=means([row.train for row in rows]))
 
 
-def peak_elsewhere(variant: str, shape: Shape, contestant: str, keep_memory: bool = False) -> int | None:
+def peak_elsewhere(
+    variant: str, shape: Shape, contestant: str, keep_memory: bool = False, place: Place = CPU
+) -> int | None:
     """The peak memory of the first training step of a contestant, in a process of its own."""
-    task = json.dumps([variant, astuple(shape), contestant, torch.get_num_threads(), keep_memory])
+    task = json.dumps([variant, astuple(shape), contestant, torch.get_num_threads(), keep_memory, astuple(place)])
     ran = subprocess.run(python_command(__name__, task), capture_output=True, check=False, text=True)
     if ran.returncode:
         raise RuntimeError(f"the process that measures memory ended with {ran.returncode}:\n{ran.stderr}")
@@ -240,6 +315,14 @@ def peak_bytes(run: Callable[[], object]) -> int | None:
         return None
 
 
+def peak_bytes_on_gpu(run: Callable[[], object]) -> int:
+    """Likewise of the memory of a GPU that PyTorch manages; what cuDNN takes for itself is not seen."""
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    return torch.cuda.max_memory_allocated() - before
+
+
 def _status(field: str) -> int:
     """Bytes that Linux reports about this process."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
@@ -248,17 +331,24 @@ def _status(field: str) -> int:
 
 def main() -> None:
     """Print the peak memory of one training step: what `peak_elsewhere` runs."""
-    variant, sizes, contestant, threads, keep_memory = json.loads(sys.argv[1])
+    variant, sizes, contestant, threads, keep_memory, where = json.loads(sys.argv[1])
+    place = Place(*where)
     prepare(threads)
+    if place.is_gpu:
+        prepare_gpu()
+        torch.cuda.set_device(place.device)
     if keep_memory:
         keep_freed_memory()
     # A tiny step first, as it loads what is loaded at the first use.
     tiny, real = (
-        _training_step(_contestants(variant, shape)[1][contestant], torch.randn(shape.T, shape.B, shape.H))
+        _training_step(
+            _contestants(place, variant, shape)[1][contestant],
+            torch.randn(shape.T, shape.B, shape.H, device=place.device),
+        )
         for shape in (Shape(2, 2, 2, 2), Shape(*sizes))
     )
     tiny()
-    print(json.dumps(peak_bytes(real)))
+    print(json.dumps((peak_bytes_on_gpu if place.is_gpu else peak_bytes)(real)))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ from torch import Tensor
 from seqtrain.cells import Cell
 from seqtrain.native.library import library, variant
 from seqtrain.native.storage import is_under_autocast
+from seqtrain.recurrence.cudnn import unroll_cudnn, why_not_cudnn
 from seqtrain.recurrence.fused import unroll_fused, why_not_fused
 from seqtrain.recurrence.kernels import kernel_of
+from seqtrain.recurrence.launches import unroll_launches, why_not_launches
 from seqtrain.recurrence.reference import HALF, check_lengths, unroll_reference
 
 Engine = Literal["auto", "reference", "fused"]
@@ -37,10 +39,11 @@ def unroll(
     lengths : `[B]` whole numbers from 0 to T. Later steps are padding and never change a result, whatever they hold.
         None: every sequence has T steps.
     reverse : walk from the last step of each sequence to its first. `outputs[t]` still belongs to `x[t]`.
-    engine : `auto` is the compiled engine where it can run the cell, else the plain loop. `reference` is the plain
-        loop, which defines what is right, and which also has gradients of gradients. `fused` insists on the compiled
-        engine. What torch traces, exports or transforms (`torch.jit.trace`, `torch.export`, `make_fx`, `torch.func`, a
-        mode, fake tensors) is the plain loop. `torch.compile` leaves the engine as it is, between two graphs.
+    engine : `auto` is the compiled engine where it can run the cell, on a GPU cuDNN, else the plain loop. `reference`
+        is the plain loop, which defines what is right, and which also has gradients of gradients. `fused` insists on
+        the compiled engine; on a GPU it is cuDNN, or else kernels in Triton. What torch traces, exports or transforms
+        (`torch.jit.trace`, `torch.export`, `make_fx`, `torch.func`, a mode, fake tensors) is the plain loop.
+        `torch.compile` leaves the engine as it is, between two graphs.
 
     Under `torch.autocast` in bfloat16, products are in bfloat16; states, outputs and pointwise maths stay in float32.
 
@@ -52,8 +55,8 @@ def unroll(
     Raises
     ------
     ValueError : the engine is unknown, or it cannot run the cell or be traced (`fused`); `x` or `lengths` has another
-        shape or values than it needs; or, in the compiled engine, a tensor has another type or device.
-    RuntimeError : gradients of gradients, or a transform of the backward pass alone, are asked of the compiled engine.
+        shape or values than it needs; or, in a fast engine, a tensor has another type or device.
+    RuntimeError : gradients of gradients, or a transform of the backward pass alone, are asked of a fast engine.
     MemoryError : the compiled engine finds no memory.
     """
     if engine != "reference" and torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
@@ -70,9 +73,22 @@ def unroll(
     if lengths is not None:
         lengths = torch.as_tensor(lengths, device=x.device)
         check_lengths(lengths, x)
-    is_fused = engine == "fused" or (engine == "auto" and _is_faster(cell, x, state, lengths))
-    run = unroll_fused if is_fused else unroll_reference
+    run = unroll_reference if engine == "reference" else _chosen(engine, cell, x, state, lengths)
     return run(cell, x, state, lengths=lengths, reverse=reverse)
+
+
+def _chosen(engine: Engine, cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> Unroll:
+    """The loop for these inputs; with `fused`, one that refuses what it cannot run."""
+    if is_on_gpu(x):
+        if why_not_cudnn(cell, x, state, lengths) is None:
+            return unroll_cudnn
+        return unroll_launches if engine == "fused" else unroll_reference  # no GPU has run the kernels in Triton yet
+    return unroll_fused if engine == "fused" or _is_faster(cell, x, state, lengths) else unroll_reference
+
+
+def is_on_gpu(tensor: Tensor) -> bool:
+    """Whether a tensor is in the memory of a GPU of CUDA."""
+    return tensor.device.type == "cuda"
 
 
 def _is_faster(cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> bool:
@@ -86,7 +102,7 @@ def _is_faster(cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> boo
 class Loop(NamedTuple):
     """How a model runs its cells over time.
 
-    name : the engine as a summary names it: `reference`, or `fused-avx512` and the like.
+    name : the engine as a summary names it: `reference`, `fused-avx512` and the like, or on a GPU `cudnn` or `triton`.
     unroll : `unroll` with this engine.
     missing : why there is no compiled engine although the cell has a kernel; None if there is one.
     """
@@ -103,6 +119,9 @@ def choose_loop(engine: Engine, cell: Cell) -> Loop:
     ------
     ValueError : `fused`, which cannot run this cell.
     """
+    parameter = next(cell.parameters(), None)
+    if parameter is not None and is_on_gpu(parameter) and engine != "reference":
+        return _choose_loop_on_gpu(engine, cell)
     why_not = why_not_fused(cell)
     if engine != "reference" and why_not is None:
         return Loop(f"fused-{variant()}", partial(unroll, engine=engine))
@@ -110,3 +129,13 @@ def choose_loop(engine: Engine, cell: Cell) -> Loop:
         raise ValueError(why_not)
     missing = library() if engine == "auto" and kernel_of(cell) is not None else None
     return Loop("reference", unroll_reference, missing if isinstance(missing, str) else None)
+
+
+def _choose_loop_on_gpu(engine: Engine, cell: Cell) -> Loop:
+    if why_not_cudnn(cell) is None:
+        return Loop("cudnn", partial(unroll, engine=engine))
+    if engine == "auto":
+        return Loop("reference", unroll_reference)
+    if (why_not := why_not_launches(cell)) is not None:
+        raise ValueError(why_not)
+    return Loop("triton", partial(unroll, engine=engine))

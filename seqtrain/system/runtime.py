@@ -1,6 +1,7 @@
 """Set up torch and the C library before they do any work."""
 
 import ctypes
+import os
 import platform
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,24 @@ def prepare(threads: int | None) -> None:
         torch.set_num_threads(threads)
     elif _usual is not None:
         torch.set_num_threads(_usual)
+
+
+def prepare_gpu() -> None:
+    """Let CUDA compute as exactly as it is asked to, and repeatably. It must run before CUDA is used.
+
+    By default cuDNN rounds the factors of its products to TF32, with 10 bits behind the point, although float32 is
+    asked for; other products of torch are not rounded. And the recurrent functions of cuDNN give the same bits again
+    only with a workspace of a fixed size (PyTorch's documentation of `nn.LSTM`).
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:2")
+
+
+def why_no_device(name: str) -> str | None:
+    """Why this machine cannot compute on `cpu`, `cuda`, `cuda:1` and so on; None if it can."""
+    device, count = torch.device(name), torch.cuda.device_count()
+    is_there = device.type != "cuda" or (device.index or 0) < count
+    return None if is_there else f"PyTorch finds {count} CUDA devices here"
 
 
 _LOCK = threading.Lock()

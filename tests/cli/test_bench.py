@@ -41,6 +41,14 @@ def test_bench_times_each_cell_on_each_shape(seqtrain):
         (("--shapes", "99999999999999999999,1,1,1"), "whole numbers from 1 to 1,000,000"),
         (("--cells", ""), "--cells '': choose one of"),
         (("--threads", 100000), "4096"),
+        (("--device", "gpu"), "--device is 'gpu'; write it as cpu, cuda or cuda:1"),
+        (("--device", "cuda:7"), "--device is 'cuda:7', but PyTorch finds"),
+        (
+            ("--precision", "bfloat61"),
+            "--precision is 'bfloat61'; choose one of bfloat16, float32 (did you mean 'bfloat16'",
+        ),
+        (("--device", "cuda:7", "--keep-memory"), "--keep-memory is about the memory of the CPU"),
+        (("--cells", "odyssey"), "--cells odyssey: choose one of"),
     ],
 )
 def test_bench_refuses_options_out_of_range(seqtrain, arguments, wanted):

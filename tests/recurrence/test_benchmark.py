@@ -30,6 +30,32 @@ def test_contestants_take_turns_and_the_first_rounds_do_not_count(monkeypatch):
     assert timing.middle_half_ms["ours"] == pytest.approx([20, 20])
 
 
+def test_the_clock_waits_for_a_gpu_before_and_after_each_contestant(monkeypatch):
+    clock, pending = [0.0], [0.0]
+
+    def start():
+        pending[0] = 0.03  # the program goes on while the GPU works
+
+    def wait():
+        clock[0] += pending[0]
+        pending[0] = 0.0
+
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
+    timing = bench.time_in_turns({"ours": start, "other": lambda: None}, 5, wait)
+    assert timing.ms == pytest.approx({"ours": 30, "other": 0})
+
+
+def test_bfloat16_is_autocast_for_all_contestants():
+    place = bench.Place("cpu", "bfloat16")
+    _, runs = bench._contestants(place, "gru-before", bench.Shape(3, 2, 4, 5))
+    _, exact = bench._contestants(bench.CPU, "gru-before", bench.Shape(3, 2, 4, 5))
+    for name in ("torch_nn", "plain"):
+        assert 0 < (runs[name]() - exact[name]()).abs().max() < 0.02
+    assert bench._gemm(place, "gru", bench.Shape(3, 2, 4, 5))().dtype == torch.bfloat16
+    (row,) = bench.bench(["gru"], [bench.Shape(3, 2, 4, 5)], 3, place=place, quiet=True).rows
+    assert row.train.ms["ours"] > 0
+
+
 @pytest.mark.parametrize("variant", ["rnn", "lstm", "gru"])
 def test_the_peer_with_our_weights_gives_our_outputs(variant):
     """So the same work is timed. The other cells do not exist in torch.nn; their peer is the nearest module."""

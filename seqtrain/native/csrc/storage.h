@@ -44,7 +44,7 @@ struct Float32 {
 
     static Vec join(Vec v, Vec) { return v; }
     static float join(float x, float) { return x; }
-    static Vec spread(const float* factor) { return Vec{} + *factor; }
+    static Vec spread(const float* factor) { return *factor - Vec{}; }  // nothing is subtracted; -0 + 0 would be computed
     static void add_product(Vec& sum, Vec factor, Vec column) { sum += factor * column; }
     static void store_row(const float* from, std::int64_t depth, float* to) { std::copy_n(from, depth, to); }
 };

@@ -39,27 +39,27 @@ void multiply_block(const Turn& turn) {
     float* sums = turn.sums;
     Vec total[Rows][Vectors];
     const float* row[Rows];
-#pragma GCC unroll 8
+    SEQTRAIN_UNROLL(8)
     for (int r = 0; r < Rows; ++r) {
         row[r] = turn.rows[r] + turn.from * step;
-#pragma GCC unroll 4
+        SEQTRAIN_UNROLL(4)
         for (int v = 0; v < Vectors; ++v)
             total[r][v] = turn.base ? load(turn.base + r * turn.base_stride + v * kLanes) : Vec{};
     }
     for (std::int64_t k = 0; k < groups; ++k) {
         Vec column[Vectors];
-#pragma GCC unroll 4
+        SEQTRAIN_UNROLL(4)
         for (int v = 0; v < Vectors; ++v) column[v] = load(strip + (k * Vectors + v) * kLanes);
-#pragma GCC unroll 8
+        SEQTRAIN_UNROLL(8)
         for (int r = 0; r < Rows; ++r) {
             const Vec factor = Storage::spread(row[r] + k * step);
-#pragma GCC unroll 4
+            SEQTRAIN_UNROLL(4)
             for (int v = 0; v < Vectors; ++v) Storage::add_product(total[r][v], factor, column[v]);
         }
     }
-#pragma GCC unroll 8
+    SEQTRAIN_UNROLL(8)
     for (int r = 0; r < Rows; ++r) {
-#pragma GCC unroll 4
+        SEQTRAIN_UNROLL(4)
         for (int v = 0; v < Vectors; ++v) store(sums + r * stride + v * kLanes, total[r][v]);
     }
 }

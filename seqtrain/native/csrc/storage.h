@@ -83,11 +83,11 @@ struct Pairs {
         asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(factor), "v"(column));
     }
     static void store_row(const float* from, std::int64_t depth, float* to) {
-        const Ints even = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
         std::int64_t k = 0;
         for (; k + 2 * kLanes <= depth; k += 2 * kLanes, to += kLanes) {
             const Vec a = load(from + k), b = load(from + k + kLanes);
-            store(to, join(__builtin_shuffle(a, b, even), __builtin_shuffle(a, b, even + 1)));
+            store(to, join(shuffle<0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30>(a, b),
+                           shuffle<1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31>(a, b)));
         }
         for (; k < depth; k += 2) *to++ = join(from[k], k + 1 < depth ? from[k + 1] : 0.0f);
     }

@@ -1,11 +1,13 @@
 // A vector of floats, its loads and stores, and the functions that the cells are written in.
 //
-// The width is the compiler's: the same source, compiled with other flags, is another engine. It is written in GCC's
-// vector extensions, so the 4-lane build is also the one for ARM; the wider two use an intrinsic where GCC has no word.
+// The width is the compiler's: the same source, compiled with other flags, is another engine. It is written in the
+// vector extensions of GCC and clang, so the 4-lane build is also the one for ARM; the wider two use an intrinsic where
+// those have no word.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
@@ -21,7 +23,18 @@ constexpr int kLanes = 8;
 constexpr int kRegisters = 16;
 #else
 constexpr int kLanes = 4;
+#if defined(__aarch64__)
+constexpr int kRegisters = 32;
+#else
 constexpr int kRegisters = 16;
+#endif
+#endif
+
+#if defined(__clang__)
+#define SEQTRAIN_UNROLL(count) _Pragma("unroll")
+#else
+#define SEQTRAIN_PRAGMA(text) _Pragma(#text)
+#define SEQTRAIN_UNROLL(count) SEQTRAIN_PRAGMA(GCC unroll count)
 #endif
 
 typedef float Vec __attribute__((vector_size(4 * kLanes)));
@@ -32,24 +45,33 @@ typedef float LooseVec __attribute__((vector_size(4 * kLanes), aligned(4), may_a
 inline Vec load(const float* from) { return *reinterpret_cast<const LooseVec*>(from); }
 inline void store(float* to, Vec v) { *reinterpret_cast<LooseVec*>(to) = v; }
 
+// Lane k of the result is lane from[k] of a, or of b if that is past the end of a.
+template <int... from>
+Vec shuffle(Vec a, Vec b) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, from...);
+#else
+    return __builtin_shuffle(a, b, Ints{from...});
+#endif
+}
+
+// Exchanges two rows' lanes whose number has the bit d: those of `a` for those of `b` that come d before.
+template <int d, int... lane>
+void exchange(Vec& a, Vec& b, std::integer_sequence<int, lane...>) {
+    const Vec old = a;
+    a = shuffle<(lane & d ? kLanes + lane - d : lane)...>(a, b);
+    b = shuffle<(lane & d ? kLanes + lane : lane + d)...>(old, b);
+}
+
 // Turns the rows of a square into its columns: in turn for d = 1, 2, 4, ..., rows and lanes whose number has the bit d
 // change places.
-inline void transpose(Vec (&rows)[kLanes]) {
-#pragma GCC unroll 4
-    for (int d = 1; d < kLanes; d *= 2) {
-        Ints upper, lower;
-#pragma GCC unroll 16
-        for (int lane = 0; lane < kLanes; ++lane) {
-            upper[lane] = lane & d ? kLanes + lane - d : lane;
-            lower[lane] = lane & d ? kLanes + lane : lane + d;
-        }
-#pragma GCC unroll 16
-        for (int row = 0; row < kLanes; ++row) {
-            if (row & d) continue;
-            const Vec a = rows[row], b = rows[row + d];
-            rows[row] = __builtin_shuffle(a, b, upper);
-            rows[row + d] = __builtin_shuffle(a, b, lower);
-        }
+template <int d = 1>
+void transpose(Vec (&rows)[kLanes]) {
+    if constexpr (d < kLanes) {
+        SEQTRAIN_UNROLL(16)
+        for (int row = 0; row < kLanes; ++row)
+            if (!(row & d)) exchange<d>(rows[row], rows[row + d], std::make_integer_sequence<int, kLanes>{});
+        transpose<2 * d>(rows);
     }
 }
 

@@ -50,7 +50,9 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"seqtrain {version('seqtrain')}")
+        from seqtrain.native.library import describe
+
+        typer.echo(f"seqtrain {version('seqtrain')}\nengine: {describe()}")
         raise typer.Exit
 
 

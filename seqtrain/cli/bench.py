@@ -131,7 +131,7 @@ def bench_tables(result: "Benchmark") -> list[Grid]:
         where = f"{counted(result.threads, 'thread')}, freed memory: {result.memory}"
     table = Grid(
         f"milliseconds, medians of {result.rounds} rounds, {where}, {result.precision}, engine: {engines}; "
-        "ratios: how many times as long as ours",
+        f"ratios: how many times as long as ours; compiled engine: {result.engine}",
         (
             *(Column("cell"), Column("T,B,I,H"), Column("step\nours"), Column("torch\n.nn")),
             *(Column("plain\nloop", 3), Column("GEMM\nfloor", 1), Column("ratio\n.nn"), Column("ratio\nplain", 4)),

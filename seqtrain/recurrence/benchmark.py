@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from seqtrain.cells import CELLS, Cell, OdysseyCell
 from seqtrain.cells.gru import GRUCell
+from seqtrain.native.library import describe
 from seqtrain.native.storage import Precision
 from seqtrain.recurrence import Loop, choose_loop, unroll_reference
 from seqtrain.system.processes import python_command
@@ -161,13 +162,19 @@ class Means:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All measurements; `memory` is `kept` if freed memory stayed in the process. A GPU is `device` with its name."""
+    """All measurements.
+
+    device : `cpu`, or a GPU with its name.
+    memory : `kept` if freed memory stayed in the process.
+    engine : which compiled engine there is, and why no better one.
+    """
 
     device: str
     precision: Precision
     threads: int
     rounds: int
     memory: Literal["kept", "system"]
+    engine: str
     rows: list[Row]
     means: list[Means]
     versions: dict[str, str]
@@ -202,13 +209,13 @@ def bench(
         for variant, shape in product(variants, shapes):
             rows.append(_row(place, variant, shape, rounds, kept if memory else None))
             progress.advance()
-    missing = (place.choose_loop(GPU_VARIANTS[variant][0](1, 1).to(place.device)).missing for variant in variants)
-    if reason := next(filter(None, missing), None):
-        say(f"engine: {reason}; what is timed as ours is the plain loop", quiet=quiet)
+    loops = (place.choose_loop(GPU_VARIANTS[variant][0](1, 1).to(place.device)) for variant in variants)
+    if loop := next((loop for loop in loops if loop.missing), None):
+        say(f"engine: {loop.missing}; what is timed as ours is {loop.instead}", quiet=quiet)
     means = [_means(variant, [row for row in rows if row.cell == variant]) for variant in variants]
     kept_or_not: Literal["kept", "system"] = "kept" if kept else "system"
     threads, software = torch.get_num_threads(), place.versions()
-    return Benchmark(place.name, place.precision, threads, rounds, kept_or_not, rows, means, software)
+    return Benchmark(place.name, place.precision, threads, rounds, kept_or_not, describe(), rows, means, software)
 
 
 def _row(place: Place, variant: str, shape: Shape, rounds: int, measure_kept: bool | None) -> Row:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.cells import Cell
-from seqtrain.native.library import library, variant
+from seqtrain.native.library import missing, variant
 from seqtrain.native.storage import is_under_autocast
 from seqtrain.recurrence.cudnn import unroll_cudnn, why_not_cudnn
 from seqtrain.recurrence.fused import unroll_fused, why_not_fused
@@ -104,12 +104,17 @@ class Loop(NamedTuple):
 
     name : the engine as a summary names it: `reference`, `fused-avx512` and the like, or on a GPU `cudnn` or `triton`.
     unroll : `unroll` with this engine.
-    missing : why there is no compiled engine although the cell has a kernel; None if there is one.
+    missing : why the compiled engine for this processor is not there although the cell has a kernel; None if it is.
     """
 
     name: str
     unroll: Unroll
     missing: str | None = None
+
+    @property
+    def instead(self) -> str:
+        """What runs, in words."""
+        return "the plain loop" if self.name == "reference" else f"the engine for {self.name.removeprefix('fused-')}"
 
 
 def choose_loop(engine: Engine, cell: Cell) -> Loop:
@@ -123,12 +128,12 @@ def choose_loop(engine: Engine, cell: Cell) -> Loop:
     if parameter is not None and is_on_gpu(parameter) and engine != "reference":
         return _choose_loop_on_gpu(engine, cell)
     why_not = why_not_fused(cell)
-    if engine != "reference" and why_not is None:
-        return Loop(f"fused-{variant()}", partial(unroll, engine=engine))
-    if engine == "fused":
+    if engine == "fused" and why_not is not None:
         raise ValueError(why_not)
-    missing = library() if engine == "auto" and kernel_of(cell) is not None else None
-    return Loop("reference", unroll_reference, missing if isinstance(missing, str) else None)
+    absent = missing() if engine != "reference" and kernel_of(cell) is not None else None
+    if engine != "reference" and why_not is None:
+        return Loop(f"fused-{variant()}", partial(unroll, engine=engine), absent)
+    return Loop("reference", unroll_reference, absent)
 
 
 def _choose_loop_on_gpu(engine: Engine, cell: Cell) -> Loop:

@@ -148,8 +148,9 @@ def build_run(
         say(no_gain, quiet=quiet)
     recipe = build_recipe(config, task)
     model, _ = model_to_train(config, task, processes=group.size, quiet=quiet)
-    if model.stack.loop.missing is not None:
-        say(f"engine: {model.stack.loop.missing}; the plain loop runs instead", quiet=quiet)
+    loop = model.stack.loop
+    if loop.missing is not None:
+        say(f"engine: {loop.missing}; {loop.instead} runs instead", quiet=quiet)
     header = header_of(config, task)
     encoded(Checkpoint(header, model.state_dict(), {}))  # what cannot be saved is refused now, not after hours
     if checkpoint is not None:

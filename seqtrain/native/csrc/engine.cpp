@@ -13,6 +13,13 @@
 #include "processor.h"
 #include "product.h"
 
+// What the library shows. All else is hidden, or two builds in one process would share their threads and memory.
+#if defined(_WIN32)
+#define SEQTRAIN_EXPORT extern "C" __declspec(dllexport)
+#else
+#define SEQTRAIN_EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
 // All arrays are float32, without gaps. [T, B, ...] unless said otherwise; blocks = gates, or 4 for gru_after.
 struct Call {
     std::int64_t steps, batch, hidden;
@@ -502,10 +509,22 @@ int run_with(int storage, Task task) {
 }  // namespace seqtrain
 
 // INTERFACE in library.py.
-extern "C" int seqtrain_interface() { return 3; }
+SEQTRAIN_EXPORT int seqtrain_interface() { return 3; }
+
+// What compiled it.
+SEQTRAIN_EXPORT const char* seqtrain_compiler() {
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#else
+    return "gcc " __VERSION__;
+#endif
+}
+
+// The name of the best build for this processor; in the portable build, which runs on all of them.
+SEQTRAIN_EXPORT const char* seqtrain_processor() { return seqtrain::best_build(); }
 
 // 0: this engine has no `Pairs` for this processor. 1: they are slower than float32. 2: they are faster.
-extern "C" int seqtrain_pairs() {
+SEQTRAIN_EXPORT int seqtrain_pairs() {
 #if defined(__AVX512F__)
     return seqtrain::multiplies_pairs() ? 1 + seqtrain::pairs_are_faster() : 0;
 #else
@@ -514,7 +533,7 @@ extern "C" int seqtrain_pairs() {
 }
 
 // 0, or 1 when there is not enough memory.
-extern "C" int seqtrain_run(int kernel, int backward, const Call* call) {
+SEQTRAIN_EXPORT int seqtrain_run(int kernel, int backward, const Call* call) {
     using namespace seqtrain;
     return run_with(call->storage, [&](auto storage) {
         kRuns<decltype(storage)>[kernel](*call, backward != 0);
@@ -523,9 +542,9 @@ extern "C" int seqtrain_run(int kernel, int backward, const Call* call) {
 
 // c [rows, columns] = a [rows, depth] b [depth, columns] (+ bias [columns]) for each of `count` factors; c has no gaps, a
 // and b any strides.
-extern "C" int seqtrain_product(std::int64_t depth, std::int64_t columns, const seqtrain::Matrix* b, const float* bias,
-                                const seqtrain::Factor* factors, std::int32_t count, std::int32_t threads,
-                                std::int32_t storage) {
+SEQTRAIN_EXPORT int seqtrain_product(std::int64_t depth, std::int64_t columns, const seqtrain::Matrix* b,
+                                     const float* bias, const seqtrain::Factor* factors, std::int32_t count,
+                                     std::int32_t threads, std::int32_t storage) {
     using namespace seqtrain;
     return run_with(storage, [&](auto storage) {
         Product<decltype(storage)>{depth, columns, *b, bias, {factors, factors + count}, threads}.run();

@@ -66,7 +66,8 @@ class BuildEngine(build_ext):
         ext.extra_compile_args = UNIX + VARIANTS[_variant(ext)]
         ext.extra_link_args = ["-pthread"]
         if self.compiler.compiler_type == "msvc":  # it knows no vectors; clang-cl has the same options
-            self.compiler.initialize(self.plat_name)
+            if not self.compiler.initialized:
+                self.compiler.initialize(self.plat_name)
             self.compiler.cc = shutil.which("clang-cl")
             if self.compiler.cc is None:
                 raise FileNotFoundError("there is no clang-cl; install LLVM beside Visual Studio's build tools")

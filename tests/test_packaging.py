@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,13 @@ def test_a_plain_install_finds_configs_and_text_from_anywhere(tmp_path):
         [*python, "-m", "seqtrain", *command], cwd=work, env=environment, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
+    wanted = "the compiled engine for portable is missing, as its compilation failed"
+    assert f"engine: {wanted}" in ran.stderr
+    said = subprocess.run(
+        [*python, "-m", "seqtrain", "--version"], cwd=work, env=environment, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.splitlines()[1].startswith(f"engine: none; {wanted}")
+    assert "false" in said.stdout  # the compiler
     assert (target / "seqtrain" / "py.typed").exists()
     assert (target / "seqtrain" / "shipped_configs" / shipped.SCHEMA).exists()  # which completion reads
 
@@ -64,5 +72,5 @@ def test_the_engine_is_compiled_where_there_is_a_compiler(variant):
     """The installation goes on without the engine if it cannot be compiled: somebody has to notice."""
     if platform.machine() in ("x86_64", "AMD64") or variant == "portable":
         newest = max(path.stat().st_mtime for path in (CHECKOUT / "seqtrain/native/csrc").iterdir())
-        (compiled,) = (CHECKOUT / "seqtrain/native").glob(f"engine_{variant}*")
+        compiled = CHECKOUT / f"seqtrain/native/engine_{variant}{EXTENSION_SUFFIXES[-1]}"
         assert compiled.stat().st_mtime >= newest, "older than its source: pip install -e ."

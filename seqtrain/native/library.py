@@ -70,11 +70,15 @@ def _text(engine: ctypes.CDLL, function: str) -> str:
     return str(said().decode().strip())
 
 
+def _file(variant: str) -> str:
+    return f"engine_{variant}{EXTENSION_SUFFIXES[-1]}"
+
+
 @cache
 def _load(variant: str) -> ctypes.CDLL | str:
     if variant not in VARIANTS:
         return f"there is no engine {variant!r}; SEQTRAIN_NATIVE may be {', '.join(VARIANTS)}"
-    path = Path(__file__).with_name(f"engine_{variant}{EXTENSION_SUFFIXES[-1]}")
+    path = Path(__file__).with_name(_file(variant))
     if not path.exists():
         return f"the compiled engine for {variant} is missing{_why_not_built(variant)}"
     try:
@@ -91,7 +95,7 @@ def _why_not_built(variant: str) -> str:
     """What setup.py wrote down when seqtrain was installed, and the cure."""
     try:
         reason = json.loads(Path(__file__).with_name("not_built.json").read_text()).get(variant)
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         reason = None
     said = f", as its compilation failed ({reason})" if reason else ""
     return f"{said}; install seqtrain anew where there is a C++ compiler"

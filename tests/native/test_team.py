@@ -56,8 +56,8 @@ def no_new_threads():
         assert libc.pthread_setattr_default_np(before) == 0
 
 
-def count_threads():
-    return len([*Path("/proc/self/task").iterdir()])
+def numbers_of_threads():
+    return {path.name for path in Path("/proc/self/task").iterdir()}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of glibc")
@@ -69,9 +69,9 @@ def test_fewer_threads_than_asked_for(B, H, there, monkeypatch):
 
     def call_without_new_threads(function, *arguments):
         with no_new_threads():
-            before = count_threads()
+            before = numbers_of_threads()
             call(function, *arguments)
-            calls.append(count_threads() - before)
+            calls.append(numbers_of_threads() - before)
 
     def work():
         torch.set_num_threads(there)
@@ -113,22 +113,21 @@ def test_workers_are_kept_and_end_with_the_thread_that_called():
     cell, x = LSTMCell(6, 40), torch.randn(20, 8, 6)
 
     def work():
-        counts = []
+        seen = [numbers_of_threads()]
         for threads in (3, 3, 2, 5, 3):
             torch.set_num_threads(threads)
             gradients(unroll_fused, cell, x)
-            counts.append(count_threads())
-        return counts
+            seen.append(numbers_of_threads() - seen[0])  # others may end meanwhile
+        return seen[1:]
 
-    before = count_threads()
-    counts = in_new_thread(work)
-    assert [count - counts[0] for count in counts] == [0, 0, 0, 2, 2]
-    assert counts[0] > before
+    seen = in_new_thread(work)
+    assert [len(numbers) for numbers in seen] == [2, 2, 2, 4, 4]
+    assert seen[0] == seen[1] == seen[2] < seen[3] == seen[4]
     for _ in range(500):
-        if count_threads() == before:
+        if not numbers_of_threads() & seen[4]:
             break
         threading.Event().wait(0.01)
-    assert count_threads() == before
+    assert not numbers_of_threads() & seen[4]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system counts threads elsewhere")
@@ -145,10 +144,10 @@ def test_a_forked_process_has_workers_of_its_own(threads):
         failed = 1
         try:
             signal.alarm(60)
-            alone = count_threads()
+            alone = len(numbers_of_threads())
             again = gradients(unroll_fused, cell, x)
             same = all(torch.equal(a, b) for a, b in zip(before, again, strict=True))
-            failed = (alone, count_threads(), same) != (1, 3, True) or (depth < 2 and fork_twice(depth + 1))
+            failed = (alone, len(numbers_of_threads()), same) != (1, 3, True) or (depth < 2 and fork_twice(depth + 1))
         finally:
             os._exit(int(failed))  # torch's own threads, which are not there, would break its end
 

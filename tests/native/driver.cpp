@@ -22,7 +22,7 @@ struct ProductCall {
     const seqtrain::Matrix* b;
     const float* bias;
     const seqtrain::Factor* factors;
-    std::int32_t count, threads;
+    std::int32_t count, threads, storage;
 };
 
 }  // namespace
@@ -44,7 +44,7 @@ int main() {
         if (kernel < 0) {
             const auto* call = reinterpret_cast<const ProductCall*>(blocks[0].data());
             failed = seqtrain_product(call->depth, call->columns, call->b, call->bias, call->factors, call->count,
-                                      call->threads);
+                                      call->threads, call->storage);
         } else {
             failed = seqtrain_run(static_cast<int>(kernel), static_cast<int>(backward),
                                   reinterpret_cast<const Call*>(blocks[0].data()));

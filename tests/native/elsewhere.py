@@ -131,9 +131,9 @@ def _blocks_of_run(kernel: int, call: autograd._Call) -> _Blocks:
     return result
 
 
-def _blocks_of_product(depth, columns, b, bias, factors, count, threads) -> _Blocks:
+def _blocks_of_product(depth, columns, b, bias, factors, count, threads, storage) -> _Blocks:
     result, (depth, columns, b) = _Blocks(), (depth.value, columns.value, b._obj)
-    call = _ProductCall(depth, columns, None, None, None, count, threads)
+    call = _ProductCall(depth, columns, None, None, None, count, threads, storage)
     number = result.structure(call)
     assert number == 0
     result.pointers.append((number, _ProductCall.b.offset, matrix := result.structure(b)))
@@ -156,7 +156,7 @@ class _ProductCall(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("depth", "columns")),
         *((name, ctypes.c_void_p) for name in ("b", "bias", "factors")),
-        *((name, ctypes.c_int32) for name in ("count", "threads")),
+        *((name, ctypes.c_int32) for name in ("count", "threads", "storage")),
     )
 
 

@@ -26,5 +26,16 @@ def test_every_kernel_on_arm64(tmp_path):
 
 @pytest.mark.skipif(shutil.which("clang++") is None, reason="there is no clang")
 def test_clang_takes_the_source():
-    command = ["clang++", "-fsyntax-only", "-Wall", "-Werror", "-std=c++17", "-mavx2", "-mfma", SOURCE]
+    command = [
+        "clang++",
+        "-fsyntax-only",
+        "-Wall",
+        "-Werror",
+        "-std=c++17",
+        "-mavx512f",
+        "-mavx512dq",
+        "-mavx512vl",
+        "-mfma",
+        SOURCE,
+    ]
     assert subprocess.run(command, check=False, capture_output=True, text=True).stderr == ""

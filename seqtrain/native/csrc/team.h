@@ -23,7 +23,7 @@
 
 namespace seqtrain {
 
-constexpr std::chrono::microseconds kSpin(10);  // measured
+constexpr std::chrono::microseconds kSpin(20);  // measured
 constexpr int kLooks = 16;                      // at the count, between two looks at the clock
 constexpr std::size_t kCacheLine = 64;          // so that what one thread writes does not delay another
 

@@ -76,7 +76,9 @@ class Batch:
         return x.shape[:2] == self.inputs.shape[:2] and not is_last
 
     def to(self, device: torch.device) -> Self:
-        """The same batch on another device."""
+        """The same batch on a device."""
+        if self.inputs.device == device:
+            return self
         return self._map(lambda x: x.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,7 @@ from seqtrain.models import SequenceModel, StackState, detach_state
 from seqtrain.system.errors import Diverged
 from seqtrain.system.process_group import ALONE, ProcessGroup
 from seqtrain.system.progress import Progress
-from seqtrain.tasks import Split, Task
+from seqtrain.tasks import Batch, Split, Task
 from seqtrain.tasks.metrics import Tally
 from seqtrain.training import anomaly
 from seqtrain.training.averaging import averaged
@@ -54,6 +54,7 @@ def fit(
     LostProcess : another process has ended; the state is that after the last step which all have done.
     """
     task, train = recipe.task, recipe.train
+    batches = _batches(recipe, state.step)
     while True:
         at_end = state.step >= recipe.steps
         if state.step > state.evaluated_at and (at_end or _is_evaluation_due(state.step, recipe)):
@@ -73,7 +74,7 @@ def fit(
             save(False)
             return "interrupted"
         started_at = time.monotonic()
-        batch = task.train_batch(state.step, train.batch_size)
+        batch = next(batches)
         train_step(state, recipe, batch, group)
         clock.count(time.monotonic() - started_at, task.work(batch))
         if task.has_epochs:
@@ -82,6 +83,24 @@ def fit(
         progress.advance()
         if state.step % train.log_every == 0:
             _log(state, recipe, clock, progress, record)
+
+
+AHEAD_S, AHEAD_BYTES = 0.004, 1 << 20
+"""For how long, and into how much memory, batches are made ahead."""
+
+
+def _batches(recipe: Recipe, step: int) -> Iterator[Batch]:
+    """The training batches from a step on.
+
+    Small ones are made several at a time, which takes half as long: a step of the model empties the processor's caches.
+    """
+    while step < recipe.steps:
+        made: list[Batch] = []
+        until, room = time.monotonic() + AHEAD_S, AHEAD_BYTES
+        while not made or (step < recipe.steps and room > 0 and time.monotonic() < until):
+            made.append(recipe.task.train_batch(step, recipe.train.batch_size))
+            step, room = step + 1, room - made[-1].bytes
+        yield from made
 
 
 def _is_evaluation_due(step: int, recipe: Recipe) -> bool:
@@ -126,7 +145,7 @@ class _Safeguard:
 def _log(state: TrainState, recipe: Recipe, clock: Clock, progress: Progress, record: Callable[..., None]) -> None:
     """Record means since the last training record, over the steps that were not skipped; None if all were skipped."""
     steps, unit = state.window_steps, recipe.task.work_unit
-    loss, norm = (float(total) / steps if steps else None for total in (state.window_loss, state.window_norm))
+    loss, norm = (total / steps if steps else None for total in (state.window_loss, state.window_norm))
     state.window_loss, state.window_norm, state.window_steps = 0.0, 0.0, 0
     skipped = {} if recipe.max_skips is None else {"skipped_steps": state.skipped_steps}
     rate = clock.throughput_since_record()

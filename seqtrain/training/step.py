@@ -1,9 +1,10 @@
 """One training step: forward, backward, check, clip, update."""
 
+import math
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqtrain.models import detach_state
 from seqtrain.system.errors import Diverged
@@ -11,7 +12,7 @@ from seqtrain.system.process_group import ALONE, ProcessGroup
 from seqtrain.tasks import Batch
 from seqtrain.training import anomaly
 from seqtrain.training.anomaly import Report
-from seqtrain.training.gradient import bounds, compute_gradient, device_of, forward, forward_shard
+from seqtrain.training.gradient import bounds, compute_gradient, forward, forward_shard
 from seqtrain.training.recipe import Recipe
 from seqtrain.training.state import TrainState
 
@@ -27,34 +28,47 @@ def train_step(state: TrainState, recipe: Recipe, batch: Batch, group: ProcessGr
     Diverged : the loss or the gradient is not finite, and no skips are left.
     LostProcess : another process has ended; nothing is updated.
     """
-    state.model.train()
-    batch = batch.to(device_of(state.model))
-    state.optimizer.zero_grad()  # before the forward pass, which then needs no room beside the gradients
-    hidden, loss = compute_gradient(state, recipe, batch, group)
-    norm = nn.utils.get_total_norm([p.grad for p in state.model.parameters() if p.grad is not None])
+    if not state.model.training:  # the call visits all modules
+        state.model.train()
+    weights = state.weights
+    batch = batch.to(weights[0].device)
+    for weight in weights:  # before the forward pass, which then needs no room beside the gradients
+        weight.grad = None
+    hidden, mean = compute_gradient(state, recipe, batch, group)
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    total_norm = norm_of(gradients)
+    loss, norm = float(mean), float(total_norm)
     carried = hidden if recipe.task.carries_state else None
-    if torch.isfinite(loss + norm):
+    if math.isfinite(loss) and math.isfinite(norm):
+        if recipe.clip_norm is not None and norm > recipe.clip_norm:  # most steps need no clipping
+            torch._foreach_mul_(gradients, recipe.clip_norm / (total_norm + 1e-6))
         update(state, recipe, batch, loss, norm)
     elif state.skipped_steps < (recipe.max_skips or 0):
         state.skipped_steps += 1
         carried = carried if carried is not None and anomaly.is_finite(carried) else None
     else:
-        raise _diverged(state, recipe, batch, float(loss), float(norm))
+        raise _diverged(state, recipe, batch, loss, norm)
     state.carried = None if carried is None else detach_state(carried)
     state.step += 1
 
 
-def update(state: TrainState, recipe: Recipe, batch: Batch, loss: Tensor, norm: Tensor) -> None:
-    """Clip the gradient, update the weights, and add the step to the sums for the next training record."""
-    if recipe.clip_norm is not None and norm > recipe.clip_norm:  # most steps need no clipping
-        nn.utils.clip_grads_with_norm_(list(state.model.parameters()), recipe.clip_norm, norm)
+def norm_of(gradients: list[Tensor]) -> Tensor:
+    """The norm of all gradients together, as `nn.utils.get_total_norm` computes it; that takes twice as long."""
+    if not gradients:
+        return torch.zeros(())
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
+
+
+def update(state: TrainState, recipe: Recipe, batch: Batch, loss: float, norm: float) -> None:
+    """Update the weights, and add the step to the sums for the next training record."""
     for group in state.optimizer.param_groups:
         group["lr"] = current_lr(state, recipe) * batch.lr_factor
     state.optimizer.step()
     if state.average is not None:
         state.average.update_parameters(state.model)
-    state.window_loss = state.window_loss + loss.double()  # in single precision the sum could overflow
-    state.window_norm = state.window_norm + norm.double()
+    state.window_loss += loss
+    state.window_norm += norm
     state.window_steps += 1
 
 

@@ -69,6 +69,8 @@ def fused_step(optimizer: torch.optim.Adam) -> None:
     beta1, beta2 = group["betas"]
     lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])  # weights, gradients, moments, steps
     optimizer._init_group(group, *lists)  # type: ignore[no-untyped-call]
+    if not lists[0]:
+        return
     update = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
     torch._foreach_add_(lists[-1], 1)
     update(

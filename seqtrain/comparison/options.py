@@ -37,7 +37,7 @@ from seqtrain.comparison.request import (
     cell_label,
 )
 from seqtrain.config import Config, find_config, load_config, read_config, read_list, texts
-from seqtrain.config.describe import affects_of, all_settings, is_text
+from seqtrain.config.describe import affects_of, is_text, setting_at
 from seqtrain.config.errors import choose
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.trainer import RUNS
@@ -317,7 +317,7 @@ def _range(text: str) -> Setting:
 
 def _is_whole(key: str, *ends: str) -> bool:
     """Whether a setting is a whole number; one of a cell of the user's own is, if its ends are written as such."""
-    setting = all_settings().get(key)
+    setting = setting_at(key)
     if setting is None:
         return all(end.isdecimal() for end in ends)
     return setting.kind.startswith("whole number")

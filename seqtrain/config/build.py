@@ -225,7 +225,13 @@ def _encoder(config: Config, spec: Spec) -> tuple[nn.Module, int]:
         return nn.Identity(), spec.input_size
     if section.embedding_size is None:
         return OneHot(spec.input_size), spec.input_size
-    return nn.Embedding(spec.input_size, section.embedding_size), section.embedding_size
+    return _embedding(spec.input_size, section.embedding_size), section.embedding_size
+
+
+def _embedding(symbols: int, size: int) -> nn.Embedding:
+    """An embedding, initialised unless it is on the meta device: PyTorch loads its compiler to draw numbers there."""
+    weight = torch.empty(symbols, size)
+    return nn.Embedding(symbols, size, _weight=weight if weight.is_meta else None)
 
 
 def _head(config: Config, spec: Spec, encoder: nn.Module, size: int) -> nn.Module:

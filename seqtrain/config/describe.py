@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, NamedTuple
+from types import NoneType, UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -51,20 +52,35 @@ def settings_of(section: type[Section]) -> list[Setting]:
             if isinstance(default, Section):
                 default = name_of(default) or {}
             kind = _names(field) or _kind(properties[name])
-            settings.append(Setting(name, kind, field.is_required(), default, described(field), affects(field)))
+            settings.append(Setting(name, kind, field.is_required(), default, described(section, name), affects(field)))
     return settings
 
 
 @cache
-def all_settings() -> dict[str, Setting]:
-    """Every setting by its dotted key; of those of one key in several choices, the first."""
-    settings: dict[str, Setting] = {}
+def _declared() -> dict[str, tuple[type[Section], str]]:
+    """The section of every setting and its name there, by its dotted key; of several choices, the first."""
+    found: dict[str, tuple[type[Section], str]] = {}
     users = [(f"{'.'.join(path)}: module:Class", section) for path, section in USER_CLASSES.items()]
     for title, section in (*sections(), *users):
         path = title.partition(": ")[0].replace("config", "")
-        for setting in settings_of(section):
-            settings.setdefault(f"{path}.{setting.name}".lstrip("."), setting)
-    return settings
+        for name in section.model_fields:
+            if name != "name":
+                found.setdefault(f"{path}.{name}".lstrip("."), (section, name))
+    return found
+
+
+@cache
+def setting_at(key: str) -> Setting | None:
+    """A setting by its dotted key; None if no section has it."""
+    if key not in _declared():
+        return None
+    section, name = _declared()[key]
+    return next(setting for setting in settings_of(section) if setting.name == name)
+
+
+def all_keys() -> tuple[str, ...]:
+    """The dotted keys of all settings."""
+    return tuple(_declared())
 
 
 def is_text(key: str, value: str) -> bool:
@@ -72,14 +88,22 @@ def is_text(key: str, value: str) -> bool:
 
     A setting that may be null reads `null` and nothing as null.
     """
-    setting = all_settings().get(key)
-    kinds = () if setting is None else setting.kind.split(" | ")
-    return "text" in kinds and not ("null" in kinds and value in ("", "null"))
+    section, name = _declared().get(key, (None, ""))
+    types = set() if section is None else _types(section.model_fields[name].annotation)
+    return str in types and not (NoneType in types and value in ("", "null"))
+
+
+def _types(annotation: Any) -> set[Any]:
+    """What a union may be, without bounds and markers."""
+    parts, origin = get_args(annotation), get_origin(annotation)
+    if origin is Annotated:
+        return _types(parts[0])
+    return set().union(*map(_types, parts)) if origin in (Union, UnionType) else {annotation}
 
 
 def find_setting(word: str) -> list[str]:
     """The full names of the settings whose last part is `word`: `steps` is `train.steps`."""
-    return [key for key in all_settings() if key.rpartition(".")[2] == word and not key.endswith(".folder")]
+    return [key for key in all_keys() if key.rpartition(".")[2] == word and not key.endswith(".folder")]
 
 
 def affects_of(key: str, config: Config | None = None) -> Affects:
@@ -92,13 +116,15 @@ def affects_of(key: str, config: Config | None = None) -> Affects:
     if config is not None and isinstance(config.task, UserClass) and key.startswith("task."):
         field = type(config.task).model_fields.get(key.removeprefix("task."))
         return Affects.WEIGHTS if field is None else affects(field)
-    setting = all_settings().get(key)
-    return Affects.WEIGHTS if setting is None else setting.affects
+    if key not in _declared():
+        return Affects.WEIGHTS
+    section, name = _declared()[key]
+    return affects(section.model_fields[name])
 
 
 def settings_that_affect(*kinds: Affects) -> tuple[str, ...]:
     """The settings that affect one of these, by dotted key."""
-    return tuple(key for key, setting in all_settings().items() if setting.affects in kinds)
+    return tuple(key for key in all_keys() if affects_of(key) in kinds)
 
 
 def _names(field: FieldInfo) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from seqtrain.config.describe import all_settings, is_text
+from seqtrain.config.describe import all_keys, is_text
 from seqtrain.config.schema import NAMED, USER_CLASSES, Config
 from seqtrain.config.yaml import DEEPEST, LARGEST, parse, read_beginning
 from seqtrain.system.errors import ConfigError, plain, short
@@ -267,7 +267,7 @@ def _may_be_text(document: Document, path: Path_) -> bool:
             for part in place:
                 section = section.get(part) if isinstance(section, dict) else None
             is_own = ":" in (name_of(section) or "") and path[-1] not in ("name", "folder", "code")
-            return is_own or ".".join(path) not in all_settings()
+            return is_own or ".".join(path) not in all_keys()
     return False
 
 

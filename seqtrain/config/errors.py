@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from seqtrain.config.describe import all_settings, find_setting
+from seqtrain.config.describe import find_setting, setting_at
 from seqtrain.config.document import Path_
 from seqtrain.config.schema import NAMED, USER_CLASSES, Config
 from seqtrain.system.errors import plain, short
@@ -149,16 +149,16 @@ def _without_tags(loc: tuple[int | str, ...]) -> Path_:
 def _or_null(path: Path_, data: dict[str, Any], own: type[Section] | None) -> str:
     """`, or null for no limit` if null switches a setting off; else nothing."""
     section = own or section_class(_without_places(path)[:-1], data)
-    field = section.model_fields.get("".join(path[-1:]))
+    field = section.model_fields.get(name := "".join(path[-1:]))
     if field is None or marker_of(field, Null) is not None:  # null stands for a default
         return ""
-    meaning = re.search(r"null for [^,;.]+", described(field))
+    meaning = re.search(r"null for [^,;.]+", described(section, name))
     return f", or {meaning[0]}" if meaning else ""
 
 
 def _takes(path: Path_, kind: str) -> bool:
     """Whether what a setting may be, in words, has a part such as `list, each`, a list of any length."""
-    setting = all_settings().get(".".join(path))
+    setting = setting_at(".".join(path))
     return setting is not None and kind in setting.kind
 
 
@@ -222,7 +222,7 @@ def _cure_for_missing(path: Path_, data: dict[str, Any]) -> str:
         return choose("", NAMED[path])
     if path == ("model",):
         return "add a section model with a cell, e.g. model: {cell: lstm}"
-    description = described(section_class(path[:-1], data).model_fields[path[-1]])
+    description = described(section_class(path[:-1], data), path[-1])
     return "add it: " + description.rstrip(".")
 
 

@@ -24,12 +24,6 @@ from seqtrain.training.state import named_tensors
 FREE = (Affects.BUDGET, Affects.CONTENT, Affects.SPEED, Affects.MACHINE, Affects.SAVING, Affects.NOTHING)
 """What a setting affects that may change when a run is resumed."""
 
-MAY_CHANGE = settings_that_affect(*FREE)
-"""These settings."""
-
-ROUNDING = (*settings_that_affect(Affects.SPEED), "threads")
-"""Settings that decide in which order numbers are added."""
-
 
 def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
     """Refuse to overwrite a run silently, to overwrite anything but files, or to resume a run of an older format.
@@ -100,11 +94,11 @@ def other_codes(changes: Collection[str], config: Config) -> list[str]:
 
 
 def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> list[str]:
-    """Refuse to resume under another config, but for the settings in `MAY_CHANGE`.
+    """Refuse to resume under another config, but for the settings that affect what is `FREE`.
 
     Returns
     -------
-    The changed settings that may change the last digits of the results; see `ROUNDING`.
+    The changed settings that decide in which order numbers are added, so the last digits of the results may change.
 
     Raises
     ------
@@ -126,9 +120,10 @@ def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> list[str]
     if named:
         raise CheckpointError(
             f"{run.last} was saved with {named}; drop --resume or restore the config beside it "
-            f"(only {', '.join(MAY_CHANGE)} may change)"
+            f"(only {', '.join(settings_that_affect(*FREE))} may change)"
         )
-    return [key for key in changes if key in ROUNDING]
+    rounding = (*settings_that_affect(Affects.SPEED), "threads") if changes else ()
+    return [key for key in changes if key in rounding]
 
 
 def check_resumable(
@@ -197,7 +192,8 @@ def check_best(run: RunDir, last: Checkpoint) -> None:
     known = None if record is None else record.best_step
     evaluated_at = 0 if record is None else record.evaluated_at
     is_newer = best.step > last.header.step or best.step == last.header.step > evaluated_at
-    others = differences(best.config, last.header.config).keys() - set(MAY_CHANGE)
+    changes = differences(best.config, last.header.config)
+    others = changes.keys() - set(settings_that_affect(*FREE) if changes else ())
     if others or best.fingerprints != last.header.fingerprints:
         why = f"it was trained with another {', '.join(sorted(others)) or 'text'}"
     elif best.step != known and not is_newer:

@@ -146,8 +146,8 @@ class Section(BaseModel):
         extra="forbid",
         strict=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
         protected_namespaces=(),
+        defer_build=True,
     )
 
     @classmethod
@@ -155,8 +155,8 @@ class Section(BaseModel):
         """The schema with the descriptions that people read; a section that is chosen by its name must have one."""
         found = handler(schema)
         section = handler.resolve_ref_schema(found)
-        for name, field in cls.model_fields.items():
-            if text := described(field):
+        for name in cls.model_fields:
+            if text := described(cls, name):
                 section["properties"][name]["description"] = text
         if "name" in cls.model_fields:
             section["required"] = list(dict.fromkeys(["name", *section.get("required", ())]))
@@ -313,19 +313,15 @@ def section_of(cls: type[Configurable], name: str, base: type[Base]) -> type[Bas
 
 
 def _made_section(cls: type[Configurable], name: str, base: type[Base]) -> type[Base]:
-    descriptions = dict(_descriptions(cls))
     fields: dict[str, Any] = {"name": (Literal[name], ...)}
     for parameter in _parameters(cls, base):
-        annotation = parameter.annotation
-        if parameter.name in descriptions:
-            annotation = Annotated[annotation, Field(description=descriptions[parameter.name])]
-        fields[parameter.name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (parameter.annotation, default)
     with warnings_ignored(UserWarning):  # an option of a user's cell may be called `copy` or `json`
         section: type[Base] = create_model(
             cls.__name__,
             __base__=base,
             __doc__=summary_of(cls),
-            __cls_kwargs__={"use_attribute_docstrings": False},  # pydantic would look for a class body for long
             **fields,
         )
     section.owner = cls
@@ -356,7 +352,7 @@ def _parameters(cls: type[Configurable], base: type[Named]) -> Iterator[inspect.
 
 
 def _is_plain(default: Any) -> bool:
-    if default is inspect.Parameter.empty:
+    if default is inspect.Parameter.empty or default is None or type(default) in (bool, int):
         return True
     try:
         TypeAdapter(JsonValue).validate_python(default, strict=True)
@@ -394,16 +390,26 @@ def _is_json(annotation: Any) -> bool:
     return origin is Literal or annotation in (bool, int, float, str, list, dict, NoneType, JsonValue)
 
 
-def _descriptions(cls: type) -> Iterator[tuple[str, str]]:
-    """The strings below the annotated names in a class body, those of its bases first."""
-    for base in reversed(cls.__mro__):
-        yield from _own_descriptions(base).items()
+@cache
+def _descriptions(section: type[Section]) -> dict[str, str]:
+    """The strings below the settings in the bodies of a section and of the class that it is made for, and their bases.
+
+    To read all sources takes longer than to build all sections, so this waits until somebody asks for a description.
+    """
+    made_for: type = getattr(section, "owner", None) or object
+    found: dict[str, str] = {}
+    for cls in (*reversed(section.__mro__), *reversed(made_for.__mro__)):
+        found |= _own_descriptions(cls)
+    if made_for is not object:
+        found.pop("name", None)  # it only chooses the section
+    return found
 
 
 @cache
 def _own_descriptions(cls: type) -> dict[str, str]:
     """Those in the body of the class itself."""
-    if not inspect.get_annotations(cls) or cls.__module__.startswith("torch."):
+    is_made = vars(cls).get("owner") is not None  # by `section_of`, without a body
+    if is_made or not inspect.get_annotations(cls) or cls.__module__.startswith(("torch.", "pydantic.")):
         return {}  # to parse the source of torch's `Module` takes a while
     try:
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
@@ -417,9 +423,11 @@ def _own_descriptions(cls: type) -> dict[str, str]:
     return found
 
 
-def described(field: FieldInfo) -> str:
+def described(section: type[Section], name: str) -> str:
     """The description of a setting."""
-    text, null = " ".join((field.description or "").split()), marker_of(field, Null)
+    field = section.model_fields[name]
+    text = " ".join((field.description or _descriptions(section).get(name, "")).split())
+    null = marker_of(field, Null)
     return text if null is None else text.replace("{null}", null.text or str(null.value))
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from seqtrain.cells import CELLS
 from seqtrain.cli import app, completion
 from seqtrain.comparison.request import Match
-from seqtrain.config.describe import all_settings
+from seqtrain.config.describe import all_keys
 from seqtrain.system.shipped import config_paths
 from seqtrain.tasks import TASKS
 from seqtrain.training.optimizers import OPTIMIZERS
@@ -39,7 +39,7 @@ def bash(monkeypatch, tmp_path):
 
 def test_every_key_is_offered_and_no_other(bash):
     """The settings that the models declare, with all tasks and cells, against those of the shipped schema."""
-    own = {f"{key}=" for key in all_settings() if not key.endswith((".folder", ".code"))} - {"model=", "train="}
+    own = {f"{key}=" for key in all_keys() if not key.endswith((".folder", ".code"))} - {"model=", "train="}
     assert {word for word in bash("seqtrain compare x ") if word.endswith("=")} == own
 
 

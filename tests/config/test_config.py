@@ -5,10 +5,10 @@ import yaml
 
 from seqtrain.comparison.options import parse_request
 from seqtrain.config import Config, config_from, load_config, schema, to_yaml
-from seqtrain.config.describe import all_settings, find_setting, sections, settings_of
+from seqtrain.config.describe import all_keys, find_setting, sections, setting_at, settings_of
 from seqtrain.config.yaml import dump, parse
 from seqtrain.models.settings import Model
-from seqtrain.system import shipped
+from seqtrain.system import settings, shipped
 from seqtrain.system.errors import ConfigError
 from seqtrain.training.optimizers import Adam, Sgd
 from seqtrain.training.settings import Train
@@ -571,8 +571,8 @@ def test_a_name_alone_keeps_the_settings_of_a_section_of_that_name_and_replaces_
 
 
 def described(section):
-    for name, field in section.model_fields.items():
-        yield section.__name__, name, field.description
+    for name in section.model_fields:
+        yield section.__name__, name, settings.described(section, name)
 
 
 def test_every_setting_has_a_description():
@@ -613,7 +613,7 @@ def test_kinds_of_settings_in_words():
 def test_a_setting_that_may_be_null_says_what_for():
     unsaid = [
         key
-        for key, setting in all_settings().items()
+        for key, setting in ((key, setting_at(key)) for key in all_keys())
         if "null" in setting.kind.split(" | ") and "null for" not in setting.description
     ]
     assert unsaid == []

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ from seqtrain.system.streams import stdout, to_stderr
 
 if TYPE_CHECKING:
     from seqtrain.inference.sampling import Sampling
-    from seqtrain.inference.text_model import TextModel
+    from seqtrain.inference.text_model import Samples, TextModel
 
 NAMED = 10
 """How many unknown words of a prompt are named."""
@@ -44,6 +44,7 @@ def generate(
     top_p: Annotated[
         float, typer.Option(help="Draw from the fewest most likely that together have this share.")
     ] = TOP_P,
+    samples: Annotated[int, typer.Option(help="Texts to write, which are computed together.")] = 1,
     seed: Annotated[int, typer.Option(help="The same seed writes the same text.")] = 0,
     allow_unk: Annotated[bool, typer.Option("--allow-unk", help="Also write <unk>, for any unknown word.")] = False,
     json: Json = False,
@@ -52,18 +53,28 @@ def generate(
     from seqtrain.inference.sampling import Sampling
 
     sampling = Sampling(temperature, top_k, top_p)
-    check_options(sampling.faults(tokens))
+    check_options(sampling.faults(tokens, samples))
     model, prompt = load(run, prompt, quiet=json)
     say_idle_options(sampling, seed, quiet=json)
+    how: dict[str, Any] = {**sampling._asdict(), "seed": seed, "allow_unk": allow_unk}
     with live_text() as write:
-        result = model.generate(
-            prompt, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, allow_unk=allow_unk,
-            write=None if json else write,
-        )  # fmt: skip
+        if samples > 1:
+            result: Any = model.generate_samples(prompt, samples, tokens, **how)
+            for part in () if json else in_parts(result):
+                write(part)
+        else:
+            result = model.generate(prompt, tokens, **how, write=None if json else write)
     if json:
         print_result(result, json, str)
     what = another_text(sampling, model.unit)
     suggest(f"{what}; seqtrain eval {shlex.quote(str(run))} measures the model", quiet=json)
+
+
+def in_parts(result: "Samples") -> Iterator[str]:
+    """Each text as it is, below a line with its number."""
+    for number, sample in enumerate(result.samples, 1):
+        end = "" if sample.text.endswith("\n") else "\n"
+        yield f"--- {number} of {len(result.samples)} ---\n{sample.text}{end}"
 
 
 def say_idle_options(sampling: "Sampling", seed: int, *, quiet: bool) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.inference.defaults import TEMPERATURE, TOKENS, TOP, TOP_P
-from seqtrain.inference.sampling import Sampling, continue_tokens, read_tokens
+from seqtrain.inference.sampling import Sampling, continue_samples, read_tokens
 from seqtrain.inference.scoring import Scored, nats_of
 from seqtrain.models import SequenceModel
 from seqtrain.system.errors import ConfigError
@@ -65,6 +65,24 @@ class Generated(_Answer):
     generated: list[str]
     nats: list[float]
     text: str
+    settings: dict[str, float | None]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One of several texts; see `Generated`."""
+
+    generated: list[str]
+    nats: list[float]
+    text: str
+
+
+@dataclass(frozen=True)
+class Samples(_Answer):
+    """Several texts that a model wrote after one prompt; see `Generated`."""
+
+    samples: list[Sample]
     settings: dict[str, float | None]
     seed: int
 
@@ -213,21 +231,15 @@ class TextModel(NamedTuple):
         CheckpointError : a score of the model is not finite.
         """
         sampling = Sampling(temperature, top_k, top_p)
-        if faults := sampling.faults(tokens):
-            raise ConfigError(faults)
-        given, known = self.read(prompt), self.vocabulary
-        banned = [] if allow_unk or UNK not in known.numbers else [known.numbers[UNK]]
-        fresh_after = known.numbers.get(self.start()) if self.independent else None
-        drawn = continue_tokens(
-            self.model, self._numbers(given), sampling, seed=seed, banned=banned, fresh_after=fresh_after
-        )
+        given = self.read(prompt)
+        drawn = self._drawn(given, sampling, 1, tokens, seed=seed, allow_unk=allow_unk)
         generated: list[str] = []
         nats: list[float] = []
 
         def whole_text() -> Iterator[str]:
             yield from given.tokens
-            for number, surprise in islice(drawn, tokens):
-                generated.append(known.tokens[number])
+            for ((number, surprise),) in drawn:
+                generated.append(self.vocabulary.tokens[number])
                 nats.append(surprise)
                 yield generated[-1]
 
@@ -238,6 +250,48 @@ class TextModel(NamedTuple):
                 write(piece)
         settings = {"tokens": tokens, **sampling._asdict(), "allow_unk": allow_unk}
         return Generated(self.checkpoint, self.unit, *given, generated, nats, "".join(text), settings, seed)
+
+    def generate_samples(
+        self,
+        prompt: str = "",
+        samples: int = 2,
+        tokens: int = TOKENS,
+        *,
+        temperature: float = TEMPERATURE,
+        top_k: int | None = None,
+        top_p: float = TOP_P,
+        seed: int = 0,
+        allow_unk: bool = False,
+    ) -> Samples:
+        """Continue a prompt in several ways, which the model computes together; the other arguments as in `generate`.
+
+        A text does not depend on how many others there are. The first is that of `generate`; its nats may differ in the
+        last digits.
+        """
+        sampling = Sampling(temperature, top_k, top_p)
+        given, known = self.read(prompt), self.vocabulary.tokens
+        places = [*self._drawn(given, sampling, samples, tokens, seed=seed, allow_unk=allow_unk)]
+        texts = []
+        for each in zip(*places, strict=True):
+            generated = [known[number] for number, _ in each]
+            text = "".join(pieces([*given.tokens, *generated], self.unit))
+            texts.append(Sample(generated, [nats for _, nats in each], text))
+        settings = {"samples": samples, "tokens": tokens, **sampling._asdict(), "allow_unk": allow_unk}
+        return Samples(self.checkpoint, self.unit, *given, texts, settings, seed)
+
+    def _drawn(
+        self, given: Prompt, sampling: Sampling, samples: int, tokens: int, *, seed: int, allow_unk: bool
+    ) -> Iterator[list[tuple[int, float]]]:
+        """As many next tokens of each sample as are asked for."""
+        if faults := sampling.faults(tokens, samples):
+            raise ConfigError(faults)
+        known = self.vocabulary.numbers
+        banned = [] if allow_unk or UNK not in known else [known[UNK]]
+        fresh_after = known.get(self.start()) if self.independent else None
+        drawn = continue_samples(
+            self.model, self._numbers(given), sampling, samples, seed=seed, banned=banned, fresh_after=fresh_after
+        )
+        return islice(drawn, tokens)
 
     def predict(self, prompt: str = "", top: int = TOP) -> Predicted:
         """Predict the next token: the `top` most likely ones with their probabilities.

@@ -95,8 +95,12 @@ def _is_faster(cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> boo
     """Whether the engine can run a cell on these inputs, and in less time than the plain loop."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or why_not_fused(cell, x, state, lengths) is not None:
         return False
-    # A single step of a single sequence, as when a text is generated, is slower: packing the weights takes longer.
-    return x.shape[:2] != (1, 1)
+    # A single step, as when texts are generated, is slower: packing the weights takes longer than the step itself.
+    return len(x) > 1 or (x.shape[1] > FEW_ROWS if torch.is_inference_mode_enabled() else x.shape[1] > 1)
+
+
+FEW_ROWS = 64
+"""Sequences of which the plain loop computes a single step in less time than the engine, if there are no gradients."""
 
 
 class Loop(NamedTuple):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import unicodedata
 from collections import Counter
+from dataclasses import asdict
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,15 @@ from hypothesis import strategies as st
 import seqtrain as package
 from seqtrain import load_text_model
 from seqtrain.config import load_config
-from seqtrain.inference.sampling import READ_AT_ONCE, Sampling, continue_tokens, distribution, draw
+from seqtrain.inference.sampling import (
+    READ_AT_ONCE,
+    TOGETHER,
+    Sampling,
+    continue_samples,
+    continue_tokens,
+    distribution,
+    draw,
+)
 from seqtrain.inference.text_model import TextModel, pieces
 from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.runs.trainer import train_run
@@ -270,6 +279,56 @@ def test_what_python_callers_get_wrong():
         package.load_modell  # noqa: B018
 
 
+# --- several samples --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(RUNS))
+def test_a_sample_does_not_depend_on_the_number_of_the_others(trained, name):
+    model, how = trained[name], {"tokens": 25, "top_k": 20, "top_p": 0.97, "seed": 3}
+    many = model.generate_samples("the", TOGETHER + 2, **how).samples
+    few = model.generate_samples("the", 3, **how).samples
+    assert many[:3] == few
+    assert len({sample.text for sample in many}) == len(many)
+    alone = model.generate("the", **how)
+    assert (few[0].generated, few[0].text) == (alone.generated, alone.text)
+    assert few[0].nats == pytest.approx(alone.nats, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", list(RUNS))
+def test_a_sample_is_what_reading_everything_anew_would_draw(trained, name):
+    """With a token after which the model starts from a fresh state, at another place in each sample."""
+    model, tokens = trained[name].model, 30
+    end = trained[name].vocabulary.numbers[trained[name].start()]
+    drawn = islice(continue_samples(model, torch.tensor([end]), Sampling(), 3, seed=5, fresh_after=end), tokens)
+    for k, sample in enumerate(zip(*drawn, strict=True)):
+        numbers = [end]
+        for place, (number, nats) in enumerate(sample):
+            last = len(numbers) - 1 - numbers[::-1].index(end)
+            scores = whole_pass(model, numbers[last:])[-1]
+            random = generator(5, "generate", place, *([k] if k else []))
+            assert draw(distribution(scores, Sampling()), random) == number
+            assert nats == pytest.approx(-float(scores.double().log_softmax(0)[number]), abs=1e-5)
+            numbers.append(number)
+
+
+def test_samples_are_as_frequent_as_the_distribution_says_and_independent():
+    scores, samples = [0.3, -0.5, 1.1, 1.4, -1.0], 3000
+
+    def stateless(inputs, lengths, state):
+        assert inputs.shape[1] in (1, TOGETHER)
+        return torch.tensor(scores).expand(*inputs.shape, -1), []
+
+    drawn = continue_samples(stateless, torch.tensor([0]), Sampling(), samples, seed=3)
+    first, second = ([number for number, _ in next(drawn)] for _ in range(2))
+    wanted = restated(scores, 1.0, None, 1.0, [])
+    expected = {n: samples * p for n, p in enumerate(wanted)}
+    assert chi_square(Counter(first), expected) < QUANTILES[len(expected) - 1]
+    pairs = {(a, b): samples * wanted[a] * wanted[b] for a in expected for b in expected}
+    assert chi_square(Counter(zip(first, second, strict=True)), pairs) < QUANTILES[len(pairs) - 1]
+    beside = Counter(zip(first[::2], first[1::2], strict=True))
+    assert chi_square(beside, {pair: count / 2 for pair, count in pairs.items()}) < QUANTILES[len(pairs) - 1]
+
+
 # --- prompts and texts ------------------------------------------------------------------------------------------
 
 KNOWN = ["<unk>", "the", "<eos>", "cat", "你好"]
@@ -362,6 +421,22 @@ def test_generate_for_people_and_for_scripts(seqtrain, runs):
     assert result["checkpoint"] == str(runs["words"] / "best.safetensors")
     assert seqtrain(*arguments).out == shown.out
     assert seqtrain(*arguments[:-1], 3).out != shown.out
+
+
+def test_samples_for_people_and_for_scripts(seqtrain, runs, trained):
+    arguments = ("generate", runs["words"], "--prompt", "the", "--tokens", 9, "--samples", 3)
+    result = seqtrain(*arguments, "--json")
+    assert (result.code, result.err) == (0, "")
+    wanted = trained["words"].generate_samples("the", 3, 9).samples
+    assert result.json["samples"] == [asdict(sample) for sample in wanted]
+    assert result.json["settings"]["samples"] == 3
+    assert {"checkpoint", "unit", "prompt", "read", "unknown", "seed"} < result.json.keys()
+    ended = [sample.text if sample.text.endswith("\n") else sample.text + "\n" for sample in wanted]
+    shown = "".join(f"--- {number} of 3 ---\n{text}" for number, text in enumerate(ended, 1))
+    assert seqtrain(*arguments).out == shown
+    refused = seqtrain("generate", runs["words"], "--samples", 0)
+    assert (refused.code, refused.out) == (2, "")
+    assert "--samples is 0; it must be 1 or more" in refused.err
 
 
 def test_without_a_prompt_it_is_said_how_to_give_one(seqtrain, runs):

@@ -93,10 +93,12 @@ def is_on_gpu(tensor: Tensor) -> bool:
 
 def _is_faster(cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> bool:
     """Whether the engine can run a cell on these inputs, and in less time than the plain loop."""
-    if x.dtype != torch.float32 or x.device.type != "cpu" or why_not_fused(cell, x, state, lengths) is not None:
+    if x.dtype != torch.float32 or x.device.type != "cpu":
         return False
-    # A single step, as when texts are generated, is slower: packing the weights takes longer than the step itself.
-    return len(x) > 1 or (x.shape[1] > FEW_ROWS if torch.is_inference_mode_enabled() else x.shape[1] > 1)
+    few = FEW_ROWS if torch.is_inference_mode_enabled() else 1
+    if len(x) == 1 and x.shape[1] <= few:  # as when texts are generated: packing the weights takes longer than the step
+        return False
+    return why_not_fused(cell, x, state, lengths) is None
 
 
 FEW_ROWS = 64

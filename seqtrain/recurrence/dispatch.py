@@ -93,12 +93,12 @@ def is_on_gpu(tensor: Tensor) -> bool:
 
 def _is_faster(cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> bool:
     """Whether the engine can run a cell on these inputs, and in less time than the plain loop."""
-    if x.dtype != torch.float32 or x.device.type != "cpu":
+    is_plain = type(x) is Tensor and not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+    if is_plain and len(x) == 1 and x.shape[1] <= FEW_ROWS:
+        return False  # as when texts are generated: packing the weights takes longer than the step
+    if x.dtype != torch.float32 or x.device.type != "cpu" or why_not_fused(cell, x, state, lengths) is not None:
         return False
-    few = FEW_ROWS if torch.is_inference_mode_enabled() else 1
-    if len(x) == 1 and x.shape[1] <= few:  # as when texts are generated: packing the weights takes longer than the step
-        return False
-    return why_not_fused(cell, x, state, lengths) is None
+    return x.shape[:2] != (1, 1)
 
 
 FEW_ROWS = 64

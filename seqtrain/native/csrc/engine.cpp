@@ -9,6 +9,7 @@
 #include <new>
 
 #include "cells.h"
+#include "cross_entropy.h"
 #include "panels.h"
 #include "processor.h"
 #include "product.h"
@@ -549,4 +550,16 @@ SEQTRAIN_EXPORT int seqtrain_product(std::int64_t depth, std::int64_t columns, c
     return run_with(storage, [&](auto storage) {
         Product<decltype(storage)>{depth, columns, *b, bias, {factors, factors + count}, threads}.run();
     });
+}
+
+// 2 if a target is not the number of a word, and nothing is computed then.
+extern "C" int seqtrain_cross_entropy(const seqtrain::CrossEntropy* call) {
+    for (std::int64_t row = 0; row < call->rows; ++row)
+        if (call->targets[row] < 0 || call->targets[row] >= call->words) return 2;
+    try {
+        seqtrain::OutputLayer(*call).run();
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
 }

@@ -156,6 +156,11 @@ public:
         }
     }
 
+    // The only strip of a panel with one column, from row k on.
+    const float* strip(std::int64_t panel, std::int64_t k) const {
+        return data_.get() + (start(panel) * depth_ + k * width(panel)) * kLanes;
+    }
+
     std::int64_t widest() const { return columns_ * parts_of(vectors_, count_); }
 
 private:

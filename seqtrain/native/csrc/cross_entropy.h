@@ -1,0 +1,354 @@
+// The output layer of a model: projection, log-softmax, cross-entropy and all gradients in one call.
+//
+// All scores of a batch, [rows, words], are never in memory together. They are computed for a chunk of the rows at a
+// time, and in tiles of words, which stay in the cache:
+//
+//   1. for each tile: scores = W F^T + b, their maximum and e = exp(scores - maximum); e is kept for the chunk
+//   2. for each row: the logarithm of the sum over all tiles, and the loss
+//   3. for each tile: p = e * factor of the row; dW += p F, dF += p^T W, db += sum of p
+//
+// A tile is stored [word][row]. So the matrix W is read as it lies, in all three products, and each row of the batch has
+// a lane of its own. The words are cut into slices, whose number does not depend on the threads: each thread takes
+// whole slices, and the gradients of F are added in the order of the slices. The result is the same for any number of
+// threads.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "panels.h"
+#include "team.h"
+
+namespace seqtrain {
+
+constexpr std::int64_t kChunkRows = 128;  // of the batch; more read W less often, and need more memory
+constexpr std::int64_t kWordTile = 96;    // with the scores of a strip, this stays in L1
+constexpr std::int64_t kSlices = 16;      // at most; as many threads have work
+
+// The arguments of a call; `_Call` in linear_cross_entropy.py. All arrays are float32 without gaps.
+struct CrossEntropy {
+    std::int64_t rows, hidden, words;
+    const float* features;        // [rows, hidden]
+    const float* weight;          // [words, hidden]
+    const float* bias;            // [words], or null
+    const std::int64_t* targets;  // [rows]
+    const float* scales;          // [rows] the gradient of each loss, or null: `scale` for all
+    float scale;
+    std::int32_t threads;
+    float* losses;      // [rows]
+    float* d_features;  // [rows, hidden]; each of the gradients may be null, and is not computed then
+    float* d_weight;    // [words, hidden]
+    float* d_bias;      // [words]
+};
+
+// e^x for x <= 0, or NaN; where it would be subnormal it is 0.
+inline Vec exponential_or_zero(Vec x) {
+    const Exponential e = exponential(at_least(x, -87.0f));
+    return x < -87.0f ? Vec{} : e.scale + e.scale * e.p;
+}
+
+// sums [count][vectors] = rows . strip (+ base), where a strip is [depth][vectors].
+struct StripProduct {
+    const float* const* rows;
+    int count;
+    std::int64_t step, depth;
+    const float* strip;
+    int vectors;
+    float* sums;
+    std::int64_t stride;
+
+    void run(const float* base, std::int64_t base_stride) const {
+        const int blocks = static_cast<int>(parts_of(count, kBlockRows));
+        for (std::int64_t from = 0; from < depth; from += kDepth) {
+            const std::int64_t deep = std::min<std::int64_t>(kDepth, depth - from);
+            for (int block = 0; block < blocks; ++block) {
+                const int begin = static_cast<int>(part(count, blocks, block));
+                const int size = static_cast<int>(part(count, blocks, block + 1)) - begin;
+                float* to = sums + begin * stride;
+                Turn turn = {rows + begin, step, from, deep, strip + from * vectors * kLanes, to, stride, to, stride};
+                if (from == 0) {
+                    turn.base = base ? base + begin * base_stride : nullptr;
+                    turn.base_stride = base_stride;
+                }
+                block_of(size, vectors)(turn);
+            }
+        }
+    }
+};
+
+// The words [begin, end) and where their scores of a chunk lie.
+struct WordTile {
+    std::int64_t begin, end, index;
+    std::int64_t size() const { return end - begin; }
+};
+
+class OutputLayer {
+public:
+    explicit OutputLayer(const CrossEntropy& call)
+        : call(call), has_gradient_(call.d_features || call.d_weight || call.d_bias),
+          slices_(std::max<std::int64_t>(1, std::min(kSlices, parts_of(call.words, kWordTile)))),
+          slice_tiles_(parts_of(parts_of(call.words, slices_), kWordTile)), across_(call.hidden, 1, call.rows),
+          along_(call.d_weight ? call.rows : 0, 1, call.hidden),
+          chunks_(parts_of(call.rows, kChunkRows)), width_(widest_chunk()), stride_((width_ | 1) * kLanes),
+          scores_(stride_ * (has_gradient_ ? call.words : kSlices * kWordTile)),
+          maxima_(slices_ * slice_tiles_ * stride_), totals_(slices_ * slice_tiles_ * stride_),
+          largest_(stride_), factors_(stride_), chosen_(stride_),
+          partial_(call.d_features ? slices_ * width_ * kLanes * unit_stride() : 0),
+          words_(call.d_features ? slices_ * kWordTile * unit_stride() : 0),
+          ends_(call.d_weight ? slices_ * kWordTile * kStripVectors * kLanes : 0) {}
+
+    void run() {
+        const std::int64_t H = call.hidden;
+        const int threads = static_cast<int>(std::min<std::int64_t>(call.threads, slices_));
+        run_team(threads, [&](int n, int team) {
+            across_.pack({call.features, 1, H}, H, n, team);
+            if (call.d_weight) along_.pack({call.features, H, 1}, call.rows, n, team);
+            wait_for_team();
+            for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) run_chunk(chunk, n, team);
+        });
+    }
+
+private:
+    void run_chunk(std::int64_t chunk, int n, int team) {
+        const std::int64_t begin = part(slices_, team, n), end = part(slices_, team, n + 1);
+        const Chunk rows = chunk_of(chunk);
+        for (std::int64_t slice = begin; slice < end; ++slice)
+            for (std::int64_t tile = 0; tile < slice_tiles_; ++tile) score(rows, n, tile_of(slice, tile));
+        wait_for_team();
+        for (std::int64_t v = part(rows.width, team, n); v < part(rows.width, team, n + 1); ++v) normalise(rows, v);
+        wait_for_team();
+        if (!has_gradient_) return;
+        for (std::int64_t slice = begin; slice < end; ++slice)
+            for (std::int64_t tile = 0; tile < slice_tiles_; ++tile)
+                differentiate(rows, n, slice, tile, tile_of(slice, tile));
+        wait_for_team();
+        if (!call.d_features) return;
+        for (std::int64_t r = part(rows.count, team, n); r < part(rows.count, team, n + 1); ++r) add_slices(rows, r);
+    }
+
+    // Some strips of rows; `start` and `width` in vectors.
+    struct Chunk {
+        std::int64_t panel, end_panel, start, width, count;
+        bool is_first() const { return start == 0; }
+        std::int64_t first() const { return start * kLanes; }
+    };
+
+    Chunk chunk_of(std::int64_t chunk) const {
+        const std::int64_t panel = part(across_.count(), chunks_, chunk);
+        const std::int64_t end = part(across_.count(), chunks_, chunk + 1);
+        const std::int64_t start = across_.start(panel), width = across_.start(end) - start;
+        return {panel, end, start, width, std::min(width * kLanes, call.rows - start * kLanes)};
+    }
+
+    std::int64_t widest_chunk() const {
+        std::int64_t most = 0;
+        for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) most = std::max(most, chunk_of(chunk).width);
+        return most;
+    }
+
+    WordTile tile_of(std::int64_t slice, std::int64_t tile) const {
+        const std::int64_t first = part(call.words, slices_, slice), last = part(call.words, slices_, slice + 1);
+        return {first + part(last - first, slice_tiles_, tile), first + part(last - first, slice_tiles_, tile + 1),
+                slice * slice_tiles_ + tile};
+    }
+
+    // [word][row] of a tile; without gradients a thread needs one tile only.
+    float* scores(int n, const WordTile& tile) const {
+        return scores_.get() + (has_gradient_ ? tile.begin : n * kWordTile) * stride_;
+    }
+
+    std::int64_t unit_stride() const { return parts_of(call.hidden, kLanes) * kLanes; }
+
+    float scale(std::int64_t row) const { return call.scales ? call.scales[row] : call.scale; }
+
+    // Rows of the batch that stand in the vector `v` of all.
+    int lanes_at(std::int64_t v) const { return static_cast<int>(std::min<std::int64_t>(kLanes, call.rows - v * kLanes)); }
+
+    void score(const Chunk& rows, int n, const WordTile& tile) {
+        const float* words[kWordTile];
+        const int count = static_cast<int>(tile.size());
+        for (int w = 0; w < count; ++w) words[w] = call.weight + (tile.begin + w) * call.hidden;
+        for (std::int64_t panel = rows.panel; panel < rows.end_panel; ++panel) {
+            const int vectors = static_cast<int>(across_.width(panel));
+            const std::int64_t column = across_.start(panel) - rows.start;
+            float* to = scores(n, tile) + column * kLanes;
+            StripProduct{words, count, 1, call.hidden, across_.strip(panel, 0), vectors, to, stride_}.run(nullptr, 0);
+            for (std::int64_t v = column; v < column + vectors; ++v) exponentiate(rows, tile, v, scores(n, tile) + v * kLanes);
+        }
+    }
+
+    // Scores become exp(score - maximum of the tile), for the rows in one vector of a chunk.
+    void exponentiate(const Chunk& rows, const WordTile& tile, std::int64_t v, float* scores) {
+        const float* bias = call.bias ? call.bias + tile.begin : nullptr;
+        const std::int64_t* targets = call.targets + rows.first() + v * kLanes;
+        for (int lane = 0; lane < lanes_at(rows.start + v); ++lane) {
+            const std::int64_t word = targets[lane] - tile.begin;
+            if (word >= 0 && word < tile.size())
+                chosen_.get()[v * kLanes + lane] = scores[word * stride_ + lane] + (bias ? bias[word] : 0.0f);
+        }
+        Vec maximum = Vec{} - std::numeric_limits<float>::max();  // finite, also where all scores are -inf
+        for (std::int64_t w = 0; w < tile.size(); ++w) {
+            const Vec x = load(scores + w * stride_) + (bias ? bias[w] : 0.0f);
+            maximum = x > maximum ? x : maximum;
+        }
+        Vec total = {};
+        for (std::int64_t w = 0; w < tile.size(); ++w) {
+            const Vec x = load(scores + w * stride_) + (bias ? bias[w] : 0.0f);
+            const Vec e = exponential_or_zero(x - maximum);  // a NaN comes through
+            total += e;
+            store(scores + w * stride_, e);
+        }
+        store(maxima_.get() + tile.index * stride_ + v * kLanes, maximum);
+        store(totals_.get() + tile.index * stride_ + v * kLanes, total);
+    }
+
+    // The loss of the rows in one vector of a chunk, and what their gradients are multiplied by.
+    void normalise(const Chunk& rows, std::int64_t v) {
+        const std::int64_t tiles = slices_ * slice_tiles_;
+        const float *maxima = maxima_.get() + v * kLanes, *totals = totals_.get() + v * kLanes;
+        Vec largest = load(maxima);
+        for (std::int64_t t = 1; t < tiles; ++t) {
+            const Vec maximum = load(maxima + t * stride_);
+            largest = maximum > largest ? maximum : largest;
+        }
+        double sums[kLanes] = {};
+        for (std::int64_t t = 0; t < tiles; ++t) {
+            const Vec sum = load(totals + t * stride_) * exponential_or_zero(load(maxima + t * stride_) - largest);
+            for (int lane = 0; lane < kLanes; ++lane) sums[lane] += sum[lane];
+        }
+        store(largest_.get() + v * kLanes, largest);
+        for (int lane = 0; lane < lanes_at(rows.start + v); ++lane) {
+            const std::int64_t row = rows.first() + v * kLanes + lane;
+            factors_.get()[v * kLanes + lane] = static_cast<float>(scale(row) / sums[lane]);
+            const double above = static_cast<double>(largest[lane]) - chosen_.get()[v * kLanes + lane];
+            call.losses[row] = static_cast<float>(above + std::log(sums[lane]));
+        }
+    }
+
+    void differentiate(const Chunk& rows, int n, std::int64_t slice, std::int64_t number, const WordTile& tile) {
+        turn_into_gradient(rows, n, tile);
+        if (call.d_weight) add_d_weight(rows, n, tile);
+        if (call.d_features) add_d_features(rows, n, slice, number, tile);
+    }
+
+    void turn_into_gradient(const Chunk& rows, int n, const WordTile& tile) {
+        float* grads = scores(n, tile);
+        Vec factors[parts_of(kChunkRows, kLanes) + kStripVectors];
+        for (std::int64_t v = 0; v < rows.width; ++v)
+            factors[v] = load(factors_.get() + v * kLanes) *
+                exponential_or_zero(load(maxima_.get() + tile.index * stride_ + v * kLanes) - load(largest_.get() + v * kLanes));
+        const std::int64_t whole = rows.count / kLanes;
+        const SomeLanes last(static_cast<int>(rows.count % kLanes));
+        for (std::int64_t w = 0; w < tile.size(); ++w) {
+            float* at = grads + w * stride_;
+            Vec total = {};
+            for (std::int64_t v = 0; v < whole; ++v, at += kLanes) {
+                const Vec grad = load(at) * factors[v];
+                store(at, grad);
+                total += grad;
+            }
+            if (last.count) {
+                const Vec grad = last.load(at) * factors[whole];
+                last.store(at, grad);
+                total += grad;
+            }
+            if (!call.d_bias) continue;
+            float sum = rows.is_first() ? 0.0f : call.d_bias[tile.begin + w];
+            for (int lane = 0; lane < kLanes; ++lane) sum += total[lane];
+            call.d_bias[tile.begin + w] = sum;
+        }
+        for (std::int64_t r = 0; r < rows.count; ++r) {
+            const std::int64_t word = call.targets[rows.first() + r] - tile.begin;
+            if (word < 0 || word >= tile.size()) continue;
+            grads[word * stride_ + r] -= scale(rows.first() + r);
+            if (call.d_bias) call.d_bias[tile.begin + word] -= scale(rows.first() + r);
+        }
+    }
+
+    // dW [word][hidden] += gradients [word][row] times F [row][hidden].
+    void add_d_weight(const Chunk& rows, int n, const WordTile& tile) {
+        const std::int64_t H = call.hidden;
+        const float* words[kWordTile];
+        const int count = static_cast<int>(tile.size());
+        for (int w = 0; w < count; ++w) words[w] = scores(n, tile) + w * stride_;
+        for (std::int64_t strip = 0; strip < along_.count(); ++strip) {
+            const int vectors = static_cast<int>(along_.width(strip));
+            const std::int64_t unit = along_.start(strip) * kLanes, width = vectors * kLanes;
+            float* own = call.d_weight + tile.begin * H + unit;
+            const bool is_whole = unit + width <= H;  // else the last vector is wider than dW
+            float* to = is_whole ? own : ends_.get() + n * kWordTile * kStripVectors * kLanes;
+            const std::int64_t stride = is_whole ? H : width;
+            StripProduct{words, count, 1, rows.count, along_.strip(strip, rows.first()), vectors, to, stride}
+                .run(is_whole && !rows.is_first() ? to : nullptr, stride);
+            if (is_whole) continue;
+            for (int w = 0; w < count; ++w)
+                for (std::int64_t k = 0; k < H - unit; k += kLanes) {
+                    const SomeLanes lanes(static_cast<int>(std::min<std::int64_t>(kLanes, H - unit - k)));
+                    const Vec sum = lanes.load(to + w * width + k);
+                    lanes.store(own + w * H + k, rows.is_first() ? sum : sum + lanes.load(own + w * H + k));
+                }
+        }
+    }
+
+    // dF [row][hidden] += gradients [row][word] times W [word][hidden], for each slice apart.
+    void add_d_features(const Chunk& rows, int n, std::int64_t slice, std::int64_t number, const WordTile& tile) {
+        constexpr std::int64_t kTogether = 8 * kBlockRows;
+        float* words = words_.get() + n * kWordTile * unit_stride();
+        pack_words(tile, words);
+        const float* grads[kTogether];
+        for (std::int64_t row = 0; row < rows.count; row += kTogether) {
+            const int count = static_cast<int>(std::min(kTogether, rows.count - row));
+            for (int r = 0; r < count; ++r) grads[r] = scores(n, tile) + row + r;
+            float* sums = partial_.get() + (slice * width_ * kLanes + row) * unit_stride();
+            for (std::int64_t strip = 0; strip < along_.count(); ++strip) {
+                const std::int64_t unit = along_.start(strip) * kLanes;
+                StripProduct{grads, count, stride_, tile.size(), words + unit * tile.size(),
+                             static_cast<int>(along_.width(strip)), sums + unit, unit_stride()}
+                    .run(number ? sums + unit : nullptr, unit_stride());
+            }
+        }
+    }
+
+    // A tile of W as strips [word][some units].
+    void pack_words(const WordTile& tile, float* to) const {
+        const std::int64_t H = call.hidden;
+        for (std::int64_t strip = 0; strip < along_.count(); ++strip)
+            for (std::int64_t w = tile.begin; w < tile.end; ++w)
+                for (std::int64_t v = along_.start(strip); v < along_.start(strip + 1); ++v, to += kLanes) {
+                    const float* from = call.weight + w * H + v * kLanes;
+                    const std::int64_t lanes = H - v * kLanes;
+                    store(to, lanes >= kLanes ? load(from) : SomeLanes(static_cast<int>(lanes)).load(from));
+                }
+    }
+
+    // The sums over all slices, for a row of a chunk.
+    void add_slices(const Chunk& rows, std::int64_t r) {
+        const std::int64_t H = call.hidden;
+        for (std::int64_t unit = 0; unit < H; unit += kLanes) {
+            const float* from = partial_.get() + r * unit_stride() + unit;
+            Vec total = load(from);
+            for (std::int64_t slice = 1; slice < slices_; ++slice)
+                total += load(from + slice * width_ * kLanes * unit_stride());
+            float* to = call.d_features + (rows.first() + r) * H + unit;
+            SomeLanes(static_cast<int>(std::min<std::int64_t>(kLanes, H - unit))).store(to, total);
+        }
+    }
+
+    const CrossEntropy& call;
+    const bool has_gradient_;
+    const std::int64_t slices_, slice_tiles_;  // tiles of each slice
+    Panels across_;                            // F^T [hidden][rows]
+    Panels along_;                             // F [rows][hidden]
+    const std::int64_t chunks_, width_;        // of the widest chunk, in vectors
+    const std::int64_t stride_;                // from one word to the next: an odd number of vectors, as rows that are
+                                               // a power of two apart would share few lines of the cache
+    Scratch scores_;
+    Scratch maxima_, totals_;             // [tile][row]
+    Scratch largest_, factors_, chosen_;  // [row]
+    Scratch partial_;                     // dF for each slice
+    Scratch words_;                       // a tile of W, for each thread
+    Scratch ends_;                        // of a tile of dW whose last vector is not whole, for each thread
+};
+
+}  // namespace seqtrain

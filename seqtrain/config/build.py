@@ -164,6 +164,7 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
         model.stack.loop = choose_loop(config.engine, model.stack.as_run(model.stack.cells()[0][0]))
     except ValueError as error:
         raise ConfigError(f"engine is 'fused', but {error}; use engine: auto, or reference") from None
+    model.fused_loss = config.engine != "reference"
     return model
 
 

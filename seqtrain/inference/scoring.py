@@ -117,7 +117,7 @@ def _batch_nats(
     features = prediction.features.transpose(0, 1)[inside]  # [N, H], sentence by sentence
     wanted, size = targets[inside], max(1, MOST_SCORES // symbols)
     parts = [
-        token_nats(model.head, features[at : at + size], wanted[at : at + size]).double()
+        token_nats(model.head, features[at : at + size], wanted[at : at + size], fused=model.fused_loss).double()
         for at in range(0, len(features), size)
     ]
     found: Tensor = torch.cat(parts)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqtrain.native.linear import linear
+from seqtrain.native.linear_cross_entropy import linear_cross_entropy
 from seqtrain.system.settings import Faults, Named, Size, by_name
 
 
@@ -39,8 +40,13 @@ class TiedHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """`[..., H]` to `[..., V]`."""
+        return linear(self.projection(features), self.weight, self.bias)
+
+    @property
+    def weight(self) -> Tensor:
+        """`[V, E]`, that of the embedding."""
         (embedding,) = self._embedding
-        return linear(self.projection(features), embedding.weight, self.bias)
+        return embedding.weight
 
 
 class FullSoftmax(Named):
@@ -96,17 +102,34 @@ class AdaptiveHead(nn.Module):
         return rows.view(*features.shape[:-1], -1)
 
 
-def token_nats(head: nn.Module, features: Tensor, targets: Tensor) -> Tensor:
-    """`[N]` nats, one for each of the features `[N, H]` and targets `[N]`."""
+def token_nats(head: nn.Module, features: Tensor, targets: Tensor, *, fused: bool) -> Tensor:
+    """`[N]` nats, one for each of the features `[N, H]` and targets `[N]`.
+
+    fused : use the engine where it is faster.
+    """
     if isinstance(head, AdaptiveHead):
         log_probabilities: Tensor = head.clusters(features, targets).output
         return -log_probabilities
-    return F.cross_entropy(head(features), targets, reduction="none")
+    return _nats(head, features, targets, "none", fused=fused)
 
 
-def cross_entropy(head: nn.Module, features: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy(head: nn.Module, features: Tensor, targets: Tensor, *, fused: bool) -> Tensor:
     """Sum in nats over features `[N, H]` and targets `[N]`; clusters without a target are not computed."""
     if isinstance(head, AdaptiveHead):
         log_probabilities: Tensor = head.clusters(features, targets).output
         return -log_probabilities.sum()
-    return F.cross_entropy(head(features), targets, reduction="sum")
+    return _nats(head, features, targets, "sum", fused=fused)
+
+
+def _nats(
+    head: nn.Module, features: Tensor, targets: Tensor, reduction: Literal["sum", "none"], *, fused: bool
+) -> Tensor:
+    if fused and isinstance(head, Linear | TiedHead) and not _is_watched(head):
+        projected = head.projection(features) if isinstance(head, TiedHead) else features
+        return linear_cross_entropy(projected, head.weight, head.bias, targets, reduction=reduction)
+    return F.cross_entropy(head(features), targets, reduction=reduction)
+
+
+def _is_watched(head: nn.Module) -> bool:
+    """Whether hooks are to see the scores of a head, or change them."""
+    return any((head._forward_hooks, head._forward_pre_hooks, head._backward_hooks, head._backward_pre_hooks))

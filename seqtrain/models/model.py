@@ -40,15 +40,23 @@ class Prediction:
     features : `[T, B, H]` or `[B, H]`, the input of the head.
     activations : `[T, B, H]` outputs of the last layer, before output dropout.
     products : a context in which the head computes its products, see `SequenceModel.products`.
+    fused_loss : as that of `SequenceModel`.
     """
 
     def __init__(
-        self, head: nn.Module, features: Tensor, activations: Tensor, products: Products = nullcontext
+        self,
+        head: nn.Module,
+        features: Tensor,
+        activations: Tensor,
+        products: Products = nullcontext,
+        *,
+        fused_loss: bool = False,
     ) -> None:
         self.features = features
         self.activations = activations
         self._head = head
         self._products = products
+        self._fused_loss = fused_loss
 
     @cached_property
     def outputs(self) -> Tensor:
@@ -68,7 +76,7 @@ class Prediction:
         else:
             features, targets = self.features[scored], targets[scored]
         with self._products():
-            return cross_entropy(self._head, features, targets), targets.numel()
+            return cross_entropy(self._head, features, targets, fused=self._fused_loss), targets.numel()
 
 
 class SequenceModel(nn.Module):
@@ -86,6 +94,7 @@ class SequenceModel(nn.Module):
     Attributes
     ----------
     precision : of the factors of matrix products; sums, states and weights are float32.
+    fused_loss : compute the head and the cross-entropy together in the engine where that is faster; by default not.
     """
 
     def __init__(
@@ -104,6 +113,7 @@ class SequenceModel(nn.Module):
         self.every_step = every_step
         self.dropout = dropout
         self.precision: Precision = "float32"
+        self.fused_loss = False
 
     def forward(
         self,
@@ -145,7 +155,7 @@ class SequenceModel(nn.Module):
         with self.products():
             outputs, final, state = self.stack(x, lengths, state, generator)
         features = dropout.features(outputs if self.every_step else final, dropout.output_dropout, generator)
-        return Prediction(self.head, features, outputs, self.products), state
+        return Prediction(self.head, features, outputs, self.products, fused_loss=self.fused_loss), state
 
     def products(self) -> AbstractContextManager[Any]:
         """A context in which matrix products have the model's precision."""

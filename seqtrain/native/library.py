@@ -12,7 +12,7 @@ from typing import Any
 VARIANTS = ("avx512", "avx2", "portable")
 """The engine is compiled for three kinds of processor; an installation has the variants that its compiler can build."""
 
-INTERFACE = 3
+INTERFACE = 4
 """Version of the arguments of its functions; the same number as `seqtrain_interface` in csrc/engine.cpp."""
 
 _NAMES = {"avx512": "AVX-512", "avx2": "AVX2"}
@@ -107,8 +107,9 @@ def call(function: str, *arguments: Any) -> None:
     Raises
     ------
     MemoryError : the engine cannot allocate memory.
+    IndexError : it was given a number that is out of range.
     """
     engine = library()
     assert not isinstance(engine, str), engine
-    if getattr(engine, function)(*arguments):
-        raise MemoryError("the recurrent engine found no memory")
+    if status := getattr(engine, function)(*arguments):
+        raise MemoryError("the engine found no memory") if status == 1 else IndexError("a number is out of range")

@@ -22,7 +22,7 @@
 
 namespace seqtrain {
 
-constexpr std::int64_t kChunkRows = 128;  // of the batch; more read W less often, and need more memory
+constexpr std::int64_t kChunkRows = 256;  // of the batch; more read W less often, and need more memory
 constexpr std::int64_t kWordTile = 96;    // with the scores of a strip, this stays in L1
 constexpr std::int64_t kSlices = 16;      // at most; as many threads have work
 
@@ -228,6 +228,7 @@ private:
 
     void differentiate(const Chunk& rows, int n, std::int64_t slice, std::int64_t number, const WordTile& tile) {
         turn_into_gradient(rows, n, tile);
+        if (call.d_bias) add_d_bias(rows, n, tile);
         if (call.d_weight) add_d_weight(rows, n, tile);
         if (call.d_features) add_d_features(rows, n, slice, number, tile);
     }
@@ -238,31 +239,27 @@ private:
         for (std::int64_t v = 0; v < rows.width; ++v)
             factors[v] = load(factors_.get() + v * kLanes) *
                 exponential_or_zero(load(maxima_.get() + tile.index * stride_ + v * kLanes) - load(largest_.get() + v * kLanes));
+        for (std::int64_t w = 0; w < tile.size(); ++w)
+            for (std::int64_t v = 0; v < rows.width; ++v) {
+                float* at = grads + w * stride_ + v * kLanes;
+                store(at, load(at) * factors[v]);
+            }
+        for (std::int64_t r = 0; r < rows.count; ++r) {
+            const std::int64_t word = call.targets[rows.first() + r] - tile.begin;
+            if (word >= 0 && word < tile.size()) grads[word * stride_ + r] -= scale(rows.first() + r);
+        }
+    }
+
+    void add_d_bias(const Chunk& rows, int n, const WordTile& tile) {
         const std::int64_t whole = rows.count / kLanes;
-        const SomeLanes last(static_cast<int>(rows.count % kLanes));
         for (std::int64_t w = 0; w < tile.size(); ++w) {
-            float* at = grads + w * stride_;
+            const float* at = scores(n, tile) + w * stride_;
             Vec total = {};
-            for (std::int64_t v = 0; v < whole; ++v, at += kLanes) {
-                const Vec grad = load(at) * factors[v];
-                store(at, grad);
-                total += grad;
-            }
-            if (last.count) {
-                const Vec grad = last.load(at) * factors[whole];
-                last.store(at, grad);
-                total += grad;
-            }
-            if (!call.d_bias) continue;
+            for (std::int64_t v = 0; v < whole; ++v) total += load(at + v * kLanes);
+            total += SomeLanes(static_cast<int>(rows.count % kLanes)).load(at + whole * kLanes);
             float sum = rows.is_first() ? 0.0f : call.d_bias[tile.begin + w];
             for (int lane = 0; lane < kLanes; ++lane) sum += total[lane];
             call.d_bias[tile.begin + w] = sum;
-        }
-        for (std::int64_t r = 0; r < rows.count; ++r) {
-            const std::int64_t word = call.targets[rows.first() + r] - tile.begin;
-            if (word < 0 || word >= tile.size()) continue;
-            grads[word * stride_ + r] -= scale(rows.first() + r);
-            if (call.d_bias) call.d_bias[tile.begin + word] -= scale(rows.first() + r);
         }
     }
 

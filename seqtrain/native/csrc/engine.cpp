@@ -510,7 +510,7 @@ int run_with(int storage, Task task) {
 }  // namespace seqtrain
 
 // INTERFACE in library.py.
-SEQTRAIN_EXPORT int seqtrain_interface() { return 3; }
+SEQTRAIN_EXPORT int seqtrain_interface() { return 4; }
 
 // What compiled it.
 SEQTRAIN_EXPORT const char* seqtrain_compiler() {
@@ -553,7 +553,7 @@ SEQTRAIN_EXPORT int seqtrain_product(std::int64_t depth, std::int64_t columns, c
 }
 
 // 2 if a target is not the number of a word, and nothing is computed then.
-extern "C" int seqtrain_cross_entropy(const seqtrain::CrossEntropy* call) {
+SEQTRAIN_EXPORT int seqtrain_cross_entropy(const seqtrain::CrossEntropy* call) {
     for (std::int64_t row = 0; row < call->rows; ++row)
         if (call->targets[row] < 0 || call->targets[row] >= call->words) return 2;
     try {

@@ -10,7 +10,9 @@ from torch.nn import functional as F
 
 from seqtrain.native.buffer_pool import empty
 from seqtrain.native.library import call, library
+from seqtrain.native.linear import linear
 from seqtrain.native.recording import NOT_RECORDED, is_recorded
+from seqtrain.native.storage import Storage, is_under_autocast, storage
 
 FEWEST_WORDS = 512
 """With fewer, the scores are small, and torch is as fast."""
@@ -23,7 +25,7 @@ class _Call(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("rows", "hidden", "words")),
         *((name, ctypes.c_void_p) for name in ("features", "weight", "bias", "targets", "scales")),
         ("scale", ctypes.c_float),
-        ("threads", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("threads", "storage")),
         *((name, ctypes.c_void_p) for name in ("losses", "d_features", "d_weight", "d_bias")),
     )
 
@@ -42,11 +44,11 @@ def linear_cross_entropy(
     """
     given = (features, weight, bias)
     if not _is_faster(*given, targets):
-        return F.cross_entropy(F.linear(*given), targets, reduction=reduction)
+        return F.cross_entropy(linear(*given), targets, reduction=reduction)
     if torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in given):
-        nats: Tensor = _LinearCrossEntropy.apply(*given, targets, reduction)  # type: ignore[no-untyped-call]
+        nats: Tensor = _LinearCrossEntropy.apply(*given, targets, reduction, storage())  # type: ignore[no-untyped-call]
         return nats
-    losses, _ = _run(given, targets)
+    losses, _ = _run(given, targets, storage())
     return _total(losses) if reduction == "sum" else losses
 
 
@@ -56,7 +58,9 @@ def _is_faster(features: Tensor, weight: Tensor, bias: Tensor | None, targets: T
     Targets that are not numbers of words are left to torch, which ignores -100 and refuses the others.
     """
     given = [features, weight] if bias is None else [features, weight, bias]
-    if is_recorded(*given, targets) or isinstance(library(), str) or torch.is_autocast_enabled("cpu"):
+    if is_recorded(*given, targets) or isinstance(library(), str):
+        return False
+    if is_under_autocast(features) and storage() is Storage.FLOAT32:
         return False
     if any(one.dtype != torch.float32 or one.device.type != "cpu" for one in given):
         return False
@@ -73,15 +77,21 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, reduction: str
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        reduction: str,
+        storage: Storage,
     ) -> Tensor:
-        ctx.reduction, ctx.ready = reduction, None
+        ctx.reduction, ctx.storage, ctx.ready = reduction, storage, None
         ctx.save_for_backward(features, weight, bias, targets)
         if reduction == "none":
-            losses, _ = _run((features, weight, bias), targets)
+            losses, _ = _run((features, weight, bias), targets, storage)
             return losses
         scale = float(1 / torch.tensor(float(len(targets))))  # as that of the mean, which is usually wanted
-        losses, gradients = _run((features, weight, bias), targets, scale, ctx.needs_input_grad)
+        losses, gradients = _run((features, weight, bias), targets, storage, scale, ctx.needs_input_grad)
         ctx.ready = scale, gradients
         return _total(losses)
 
@@ -90,17 +100,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
         *given, targets = ctx.saved_tensors
         ready, ctx.ready = ctx.ready, None  # the gradients are given away, so a second backward pass computes its own
         if torch.is_grad_enabled():  # as with create_graph=True
-            return *_differentiable(given, targets, ctx.reduction, d_nats), None, None
+            return *_differentiable(given, targets, ctx.reduction, d_nats), None, None, None
         if is_recorded(d_nats):
             raise RuntimeError(NOT_RECORDED)
         if ready is None:
             scales = d_nats.resolve_neg().contiguous() if ctx.reduction == "none" else float(d_nats)
-            _, gradients = _run([_as_saved(one) for one in given], targets, scales, ctx.needs_input_grad)
+            _, gradients = _run([_as_saved(one) for one in given], targets, ctx.storage, scales, ctx.needs_input_grad)
         else:
             scale, gradients = ready
             if (factor := float(d_nats) / scale) != 1:
                 gradients = [None if one is None else one.mul_(factor) for one in gradients]
-        return *gradients, None, None
+        return *gradients, None, None, None
 
 
 def _differentiable(
@@ -119,6 +129,7 @@ def _differentiable(
 def _run(
     given: Sequence[Tensor | None],
     targets: Tensor,
+    storage: Storage,
     scales: Tensor | float = 1.0,
     wanted: Sequence[bool] = (False, False, False),
 ) -> tuple[Tensor, list[Tensor | None]]:
@@ -141,6 +152,7 @@ def _run(
         words=V,
         scale=1.0 if isinstance(scales, Tensor) else scales,
         threads=torch.get_num_threads(),
+        storage=storage,
         **{name: array.data_ptr() for name, array in arrays.items() if array is not None},
     )
     call("seqtrain_cross_entropy", ctypes.byref(arguments))

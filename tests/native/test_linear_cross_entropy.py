@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from seqtrain.native import linear_cross_entropy as module
 from seqtrain.native.library import VARIANTS, library
 from seqtrain.native.linear_cross_entropy import linear_cross_entropy
+from seqtrain.native.storage import Storage, has_pairs
 
 pytestmark = pytest.mark.skipif(isinstance(library(), str), reason="the engine is not installed")
 
@@ -145,11 +146,11 @@ def test_the_bytes_do_not_depend_on_the_number_of_threads(sizes):
 def test_no_gradient_is_computed_that_is_not_wanted(monkeypatch):
     asked = []
     run = module._run
-    monkeypatch.setattr(module, "_run", lambda *given: asked.append(given[3:]) or run(*given))
+    monkeypatch.setattr(module, "_run", lambda *given: asked.append(given[4:]) or run(*given))
     features, weight, bias, targets = layer(7, 5, 600)
     features.requires_grad_()
     linear_cross_entropy(features, weight, bias, targets).backward()  # weights are frozen
-    assert asked == [((True, False, False, False, False),)]
+    assert asked == [((True, False, False, False, False, False),)]
     with torch.no_grad():
         linear_cross_entropy(features, weight.requires_grad_(), bias, targets)
     linear_cross_entropy(features, weight, bias, targets, reduction="none")
@@ -194,15 +195,15 @@ def test_targets_are_checked():
         with pytest.raises(IndexError, match="out of"):
             ours("sum")(features, weight, bias, targets)
         with pytest.raises(IndexError, match="out of"):  # the engine itself, before it reads or writes there
-            module._run((features, weight, bias), targets)
+            module._run((features, weight, bias), targets, Storage.FLOAT32)
 
 
 def test_torch_func_and_compiled_graphs_go_the_plain_way():
     given = layer(6, 4, 600)
     exact = with_gradients(torch_nats("sum"), *given)
     assert_close([grad(ours("sum"))(*given)], exact[1:2])
-    traced = make_fx(ours("sum"), tracing_mode="symbolic")(*given)
-    other = layer(9, 4, 600)
+    traced = make_fx(ours("sum"))(*given)
+    other = [given[0] + 1, *given[1:]]
     assert_close([traced(*other)], [torch_nats("sum")(*other)])
 
 
@@ -226,3 +227,32 @@ def test_gradients_become_those_of_the_parameters_without_a_copy(monkeypatch):
     features, weight, bias, targets = layer(6, 40, 600)
     (linear_cross_entropy(features, weight.requires_grad_(), bias, targets) / 6).backward()
     assert [weight.grad.data_ptr()] == places
+
+
+def rounded(values):
+    return values.to(torch.bfloat16).to(values.dtype)
+
+
+FORMS = [Storage.ROUNDED, *([Storage.PAIRS] if has_pairs() else [])]
+
+
+@settings(max_examples=30, deadline=None)
+@given(form=st.sampled_from(FORMS), sizes=SIZES.filter(lambda sizes: sizes[0] > 0), with_bias=st.booleans())
+@example(FORMS[-1], (600, 65, 3001), True)
+def test_products_have_rounded_factors_under_autocast(form, sizes, with_bias):
+    features, weight, bias, targets = given = layer(*sizes, with_bias=with_bias)
+    with pytest.MonkeyPatch.context() as patch, torch.autocast("cpu", torch.bfloat16):
+        patch.setattr(module, "storage", lambda: form)
+        nats, d_features, d_weight, d_bias = with_gradients(ours("sum"), *given)
+    exact = with_gradients(torch_nats("sum"), rounded(features), rounded(weight), bias, targets, torch.float64)
+    assert nats.dtype == d_weight.dtype == torch.float32
+    assert_close([nats], exact[:1])
+    if with_bias:
+        assert_close([d_bias], exact[3:])  # its sums have no factors
+    scores = F.linear(rounded(features).double(), rounded(weight).double(), bias if bias is None else bias.double())
+    slopes = (scores.softmax(-1) - F.one_hot(targets, sizes[2])).abs()
+    for found, wanted, magnitude in (
+        (d_features, exact[1], slopes @ weight.abs().double()),
+        (d_weight, exact[2], slopes.t() @ features.abs().double()),
+    ):
+        assert ((found - wanted).abs() <= 2.0**-8 * magnitude + 2e-5 * wanted.abs().max() + 1e-6).all()

@@ -35,7 +35,7 @@ struct CrossEntropy {
     const std::int64_t* targets;  // [rows]
     const float* scales;          // [rows] the gradient of each loss, or null: `scale` for all
     float scale;
-    std::int32_t threads;
+    std::int32_t threads, storage;
     float* losses;      // [rows]
     float* d_features;  // [rows, hidden]; each of the gradients may be null, and is not computed then
     float* d_weight;    // [words, hidden]
@@ -48,41 +48,13 @@ inline Vec exponential_or_zero(Vec x) {
     return x < -87.0f ? Vec{} : e.scale + e.scale * e.p;
 }
 
-// sums [count][vectors] = rows . strip (+ base), where a strip is [depth][vectors].
-struct StripProduct {
-    const float* const* rows;
-    int count;
-    std::int64_t step, depth;
-    const float* strip;
-    int vectors;
-    float* sums;
-    std::int64_t stride;
-
-    void run(const float* base, std::int64_t base_stride) const {
-        const int blocks = static_cast<int>(parts_of(count, kBlockRows));
-        for (std::int64_t from = 0; from < depth; from += kDepth) {
-            const std::int64_t deep = std::min<std::int64_t>(kDepth, depth - from);
-            for (int block = 0; block < blocks; ++block) {
-                const int begin = static_cast<int>(part(count, blocks, block));
-                const int size = static_cast<int>(part(count, blocks, block + 1)) - begin;
-                float* to = sums + begin * stride;
-                Turn turn = {rows + begin, step, from, deep, strip + from * vectors * kLanes, to, stride, to, stride};
-                if (from == 0) {
-                    turn.base = base ? base + begin * base_stride : nullptr;
-                    turn.base_stride = base_stride;
-                }
-                block_of(size, vectors)(turn);
-            }
-        }
-    }
-};
-
 // The words [begin, end) and where their scores of a chunk lie.
 struct WordTile {
     std::int64_t begin, end, index;
     std::int64_t size() const { return end - begin; }
 };
 
+template <class Storage>
 class OutputLayer {
 public:
     explicit OutputLayer(const CrossEntropy& call)
@@ -95,7 +67,7 @@ public:
           maxima_(slices_ * slice_tiles_ * stride_), totals_(slices_ * slice_tiles_ * stride_),
           largest_(stride_), factors_(stride_), chosen_(stride_),
           partial_(call.d_features ? slices_ * width_ * kLanes * unit_stride() : 0),
-          words_(call.d_features ? slices_ * kWordTile * unit_stride() : 0),
+          words_(slices_ * kWordTile * unit_stride()), grads_(Storage::as_is ? 0 : slices_ * kWordTile * stride_),
           ends_(call.d_weight ? slices_ * kWordTile * kStripVectors * kLanes : 0) {}
 
     void run() {
@@ -168,15 +140,28 @@ private:
     void score(const Chunk& rows, int n, const WordTile& tile) {
         const float* words[kWordTile];
         const int count = static_cast<int>(tile.size());
-        for (int w = 0; w < count; ++w) words[w] = call.weight + (tile.begin + w) * call.hidden;
+        store_rows({call.weight + tile.begin * call.hidden, call.hidden, 1}, count, call.hidden, words, words_of(n));
         for (std::int64_t panel = rows.panel; panel < rows.end_panel; ++panel) {
             const int vectors = static_cast<int>(across_.width(panel));
             const std::int64_t column = across_.start(panel) - rows.start;
             float* to = scores(n, tile) + column * kLanes;
-            StripProduct{words, count, 1, call.hidden, across_.strip(panel, 0), vectors, to, stride_}.run(nullptr, 0);
-            for (std::int64_t v = column; v < column + vectors; ++v) exponentiate(rows, tile, v, scores(n, tile) + v * kLanes);
+            multiply_strip<Storage>(words, count, 1, across_.groups(), across_.strip(panel, 0), vectors, to, stride_,
+                                    nullptr, 0);
+            for (std::int64_t v = column; v < column + vectors; ++v)
+                exponentiate(rows, tile, v, scores(n, tile) + v * kLanes);
         }
     }
+
+    // Finds the rows of a matrix in the storage of products, which takes the place `to` unless they are stored as they are.
+    static void store_rows(const Matrix& matrix, int count, std::int64_t depth, const float** rows, float* to) {
+        for (int r = 0; r < count; ++r, to += groups_of<Storage>(depth)) {
+            rows[r] = Storage::as_is ? matrix.at(r, 0) : to;
+            if (!Storage::as_is) Storage::store_row(matrix.at(r, 0), depth, to);
+        }
+    }
+
+    float* words_of(int n) const { return words_.get() + n * kWordTile * unit_stride(); }
+    float* grads_of(int n) const { return grads_.get() + n * kWordTile * stride_; }
 
     // Scores become exp(score - maximum of the tile), for the rows in one vector of a chunk.
     void exponentiate(const Chunk& rows, const WordTile& tile, std::int64_t v, float* scores) {
@@ -265,58 +250,78 @@ private:
 
     // dW [word][hidden] += gradients [word][row] times F [row][hidden].
     void add_d_weight(const Chunk& rows, int n, const WordTile& tile) {
-        const std::int64_t H = call.hidden;
+        const std::int64_t H = call.hidden, groups = groups_of<Storage>(rows.count);
         const float* words[kWordTile];
         const int count = static_cast<int>(tile.size());
-        for (int w = 0; w < count; ++w) words[w] = scores(n, tile) + w * stride_;
+        store_rows({scores(n, tile), stride_, 1}, count, rows.count, words, grads_of(n));
         for (std::int64_t strip = 0; strip < along_.count(); ++strip) {
             const int vectors = static_cast<int>(along_.width(strip));
+            const float* features = along_.strip(strip, rows.first() / Storage::depths);
             const std::int64_t unit = along_.start(strip) * kLanes, width = vectors * kLanes;
-            float* own = call.d_weight + tile.begin * H + unit;
-            const bool is_whole = unit + width <= H;  // else the last vector is wider than dW
-            float* to = is_whole ? own : ends_.get() + n * kWordTile * kStripVectors * kLanes;
-            const std::int64_t stride = is_whole ? H : width;
-            StripProduct{words, count, 1, rows.count, along_.strip(strip, rows.first()), vectors, to, stride}
-                .run(is_whole && !rows.is_first() ? to : nullptr, stride);
-            if (is_whole) continue;
-            for (int w = 0; w < count; ++w)
-                for (std::int64_t k = 0; k < H - unit; k += kLanes) {
-                    const SomeLanes lanes(static_cast<int>(std::min<std::int64_t>(kLanes, H - unit - k)));
-                    const Vec sum = lanes.load(to + w * width + k);
-                    lanes.store(own + w * H + k, rows.is_first() ? sum : sum + lanes.load(own + w * H + k));
-                }
+            float *own = call.d_weight + tile.begin * H + unit, *end = ends_.get() + n * kWordTile * kStripVectors * kLanes;
+            if (unit + width <= H) {
+                multiply_strip<Storage>(words, count, 1, groups, features, vectors, own, H, rows.is_first() ? nullptr : own, H);
+                continue;
+            }
+            multiply_strip<Storage>(words, count, 1, groups, features, vectors, end, width, nullptr, 0);
+            for (int w = 0; w < count; ++w)  // the last vector is wider than dW
+                add_row(end + w * width, H - unit, own + w * H, rows.is_first());
+        }
+    }
+
+    static void add_row(const float* from, std::int64_t count, float* to, bool is_first) {
+        for (std::int64_t k = 0; k < count; k += kLanes) {
+            const SomeLanes lanes(static_cast<int>(std::min<std::int64_t>(kLanes, count - k)));
+            const Vec sum = lanes.load(from + k);
+            lanes.store(to + k, is_first ? sum : sum + lanes.load(to + k));
         }
     }
 
     // dF [row][hidden] += gradients [row][word] times W [word][hidden], for each slice apart.
     void add_d_features(const Chunk& rows, int n, std::int64_t slice, std::int64_t number, const WordTile& tile) {
         constexpr std::int64_t kTogether = 8 * kBlockRows;
-        float* words = words_.get() + n * kWordTile * unit_stride();
-        pack_words(tile, words);
+        const std::int64_t groups = groups_of<Storage>(tile.size());
+        const float *columns = store_columns(rows, n, tile), *words = pack_words(n, tile);
         const float* grads[kTogether];
         for (std::int64_t row = 0; row < rows.count; row += kTogether) {
             const int count = static_cast<int>(std::min(kTogether, rows.count - row));
-            for (int r = 0; r < count; ++r) grads[r] = scores(n, tile) + row + r;
+            for (int r = 0; r < count; ++r) grads[r] = columns + row + r;
             float* sums = partial_.get() + (slice * width_ * kLanes + row) * unit_stride();
             for (std::int64_t strip = 0; strip < along_.count(); ++strip) {
                 const std::int64_t unit = along_.start(strip) * kLanes;
-                StripProduct{grads, count, stride_, tile.size(), words + unit * tile.size(),
-                             static_cast<int>(along_.width(strip)), sums + unit, unit_stride()}
-                    .run(number ? sums + unit : nullptr, unit_stride());
+                multiply_strip<Storage>(grads, count, stride_, groups, words + unit * groups,
+                                        static_cast<int>(along_.width(strip)), sums + unit, unit_stride(),
+                                        number ? sums + unit : nullptr, unit_stride());
             }
         }
     }
 
-    // A tile of W as strips [word][some units].
-    void pack_words(const WordTile& tile, float* to) const {
-        const std::int64_t H = call.hidden;
+    // The gradients of a tile in the storage of products, neighbouring words side by side: [group of words][row].
+    const float* store_columns(const Chunk& rows, int n, const WordTile& tile) const {
+        const float* from = scores(n, tile);
+        if (Storage::as_is) return from;
+        float* to = grads_of(n);
+        for (std::int64_t w = 0; w < tile.size(); w += Storage::depths)
+            for (std::int64_t v = 0; v < rows.width; ++v) {
+                const float* at = from + w * stride_ + v * kLanes;
+                const Vec next = w + 1 < tile.size() ? load(at + stride_) : Vec{};
+                store(to + w / Storage::depths * stride_ + v * kLanes, Storage::join(load(at), next));
+            }
+        return to;
+    }
+
+    // A tile of W as strips [group of words][some units].
+    const float* pack_words(int n, const WordTile& tile) const {
+        const Matrix words = {call.weight + tile.begin * call.hidden, call.hidden, 1};
+        float* to = words_of(n);
         for (std::int64_t strip = 0; strip < along_.count(); ++strip)
-            for (std::int64_t w = tile.begin; w < tile.end; ++w)
+            for (std::int64_t w = 0; w < tile.size(); w += Storage::depths)
                 for (std::int64_t v = along_.start(strip); v < along_.start(strip + 1); ++v, to += kLanes) {
-                    const float* from = call.weight + w * H + v * kLanes;
-                    const std::int64_t lanes = H - v * kLanes;
-                    store(to, lanes >= kLanes ? load(from) : SomeLanes(static_cast<int>(lanes)).load(from));
+                    const std::int64_t unit = v * kLanes, lanes = std::min<std::int64_t>(kLanes, call.hidden - unit);
+                    const Vec next = w + 1 < tile.size() ? vector_at(words, w + 1, unit, lanes) : Vec{};
+                    store(to, Storage::join(vector_at(words, w, unit, lanes), next));
                 }
+        return words_of(n);
     }
 
     // The sums over all slices, for a row of a chunk.
@@ -335,8 +340,8 @@ private:
     const CrossEntropy& call;
     const bool has_gradient_;
     const std::int64_t slices_, slice_tiles_;  // tiles of each slice
-    Panels across_;                            // F^T [hidden][rows]
-    Panels along_;                             // F [rows][hidden]
+    Panels<Storage> across_;                   // F^T [hidden][rows]
+    Panels<Storage> along_;                    // F [rows][hidden]
     const std::int64_t chunks_, width_;        // of the widest chunk, in vectors
     const std::int64_t stride_;                // from one word to the next: an odd number of vectors, as rows that are
                                                // a power of two apart would share few lines of the cache
@@ -344,7 +349,7 @@ private:
     Scratch maxima_, totals_;             // [tile][row]
     Scratch largest_, factors_, chosen_;  // [row]
     Scratch partial_;                     // dF for each slice
-    Scratch words_;                       // a tile of W, for each thread
+    Scratch words_, grads_;               // a tile of W and its gradients in the storage of products, for each thread
     Scratch ends_;                        // of a tile of dW whose last vector is not whole, for each thread
 };
 

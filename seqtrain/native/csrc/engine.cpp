@@ -554,12 +554,8 @@ SEQTRAIN_EXPORT int seqtrain_product(std::int64_t depth, std::int64_t columns, c
 
 // 2 if a target is not the number of a word, and nothing is computed then.
 SEQTRAIN_EXPORT int seqtrain_cross_entropy(const seqtrain::CrossEntropy* call) {
+    using namespace seqtrain;
     for (std::int64_t row = 0; row < call->rows; ++row)
         if (call->targets[row] < 0 || call->targets[row] >= call->words) return 2;
-    try {
-        seqtrain::OutputLayer(*call).run();
-        return 0;
-    } catch (const std::bad_alloc&) {
-        return 1;
-    }
+    return run_with(call->storage, [&](auto storage) { OutputLayer<decltype(storage)>(*call).run(); });
 }

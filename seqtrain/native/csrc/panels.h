@@ -90,6 +90,27 @@ inline std::int64_t part(std::int64_t whole, std::int64_t parts, std::int64_t in
 
 inline std::int64_t parts_of(std::int64_t whole, std::int64_t most) { return (whole + most - 1) / most; }
 
+// sums = rows times a strip down to `groups` (+ base), for `count` rows whose factors are `step` floats apart.
+template <class Storage>
+void multiply_strip(const float* const* rows, int count, std::int64_t step, std::int64_t groups, const float* strip,
+                    int vectors, float* sums, std::int64_t stride, const float* base, std::int64_t base_stride) {
+    const int blocks = static_cast<int>(parts_of(count, kBlockRows));
+    for (std::int64_t from = 0; from < groups; from += kGroups) {
+        const std::int64_t deep = std::min<std::int64_t>(kGroups, groups - from);
+        for (int block = 0; block < blocks; ++block) {  // of nearly equal size: a lone row is a slow row
+            const int begin = static_cast<int>(part(count, blocks, block));
+            const int size = static_cast<int>(part(count, blocks, block + 1)) - begin;
+            float* to = sums + begin * stride;
+            Turn turn = {rows + begin, step, from, deep, strip + from * vectors * kLanes, to, stride, to, stride};
+            if (from == 0) {
+                turn.base = base ? base + begin * base_stride : nullptr;
+                turn.base_stride = base_stride;
+            }
+            block_of<Storage>(size, vectors)(turn);
+        }
+    }
+}
+
 // A matrix of any layout.
 struct Matrix {
     const float* data;
@@ -133,32 +154,19 @@ public:
     // sums = rows times the panel down to `groups` (+ base), for `count` rows whose factors are `step` floats apart.
     void multiply(std::int64_t panel, std::int64_t groups, const float* const* rows, int count, std::int64_t step,
                   float* sums, std::int64_t stride, const float* base = nullptr, std::int64_t base_stride = 0) const {
-        const int blocks = static_cast<int>(parts_of(count, kBlockRows));
         const float* data = data_.get() + start(panel) * columns_ * groups_ * kLanes;
         for (int strip = 0; strip < strips(panel); ++strip) {
             const std::int64_t first = strip_start(panel, strip);
             const int vectors = static_cast<int>(strip_start(panel, strip + 1) - first);
             const float* at = data + first * groups_ * kLanes;
-            for (std::int64_t from = 0; from < groups; from += kGroups) {
-                const std::int64_t deep = std::min<std::int64_t>(kGroups, groups - from);
-                for (int block = 0; block < blocks; ++block) {  // of nearly equal size: a lone row is a slow row
-                    const int begin = static_cast<int>(part(count, blocks, block));
-                    const int size = static_cast<int>(part(count, blocks, block + 1)) - begin;
-                    float* to = sums + begin * stride + first * kLanes;
-                    Turn turn = {rows + begin, step, from, deep, at + from * vectors * kLanes, to, stride, to, stride};
-                    if (from == 0) {
-                        turn.base = base ? base + begin * base_stride + first * kLanes : nullptr;
-                        turn.base_stride = base_stride;
-                    }
-                    block_of<Storage>(size, vectors)(turn);
-                }
-            }
+            const float* from = base ? base + first * kLanes : nullptr;
+            multiply_strip<Storage>(rows, count, step, groups, at, vectors, sums + first * kLanes, stride, from, base_stride);
         }
     }
 
-    // The only strip of a panel with one column, from row k on.
-    const float* strip(std::int64_t panel, std::int64_t k) const {
-        return data_.get() + (start(panel) * depth_ + k * width(panel)) * kLanes;
+    // The only strip of a panel with one column, from a group of depths on.
+    const float* strip(std::int64_t panel, std::int64_t group) const {
+        return data_.get() + (start(panel) * groups_ + group * width(panel)) * kLanes;
     }
 
     std::int64_t widest() const { return columns_ * parts_of(vectors_, count_); }

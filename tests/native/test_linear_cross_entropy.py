@@ -5,7 +5,6 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.func import grad
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
 from seqtrain.native import linear_cross_entropy as module
@@ -65,7 +64,7 @@ SIZES = st.tuples(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     variant=st.sampled_from(RUNNABLE),
     sizes=SIZES,
@@ -198,13 +197,9 @@ def test_targets_are_checked():
             module._run((features, weight, bias), targets, Storage.FLOAT32)
 
 
-def test_torch_func_and_compiled_graphs_go_the_plain_way():
+def test_torch_func_goes_the_plain_way():
     given = layer(6, 4, 600)
-    exact = with_gradients(torch_nats("sum"), *given)
-    assert_close([grad(ours("sum"))(*given)], exact[1:2])
-    traced = make_fx(ours("sum"))(*given)
-    other = [given[0] + 1, *given[1:]]
-    assert_close([traced(*other)], [torch_nats("sum")(*other)])
+    assert_close([grad(ours("sum"))(*given)], with_gradients(torch_nats("sum"), *given)[1:2])
 
 
 def test_a_saved_tensor_of_another_type_is_refused():

@@ -24,6 +24,7 @@ namespace seqtrain {
 
 constexpr std::int64_t kChunkRows = 256;  // of the batch; more read W less often, and need more memory
 constexpr std::int64_t kWordTile = 96;    // with the scores of a strip, this stays in L1
+constexpr std::int64_t kSliceWords = 1024;  // at least, if there is more than one slice
 constexpr std::int64_t kSlices = 16;      // at most; as many threads have work
 
 // The arguments of a call; `_Call` in linear_cross_entropy.py. All arrays are float32 without gaps.
@@ -54,16 +55,34 @@ struct WordTile {
     std::int64_t size() const { return end - begin; }
 };
 
+// Brings memory that will be needed soon nearer, a part at a time: between the turns of the micro-kernel, which leaves
+// the memory idle.
+class Ahead {
+public:
+    Ahead(const float* from, std::int64_t count, std::int64_t turns)
+        : from_(from), lines_(from ? parts_of(count, kLine) : 0), turns_(turns) {}
+
+    void fetch() {
+        for (const std::int64_t end = std::min(lines_, parts_of(lines_ * ++turn_, turns_)); line_ < end; ++line_)
+            __builtin_prefetch(from_ + line_ * kLine, 0, 2);
+    }
+
+private:
+    static constexpr std::int64_t kLine = 16;  // floats
+    const float* from_;
+    std::int64_t lines_, turns_, turn_ = 0, line_ = 0;
+};
+
 template <class Storage>
 class OutputLayer {
 public:
     explicit OutputLayer(const CrossEntropy& call)
         : call(call), has_gradient_(call.d_features || call.d_weight || call.d_bias),
-          slices_(std::max<std::int64_t>(1, std::min(kSlices, parts_of(call.words, kWordTile)))),
+          slices_(slices_of(call.words)),
           slice_tiles_(parts_of(parts_of(call.words, slices_), kWordTile)), across_(call.hidden, 1, call.rows),
           along_(call.d_weight ? call.rows : 0, 1, call.hidden),
           chunks_(parts_of(call.rows, kChunkRows)), width_(widest_chunk()), stride_((width_ | 1) * kLanes),
-          scores_(stride_ * (has_gradient_ ? call.words : kSlices * kWordTile)),
+          tiles_(slices_ * kWordTile * stride_), kept_(has_gradient_ ? call.words * stride_ : 0),
           maxima_(slices_ * slice_tiles_ * stride_), totals_(slices_ * slice_tiles_ * stride_),
           largest_(stride_), factors_(stride_), chosen_(stride_),
           partial_(call.d_features ? slices_ * width_ * kLanes * unit_stride() : 0),
@@ -125,9 +144,14 @@ private:
                 slice * slice_tiles_ + tile};
     }
 
-    // [word][row] of a tile; without gradients a thread needs one tile only.
-    float* scores(int n, const WordTile& tile) const {
-        return scores_.get() + (has_gradient_ ? tile.begin : n * kWordTile) * stride_;
+    // [word][row] of the tile of a thread.
+    float* tile_of(int n) const { return tiles_.get() + n * kWordTile * stride_; }
+
+    // A power of two, as the numbers of threads usually are.
+    static std::int64_t slices_of(std::int64_t words) {
+        std::int64_t slices = 1;
+        while (slices < kSlices && words >= 2 * slices * kSliceWords) slices *= 2;
+        return slices;
     }
 
     std::int64_t unit_stride() const { return parts_of(call.hidden, kLanes) * kLanes; }
@@ -141,14 +165,17 @@ private:
         const float* words[kWordTile];
         const int count = static_cast<int>(tile.size());
         store_rows({call.weight + tile.begin * call.hidden, call.hidden, 1}, count, call.hidden, words, words_of(n));
+        const std::int64_t turns = turns_of(count, across_.groups()) * (rows.end_panel - rows.panel);
+        Ahead weight(next(call.weight, call.hidden, tile), tile.size() * call.hidden, turns);
+        Ahead kept(has_gradient_ ? kept_.get() + tile.begin * stride_ : nullptr, tile.size() * stride_, turns);
         for (std::int64_t panel = rows.panel; panel < rows.end_panel; ++panel) {
             const int vectors = static_cast<int>(across_.width(panel));
             const std::int64_t column = across_.start(panel) - rows.start;
-            float* to = scores(n, tile) + column * kLanes;
+            float* to = tile_of(n) + column * kLanes;
             multiply_strip<Storage>(words, count, 1, across_.groups(), across_.strip(panel, 0), vectors, to, stride_,
-                                    nullptr, 0);
+                                    nullptr, 0, [&] { weight.fetch(), kept.fetch(); });
             for (std::int64_t v = column; v < column + vectors; ++v)
-                exponentiate(rows, tile, v, scores(n, tile) + v * kLanes);
+                exponentiate(rows, tile, v, tile_of(n) + v * kLanes);
         }
     }
 
@@ -160,11 +187,21 @@ private:
         }
     }
 
+    // Turns of the micro-kernel in a product with one strip.
+    static std::int64_t turns_of(std::int64_t rows, std::int64_t groups) {
+        return parts_of(rows, kBlockRows) * parts_of(groups, kGroups);
+    }
+
+    // The rows of an array [word][...] after those of a tile, if there are as many.
+    const float* next(const float* array, std::int64_t stride, const WordTile& tile) const {
+        return tile.end + tile.size() <= call.words ? array + tile.end * stride : nullptr;
+    }
+
     float* words_of(int n) const { return words_.get() + n * kWordTile * unit_stride(); }
     float* grads_of(int n) const { return grads_.get() + n * kWordTile * stride_; }
 
     // Scores become exp(score - maximum of the tile), for the rows in one vector of a chunk.
-    void exponentiate(const Chunk& rows, const WordTile& tile, std::int64_t v, float* scores) {
+    void exponentiate(const Chunk& rows, const WordTile& tile, std::int64_t v, const float* scores) {
         const float* bias = call.bias ? call.bias + tile.begin : nullptr;
         const std::int64_t* targets = call.targets + rows.first() + v * kLanes;
         for (int lane = 0; lane < lanes_at(rows.start + v); ++lane) {
@@ -178,11 +215,12 @@ private:
             maximum = x > maximum ? x : maximum;
         }
         Vec total = {};
+        float* kept = kept_.get() + tile.begin * stride_ + v * kLanes;
         for (std::int64_t w = 0; w < tile.size(); ++w) {
             const Vec x = load(scores + w * stride_) + (bias ? bias[w] : 0.0f);
             const Vec e = exponential_or_zero(x - maximum);  // a NaN comes through
             total += e;
-            store(scores + w * stride_, e);
+            if (has_gradient_) store(kept + w * stride_, e);
         }
         store(maxima_.get() + tile.index * stride_ + v * kLanes, maximum);
         store(totals_.get() + tile.index * stride_ + v * kLanes, total);
@@ -214,20 +252,21 @@ private:
     void differentiate(const Chunk& rows, int n, std::int64_t slice, std::int64_t number, const WordTile& tile) {
         turn_into_gradient(rows, n, tile);
         if (call.d_bias) add_d_bias(rows, n, tile);
-        if (call.d_weight) add_d_weight(rows, n, tile);
         if (call.d_features) add_d_features(rows, n, slice, number, tile);
+        if (call.d_weight) add_d_weight(rows, n, tile);
     }
 
     void turn_into_gradient(const Chunk& rows, int n, const WordTile& tile) {
-        float* grads = scores(n, tile);
+        const float* kept = kept_.get() + tile.begin * stride_;
+        float* grads = tile_of(n);
         Vec factors[parts_of(kChunkRows, kLanes) + kStripVectors];
         for (std::int64_t v = 0; v < rows.width; ++v)
             factors[v] = load(factors_.get() + v * kLanes) *
                 exponential_or_zero(load(maxima_.get() + tile.index * stride_ + v * kLanes) - load(largest_.get() + v * kLanes));
         for (std::int64_t w = 0; w < tile.size(); ++w)
             for (std::int64_t v = 0; v < rows.width; ++v) {
-                float* at = grads + w * stride_ + v * kLanes;
-                store(at, load(at) * factors[v]);
+                const std::int64_t at = w * stride_ + v * kLanes;
+                store(grads + at, load(kept + at) * factors[v]);
             }
         for (std::int64_t r = 0; r < rows.count; ++r) {
             const std::int64_t word = call.targets[rows.first() + r] - tile.begin;
@@ -238,7 +277,7 @@ private:
     void add_d_bias(const Chunk& rows, int n, const WordTile& tile) {
         const std::int64_t whole = rows.count / kLanes;
         for (std::int64_t w = 0; w < tile.size(); ++w) {
-            const float* at = scores(n, tile) + w * stride_;
+            const float* at = tile_of(n) + w * stride_;
             Vec total = {};
             for (std::int64_t v = 0; v < whole; ++v) total += load(at + v * kLanes);
             total += SomeLanes(static_cast<int>(rows.count % kLanes)).load(at + whole * kLanes);
@@ -253,17 +292,19 @@ private:
         const std::int64_t H = call.hidden, groups = groups_of<Storage>(rows.count);
         const float* words[kWordTile];
         const int count = static_cast<int>(tile.size());
-        store_rows({scores(n, tile), stride_, 1}, count, rows.count, words, grads_of(n));
+        store_rows({tile_of(n), stride_, 1}, count, rows.count, words, grads_of(n));
+        Ahead kept(next(kept_.get(), stride_, tile), count * stride_, turns_of(count, groups) * along_.count());
+        const auto ahead = [&] { kept.fetch(); };
         for (std::int64_t strip = 0; strip < along_.count(); ++strip) {
             const int vectors = static_cast<int>(along_.width(strip));
             const float* features = along_.strip(strip, rows.first() / Storage::depths);
             const std::int64_t unit = along_.start(strip) * kLanes, width = vectors * kLanes;
             float *own = call.d_weight + tile.begin * H + unit, *end = ends_.get() + n * kWordTile * kStripVectors * kLanes;
             if (unit + width <= H) {
-                multiply_strip<Storage>(words, count, 1, groups, features, vectors, own, H, rows.is_first() ? nullptr : own, H);
+                multiply_strip<Storage>(words, count, 1, groups, features, vectors, own, H, rows.is_first() ? nullptr : own, H, ahead);
                 continue;
             }
-            multiply_strip<Storage>(words, count, 1, groups, features, vectors, end, width, nullptr, 0);
+            multiply_strip<Storage>(words, count, 1, groups, features, vectors, end, width, nullptr, 0, ahead);
             for (int w = 0; w < count; ++w)  // the last vector is wider than dW
                 add_row(end + w * width, H - unit, own + w * H, rows.is_first());
         }
@@ -282,6 +323,9 @@ private:
         constexpr std::int64_t kTogether = 8 * kBlockRows;
         const std::int64_t groups = groups_of<Storage>(tile.size());
         const float *columns = store_columns(rows, n, tile), *words = pack_words(n, tile);
+        const std::int64_t turns = parts_of(rows.count, kTogether) * turns_of(kTogether, groups) * along_.count();
+        Ahead weight(next(call.weight, call.hidden, tile), tile.size() * call.hidden, turns);
+        Ahead own(call.d_weight ? call.d_weight + tile.begin * call.hidden : nullptr, tile.size() * call.hidden, turns);
         const float* grads[kTogether];
         for (std::int64_t row = 0; row < rows.count; row += kTogether) {
             const int count = static_cast<int>(std::min(kTogether, rows.count - row));
@@ -291,14 +335,15 @@ private:
                 const std::int64_t unit = along_.start(strip) * kLanes;
                 multiply_strip<Storage>(grads, count, stride_, groups, words + unit * groups,
                                         static_cast<int>(along_.width(strip)), sums + unit, unit_stride(),
-                                        number ? sums + unit : nullptr, unit_stride());
+                                        number ? sums + unit : nullptr, unit_stride(),
+                                        [&] { weight.fetch(), own.fetch(); });
             }
         }
     }
 
     // The gradients of a tile in the storage of products, neighbouring words side by side: [group of words][row].
     const float* store_columns(const Chunk& rows, int n, const WordTile& tile) const {
-        const float* from = scores(n, tile);
+        const float* from = tile_of(n);
         if (Storage::as_is) return from;
         float* to = grads_of(n);
         for (std::int64_t w = 0; w < tile.size(); w += Storage::depths)
@@ -345,7 +390,8 @@ private:
     const std::int64_t chunks_, width_;        // of the widest chunk, in vectors
     const std::int64_t stride_;                // from one word to the next: an odd number of vectors, as rows that are
                                                // a power of two apart would share few lines of the cache
-    Scratch scores_;
+    Scratch tiles_;                       // the scores of a tile, or their gradients, for each thread
+    Scratch kept_;                        // exponentials of the scores of a chunk: [word][row]
     Scratch maxima_, totals_;             // [tile][row]
     Scratch largest_, factors_, chosen_;  // [row]
     Scratch partial_;                     // dF for each slice

@@ -91,9 +91,11 @@ inline std::int64_t part(std::int64_t whole, std::int64_t parts, std::int64_t in
 inline std::int64_t parts_of(std::int64_t whole, std::int64_t most) { return (whole + most - 1) / most; }
 
 // sums = rows times a strip down to `groups` (+ base), for `count` rows whose factors are `step` floats apart.
-template <class Storage>
+// `between` is called before each turn of the micro-kernel.
+template <class Storage, class Between>
 void multiply_strip(const float* const* rows, int count, std::int64_t step, std::int64_t groups, const float* strip,
-                    int vectors, float* sums, std::int64_t stride, const float* base, std::int64_t base_stride) {
+                    int vectors, float* sums, std::int64_t stride, const float* base, std::int64_t base_stride,
+                    Between between) {
     const int blocks = static_cast<int>(parts_of(count, kBlockRows));
     for (std::int64_t from = 0; from < groups; from += kGroups) {
         const std::int64_t deep = std::min<std::int64_t>(kGroups, groups - from);
@@ -106,6 +108,7 @@ void multiply_strip(const float* const* rows, int count, std::int64_t step, std:
                 turn.base = base ? base + begin * base_stride : nullptr;
                 turn.base_stride = base_stride;
             }
+            between();
             block_of<Storage>(size, vectors)(turn);
         }
     }
@@ -160,7 +163,8 @@ public:
             const int vectors = static_cast<int>(strip_start(panel, strip + 1) - first);
             const float* at = data + first * groups_ * kLanes;
             const float* from = base ? base + first * kLanes : nullptr;
-            multiply_strip<Storage>(rows, count, step, groups, at, vectors, sums + first * kLanes, stride, from, base_stride);
+            multiply_strip<Storage>(rows, count, step, groups, at, vectors, sums + first * kLanes, stride, from, base_stride,
+                                    [] {});
         }
     }
 

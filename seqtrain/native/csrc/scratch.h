@@ -3,14 +3,22 @@
 
 #include <cstddef>
 #include <memory>
+#include <new>
 #include <vector>
 
 namespace seqtrain {
 
 constexpr std::size_t kKeptBlocks = 8;
 
+// A vector whose address is no multiple of its size lies in two lines of the cache.
+constexpr std::align_val_t kLine{64};
+
+struct Free {
+    void operator()(float* data) const { ::operator delete[](data, kLine); }
+};
+
 struct KeptBlock {
-    std::unique_ptr<float[]> data;
+    std::unique_ptr<float[], Free> data;
     std::size_t size;
 };
 
@@ -31,7 +39,7 @@ public:
                 kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(n));
                 return;
             }
-        block_ = {std::unique_ptr<float[]>(new float[size]), size};
+        block_ = {std::unique_ptr<float[], Free>(new (kLine) float[size]), size};
     }
 
     ~Scratch() {

@@ -14,8 +14,8 @@ from seqtrain.native.linear import linear
 from seqtrain.native.recording import NOT_RECORDED, is_recorded
 from seqtrain.native.storage import Storage, is_under_autocast, storage
 
-FEWEST_WORDS = 512
-"""With fewer, the scores are small, and torch is as fast."""
+FEWEST_WORDS, FEWEST_ROWS = 1024, 64
+"""With fewer, torch is as fast or faster, and the scores need little memory."""
 
 
 class _Call(ctypes.Structure):
@@ -66,7 +66,9 @@ def _is_faster(features: Tensor, weight: Tensor, bias: Tensor | None, targets: T
         return False
     if targets.dtype != torch.int64 or targets.device.type != "cpu" or features.dim() != 2 or 0 in features.shape:
         return False
-    if len(weight) < FEWEST_WORDS or len(targets) != len(features) or weight.shape[1] != features.shape[1]:
+    if len(weight) < FEWEST_WORDS or len(features) < FEWEST_ROWS:
+        return False
+    if len(targets) != len(features) or weight.shape[1] != features.shape[1]:
         return False
     least, most = targets.aminmax()
     return int(least) >= 0 and int(most) < len(weight)

@@ -23,6 +23,7 @@ RUNNABLE = VARIANTS[VARIANTS.index(CAPABILITY) :] if CAPABILITY in VARIANTS else
 def engine_only(monkeypatch):
     """Small layers run in the engine too."""
     monkeypatch.setattr(module, "FEWEST_WORDS", 1)
+    monkeypatch.setattr(module, "FEWEST_ROWS", 1)
 
 
 def layer(N, H, V, *, with_bias=True, size=1.0):

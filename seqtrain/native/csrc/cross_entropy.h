@@ -24,7 +24,7 @@ namespace seqtrain {
 
 constexpr std::int64_t kChunkRows = 256;  // of the batch; more read W less often, and need more memory
 constexpr std::int64_t kWordTile = 96;    // with the scores of a strip, this stays in L1
-constexpr std::int64_t kSliceWords = 1024;  // at least, if there is more than one slice
+constexpr std::int64_t kSliceWords = 512;  // at least, if there is more than one slice
 constexpr std::int64_t kSlices = 16;      // at most; as many threads have work
 
 // The arguments of a call; `_Call` in linear_cross_entropy.py. All arrays are float32 without gaps.

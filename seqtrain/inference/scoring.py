@@ -116,10 +116,11 @@ def _batch_nats(
     prediction, _ = model.predict(inputs.t().contiguous(), lengths)
     features = prediction.features.transpose(0, 1)[inside]  # [N, H], sentence by sentence
     wanted, size = targets[inside], max(1, MOST_SCORES // symbols)
-    parts = [
-        token_nats(model.head, features[at : at + size], wanted[at : at + size], fused=model.fused_loss).double()
-        for at in range(0, len(features), size)
-    ]
+    with model.products():
+        parts = [
+            token_nats(model.head, features[at : at + size], wanted[at : at + size], fused=model.fused_loss).double()
+            for at in range(0, len(features), size)
+        ]
     found: Tensor = torch.cat(parts)
     if not bool(found.isfinite().all()):
         raise CheckpointError("the model's scores are not numbers; use another checkpoint, of a run that converged")

@@ -77,6 +77,5 @@ def empty(*shape: int) -> Tensor:
     block = _pool.take(size)
     owner = (ctypes.c_char * len(block)).from_buffer(block)  # lives as long as a tensor uses the memory
     weakref.finalize(owner, _pool.give_back, block).atexit = False
-    flat = torch.frombuffer(owner, dtype=torch.float32, count=count)
-    array = torch.empty(0, dtype=torch.float32, device="cpu")
-    return array.set_(flat.untyped_storage(), 0, shape, torch.empty(shape, device="meta").stride())  # no view of flat
+    array = torch.frombuffer(owner, dtype=torch.float32, count=count)
+    return array.resize_(shape)  # no view, and no second owner of the memory: autograd may add to it in place

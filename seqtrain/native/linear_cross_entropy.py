@@ -16,6 +16,8 @@ from seqtrain.native.storage import Storage, is_under_autocast, storage
 
 FEWEST_WORDS, FEWEST_ROWS = 1024, 64
 """With fewer, torch is as fast or faster, and the scores need little memory."""
+ROWS_TOGETHER = 256
+"""Whose scores are kept at a time; `kChunkRows` in csrc/cross_entropy.h."""
 
 
 class _Call(ctypes.Structure):
@@ -66,12 +68,18 @@ def _is_faster(features: Tensor, weight: Tensor, bias: Tensor | None, targets: T
         return False
     if targets.dtype != torch.int64 or targets.device.type != "cpu" or features.dim() != 2 or 0 in features.shape:
         return False
-    if len(weight) < FEWEST_WORDS or len(features) < FEWEST_ROWS:
+    (N, H), V = features.shape, len(weight)
+    if not is_large(N, V):
         return False
-    if len(targets) != len(features) or weight.shape[1] != features.shape[1]:
+    if weight.shape != (V, H) or targets.shape != (N,) or (bias is not None and bias.shape != (V,)):
         return False
     least, most = targets.aminmax()
     return int(least) >= 0 and int(most) < len(weight)
+
+
+def is_large(rows: int, words: int) -> bool:
+    """Whether the engine gains time or memory on a layer of this size."""
+    return rows >= FEWEST_ROWS and words >= FEWEST_WORDS
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

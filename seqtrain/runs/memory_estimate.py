@@ -17,6 +17,8 @@ from seqtrain.config.plugins import in_a_line
 from seqtrain.config.resolve import resolved
 from seqtrain.models import AdaptiveHead, SequenceModel
 from seqtrain.models.layout import copied
+from seqtrain.native.library import library
+from seqtrain.native.linear_cross_entropy import ROWS_TOGETHER, is_large
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.memory import available
 from seqtrain.system.progress import in_words, say
@@ -70,14 +72,18 @@ def estimate(config: Config, task: Task, model: SequenceModel) -> Estimate:
     columns = task.evaluated_together(config.train.eval_batch_size)
     train, valid = task.specimen("train", config.train.batch_size), task.specimen("valid", columns)
     kept, backward, widest = _numbers_a_step(model)
-    scores, valid_scores = (_scores(model, task, batch) for batch in (train, valid))  # beside them their logarithms
+    together = task.trained_together(config.train.batch_size)
+    scores, valid_scores = (  # beside them their logarithms, and their gradient
+        _scores_kept(model, task, batch, sequences, arrays=arrays, rows=rows)
+        for batch, sequences, arrays, rows in ((train, together, 3, ROWS_TOGETHER), (valid, columns, 2, 0))
+    )
     cells = [] if model.stack.loop.name == "reference" else [cell for layer in model.stack.cells() for cell in layer]
     packed = max((cell.get_parameter("w_h").nbytes for cell in cells), default=0)  # the engine's copy of one
-    step = len(train.inputs) * kept + max(len(train.inputs) * backward, 3 * scores)  # and the gradient of the scores
+    activations = together * len(train.inputs) * kept + max(together * len(train.inputs) * backward, scores)
     return Estimate(
         weights=(2 + _kept_by_weight(config)) * own + packed,
-        activations=NUMBER * task.trained_together(config.train.batch_size) * step,
-        evaluation=NUMBER * columns * max(len(valid.inputs) * widest, 2 * valid_scores),
+        activations=NUMBER * activations,
+        evaluation=NUMBER * max(columns * len(valid.inputs) * widest, valid_scores),
         saving=(1 + _kept_by_weight(config)) * own,
         sets=task.fixed_bytes(),
         windows=task.windows_bytes(config.train.batch_size),
@@ -134,6 +140,16 @@ def _why_unknown(model: SequenceModel) -> str | None:
         except Exception as error:
             return in_a_line(error)
     return None
+
+
+def _scores_kept(model: SequenceModel, task: Task, batch: Batch, sequences: int, *, arrays: int, rows: int) -> int:
+    """Numbers in the scores of a batch that are in memory together: `arrays` for each, or `rows` in the engine."""
+    scores, words = sequences * _scores(model, task, batch), task.spec.output_size
+    is_plain = isinstance(model.head, AdaptiveHead) or isinstance(library(), str)
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if model.fused_loss and on_cpu and not is_plain and is_large(scores // words, words):
+        return min(scores, rows * words)
+    return arrays * scores
 
 
 def _scores(model: SequenceModel, task: Task, batch: Batch) -> int:

@@ -20,6 +20,7 @@ from seqtrain.models import (
     detach_state,
 )
 from seqtrain.models.dropout import drop, embed
+from seqtrain.models.head import Linear, token_nats
 from seqtrain.native.library import library
 from seqtrain.recurrence import choose_loop, unroll_reference
 from seqtrain.system.rng import generator
@@ -290,6 +291,35 @@ def test_a_tied_head_scores_by_the_embedding(size):
     twin = copy.deepcopy(model)
     twin.encoder.weight.data.zero_()
     assert not twin.head(features)[..., :].sub(twin.head.bias).any()
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_fused_loss_is_that_of_the_scores(tied):
+    V, H = 1100, 8
+    head = TiedHead(nn.Embedding(V, 6), H) if tied else Linear(H, V)
+    weight = head.weight
+    features, targets = torch.randn(9, 10, H, requires_grad=True), torch.randint(V, (9, 10))
+    scored = torch.rand(9, 10) < 0.9
+
+    def results(*, fused):
+        total, count = Prediction(head, features, features, fused_loss=fused).cross_entropy(targets, scored)
+        nats = token_nats(head, features[scored], targets[scored], fused=fused)
+        return (
+            total,
+            *torch.autograd.grad(total / count, [features, weight, *head.parameters()][: 4 if tied else 2]),
+            nats,
+        )
+
+    for found, wanted in zip(results(fused=True), results(fused=False), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_hooks_of_a_head_see_its_scores():
+    head, seen = Linear(8, 1100), []
+    head.register_forward_hook(lambda _, __, scores: seen.append(scores.shape))
+    features, targets = torch.randn(70, 8), torch.randint(1100, (70,))
+    Prediction(head, features, features, fused_loss=True).cross_entropy(targets)
+    assert seen == [(70, 1100)]
 
 
 def test_an_adaptive_head_gives_a_distribution_and_its_negative_log_likelihood():

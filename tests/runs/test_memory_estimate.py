@@ -11,6 +11,7 @@ from seqtrain.config import load_config
 from seqtrain.config.build import build_model, build_task
 from seqtrain.models import count_parameters
 from seqtrain.native import buffer_pool
+from seqtrain.native.linear_cross_entropy import ROWS_TOGETHER
 from seqtrain.runs.memory_estimate import (
     PROCESS,
     Estimate,
@@ -105,6 +106,21 @@ def test_a_cluster_of_rare_words_counts_as_often_as_the_text_needs_it():
     assert _scores(model, task, batch) == T * (10 + 2)
     task.counts[10:30] = [10] * 20  # a fifth of the text
     assert _scores(model, task, batch) == T * (10 + 2 + 20 // 5)
+
+
+def test_the_engine_keeps_the_scores_of_some_rows_of_a_large_vocabulary(monkeypatch):
+    sizes = ["model.hidden_size=8", "model.embedding_size=8", "train.batch_size=30"]
+    config = load_config("words", sizes, quiet=True)
+    task = build_task(config)
+    model = build_model(config, task.spec)
+    if model.stack.loop.name == "reference":
+        pytest.skip("there is no engine here")
+    spec = task.spec._replace(output_size=100_000)
+    monkeypatch.setattr(type(task), "spec", spec)
+    fused = estimate(config, task, model)
+    model.fused_loss = False
+    plain, rows = estimate(config, task, model), 30 * len(task.specimen("train", 30).inputs)
+    assert plain.activations - fused.activations == 4 * spec.output_size * (3 * rows - ROWS_TOGETHER)
 
 
 @pytest.mark.parametrize(

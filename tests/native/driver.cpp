@@ -29,7 +29,7 @@ struct ProductCall {
 
 int main() {
     for (;;) {
-        const auto kernel = read_one<std::int64_t>(), backward = read_one<std::int64_t>();  // kernel -1: a product
+        const auto kernel = read_one<std::int64_t>(), backward = read_one<std::int64_t>();  // -1: a product; -2: an output layer
         std::vector<std::vector<char>> blocks(read_one<std::int64_t>());
         for (std::vector<char>& block : blocks) {
             block.resize(read_one<std::int64_t>());
@@ -41,10 +41,12 @@ int main() {
             std::memcpy(blocks[block].data() + offset, &target, sizeof(target));
         }
         std::int64_t failed;
-        if (kernel < 0) {
+        if (kernel == -1) {
             const auto* call = reinterpret_cast<const ProductCall*>(blocks[0].data());
             failed = seqtrain_product(call->depth, call->columns, call->b, call->bias, call->factors, call->count,
                                       call->threads, call->storage);
+        } else if (kernel == -2) {
+            failed = seqtrain_cross_entropy(reinterpret_cast<const seqtrain::CrossEntropy*>(blocks[0].data()));
         } else {
             failed = seqtrain_run(static_cast<int>(kernel), static_cast<int>(backward),
                                   reinterpret_cast<const Call*>(blocks[0].data()));

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from seqtrain.cells import Cell, CoupledCell, GRUCell, LSTMCell, PeepholeCell, RNNCell
-from seqtrain.native import gemm
+from seqtrain.native import gemm, linear_cross_entropy
 from seqtrain.recurrence import autograd, unroll_reference
 from seqtrain.recurrence.fused import unroll_fused
 from seqtrain.recurrence.kernels import KERNELS
@@ -65,6 +65,8 @@ class Elsewhere:
         if function == "seqtrain_run":
             kernel, backward, call = arguments
             self._exchange(kernel, backward, _blocks_of_run(kernel, call._obj))
+        elif function == "seqtrain_cross_entropy":
+            self._exchange(-2, 0, _blocks_of_layer(arguments[0]._obj))
         else:
             self._exchange(-1, 0, _blocks_of_product(*arguments))
 
@@ -131,6 +133,17 @@ def _blocks_of_run(kernel: int, call: autograd._Call) -> _Blocks:
     return result
 
 
+def _blocks_of_layer(call: linear_cross_entropy._Call) -> _Blocks:
+    N, H, V = call.rows, call.hidden, call.words
+    floats = {"targets": 2 * N, "features": N * H, "weight": V * H, "bias": V, "scales": N, "losses": N}
+    floats |= {"d_features": N * H, "d_weight": V * H, "d_bias": V}
+    result = _Blocks()
+    number = result.structure(call)
+    for name, size in floats.items():
+        result.point(number, getattr(type(call), name).offset, getattr(call, name), size)
+    return result
+
+
 def _blocks_of_product(depth, columns, b, bias, factors, count, threads, storage) -> _Blocks:
     result, (depth, columns, b) = _Blocks(), (depth.value, columns.value, b._obj)
     call = _ProductCall(depth, columns, None, None, None, count, threads, storage)
@@ -190,26 +203,52 @@ def _results(run, cell: Cell, x: Tensor, state, kind: torch.dtype, options) -> l
     return [part.detach().double() for part in (forward_alone, outputs, *last, *(leaf.grad for leaf in leaves))]
 
 
+def compare_layer(N: int, H: int, V: int) -> float:
+    """The largest error of an output layer: losses, their sum and all gradients."""
+    features, weight, bias, targets = torch.randn(N, H), torch.randn(V, H) / H**0.5, torch.randn(V), torch.arange(N) % V
+
+    def results(run, kind: torch.dtype) -> list[Tensor]:
+        given = [one.to(kind, copy=True).requires_grad_() for one in (features, weight, bias)]
+        each, total = run(*given, targets, reduction="none"), run(*given, targets, reduction="sum")
+        (each * each.detach().cos()).sum().backward()
+        (total / N).backward()
+        return [one.detach().double() for one in (each, total / N, *(one.grad for one in given))]
+
+    def plain(features, weight, bias, targets, reduction):
+        scores = torch.nn.functional.linear(features, weight, bias)
+        return torch.nn.functional.cross_entropy(scores, targets, reduction=reduction)
+
+    found, right = results(linear_cross_entropy.linear_cross_entropy, torch.float32), results(plain, torch.float64)
+    return max(float(((a - b).abs() / (1 + b.abs())).max()) for a, b in zip(found, right, strict=True))
+
+
 def check(command: Sequence[str | Path], sizes: Sequence[tuple[int, int, int, int]]) -> tuple[float, int]:
     """The largest error over all kernels, directions and sizes, and the number of calls of the engine."""
     engine, random_lengths = Elsewhere(command), random.Random(0)
-    before = autograd.call, gemm.call, torch.get_num_threads()
+    modules, threads = (autograd, gemm, linear_cross_entropy), torch.get_num_threads()
+    before = [module.call for module in modules]
     torch.manual_seed(0)
     try:
-        autograd.call = gemm.call = engine.call
+        for module in modules:
+            module.call = engine.call
         worst = 0.0
+        for n, size in enumerate(LAYERS):
+            torch.set_num_threads(1 + n % 3)
+            worst = max(worst, compare_layer(*size))
         for n, (name, size) in enumerate((name, size) for name in CELLS for size in sizes):
             torch.set_num_threads(1 + n % 3)
             for reverse in (False, True):
                 worst = max(worst, compare(name, size, lengths=random_lengths.random() < 0.5, reverse=reverse))
     finally:
-        autograd.call, gemm.call, _ = before
-        torch.set_num_threads(before[2])
+        for module, own in zip(modules, before, strict=True):
+            module.call = own
+        torch.set_num_threads(threads)
         engine.end()
     return worst, engine.calls
 
 
 SIZES = [(5, 3, 2, 5), (3, 50, 1, 16), (6, 7, 4, 37), (2, 2, 70, 130), (300, 2, 3, 8)]
+LAYERS = [(64, 1, 1024), (300, 33, 1537), (65, 40, 5000)]
 
 
 def main() -> int:

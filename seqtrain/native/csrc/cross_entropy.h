@@ -259,7 +259,7 @@ private:
     void turn_into_gradient(const Chunk& rows, int n, const WordTile& tile) {
         const float* kept = kept_.get() + tile.begin * stride_;
         float* grads = tile_of(n);
-        Vec factors[parts_of(kChunkRows, kLanes) + kStripVectors];
+        Vec factors[kChunkRows / kLanes + 4 * kStripVectors];  // a chunk has whole strips
         for (std::int64_t v = 0; v < rows.width; ++v)
             factors[v] = load(factors_.get() + v * kLanes) *
                 exponential_or_zero(load(maxima_.get() + tile.index * stride_ + v * kLanes) - load(largest_.get() + v * kLanes));

@@ -58,9 +58,14 @@ def drop(x: Tensor, probability: float, generator: torch.Generator | None = None
     return x * (mask / keep)
 
 
-def embed(symbols: Tensor, weight: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Rows of `weight` `[V, E]` for symbols `[T, B]`, or their sum for `[T, B, F]`, with whole symbols dropped."""
-    vectors = F.embedding(symbols, weight)
+def embed(
+    symbols: Tensor, weight: Tensor, probability: float, generator: torch.Generator | None, *, sparse: bool = False
+) -> Tensor:
+    """Rows of `weight` `[V, E]` for symbols `[T, B]`, or their sum for `[T, B, F]`, with whole symbols dropped.
+
+    sparse : the gradient of `weight` is a sparse tensor.
+    """
+    vectors = F.embedding(symbols, weight, sparse=sparse)
     if probability:
         vectors = vectors * F.embedding(symbols, drop(weight.new_ones(len(weight), 1), probability, generator))
     return vectors.sum(-2) if symbols.dim() == 3 else vectors

@@ -1,8 +1,9 @@
 """Heads, from features to scores: the plain one, and those for large vocabularies."""
 
+import copy
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from seqtrain.native.linear import linear
 from seqtrain.native.linear_cross_entropy import linear_cross_entropy
+from seqtrain.native.recording import is_recorded
 from seqtrain.system.settings import Faults, Named, Size, by_name
 
 
@@ -34,6 +36,7 @@ class TiedHead(nn.Module):
     def __init__(self, embedding: nn.Embedding, input_size: int) -> None:
         super().__init__()
         self._embedding = (embedding,)  # in a tuple, so that the weight is in a checkpoint once
+        self._shared: Tensor | None = None
         size = embedding.embedding_dim
         self.projection = nn.Identity() if input_size == size else Linear(input_size, size, bias=False)
         self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
@@ -46,7 +49,40 @@ class TiedHead(nn.Module):
     def weight(self) -> Tensor:
         """`[V, E]`, that of the embedding."""
         (embedding,) = self._embedding
-        return embedding.weight
+        return embedding.weight if self._shared is None else self._shared
+
+    def can_share(self) -> bool:
+        """Whether a backward pass will be computed, which torch does not follow."""
+        weight = self.weight
+        return torch.is_grad_enabled() and weight.requires_grad and not is_recorded(weight)
+
+    def share(self) -> tuple[Tensor, "TiedHead"]:
+        """The weight for the embedding of a pass, and the head for the same pass.
+
+        The gradient of the first must be sparse. It is added to that of the head in place; a gradient of all V rows
+        would have to be filled with zeros first.
+        """
+        weight, own = _Shared.apply(self.weight)  # type: ignore[no-untyped-call]
+        head = copy.copy(self)
+        head._shared = own
+        return weight, head
+
+
+class _Shared(torch.autograd.Function):
+    """A weight, for the embedding and for the head."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        return weight.detach(), weight.detach()
+
+    @staticmethod
+    def backward(ctx: Any, d_embedding: Tensor | None, d_head: Tensor | None) -> Tensor | None:  # noqa: ARG004
+        if d_embedding is None or d_head is None:
+            return d_head if d_embedding is None else d_embedding.to_dense()
+        if torch.is_grad_enabled():
+            return d_head + d_embedding.to_dense()
+        return d_head.index_add_(0, d_embedding._indices()[0], d_embedding._values())
 
 
 class FullSoftmax(Named):

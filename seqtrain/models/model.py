@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqtrain.models.dropout import NO_DROPOUT, Dropout, embed
-from seqtrain.models.head import cross_entropy
+from seqtrain.models.head import TiedHead, cross_entropy
 from seqtrain.models.stack import Stack, StackState
 from seqtrain.native.storage import Precision
 
@@ -146,16 +146,19 @@ class SequenceModel(nn.Module):
         prediction : at every step or after the last one.
         state : the start of the next window.
         """
-        dropout = self.dropout if self.training else NO_DROPOUT
+        dropout, head = self.dropout if self.training else NO_DROPOUT, self.head
         if isinstance(self.encoder, nn.Embedding):
-            x = embed(inputs, self.encoder.weight, dropout.embedding_dropout, generator)
+            weight, sparse = self.encoder.weight, False
+            if self.fused_loss and isinstance(head, TiedHead) and head.can_share():
+                weight, head, sparse = *head.share(), True
+            x = embed(inputs, weight, dropout.embedding_dropout, generator, sparse=sparse)
         else:
             x = self.encoder(inputs)
         x = dropout.features(x, dropout.input_dropout, generator)
         with self.products():
             outputs, final, state = self.stack(x, lengths, state, generator)
         features = dropout.features(outputs if self.every_step else final, dropout.output_dropout, generator)
-        return Prediction(self.head, features, outputs, self.products, fused_loss=self.fused_loss), state
+        return Prediction(head, features, outputs, self.products, fused_loss=self.fused_loss), state
 
     def products(self) -> AbstractContextManager[Any]:
         """A context in which matrix products have the model's precision."""

@@ -314,6 +314,31 @@ def test_a_fused_loss_is_that_of_the_scores(tied):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "outputs", "features"])
+@pytest.mark.parametrize("factors", [0, 2])
+def test_the_gradient_of_a_tied_weight_is_that_of_both_its_uses(loss, factors):
+    embedding = nn.Embedding(1100, I)
+    model = SequenceModel(embedding, make_stack(), TiedHead(embedding, H), every_step=True)
+    symbols = torch.randint(9, (12, 8, factors) if factors else (12, 8))
+    targets = torch.randint(1100, (12, 8))
+
+    def gradients(*, fused):
+        model.fused_loss = fused
+        model.zero_grad()
+        prediction, _ = model.predict(symbols)
+        if loss == "cross_entropy":
+            total = prediction.cross_entropy(targets)[0]
+        else:
+            total = getattr(prediction, loss).square().sum()
+        total.backward()
+        return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+    found, wanted = gradients(fused=True), gradients(fused=False)
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-4)
+    assert embedding.weight.grad.layout is torch.strided
+
+
 def test_hooks_of_a_head_see_its_scores():
     head, seen = Linear(8, 1100), []
     head.register_forward_hook(lambda _, __, scores: seen.append(scores.shape))

@@ -20,6 +20,7 @@ from seqtrain.comparison.place import Place
 from seqtrain.comparison.plan import PlannedRun
 from seqtrain.config import load_config
 from seqtrain.system.errors import SeqtrainError
+from seqtrain.system.files import write_whole
 
 
 def runs(count):
@@ -70,6 +71,11 @@ def dask(monkeypatch, tmp_path):
     from seqtrain.comparison.execution.dask import DaskExecutor
 
     return lambda place: DaskExecutor(place, Path("o/cluster"))
+
+
+def answer(path: Path, text: str) -> None:
+    """Write the result of a job as submitit does: no thread that polls sees half of it."""
+    write_whole(path, text.encode())
 
 
 def test_dask_gets_plain_data_and_functions_by_name(dask, capsys):
@@ -249,7 +255,7 @@ def test_a_job_on_this_machine_takes_room_until_all_its_runs_have_ended(slurm_en
         assert (engine.room(0, alone=False), engine.room(0, alone=True)) == (6, 2)
         engine.submit(runs(4))
         assert engine.room(1, alone=False) == 0  # three runs are done, and both jobs go on
-        Path("o/cluster/jobs/7_0_result").write_text("[]")
+        answer(Path("o/cluster/jobs/7_0_result"), "[]")
         ends = time.monotonic() + 5
         while engine.room(1, alone=False) != 3 and time.monotonic() < ends:
             time.sleep(0.01)
@@ -263,9 +269,9 @@ def test_several_runs_share_a_job_but_not_those_that_lost_one(slurm_engine):
         engine.submit(runs(2), alone=True)
         jobs = engine._executor.jobs
         assert [len(job.function.orders) for job in jobs] == [2, 2, 1, 1, 1]
-        jobs[0].paths.result_pickle.write_text('[[0, ""], [2, "wrong"]]')
-        jobs[1].paths.result_pickle.write_text("error")
-        jobs[2].paths.result_pickle.write_text("[]")
+        answer(jobs[0].paths.result_pickle, '[[0, ""], [2, "wrong"]]')
+        answer(jobs[1].paths.result_pickle, "error")
+        answer(jobs[2].paths.result_pickle, "[]")
         assert [future.result(5) for future in first[:2]] == [(0, ""), (2, "wrong")]
         for future, message in (
             (first[2], "FailedJobError"),
@@ -299,7 +305,7 @@ def test_jobs_of_a_killed_command_are_found_in_the_queue(slurm_engine):
     with slurm_engine(listed="7_0 7_2 99") as engine:
         futures = engine.submit(runs(6))
         assert [len(job.function.orders) for job in engine._executor.jobs] == [2]  # those of the job that is gone
-        Path("o/cluster/jobs/7_2_result").write_text('[[0, ""], [3, ""]]')
+        answer(Path("o/cluster/jobs/7_2_result"), '[[0, ""], [3, ""]]')
         assert [future.result(5) for future in futures[4:]] == [(0, ""), (3, "")]
         engine.submit(runs(1))
         assert len(engine._executor.jobs) == 2  # a job is found once
@@ -347,7 +353,7 @@ def test_a_disk_that_does_not_answer_does_not_end_the_watch(slurm_engine):
             return path.exists()
 
         engine._executor.jobs[0].paths.result_pickle = SimpleNamespace(exists=exists, read_text=path.read_text)
-        path.write_text('[[0, ""]]')
+        answer(path, '[[0, ""]]')
         assert future.result(5) == (0, "")
 
 

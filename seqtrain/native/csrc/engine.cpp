@@ -385,9 +385,11 @@ std::int64_t most(const std::array<Panels<Storage>, phases>& panels, std::int64_
 }
 
 // Whether threads split the hidden units rather than the batch: with so few rows each that the micro-kernel is not busy,
-// if there is enough to do between two waits. Measured.
+// if there is enough to do between two waits; or with few rows beside a matrix that no L2 holds, of which each thread
+// then reads a part only. Measured.
 bool splits_units(const Call& call, int gates) {
-    return parts_of(call.batch, call.threads) < kBlockRows - 1 && gates * call.hidden * call.hidden > 30000;
+    const std::int64_t rows = parts_of(call.batch, call.threads), size = gates * call.hidden * call.hidden;
+    return (rows < kBlockRows - 1 && size > 30000) || (rows <= 16 && size > 1000000);
 }
 
 template <class Storage, std::size_t phases>

@@ -9,12 +9,17 @@
 
 namespace seqtrain {
 
-constexpr std::int64_t kPackedGroups = 256;  // of depths of the second factor that are packed at a time
+constexpr std::int64_t kPackedGroups = 1024;       // of depths of the second factor that are packed at a time
+constexpr std::int64_t kNearFloats = 160 * 1024;  // of panels that all rows meet before the next panels: they stay in L2
+constexpr std::int64_t kGatheredTiles = 16;       // of rows of the first factor that are gathered at a time
 
 // One thread's.
 struct ProductMemory {
-    std::vector<float> sums = std::vector<float>(kTileRows * kStripVectors * kLanes);
-    std::vector<float> factors = std::vector<float>(kTileRows * kPackedGroups);
+    ProductMemory(std::int64_t tiles, std::int64_t groups)
+        : sums(kTileRows * kStripVectors * kLanes), factors(tiles * kTileRows * groups) {}
+
+    Scratch sums, factors;
+    const float* rows[kGatheredTiles * kTileRows];
 };
 
 // One first factor of several that are multiplied by the same matrix, and its product: `_Factor` in gemm.py.
@@ -39,18 +44,32 @@ struct PartialProduct {
     float* turned;                       // if this is the last part of a product whose transpose is wanted
 
     void run(std::int64_t begin, std::int64_t end, ProductMemory& memory) const {
-        const float* rows[kTileRows];
-        const std::int64_t tiles = parts_of(end - begin, kTileRows);
-        for (std::int64_t tile = 0; tile < tiles; ++tile) {  // of nearly equal size, as their blocks are
-            const std::int64_t first = begin + part(end - begin, tiles, tile);
-            const int count = static_cast<int>(begin + part(end - begin, tiles, tile + 1) - first);
-            const std::int64_t step = gather(first, count, end, rows, memory.factors.data());
-            for (std::int64_t panel = 0; panel < b.count(); ++panel)
-                multiply(panel, first, rows, count, step, memory.sums.data());
+        const std::int64_t tiles = parts_of(end - begin, kTileRows);  // of nearly equal size, as their blocks are
+        for (std::int64_t tile = 0; tile < tiles; tile += kGatheredTiles) {
+            const std::int64_t last = std::min(tiles, tile + kGatheredTiles);
+            run_tiles(begin + part(end - begin, tiles, tile), begin + part(end - begin, tiles, last), last - tile, end,
+                      memory);
         }
     }
 
 private:
+    // Some tiles of rows, which are gathered once: all of them meet a few panels, then the next ones.
+    void run_tiles(std::int64_t begin, std::int64_t end, std::int64_t tiles, std::int64_t last,
+                   ProductMemory& memory) const {
+        const std::int64_t groups = groups_of<Storage>(depth);
+        const std::int64_t together = std::max<std::int64_t>(1, kNearFloats / (groups * kStripVectors * kLanes));
+        const auto first = [&](std::int64_t tile) { return begin + part(end - begin, tiles, tile); };
+        const auto count = [&](std::int64_t tile) { return static_cast<int>(first(tile + 1) - first(tile)); };
+        std::int64_t step = 1;
+        for (std::int64_t tile = 0; tile < tiles; ++tile)
+            step = gather(first(tile), count(tile), last, memory.rows + tile * kTileRows,
+                          memory.factors.get() + tile * kTileRows * groups);
+        for (std::int64_t panel = 0; panel < b.count(); panel += together)
+            for (std::int64_t tile = 0; tile < tiles; ++tile)
+                for (std::int64_t near = panel; near < std::min(b.count(), panel + together); ++near)
+                    multiply(near, first(tile), memory.rows + tile * kTileRows, count(tile), step, memory.sums.get());
+    }
+
     // Finds a tile's rows, all of them before `end`; returns how far apart the factors of a row are.
     std::int64_t gather(std::int64_t first, int count, std::int64_t end, const float** rows, float* factors) const {
         const Matrix& a = factor.a;
@@ -120,10 +139,25 @@ private:
             base_stride = width;
         }
         b.multiply(panel, groups_of<Storage>(depth), rows, count, step, sums, width, base, base_stride);
-        const std::int64_t row_step = turned ? 1 : stride, column_step = turned ? factor.rows : 1;
-        if (turned) to = turned + unit * factor.rows + first;
-        for (std::int64_t k = 0; k < inside; ++k)
-            for (int r = 0; r < count; ++r) to[r * row_step + k * column_step] = sums[r * width + k];
+        if (turned)
+            store_turned(sums, width, count, inside, turned + unit * factor.rows + first);
+        else
+            for (int r = 0; r < count; ++r) std::copy_n(sums + r * width, inside, to + r * stride);
+    }
+
+    // The transpose of `count` rows of sums, in squares where there are whole ones.
+    void store_turned(const float* sums, std::int64_t width, int count, std::int64_t columns, float* to) const {
+        for (std::int64_t k = 0; k < columns; k += kLanes)
+            for (int r = 0; r < count; r += kLanes) {
+                const int rows = std::min(kLanes, count - r);
+                const std::int64_t lanes = std::min<std::int64_t>(kLanes, columns - k);
+                Vec square[kLanes];
+                for (int row = 0; row < kLanes; ++row)
+                    square[row] = row < rows ? load(sums + (r + row) * width + k) : Vec{};
+                transpose(square);
+                for (std::int64_t lane = 0; lane < lanes; ++lane)
+                    SomeLanes(rows).store(to + (k + lane) * factor.rows + r, square[lane]);
+            }
     }
 };
 
@@ -157,10 +191,23 @@ private:
                 turned ? factor.turned + first * factor.rows : nullptr};
     }
 
+    std::vector<ProductMemory> memory_of(int threads) const {
+        std::int64_t rows = 0;
+        bool is_gathered = !Storage::as_is;
+        for (const Factor& factor : factors) {
+            rows = std::max(rows, factor.rows);
+            is_gathered |= factor.a.column_step != 1 || factor.begin > 0 || factor.end < depth;
+        }
+        const std::int64_t tiles = is_gathered ? std::min(kGatheredTiles, parts_of(rows, kTileRows)) : 0;
+        std::vector<ProductMemory> memory;
+        for (int n = 0; n < threads; ++n) memory.emplace_back(tiles, groups_of<Storage>(part_depth(0)));
+        return memory;
+    }
+
     // Threads share b and have rows of their own.
     void split_rows() const {
         Panels<Storage> panels(part_depth(0), 1, columns);
-        std::vector<ProductMemory> memory(threads);
+        std::vector<ProductMemory> memory = memory_of(threads);
         run_team(threads, [&](int n, int team) {
             for (std::int64_t from = 0; from < depth; from += kPackedDepth) {
                 if (from) wait_for_team();  // until all are done with what was packed before
@@ -179,7 +226,7 @@ private:
         const std::int64_t vectors = parts_of(columns, kLanes);
         const int count = static_cast<int>(std::min<std::int64_t>(threads, vectors));
         const auto begin = [&](int n) { return std::min(columns, part(vectors, count, n) * kLanes); };
-        std::vector<ProductMemory> memory(count);
+        std::vector<ProductMemory> memory = memory_of(count);
         std::vector<Panels<Storage>> panels;
         for (int n = 0; n < count; ++n) panels.emplace_back(part_depth(0), 1, begin(n + 1) - begin(n));
         run_team(count, [&](int n, int team) {

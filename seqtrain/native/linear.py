@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqtrain.native.arrays import as_saved, plain
 from seqtrain.native.gemm import Sources, gradients_of_weights, product
 from seqtrain.native.library import library
 from seqtrain.native.recording import is_recorded
@@ -37,13 +38,15 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, storage: Storage, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.storage = storage
         ctx.save_for_backward(rows, weight)
-        return product(rows, weight.t(), None if bias is None else bias.contiguous(), storage=storage)
+        return product(plain(rows), plain(weight).t(), None if bias is None else plain(bias), storage=storage)
 
     @staticmethod
     def backward(ctx: Any, d_result: Tensor) -> tuple[Tensor | None, ...]:
-        rows, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():  # as with create_graph=True
+            raise RuntimeError("products in bfloat16 have no gradients of gradients; use precision: float32")
+        rows, weight = map(as_saved, ctx.saved_tensors)
         _, needs_rows, needs_weight, needs_bias = ctx.needs_input_grad
-        d_result = d_result.contiguous()
+        d_result = plain(d_result)
         d_rows = product(d_result, weight, storage=ctx.storage) if needs_rows else None
         d_weight = gradients_of_weights([Sources(rows, 0)], d_result, storage=ctx.storage)[0] if needs_weight else None
         return None, d_rows, d_weight, d_result.sum(0) if needs_bias else None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqtrain.native.arrays import as_saved, plain
 from seqtrain.native.buffer_pool import empty
 from seqtrain.native.library import call, library
 from seqtrain.native.linear import linear
@@ -114,8 +115,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if is_recorded(d_nats):
             raise RuntimeError(NOT_RECORDED)
         if ready is None:
-            scales = d_nats.resolve_neg().contiguous() if ctx.reduction == "none" else float(d_nats)
-            _, gradients = _run([_as_saved(one) for one in given], targets, ctx.storage, scales, ctx.needs_input_grad)
+            scales = plain(d_nats) if ctx.reduction == "none" else float(d_nats)
+            _, gradients = _run([as_saved(one) for one in given], targets, ctx.storage, scales, ctx.needs_input_grad)
         else:
             scale, gradients = ready
             if (factor := float(d_nats) / scale) != 1:
@@ -144,7 +145,7 @@ def _run(
     wanted: Sequence[bool] = (False, False, False),
 ) -> tuple[Tensor, list[Tensor | None]]:
     """The loss of each row, and the wanted gradients of the sum of all losses times `scales`."""
-    features, weight, bias = (None if one is None else one.detach().resolve_neg().contiguous() for one in given)
+    features, weight, bias = (None if one is None else plain(one.detach()) for one in given)
     assert features is not None
     assert weight is not None
     (N, H), V = features.shape, len(weight)
@@ -171,10 +172,3 @@ def _run(
 
 def _total(losses: Tensor) -> Tensor:
     return losses.sum(dtype=torch.float64).float()
-
-
-def _as_saved(tensor: Tensor | None) -> Tensor | None:
-    """A saved tensor, checked: `saved_tensors_hooks` of the user may have changed it."""
-    if tensor is not None and (tensor.dtype != torch.float32 or tensor.device.type != "cpu"):
-        raise RuntimeError(f"a saved tensor came back as {tensor.dtype} on {tensor.device}; it was float32 on cpu")
-    return tensor

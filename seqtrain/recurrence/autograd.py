@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from seqtrain.native.arrays import as_saved, plain
 from seqtrain.native.buffer_pool import empty
 from seqtrain.native.gemm import Sources, gradients_of_weights, product
 from seqtrain.native.library import call
@@ -68,7 +69,7 @@ def _forward(
     T, B, H = *x.shape[:2], w_h.shape[1]
     x = x.resolve_neg().reshape(T * B, x.shape[-1])
     gates = empty(T, B, len(b))
-    product(x, w_x.resolve_neg().t(), _plain(b), storage=plan.storage, out=gates)
+    product(x, w_x.resolve_neg().t(), plain(b), storage=plan.storage, out=gates)
     outputs = gates if plan.kernel.startswith("rnn") else empty(T, B, H)
     last = [torch.empty_like(part, memory_format=torch.contiguous_format) for part in state]
     cells = aside = None
@@ -101,13 +102,13 @@ class _Walk(torch.autograd.Function):
         if is_recorded(*(d for d in (d_outputs, *d_last) if d is not None)):
             raise RuntimeError(NOT_RECORDED)
         plan, blocks = ctx.plan, KERNELS[ctx.plan.kernel].blocks
-        outputs, x, gates, cells, aside, w_x, w_h, vectors, *state = map(_as_saved, ctx.saved_tensors)
+        outputs, x, gates, cells, aside, w_x, w_h, vectors, *state = map(as_saved, ctx.saved_tensors)
         (T, B, H), kept = outputs.shape, _Kept(x, gates, cells, aside)
         d_gates, db = empty(T, B, blocks.total * H), x.new_zeros(blocks.total * H)
         d_vectors = None if vectors is None else torch.zeros_like(vectors, memory_format=torch.contiguous_format)
         gradients = [torch.zeros_like(part) if d is None else d for d, part in zip(d_last, state, strict=True)]
         d_state = [d.clone(memory_format=torch.contiguous_format) for d in gradients]  # the engine overwrites them
-        d_arrays = {"d_outputs": None if d_outputs is None else _plain(d_outputs), "d_gates": d_gates}
+        d_arrays = {"d_outputs": None if d_outputs is None else plain(d_outputs), "d_gates": d_gates}
         d_arrays |= {"db": db, "dp": d_vectors, **_named("d{}", d_state)}
         _walk(plan, outputs, kept, w_h, vectors, state, d_arrays, backward=True)
         d_input, d_hidden = blocks.split(d_gates)
@@ -139,12 +140,12 @@ def _walk(
     saving: bool = True,
 ) -> None:
     """Call the engine; `arrays` are the contiguous arrays of the forward or the backward pass, by name in `_Call`."""
-    first = [] if plan.starts_at_zero else [_plain(part) for part in state]
+    first = [] if plan.starts_at_zero else [plain(part) for part in state]
     arrays = {
         **arrays,
         "lengths": plan.lengths,
-        "w_h": _plain(w_h),
-        "p": None if vectors is None else _plain(vectors),
+        "w_h": plain(w_h),
+        "p": None if vectors is None else plain(vectors),
         "gates": kept.gates,
         "outputs": outputs,
         "cells": kept.cells,
@@ -168,20 +169,6 @@ def _walk(
 def _named(pattern: str, state: Sequence[Tensor]) -> dict[str, Tensor | None]:
     """The parts of a state by their names in `_Call`."""
     return {pattern.format(letter): part for letter, part in zip("hc", state, strict=False)}
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """Contiguous, with a pending negation applied, as the engine reads raw memory."""
-    return tensor.resolve_neg().contiguous()
-
-
-def _as_saved(tensor: Any) -> Any:
-    """A saved tensor, checked: `saved_tensors_hooks` of the user may have changed it."""
-    if tensor is None:
-        return None
-    if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
-        raise RuntimeError(f"a saved tensor came back as {tensor.dtype} on {tensor.device}; it was float32 on cpu")
-    return _plain(tensor)
 
 
 def _weight_gradients(

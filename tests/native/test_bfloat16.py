@@ -217,3 +217,20 @@ def test_a_linear_layer_rounds_factors_and_keeps_its_sums():
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(linear(x, weight, bias), F.linear(x, weight, bias))
+
+
+def test_a_linear_layer_has_no_gradients_of_gradients_in_bfloat16():
+    x, weight = torch.randn(3, 4), torch.randn(2, 4, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = linear(x, weight)
+    with pytest.raises(RuntimeError, match="no gradients of gradients"):
+        torch.autograd.grad(result.sum(), weight, create_graph=True)
+
+
+def test_a_linear_layer_reads_any_layout_and_no_rows():
+    x, weight = torch.randn(6, 4).t(), torch.randn(6, 2).t()
+    conjugate = torch.complex(torch.zeros(3, 6), torch.randn(3, 6)).conj().imag  # its negation is pending
+    for rows in (x, conjugate, torch.empty(0, 6)):
+        with torch.autocast("cpu", torch.bfloat16):
+            found = linear(rows, weight)
+        torch.testing.assert_close(found, rounded(rows) @ rounded(weight).t(), rtol=1e-5, atol=1e-5)

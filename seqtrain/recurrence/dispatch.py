@@ -45,7 +45,8 @@ def unroll(
         (`torch.jit.trace`, `torch.export`, `make_fx`, `torch.func`, a mode, fake tensors) is the plain loop.
         `torch.compile` leaves the engine as it is, between two graphs.
 
-    Under `torch.autocast` in bfloat16, products are in bfloat16; states, outputs and pointwise maths stay in float32.
+    Under `torch.autocast` in bfloat16, products are in bfloat16; states, outputs and pointwise maths stay in float32. A
+    single step without gradients is computed in float32.
 
     Returns
     -------
@@ -83,7 +84,18 @@ def _chosen(engine: Engine, cell: Cell, x: Tensor, state: Any, lengths: Tensor |
         if why_not_cudnn(cell, x, state, lengths) is None:
             return unroll_cudnn
         return unroll_launches if engine == "fused" else unroll_reference  # no GPU has run the kernels in Triton yet
-    return unroll_fused if engine == "fused" or _is_faster(cell, x, state, lengths) else unroll_reference
+    if engine == "fused":
+        return unroll_fused
+    if _is_short(x):
+        return _unroll_in_float32 if is_under_autocast(x) else unroll_reference
+    is_runnable = x.dtype == torch.float32 and x.device.type == "cpu"
+    return unroll_fused if is_runnable and why_not_fused(cell, x, state, lengths) is None else unroll_reference
+
+
+def _unroll_in_float32(cell: Cell, x: Tensor, state: Any, **options: Any) -> tuple[Tensor, Any]:
+    """The plain loop without autocast, whose results would have fewer bits than those of the engine under autocast."""
+    with torch.autocast(x.device.type, enabled=False):
+        return unroll_reference(cell, x, state, **options)
 
 
 def is_on_gpu(tensor: Tensor) -> bool:
@@ -91,14 +103,12 @@ def is_on_gpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cuda"
 
 
-def _is_faster(cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> bool:
-    """Whether the engine can run a cell on these inputs, and in less time than the plain loop."""
+def _is_short(x: Tensor) -> bool:
+    """Whether the engine would need longer to pack the weights than the plain loop for all steps."""
+    if x.shape[:2] == (1, 1):
+        return True
     is_plain = type(x) is Tensor and not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
-    if is_plain and len(x) == 1 and x.shape[1] <= FEW_ROWS:
-        return False  # as when texts are generated: packing the weights takes longer than the step
-    if x.dtype != torch.float32 or x.device.type != "cpu" or why_not_fused(cell, x, state, lengths) is not None:
-        return False
-    return x.shape[:2] != (1, 1)
+    return is_plain and len(x) == 1 and x.shape[1] <= FEW_ROWS  # as when texts are generated
 
 
 FEW_ROWS = 64

@@ -234,3 +234,17 @@ def test_a_linear_layer_reads_any_layout_and_no_rows():
         with torch.autocast("cpu", torch.bfloat16):
             found = linear(rows, weight)
         torch.testing.assert_close(found, rounded(rows) @ rounded(weight).t(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", CELLS.values(), ids=CELLS)
+def test_a_single_step_is_computed_in_float32(make):
+    torch.manual_seed(5)
+    cell, x = make(), torch.randn(1, 3, 5)
+    with torch.inference_mode():
+        exact, _ = unroll(cell, x)
+        with torch.autocast("cpu", torch.bfloat16):
+            found, state = unroll(cell, x)
+            longer, _ = unroll(cell, torch.cat([x, x]))
+    assert torch.equal(found, exact)
+    assert state.hidden.dtype == torch.float32
+    assert not torch.equal(longer[:1], exact)

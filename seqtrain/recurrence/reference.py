@@ -96,6 +96,6 @@ class _Float32(TorchFunctionMode):
     ) -> Any:
         if function is torch.addmm and not kwargs:  # autocast would round the sum that is added to, too
             base, *factors = args
-            return base + torch.mm(*factors).float()
+            return base + torch.mm(*factors)
         result = function(*args, **(kwargs or {}))
         return result.float() if isinstance(result, Tensor) and result.dtype in HALF else result

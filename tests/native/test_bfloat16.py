@@ -32,6 +32,8 @@ CELLS = {
     "gru": lambda: GRUCell(5, 19),
     "gru-before": lambda: GRUCell(5, 19, reset="before"),
 }
+FIRST = torch.linspace(-0.7, 0.9, 57).view(3, 19)
+"""The state to start from, and multiples of it where a state has several parts."""
 
 
 def rounded(values: Tensor) -> Tensor:
@@ -114,12 +116,18 @@ def rounded_addmm(base, x, weight):
     return base + rounded_linear(x, weight.t())
 
 
-def run(cell, x, d, unrolled, **options):
+def run(cell, x, d, unrolled, first=None, **options):
     cell.zero_grad()
     x = x.detach().clone().requires_grad_()
-    outputs, last = unrolled(cell, x, **options)
+    given = [x]
+    if first is not None:
+        zero = cell.initial_state(x.shape[1])
+        given += [(first.to(x.dtype) * n).requires_grad_() for n in range(1, len(zero) + 1)]
+        first = type(zero)(*given[1:])
+    outputs, last = unrolled(cell, x, first, **options)
     (outputs * d).sum().backward()
-    return [outputs.detach(), *(part.detach() for part in last), x.grad, *(p.grad for p in cell.parameters())]
+    results = [outputs, *last, *(tensor.grad for tensor in (*given, *cell.parameters()))]
+    return [result.detach() for result in results]
 
 
 def runs_in_both(make, monkeypatch, **options):
@@ -135,7 +143,9 @@ def runs_in_both(make, monkeypatch, **options):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"reverse": True, "lengths": torch.tensor([4, 2, 0])}], ids=["whole", "padded"]
+    "options",
+    [{}, {"reverse": True, "lengths": torch.tensor([4, 2, 0])}, {"first": FIRST}],
+    ids=["", "padded", "carried"],
 )
 @pytest.mark.parametrize("make", CELLS.values(), ids=CELLS)
 def test_the_engine_rounds_the_factors_of_its_products_and_nothing_else(make, options, form, monkeypatch):
@@ -217,6 +227,13 @@ def test_a_linear_layer_rounds_factors_and_keeps_its_sums():
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(linear(x, weight, bias), F.linear(x, weight, bias))
+
+
+def test_a_linear_layer_computes_the_gradients_that_are_wanted():
+    x, weight, bias = torch.randn(3, 4), torch.randn(2, 4), torch.zeros(2, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        linear(x, weight, bias).sum().backward()
+    assert torch.equal(bias.grad, torch.full((2,), 3.0))
 
 
 def test_a_linear_layer_has_no_gradients_of_gradients_in_bfloat16():

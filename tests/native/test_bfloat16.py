@@ -52,9 +52,11 @@ def test_each_factor_is_rounded_to_the_nearest_bfloat16(form):
     ties = np.arange(2**16, dtype=np.uint32)[::7] << 16 | 0x8000
     numbers = torch.from_numpy(np.concatenate([bits, ties, ties - 1, ties + 1]).view(np.float32))
     numbers = numbers[~(numbers.abs() < 2.0**-126)]  # the engine takes subnormal numbers for zero
-    found = product(numbers[:, None], torch.ones(1, 1), storage=form)[:, 0]
-    assert torch.equal(found.nan_to_num(123.0), rounded(numbers).nan_to_num(123.0))
-    assert torch.equal(found.isnan(), numbers.isnan())
+    as_row = product(numbers[:, None], torch.ones(1, 1), storage=form)[:, 0]
+    as_column = product(torch.ones(1, 1), numbers[None, :], storage=form)[0]
+    for found in (as_row, as_column):
+        assert torch.equal(found.nan_to_num(123.0), rounded(numbers).nan_to_num(123.0))
+        assert torch.equal(found.isnan(), numbers.isnan())
 
 
 @pytest.mark.parametrize("form", FORMS)

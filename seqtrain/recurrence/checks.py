@@ -1,6 +1,6 @@
 """What every fast path asks before it runs a cell: whether it may, and whether the tensors fit."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,6 +45,29 @@ def check_tensors(cell: GateCell, x: Tensor, state: Any, lengths: Tensor | None)
             )
     if lengths is not None:
         check_lengths(lengths, x)
+
+
+class Padded(NamedTuple):
+    """The lengths of a batch, as a pass keeps them.
+
+    lengths : `[B]`, a copy that the backward pass finds unchanged.
+    inside : `[T, B, 1]`, whether a step is one of the sequence's own.
+    """
+
+    lengths: Tensor
+    inside: Tensor
+
+    def clear(self, values: Tensor) -> Tensor:
+        """`[T, B, ...]` with zeros on padding: a NaN there would reach gradients through a product with zero."""
+        return values.where(self.inside, 0.0)
+
+
+def padded(lengths: Tensor | None, steps: int) -> Padded | None:
+    """The lengths of sequences of at most so many steps; None if all have as many."""
+    if lengths is None:
+        return None
+    lengths = lengths.to(torch.int64, copy=True).contiguous()
+    return Padded(lengths, torch.arange(steps, device=lengths.device)[:, None, None] < lengths[:, None])
 
 
 def autocast_type(x: Tensor) -> torch.dtype | None:

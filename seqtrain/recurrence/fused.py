@@ -10,7 +10,7 @@ from seqtrain.cells.base import GateCell
 from seqtrain.native.library import library
 from seqtrain.native.storage import storage
 from seqtrain.recurrence import autograd
-from seqtrain.recurrence.checks import why_step_by_step
+from seqtrain.recurrence.checks import padded, why_step_by_step
 from seqtrain.recurrence.kernels import KERNELS, kernel_of
 from seqtrain.recurrence.reference import check_lengths, unroll_reference
 
@@ -55,10 +55,8 @@ def unroll_fused(
     starts_at_zero = state is None and not cell.learn_initial_state
     state = cell.initial_state(B) if state is None else state
     vectors = _check(cell, kernel := kernel_of(cell) or "", x, state, lengths)
-    if lengths is not None:
-        lengths = lengths.to(torch.int64, copy=True).contiguous()  # a copy for the backward pass
-        inside = torch.arange(T, device="cpu")[:, None, None] < lengths[:, None]  # [T, B, 1]
-        x = x.where(inside, 0.0)  # a NaN in the padding would reach the gradient of w_x through a product with zero
+    if (own := padded(lengths, T)) is not None:
+        lengths, x = own.lengths, own.clear(x)
     plan = autograd.Plan(kernel, lengths, reverse, starts_at_zero, storage())
     outputs, last = autograd.run(plan, x, cell.w_x, cell.w_h, cell.bias(), vectors, *state)
     return outputs, type(state)(*last)

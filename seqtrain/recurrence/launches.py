@@ -20,7 +20,7 @@ from torch import Tensor
 
 from seqtrain.cells import Cell, CoupledCell, GRUCell, LSTMCell, OdysseyCell, PeepholeCell
 from seqtrain.cells.base import GateCell
-from seqtrain.recurrence.checks import autocast_type, check_tensors, why_step_by_step
+from seqtrain.recurrence.checks import autocast_type, check_tensors, padded, why_step_by_step
 from seqtrain.recurrence.kernels import is_changed
 from seqtrain.recurrence.reference import unroll_reference
 
@@ -77,16 +77,14 @@ def unroll_launches(
     T, B = x.shape[:2]
     state = cell.initial_state(B) if state is None else state
     check_tensors(cell, x, state, lengths)
-    if lengths is not None:
-        lengths = lengths.to(torch.int64, copy=True).contiguous()  # a copy for the backward pass
-        inside = torch.arange(T, device=x.device)[:, None, None] < lengths[:, None]  # [T, B, 1]
-        x = x.where(inside, 0.0)  # a NaN in the padding would reach the gradient of w_x through a product with zero
+    if (own := padded(lengths, T)) is not None:
+        lengths, x = own.lengths, own.clear(x)
     x_gates = cell.project(x).contiguous()
     pass_ = Pass(_kind_of(cell), autocast_type(x), lengths, reverse)
     with torch.autocast(x.device.type, enabled=False), _device_of(x):
         outputs, *last = _Walk.apply(pass_, x_gates, *_weights(cell), *_packed(state))  # type: ignore[no-untyped-call]
-        if lengths is not None:
-            outputs = outputs.where(inside, 0.0)
+        if own is not None:
+            outputs = own.clear(outputs)
         h, *others = last[0].split(cell.hidden_size, -1)
         return outputs, type(state)(h, *(part for part in last[1:] if part is not None), *others)
 

@@ -1,12 +1,10 @@
 """The path through torch's functions, which is cuDNN on a GPU and is tested on the CPU, beside the plain loop."""
 
-import copy
-
 import pytest
 import torch
+from beside_plain_loop import assert_same, random_state, results, with_random_weights
 
 from seqtrain.cells import GRUCell, LSTMCell, PeepholeCell, RNNCell
-from seqtrain.recurrence import unroll_reference
 from seqtrain.recurrence.cudnn import unroll_cudnn, why_not_cudnn
 
 CELLS = {
@@ -27,38 +25,8 @@ def _double(float64):
 
 
 def make(name, **options):
-    """A cell whose every parameter is random, so that nothing hides behind a zero."""
     kind, own = CELLS[name]
-    cell = kind(I, H, **own, **options)
-    for parameter in cell.parameters():
-        parameter.data.normal_(std=0.6)
-    return cell
-
-
-def state_of(cell):
-    return cell.state_type(*(torch.randn(B, H) for _ in cell.state_type._fields))
-
-
-def results(run, cell, x, state=None, **options):
-    """Outputs, last state and all gradients of a random weighting of them, by name."""
-    cell = copy.deepcopy(cell)
-    x = x.detach().clone().requires_grad_()
-    start = None if state is None else type(state)(*(part.detach().clone().requires_grad_() for part in state))
-    outputs, last = run(cell, x, start, **options)
-    found = {"outputs": outputs, **{f"last {name}": part for name, part in last._asdict().items()}}
-    random = torch.Generator().manual_seed(1)
-    sum((part * torch.randn(part.shape, generator=random).to(part.dtype)).sum() for part in found.values()).backward()
-    gradients = {"x": x, **dict(cell.named_parameters()), **({} if start is None else start._asdict())}
-    return {**found, **{f"d {name}": tensor.grad for name, tensor in gradients.items()}}
-
-
-def assert_same(cell, *inputs, rtol=1e-10, atol=1e-10, **options):
-    found, wanted = (results(run, cell, *inputs, **options) for run in (unroll_cudnn, unroll_reference))
-    assert found.keys() == wanted.keys()
-    for name in found:
-        torch.testing.assert_close(
-            found[name], wanted[name], rtol=rtol, atol=atol, msg=lambda text, n=name: f"{n}: {text}"
-        )
+    return with_random_weights(kind(I, H, **own, **options))
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -68,18 +36,18 @@ def test_equals_the_plain_loop(name, lengths, reverse):
     x = torch.randn(T, B, I)
     options = {"lengths": lengths, "reverse": reverse}
     cell = make(name)
-    assert_same(cell, x, **options)
-    assert_same(cell, x, state_of(cell), **options)
-    assert_same(make(name, learn_initial_state=True), x, **options)
+    assert_same(unroll_cudnn, cell, x, **options)
+    assert_same(unroll_cudnn, cell, x, random_state(cell, B), **options)
+    assert_same(unroll_cudnn, make(name, learn_initial_state=True), x, **options)
     single = make(name).float()
-    assert_same(single, x.float(), rtol=1e-4, atol=1e-5, **options)
+    assert_same(unroll_cudnn, single, x.float(), rtol=1e-4, atol=1e-5, **options)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", CELLS)
 def test_padding_never_changes_a_result(name, reverse):
     cell, x = make(name), torch.randn(T, B, I)
-    state, options = state_of(cell), {"lengths": LENGTHS, "reverse": reverse}
+    state, options = random_state(cell, B), {"lengths": LENGTHS, "reverse": reverse}
     plain = results(unroll_cudnn, cell, x, state, **options)
     for column, length in enumerate(LENGTHS):
         x[length:, column] = float("nan")
@@ -91,7 +59,7 @@ def test_padding_never_changes_a_result(name, reverse):
 
 def test_nothing_to_do():
     cell, x = make("lstm"), torch.randn(T, B, I)
-    state = state_of(cell)
+    state = random_state(cell, B)
     outputs, last = unroll_cudnn(cell, x, state, lengths=torch.zeros(B, dtype=torch.long))
     assert not outputs.any()
     assert torch.equal(last.cell, state.cell)

@@ -1,14 +1,13 @@
 """The kernels for a GPU, in Triton's interpreter on the CPU, beside the plain loop."""
 
-import copy
 import os
 from importlib.util import find_spec
 
 import pytest
 import torch
+from beside_plain_loop import assert_same, random_state, results, with_random_weights
 
 from seqtrain.cells import CoupledCell, GRUCell, LSTMCell, OdysseyCell, PeepholeCell, RNNCell
-from seqtrain.recurrence import unroll_reference
 from seqtrain.recurrence.launches import unroll_launches, why_not_launches
 
 without_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
@@ -44,55 +43,25 @@ def _interpreted(float64, monkeypatch):
 
 
 def make(name, hidden=H, **options):
-    """A cell whose every parameter is random, so that nothing hides behind a zero."""
     kind, own = CELLS[name]
-    cell = kind(I, hidden, **own, **options)
-    for parameter in cell.parameters():
-        parameter.data.normal_(std=0.6)
-    return cell
-
-
-def state_of(cell, batch=B):
-    return cell.state_type(*(torch.randn(batch, cell.hidden_size) for _ in cell.state_type._fields))
-
-
-def results(run, cell, x, state=None, **options):
-    """Outputs, last state and all gradients of a random weighting of them, by name."""
-    cell = copy.deepcopy(cell)
-    x = x.detach().clone().requires_grad_()
-    start = None if state is None else type(state)(*(part.detach().clone().requires_grad_() for part in state))
-    outputs, last = run(cell, x, start, **options)
-    found = {"outputs": outputs, **{f"last {name}": part for name, part in last._asdict().items()}}
-    random = torch.Generator().manual_seed(1)
-    sum((part * torch.randn(part.shape, generator=random).to(part.dtype)).sum() for part in found.values()).backward()
-    gradients = {"x": x, **dict(cell.named_parameters()), **({} if start is None else start._asdict())}
-    return {**found, **{f"d {name}": tensor.grad for name, tensor in gradients.items()}}
-
-
-def assert_same(cell, *inputs, rtol=1e-10, atol=1e-10, **options):
-    found, wanted = (results(run, cell, *inputs, **options) for run in (unroll_launches, unroll_reference))
-    assert found.keys() == wanted.keys()
-    for name in found:
-        torch.testing.assert_close(
-            found[name], wanted[name], rtol=rtol, atol=atol, msg=lambda text, n=name: f"{n}: {text}"
-        )
+    return with_random_weights(kind(I, hidden, **own, **options))
 
 
 @without_triton
 @pytest.mark.parametrize("name", CELLS)
 def test_equals_the_plain_loop(name):
     cell, x = make(name), torch.randn(T, B, I)
-    assert_same(cell, x, state_of(cell))
-    assert_same(cell, x, state_of(cell), lengths=LENGTHS, reverse=True)
+    assert_same(unroll_launches, cell, x, random_state(cell, B))
+    assert_same(unroll_launches, cell, x, random_state(cell, B), lengths=LENGTHS, reverse=True)
 
 
 @without_triton
 @pytest.mark.parametrize("name", ["peephole", "gru", "full_gate_recurrence"])
 def test_lengths_directions_and_learnt_states(name):
     x = torch.randn(T, B, I)
-    assert_same(make(name, learn_initial_state=True), x, lengths=LENGTHS)
-    assert_same(make(name), x, reverse=True)
-    assert_same(make(name).float(), x.float(), rtol=1e-4, atol=1e-5)
+    assert_same(unroll_launches, make(name, learn_initial_state=True), x, lengths=LENGTHS)
+    assert_same(unroll_launches, make(name), x, reverse=True)
+    assert_same(unroll_launches, make(name).float(), x.float(), rtol=1e-4, atol=1e-5)
 
 
 @without_triton
@@ -101,7 +70,7 @@ def test_more_units_than_one_program_computes(name):
     cell = make(name, hidden=100)
     for parameter in cell.parameters():
         parameter.data.mul_(0.2)
-    assert_same(cell, torch.randn(2, 6, I), state_of(cell, 6))
+    assert_same(unroll_launches, cell, torch.randn(2, 6, I), random_state(cell, 6))
 
 
 @without_triton

@@ -1,7 +1,7 @@
 """Build the engine: one C++ source, compiled for several kinds of processor.
 
 The engine is optional: where a build of it fails, seqtrain installs all the same and runs without it. What was not
-built, and why, is written to seqtrain/native/not_built.json, so that seqtrain can say so. All else stands in
+built, and why, is written to seqtrain/native/not_built.json, so that seqtrain can say so. Everything else is in
 pyproject.toml.
 """
 
@@ -39,7 +39,7 @@ class BuildEngine(build_ext):
     """Builds what it can, and writes down what it cannot."""
 
     def build_extensions(self) -> None:
-        """Build all variants anew, as nothing here knows whether the compiler and its options are those of before."""
+        """Build all variants again: another compiler or other options may have built the files that exist."""
         self.force = True
         self.not_built: dict[str, str] = {}
         Path(self.build_lib, SOURCES.parent).mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ class BuildEngine(build_ext):
         """Choose the compiler and its options."""
         ext.extra_compile_args = UNIX + VARIANTS[_variant(ext)]
         ext.extra_link_args = ["-pthread"]
-        if self.compiler.compiler_type == "msvc":  # it knows no vectors; clang-cl has the same options
+        if self.compiler.compiler_type == "msvc":  # it has no vector extensions; clang-cl has, and takes the same options
             if not self.compiler.initialized:
                 self.compiler.initialize(self.plat_name)
             self.compiler.cc = shutil.which("clang-cl")

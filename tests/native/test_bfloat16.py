@@ -160,7 +160,7 @@ def test_the_engine_rounds_the_factors_of_its_products_and_nothing_else(make, op
 
 @pytest.mark.parametrize("make", CELLS.values(), ids=CELLS)
 def test_float32_is_further_away_than_that(make, monkeypatch):
-    """So the test above would see a product in float32."""
+    """The test above would fail for products in float32."""
     monkeypatch.setattr(fused, "storage", lambda: Storage.FLOAT32)
     found, exact = runs_in_both(make, monkeypatch)
     apart = [((one - other).abs() > 2e-6).double().mean() for one, other in zip(found, exact, strict=True)]

@@ -57,9 +57,9 @@ struct WordTile {
 
 // Brings memory that will be needed soon nearer, a part at a time: between the turns of the micro-kernel, which leaves
 // the memory idle.
-class Ahead {
+class Prefetch {
 public:
-    Ahead(const float* from, std::int64_t count, std::int64_t turns)
+    Prefetch(const float* from, std::int64_t count, std::int64_t turns)
         : from_(from), lines_(from ? parts_of(count, kLine) : 0), turns_(turns) {}
 
     void fetch() {
@@ -166,8 +166,8 @@ private:
         const int count = static_cast<int>(tile.size());
         store_rows({call.weight + tile.begin * call.hidden, call.hidden, 1}, count, call.hidden, words, words_of(n));
         const std::int64_t turns = turns_of(count, across_.groups()) * (rows.end_panel - rows.panel);
-        Ahead weight(next(call.weight, call.hidden, tile), tile.size() * call.hidden, turns);
-        Ahead kept(has_gradient_ ? kept_.get() + tile.begin * stride_ : nullptr, tile.size() * stride_, turns);
+        Prefetch weight(next(call.weight, call.hidden, tile), tile.size() * call.hidden, turns);
+        Prefetch kept(has_gradient_ ? kept_.get() + tile.begin * stride_ : nullptr, tile.size() * stride_, turns);
         for (std::int64_t panel = rows.panel; panel < rows.end_panel; ++panel) {
             const int vectors = static_cast<int>(across_.width(panel));
             const std::int64_t column = across_.start(panel) - rows.start;
@@ -218,7 +218,7 @@ private:
         float* kept = kept_.get() + tile.begin * stride_ + v * kLanes;
         for (std::int64_t w = 0; w < tile.size(); ++w) {
             const Vec x = load(scores + w * stride_) + (bias ? bias[w] : 0.0f);
-            const Vec e = exponential_or_zero(x - maximum);  // a NaN comes through
+            const Vec e = exponential_or_zero(x - maximum);  // NaN stays NaN
             total += e;
             if (has_gradient_) store(kept + w * stride_, e);
         }
@@ -293,18 +293,18 @@ private:
         const float* words[kWordTile];
         const int count = static_cast<int>(tile.size());
         store_rows({tile_of(n), stride_, 1}, count, rows.count, words, grads_of(n));
-        Ahead kept(next(kept_.get(), stride_, tile), count * stride_, turns_of(count, groups) * along_.count());
-        const auto ahead = [&] { kept.fetch(); };
+        Prefetch kept(next(kept_.get(), stride_, tile), count * stride_, turns_of(count, groups) * along_.count());
+        const auto prefetch = [&] { kept.fetch(); };
         for (std::int64_t strip = 0; strip < along_.count(); ++strip) {
             const int vectors = static_cast<int>(along_.width(strip));
             const float* features = along_.strip(strip, rows.first() / Storage::depths);
             const std::int64_t unit = along_.start(strip) * kLanes, width = vectors * kLanes;
             float *own = call.d_weight + tile.begin * H + unit, *end = ends_.get() + n * kWordTile * kStripVectors * kLanes;
             if (unit + width <= H) {
-                multiply_strip<Storage>(words, count, 1, groups, features, vectors, own, H, rows.is_first() ? nullptr : own, H, ahead);
+                multiply_strip<Storage>(words, count, 1, groups, features, vectors, own, H, rows.is_first() ? nullptr : own, H, prefetch);
                 continue;
             }
-            multiply_strip<Storage>(words, count, 1, groups, features, vectors, end, width, nullptr, 0, ahead);
+            multiply_strip<Storage>(words, count, 1, groups, features, vectors, end, width, nullptr, 0, prefetch);
             for (int w = 0; w < count; ++w)  // the last vector is wider than dW
                 add_row(end + w * width, H - unit, own + w * H, rows.is_first());
         }
@@ -324,8 +324,8 @@ private:
         const std::int64_t groups = groups_of<Storage>(tile.size());
         const float *columns = store_columns(rows, n, tile), *words = pack_words(n, tile);
         const std::int64_t turns = parts_of(rows.count, kTogether) * turns_of(kTogether, groups) * along_.count();
-        Ahead weight(next(call.weight, call.hidden, tile), tile.size() * call.hidden, turns);
-        Ahead own(call.d_weight ? call.d_weight + tile.begin * call.hidden : nullptr, tile.size() * call.hidden, turns);
+        Prefetch weight(next(call.weight, call.hidden, tile), tile.size() * call.hidden, turns);
+        Prefetch own(call.d_weight ? call.d_weight + tile.begin * call.hidden : nullptr, tile.size() * call.hidden, turns);
         const float* grads[kTogether];
         for (std::int64_t row = 0; row < rows.count; row += kTogether) {
             const int count = static_cast<int>(std::min(kTogether, rows.count - row));

@@ -58,7 +58,7 @@ struct ForwardRow {
     float* aside;
     const float* h_old;
     const float* c_old;
-    const float* ahead;  // `gates` of the row's next step
+    const float* next_gates;  // `gates` of the row's next step
 };
 
 struct BackwardRow {
@@ -273,7 +273,7 @@ void forward_phase(const Walk& walk, Worker& worker, const Panels<Storage>& pane
             for (int r = 0; r < count; ++r) {
                 // A whole step early; the lines are too far apart for the processor to see them coming.
                 for (int k = 0; k < Phase::count; ++k)
-                    __builtin_prefetch(rows[r].ahead + (Phase::first + k) * H + unit);
+                    __builtin_prefetch(rows[r].next_gates + (Phase::first + k) * H + unit);
                 Phase::step(ForwardAt<decltype(lanes)>{rows[r], lanes, H, unit, products + r * stride, Phase::first,
                                                        call.p, call.saving != 0});
             }
@@ -393,7 +393,7 @@ bool splits_units(const Call& call, int gates) {
 }
 
 template <class Storage, std::size_t phases>
-std::vector<Worker> hire(const Call& call, const std::array<Panels<Storage>, phases>& panels, bool by_units) {
+std::vector<Worker> make_workers(const Call& call, const std::array<Panels<Storage>, phases>& panels, bool by_units) {
     const std::int64_t parts = by_units ? panels[0].count() : Groups(call.batch).count();
     std::vector<Worker> workers(std::max<std::int64_t>(1, std::min<std::int64_t>(call.threads, parts)));
     for (Worker& worker : workers) {
@@ -421,7 +421,7 @@ void forward(const Call& call) {
     std::array<Panels<Storage>, sizeof...(Phases)> panels = {room_forward<Phases, Storage>(call)...};
     const Walk walk(call, 1);
     const bool by_units = splits_units(call, Cell::gates);
-    std::vector<Worker> workers = hire(call, panels, by_units);
+    std::vector<Worker> workers = make_workers(call, panels, by_units);
     for (Worker& worker : workers) worker.forward.reserve(call.batch);
     run_team(static_cast<int>(workers.size()), [&](int n, int team) {
         Worker& worker = workers[n];
@@ -449,7 +449,7 @@ void backward(const Call& call) {
     const bool by_units = splits_units(call, Cell::gates);
     const std::int64_t biases = Cell::blocks * call.hidden, width = Sums<Cell>::count * call.hidden;
     std::vector<float> sums(Groups(call.batch).count() * width);
-    std::vector<Worker> workers = hire(call, panels, by_units);
+    std::vector<Worker> workers = make_workers(call, panels, by_units);
     for (Worker& worker : workers) worker.backward.reserve(call.batch);
     run_team(static_cast<int>(workers.size()), [&](int n, int team) {
         Worker& worker = workers[n];

@@ -1,6 +1,6 @@
 // A matrix product of any layout, c = a b (+ bias), for what stands before and behind the recurrence.
 //
-// It is here because the micro-kernel of the recurrence is: on the tall, thin matrices of a sequence it is ahead of the
+// It is here because the micro-kernel of the recurrence is: on the tall, thin matrices of a sequence it is faster than the
 // library that torch brings, most of all where one side is narrow.
 #pragma once
 
@@ -10,7 +10,7 @@
 namespace seqtrain {
 
 constexpr std::int64_t kPackedGroups = 1024;       // of depths of the second factor that are packed at a time
-constexpr std::int64_t kNearFloats = 160 * 1024;  // of panels that all rows meet before the next panels: they stay in L2
+constexpr std::int64_t kL2Floats = 160 * 1024;  // of panels that all rows are multiplied by before the next panels
 constexpr std::int64_t kGatheredTiles = 16;       // of rows of the first factor that are gathered at a time
 
 // One thread's.
@@ -53,11 +53,11 @@ struct PartialProduct {
     }
 
 private:
-    // Some tiles of rows, which are gathered once: all of them meet a few panels, then the next ones.
+    // Some tiles of rows. They are gathered once, and multiplied by a few panels, which stay in L2, then by the next ones.
     void run_tiles(std::int64_t begin, std::int64_t end, std::int64_t tiles, std::int64_t last,
                    ProductMemory& memory) const {
         const std::int64_t groups = groups_of<Storage>(depth);
-        const std::int64_t together = std::max<std::int64_t>(1, kNearFloats / (groups * kStripVectors * kLanes));
+        const std::int64_t together = std::max<std::int64_t>(1, kL2Floats / (groups * kStripVectors * kLanes));
         const auto first = [&](std::int64_t tile) { return begin + part(end - begin, tiles, tile); };
         const auto count = [&](std::int64_t tile) { return static_cast<int>(first(tile + 1) - first(tile)); };
         std::int64_t step = 1;
@@ -66,8 +66,8 @@ private:
                           memory.factors.get() + tile * kTileRows * groups);
         for (std::int64_t panel = 0; panel < b.count(); panel += together)
             for (std::int64_t tile = 0; tile < tiles; ++tile)
-                for (std::int64_t near = panel; near < std::min(b.count(), panel + together); ++near)
-                    multiply(near, first(tile), memory.rows + tile * kTileRows, count(tile), step, memory.sums.get());
+                for (std::int64_t one = panel; one < std::min(b.count(), panel + together); ++one)
+                    multiply(one, first(tile), memory.rows + tile * kTileRows, count(tile), step, memory.sums.get());
     }
 
     // Finds a tile's rows, all of them before `end`; returns how far apart the factors of a row are.

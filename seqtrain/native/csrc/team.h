@@ -105,20 +105,20 @@ public:
     void call(int threads, Task run, const void* task) {
         run_ = run;
         task_ = task;
-        team_ = hire(threads);
+        team_ = start(threads);
         for (int n = 1; n < team_; ++n) calls_[n - 1].raise();
         take_part(0);
     }
 
     // The threads end soon; each of them keeps this object until then.
-    void dismiss() {
+    void end() {
         run_ = nullptr;
         for (Count& calls : calls_) calls.raise();
     }
 
 private:
     // Returns how many of `threads` threads there can be.
-    int hire(int threads) {
+    int start(int threads) {
         while (static_cast<int>(calls_.size()) + 1 < threads) {
             try {
                 calls_.emplace_back();
@@ -170,18 +170,18 @@ inline const int counts_forks = pthread_atfork(nullptr, nullptr, [] { ++forks; }
 // The workers of a thread end with it.
 struct OwnWorkers {
     ~OwnWorkers() {
-        if (workers && born == forks) workers->dismiss();
+        if (workers && forks_at_start == forks) workers->end();
     }
 
     std::shared_ptr<Workers> workers;
-    unsigned born = 0;
+    unsigned forks_at_start = 0;
 };
 
 inline Workers& own_workers() {
     thread_local OwnWorkers own;
-    if (!own.workers || own.born != forks) {  // after a fork, the threads are those of the other process
+    if (!own.workers || own.forks_at_start != forks) {  // after a fork, the threads are those of the other process
         own.workers = std::make_shared<Workers>();
-        own.born = forks;
+        own.forks_at_start = forks;
     }
     return *own.workers;
 }

@@ -65,7 +65,7 @@ class BuildEngine(build_ext):
         """Choose the compiler and its options."""
         ext.extra_compile_args = UNIX + VARIANTS[_variant(ext)]
         ext.extra_link_args = ["-pthread"]
-        if self.compiler.compiler_type == "msvc":  # it has no vector extensions; clang-cl has, and takes the same options
+        if self.compiler.compiler_type == "msvc":  # it has no vector extensions; clang-cl has
             if not self.compiler.initialized:
                 self.compiler.initialize(self.plat_name)
             self.compiler.cc = shutil.which("clang-cl")

@@ -161,7 +161,8 @@ def build_model(config: Config, spec: Spec) -> SequenceModel:
             raise ConfigError([f"{blamed(section.cell)}: {fault}" for fault in faults])
     model = model.to(build_device(config))
     try:
-        model.stack.loop = choose_loop(config.engine, model.stack.as_run(model.stack.cells()[0][0]))
+        with model.products():
+            model.stack.loop = choose_loop(config.engine, model.stack.as_run(model.stack.cells()[0][0]))
     except ValueError as error:
         raise ConfigError(f"engine is 'fused', but {error}; use engine: auto, or reference") from None
     model.fused_loss = config.engine != "reference"

@@ -12,12 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +29,9 @@ from seqtrain.recurrence import Loop, choose_loop, unroll_reference
 from seqtrain.system.processes import python_command
 from seqtrain.system.progress import Progress, say
 from seqtrain.system.runtime import keep_freed_memory, prepare, prepare_gpu, versions
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,11 @@ class Place:
             torch.cuda.synchronize(self.device)
 
     def choose_loop(self, cell: Cell) -> Loop:
-        """Ours: on a GPU also the kernels that must be asked for, where there is one for the cell."""
-        if self.is_gpu:
-            with suppress(ValueError):
-                return choose_loop("fused", cell)
-        return choose_loop("auto", cell)
+        """Ours, in this precision."""
+        return self.autocast(partial(choose_loop, "auto"))(cell)
 
-    def autocast(self, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        """A forward pass in this precision."""
+    def autocast(self, run: Callable[P, R]) -> Callable[P, R]:
+        """A function in this precision."""
         return (
             run if self.precision == "float32" else torch.autocast(torch.device(self.device).type, torch.bfloat16)(run)
         )
@@ -113,8 +112,8 @@ class Place:
 
 CPU = Place()
 
-WARMUP = 2
-"""Rounds that do not count."""
+WARMUP = 3
+"""Rounds that do not count; in the third, a pass on a GPU is recorded."""
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from seqtrain.cells import Cell
+from seqtrain.cells import Cell, LSTMCell
 from seqtrain.native.library import missing, variant
 from seqtrain.native.storage import is_under_autocast
 from seqtrain.recurrence.cudnn import unroll_cudnn, why_not_cudnn
 from seqtrain.recurrence.fused import unroll_fused, why_not_fused
 from seqtrain.recurrence.kernels import kernel_of
-from seqtrain.recurrence.launches import unroll_launches, why_not_launches
 from seqtrain.recurrence.reference import HALF, check_lengths, unroll_reference
+from seqtrain.recurrence.triton_loop import unroll_triton, why_not_triton
 
 Engine = Literal["auto", "reference", "fused"]
 Unroll = Callable[..., tuple[Tensor, Any]]
@@ -39,9 +39,9 @@ def unroll(
     lengths : `[B]` whole numbers from 0 to T. Later steps are padding and never change a result, whatever they hold.
         None: every sequence has T steps.
     reverse : walk from the last step of each sequence to its first. `outputs[t]` still belongs to `x[t]`.
-    engine : `auto` is the compiled engine where it can run the cell, on a GPU cuDNN, else the plain loop. `reference`
-        is the plain loop, which defines what is right, and which also has gradients of gradients. `fused` insists on
-        the compiled engine; on a GPU it is cuDNN, or else kernels in Triton. What torch traces, exports or transforms
+    engine : `auto` is the compiled engine where it can run the cell, on a GPU cuDNN or kernels in Triton, and otherwise
+        the plain loop. `reference` is the plain loop, which defines what is right, and which also has
+        gradients of gradients. `fused` insists on what is not the plain loop. What torch traces, exports or transforms
         (`torch.jit.trace`, `torch.export`, `make_fx`, `torch.func`, a mode, fake tensors) is the plain loop.
         `torch.compile` leaves the engine as it is, between two graphs.
 
@@ -81,9 +81,10 @@ def unroll(
 def _chosen(engine: Engine, cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> Unroll:
     """The loop for these inputs; with `fused`, one that refuses what it cannot run."""
     if is_on_gpu(x):
-        if why_not_cudnn(cell, x, state, lengths) is None:
+        faster = _fastest_on_gpu(cell, x, state, lengths)
+        if faster == "cudnn":
             return unroll_cudnn
-        return unroll_launches if engine == "fused" else unroll_reference  # no GPU has run the kernels in Triton yet
+        return unroll_triton if faster == "triton" or engine == "fused" else unroll_reference
     if engine == "fused":
         return unroll_fused
     if _is_short(x):
@@ -153,10 +154,27 @@ def choose_loop(engine: Engine, cell: Cell) -> Loop:
 
 
 def _choose_loop_on_gpu(engine: Engine, cell: Cell) -> Loop:
-    if why_not_cudnn(cell) is None:
-        return Loop("cudnn", partial(unroll, engine=engine))
-    if engine == "auto":
-        return Loop("reference", unroll_reference)
-    if (why_not := why_not_launches(cell)) is not None:
-        raise ValueError(why_not)
-    return Loop("triton", partial(unroll, engine=engine))
+    if (faster := _fastest_on_gpu(cell)) is not None:
+        return Loop(faster, partial(unroll, engine=engine))
+    if engine == "fused":
+        raise ValueError(why_not_triton(cell))
+    return Loop("reference", unroll_reference)
+
+
+def _fastest_on_gpu(cell: Cell, *given: Any) -> Literal["cudnn", "triton"] | None:
+    """What runs a cell on a GPU in least time, on these inputs if they are given; None if only the plain loop can."""
+    has_cudnn, has_triton = (why_not(cell, *given) is None for why_not in (why_not_cudnn, why_not_triton))
+    if has_cudnn and not (has_triton and _is_slow_in_cudnn(cell)):
+        return "cudnn"
+    return "triton" if has_triton else None
+
+
+def _is_slow_in_cudnn(cell: Cell) -> bool:
+    """Whether cuDNN reads the recurrent weights of an LSTM from memory at each step, or has only PyTorch's own loop."""
+    if not isinstance(cell, LSTMCell):
+        return False
+    return cell.hidden_size > KEPT_ON_CHIP or is_under_autocast(cell.w_h)
+
+
+KEPT_ON_CHIP = 128
+"""Hidden size up to which cuDNN, in float32, takes less time than the kernels in Triton (NVIDIA H200, cuDNN 9.19)."""

@@ -1,18 +1,16 @@
-"""A cell on a GPU with two launches a step: one product of torch, and one kernel in Triton for all that follows it.
+"""A pass over a whole sequence on a GPU, forward or backward, with two launches a step.
 
-The plain loop launches 14 operations a step of a peephole LSTM, and its backward pass 29; for the usual sizes a GPU
-spends most of that time between them. A GRU with `reset: before` has two products a step, and takes four launches. One
-kernel for the product as well would save one launch more, but it would have to compete with cuBLAS for every size; a
-kernel for the whole sequence would have to hold `w_h` on the chip, which only small sizes allow. The gradients of all
-weights are products over all steps, after the loop.
+One launch is a product of torch, the other a kernel in Triton for all that follows it. The plain loop launches 14
+operations a step of a peephole LSTM, and its backward pass 29. A GRU with `reset: before` has two products a step, and
+takes four launches. One kernel for the product as well would save one launch more, but it would have to compete with
+cuBLAS for every size; a kernel for the whole sequence would have to hold `w_h` on the chip, which only small sizes
+allow. The gradients of all weights are products over all steps, after the loop.
 
 The outputs, the states and all sums have the type of the weights. Under autocast the factors of products, and the
 activations that are kept for the backward pass, have its type.
 """
 
-import os
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -20,73 +18,12 @@ from torch import Tensor
 
 from seqtrain.cells import Cell, CoupledCell, GRUCell, LSTMCell, OdysseyCell, PeepholeCell
 from seqtrain.cells.base import GateCell
-from seqtrain.recurrence.checks import autocast_type, check_tensors, padded, why_step_by_step
-from seqtrain.recurrence.kernels import is_changed
-from seqtrain.recurrence.reference import unroll_reference
 
 BLOCK = 256
 """Units that one program of a kernel computes."""
 
-_PEEPHOLES: dict[type[Cell], str] = {LSTMCell: "", PeepholeCell: "ifo", CoupledCell: "fo"}
+PEEPHOLES: dict[type[Cell], str] = {LSTMCell: "", PeepholeCell: "ifo", CoupledCell: "fo"}
 """The gates that see the cell, in the order of the rows of `p`."""
-
-
-def why_not_launches(
-    cell: Cell, x: Tensor | None = None, state: Any = None, lengths: Tensor | None = None
-) -> str | None:
-    """Why there are no kernels for a cell, on these inputs if they are given; None if there are."""
-    kind = type(cell)
-    is_gru = kind is GRUCell and cell.b_hn is None
-    if is_changed(cell) or not (is_gru or kind in _PEEPHOLES or kind is OdysseyCell):
-        return f"there is no kernel in Triton for {kind.__name__}"
-    if (reason := why_step_by_step(cell, x, state, lengths)) is not None:
-        return reason
-    if find_spec("triton") is None:
-        return "Triton is not installed; PyTorch's builds for CUDA on Linux bring it along"
-    weight = next(cell.parameters())
-    if weight.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
-        return f"the kernels in Triton run on a GPU, not on {weight.device.type}"
-    if weight.dtype not in (torch.float32, torch.float64):
-        return (
-            f"the kernels in Triton compute in float32 and float64, not in {str(weight.dtype).removeprefix('torch.')}"
-        )
-    return None
-
-
-def unroll_launches(
-    cell: Cell,
-    x: Tensor,
-    state: Any = None,
-    *,
-    lengths: Tensor | None = None,
-    reverse: bool = False,
-) -> tuple[Tensor, Any]:
-    """Run a cell over a batch of sequences, as `unroll_reference` does.
-
-    Gradients of gradients raise a RuntimeError.
-
-    Raises
-    ------
-    ValueError : there are no kernels for the cell, or a tensor has another shape, type or device than it needs.
-    """
-    if 0 in x.shape:
-        return unroll_reference(cell, x, state, lengths=lengths, reverse=reverse)
-    if (reason := why_not_launches(cell, x, state, lengths)) is not None:
-        raise ValueError(reason)
-    assert isinstance(cell, GateCell)
-    T, B = x.shape[:2]
-    state = cell.initial_state(B) if state is None else state
-    check_tensors(cell, x, state, lengths)
-    if (own := padded(lengths, T)) is not None:
-        lengths, x = own.lengths, own.clear(x)
-    x_gates = cell.project(x).contiguous()
-    pass_ = Pass(_kind_of(cell), autocast_type(x), lengths, reverse)
-    with torch.autocast(x.device.type, enabled=False), _device_of(x):
-        outputs, *last = _Walk.apply(pass_, x_gates, *_weights(cell), *_packed(state))  # type: ignore[no-untyped-call]
-        if own is not None:
-            outputs = own.clear(outputs)
-        h, *others = last[0].split(cell.hidden_size, -1)
-        return outputs, type(state)(h, *(part for part in last[1:] if part is not None), *others)
 
 
 class Kind(NamedTuple):
@@ -102,11 +39,12 @@ class Kind(NamedTuple):
     width: int = 1
 
 
-def _kind_of(cell: GateCell) -> Kind:
+def kind_of(cell: GateCell) -> Kind:
+    """What the kernels of a cell are compiled for."""
     if isinstance(cell, GRUCell):
         return Kind(cell.hidden_size, None)
     ablation = cell.ablation if isinstance(cell, OdysseyCell) else "none"
-    rows = "".join(cell.peepholes) if isinstance(cell, OdysseyCell) else _PEEPHOLES[type(cell)]
+    rows = "".join(cell.peepholes) if isinstance(cell, OdysseyCell) else PEEPHOLES[type(cell)]
     if getattr(cell, "p", None) is None:
         rows = ""
     gates = "".join(cell.gates)
@@ -118,28 +56,12 @@ def _kind_of(cell: GateCell) -> Kind:
     return Kind(cell.hidden_size, flags, width)
 
 
-def _weights(cell: GateCell) -> tuple[Tensor, Tensor | None]:
-    """The recurrent weights `[G*H, W*H]` and the peepholes, or None."""
-    w_h: Tensor = cell.w_h
-    w_gates = getattr(cell, "w_gates", None)
-    if w_gates is not None:  # rows i, f, o; the candidate g does not see the gates
-        i, f, o = w_gates.chunk(3)
-        w_h = torch.cat([w_h, torch.cat([i, f, torch.zeros_like(i), o])], 1)
-    p = getattr(cell, "p", None)
-    return w_h.contiguous(), None if p is None else p.contiguous()
-
-
-def _packed(state: Any) -> tuple[Tensor, Tensor | None]:
-    """A state as `[B, W*H]`, which the recurrent weights multiply, and the cell `[B, H]`, or None."""
-    h, *rest = state
-    if not rest:
-        return h.contiguous(), None
-    cell, *others = rest
-    return torch.cat([h, *others], -1), cell.contiguous()
-
-
 class Pass(NamedTuple):
-    """The arguments of a pass that have no gradient; `low` is the type of autocast."""
+    """What is known about a pass beside its arrays.
+
+    low : the type of autocast; None without.
+    lengths : `[B]`, or None.
+    """
 
     kind: Kind
     low: torch.dtype | None
@@ -159,54 +81,27 @@ class Pass(NamedTuple):
         return states[:-1] if self.reverse else states[1:]
 
 
-class _Walk(torch.autograd.Function):
-    """x_gates, weights, peepholes, state and cell before the first step, to the outputs and the last state."""
+class Inputs(NamedTuple):
+    """The arrays that a pass starts from.
 
-    @staticmethod
-    def forward(
-        ctx: Any, pass_: Pass, x_gates: Tensor, w: Tensor, p: Tensor | None, first: Tensor, first_cell: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
-        steps, batch = x_gates.shape[:2]
-        start, end = (steps, 0) if pass_.reverse else (0, steps)
-        states = first.new_empty(steps + 1, *first.shape)
-        states[start] = first
-        low = states if pass_.low in (None, first.dtype) else states.new_empty(states.shape, dtype=pass_.low)
-        low[start] = first
-        cells = aside = None
-        if first_cell is None:
-            aside = low.new_empty(steps, batch, pass_.kind.hidden)
-        else:
-            cells = first.new_empty(steps + 1, *first_cell.shape)
-            cells[start] = first_cell
-        kept = Kept(x_gates.new_empty(x_gates.shape), states, low, cells, aside, p)
-        forward = (_gru_forward if cells is None else _lstm_forward)(pass_, kept, x_gates, w.to(low.dtype))
-        for t in pass_.order(steps):
-            forward(t)
-        ctx.pass_ = pass_
-        ctx.save_for_backward(w, *kept)
-        outputs = pass_.after(states)[..., : pass_.kind.hidden].contiguous()
-        return outputs, states[end].clone(), None if cells is None else cells[end].clone()
+    x_gates : `[T, B, G*H]`, the input's part of the sums.
+    w, p : the recurrent weights `[G*H, W*H]` and the peepholes, or None.
+    state, cell : before the first step, `[B, W*H]` and `[B, H]`, or None.
+    """
 
-    @staticmethod
-    def backward(ctx: Any, d_outputs: Tensor, d_last: Tensor, d_last_cell: Tensor | None) -> tuple[Any, ...]:
-        if torch.is_grad_enabled():  # as with create_graph=True
-            raise RuntimeError("the kernels in Triton have no gradients of gradients; use engine: reference")
-        w, *saved = ctx.saved_tensors
-        pass_, kept = ctx.pass_, Kept(*saved)
-        with torch.autocast(w.device.type, enabled=False), _device_of(w):
-            own = Gradients(
-                d_outputs.contiguous(),
-                d_last.clone(memory_format=torch.contiguous_format),
-                None if d_last_cell is None else d_last_cell.clone(memory_format=torch.contiguous_format),
-                torch.zeros_like(d_last, memory_format=torch.contiguous_format),
-                torch.empty_like(kept.gates),
-            )
-            backward = (_gru_backward if kept.cells is None else _lstm_backward)(pass_, kept, own, w.to(kept.low.dtype))
-            for t in reversed(pass_.order(len(kept.gates))):
-                backward(t)
-            dw = _weight_gradient(pass_, kept, own.d_gates, w.dtype)
-            d_p = None if kept.p is None else _peephole_gradient(pass_, kept, own.d_gates)
-            return None, own.d_gates, dw, d_p, own.carry + own.d_product, own.d_cells
+    x_gates: Tensor
+    w: Tensor
+    p: Tensor | None
+    state: Tensor
+    cell: Tensor | None
+
+
+class Results(NamedTuple):
+    """What a pass computes, or the gradients of it: the outputs `[T, B, H]`, and the state and cell after all steps."""
+
+    outputs: Tensor
+    state: Tensor
+    cell: Tensor | None
 
 
 class Kept(NamedTuple):
@@ -218,6 +113,46 @@ class Kept(NamedTuple):
     cells: Tensor | None
     aside: Tensor | None
     p: Tensor | None
+
+
+def run_forward(pass_: Pass, inputs: Inputs) -> tuple[Kept, Results]:
+    """All steps; also what the backward pass needs."""
+    x_gates, w, p, first, first_cell = inputs
+    steps, batch = x_gates.shape[:2]
+    start, end = (steps, 0) if pass_.reverse else (0, steps)
+    states = first.new_empty(steps + 1, *first.shape)
+    states[start] = first
+    low = states if pass_.low in (None, first.dtype) else states.new_empty(states.shape, dtype=pass_.low)
+    low[start] = first
+    cells = aside = None
+    if first_cell is None:
+        aside = low.new_empty(steps, batch, pass_.kind.hidden)
+    else:
+        cells = first.new_empty(steps + 1, *first_cell.shape)
+        cells[start] = first_cell
+    kept = Kept(x_gates.new_empty(x_gates.shape), states, low, cells, aside, p)
+    step = (_gru_forward if cells is None else _lstm_forward)(pass_, kept, x_gates, w.to(low.dtype))
+    for t in pass_.order(steps):
+        step(t)
+    outputs = pass_.after(states)[..., : pass_.kind.hidden].contiguous()
+    return kept, Results(outputs, states[end].clone(), None if cells is None else cells[end].clone())
+
+
+def run_backward(pass_: Pass, w: Tensor, kept: Kept, d_results: Results) -> Inputs:
+    """The gradients of all inputs."""
+    own = Gradients(
+        d_results.outputs.contiguous(),
+        d_results.state.clone(memory_format=torch.contiguous_format),
+        None if d_results.cell is None else d_results.cell.clone(memory_format=torch.contiguous_format),
+        torch.zeros_like(d_results.state, memory_format=torch.contiguous_format),
+        torch.empty_like(kept.gates),
+    )
+    step = (_gru_backward if kept.cells is None else _lstm_backward)(pass_, kept, own, w.to(kept.low.dtype))
+    for t in reversed(pass_.order(len(kept.gates))):
+        step(t)
+    dw = _weight_gradient(pass_, kept, own.d_gates, w.dtype)
+    d_p = None if kept.p is None else _peephole_gradient(pass_, kept, own.d_gates)
+    return Inputs(own.d_gates, dw, d_p, own.carry + own.d_product, own.d_cells)
 
 
 class Gradients(NamedTuple):
@@ -314,11 +249,6 @@ def _gru_backward(pass_: Pass, kept: Kept, own: Gradients, w: Tensor) -> Step:
         _multiply(own.d_gates[t][:, : 2 * H], w_rz, own.d_product)
 
     return step
-
-
-def _device_of(tensor: Tensor) -> torch.cuda.device_of:
-    """Triton launches on the current device, which need not be that of the tensors."""
-    return torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
 
 
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:

@@ -1,12 +1,10 @@
 """What is chosen on a GPU. There is none here, so the tensors of the CPU are taken for those of a GPU."""
 
-from importlib.util import find_spec
-
 import pytest
 import torch
 
 from seqtrain.cells import CELLS, GRUCell, LSTMCell
-from seqtrain.recurrence import choose_loop, dispatch, unroll, unroll_reference
+from seqtrain.recurrence import choose_loop, dispatch, triton_loop, unroll, unroll_reference
 
 T, B, I, H = 3, 2, 2, 4
 
@@ -22,7 +20,7 @@ def _on_a_gpu(monkeypatch):
 def chosen(monkeypatch):
     """The loop that runs a cell, and what it was given."""
     calls = []
-    for name in ("unroll_cudnn", "unroll_launches", "unroll_reference", "unroll_fused"):
+    for name in ("unroll_cudnn", "unroll_triton", "unroll_reference", "unroll_fused"):
         monkeypatch.setattr(dispatch, name, lambda *_, loop=name, **__: calls.append(loop))
 
     def loop_of(cell, engine):
@@ -43,16 +41,31 @@ def test_cells_of_torch_run_on_cudnn(name, chosen):
     assert chosen(cell, "auto") == "unroll_reference"
 
 
+@pytest.mark.parametrize(
+    ("hidden_size", "precision", "wanted"), [(128, "", "cudnn"), (129, "", "triton"), (8, "bfloat16", "triton")]
+)
+def test_an_lstm_runs_in_triton_where_cudnn_is_slower(hidden_size, precision, wanted, chosen, monkeypatch):
+    monkeypatch.setattr(triton_loop, "find_spec", lambda _: True)
+    cell = CELLS["lstm"](I, hidden_size)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        assert [chosen(cell, engine) for engine in ("auto", "fused")] == [f"unroll_{wanted}"] * 2
+        assert choose_loop("auto", cell).name == choose_loop("fused", cell).name == wanted
+        monkeypatch.setattr(triton_loop, "find_spec", lambda _: None)
+        assert chosen(cell, "auto") == "unroll_cudnn"
+        assert choose_loop("fused", cell).name == "cudnn"
+
+
 @pytest.mark.parametrize("cell", [CELLS["peephole"](I, H), CELLS["odyssey"](I, H), GRUCell(I, H, reset="before")])
-def test_kernels_in_triton_must_be_asked_for(cell, chosen):
+def test_all_other_cells_run_in_triton_where_it_is_installed(cell, chosen, monkeypatch):
+    monkeypatch.setattr(triton_loop, "find_spec", lambda _: True)
+    assert [chosen(cell, engine) for engine in ("auto", "fused")] == ["unroll_triton"] * 2
+    assert chosen(cell, "reference") == "unroll_reference"
+    assert choose_loop("auto", cell).name == choose_loop("fused", cell).name == "triton"
+    monkeypatch.setattr(triton_loop, "find_spec", lambda _: None)
     assert chosen(cell, "auto") == "unroll_reference"
-    assert chosen(cell, "fused") == "unroll_launches"
     assert choose_loop("auto", cell)[::2] == ("reference", None)
-    if find_spec("triton") is None:
-        with pytest.raises(ValueError, match="Triton is not installed"):
-            choose_loop("fused", cell)
-    else:
-        assert choose_loop("fused", cell).name == "triton"
+    with pytest.raises(ValueError, match="Triton is not installed"):
+        choose_loop("fused", cell)
 
 
 def test_a_cell_that_no_kernel_runs():

@@ -1,0 +1,178 @@
+"""Passes that a GPU repeats as a whole: CUDA graphs.
+
+The CPU needs longer to start most operations than the GPU needs to do them, and a pass over a sequence has hundreds. A
+graph of CUDA starts all of them at once. It reads and writes the same addresses each time, so what comes in is copied
+to arrays of its own, and what goes out is copied from there. The operations are the same, and so are the bits.
+
+A pass is recorded when it is seen for the third time, as that takes about as long as two passes. A recording is lent
+from a forward pass until its backward pass cannot come any more. A pass of the same kind that begins in between gets
+another recording.
+"""
+
+import threading
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+
+from seqtrain.recurrence.launches import Inputs, Pass, Results, run_backward, run_forward
+
+FEWEST_STEPS = 8
+"""Steps from which a graph gains more than its copies cost."""
+
+RARE = 2
+"""A pass that was seen so often at most is not recorded."""
+
+MOST_KINDS = 64
+"""How many kinds of passes, the last ones, are counted."""
+
+MEMORY_SHARE = 1 / 8
+"""The share of the GPU's memory that all recordings may take together."""
+
+
+def borrow(pass_: Pass, inputs: Inputs, is_learning: bool) -> "Loan | None":
+    """A recording of such a pass, with the backward pass if it is for learning; None if the caller has to launch it."""
+    if not _can_record(inputs):
+        return None
+    return _recordings.borrow(pass_, inputs, is_learning)
+
+
+def _can_record(inputs: Inputs) -> bool:
+    return inputs.w.is_cuda and len(inputs.x_gates) >= FEWEST_STEPS and not torch.cuda.is_current_stream_capturing()
+
+
+def _record(run: Callable[[], Any], pool: Any) -> tuple[Callable[[], object], Any, Any]:
+    """What repeats a function, what it returns each time, and where the arrays of the recording are."""
+    run()  # loads the kernels, which is not possible while it is recorded
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        result = run()
+    return graph.replay, result, graph.pool()
+
+
+Arrays = TypeVar("Arrays", Inputs, Results)
+
+
+class Recording:
+    """A pass over arrays of its own."""
+
+    def __init__(self, pass_: Pass, inputs: Inputs, is_learning: bool) -> None:
+        """Record the forward pass and, if it is for learning, the backward pass."""
+        with torch.inference_mode(mode=False), torch.no_grad():  # so that it also serves outside of inference mode
+            lengths = None if pass_.lengths is None else pass_.lengths.clone()
+            own, given = pass_._replace(lengths=lengths), _copies(inputs)
+            self.lengths, self.inputs = lengths, given
+            self.results: Results
+            self.repeat_forward, (kept, self.results), pool = _record(lambda: run_forward(own, given), None)
+            if not is_learning:
+                return
+            self.d_results = d_results = _copies(self.results)
+            self.d_inputs: Inputs
+            backward = _record(lambda: run_backward(own, given.w, kept, d_results), pool)
+            self.repeat_backward, self.d_inputs, _ = backward
+
+    def forward(self, pass_: Pass, inputs: Inputs) -> Results:
+        """What `run_forward` computes."""
+        if self.lengths is not None and pass_.lengths is not None:
+            self.lengths.copy_(pass_.lengths)
+        _write(self.inputs, inputs)
+        self.repeat_forward()
+        return _copies(self.results)
+
+    def backward(self, d_results: Results) -> Inputs:
+        """What `run_backward` computes for the last forward pass."""
+        _write(self.d_results, d_results)
+        self.repeat_backward()
+        return _copies(self.d_inputs)
+
+
+def _copies(arrays: Arrays) -> Arrays:
+    return type(arrays)(*(part if part is None else part.clone() for part in arrays))  # type: ignore[arg-type]
+
+
+def _write(own: Arrays, given: Arrays) -> None:
+    """In one launch."""
+    pairs = [(to, source) for to, source in zip(own, given, strict=True) if to is not None and source is not None]
+    torch._foreach_copy_([to for to, _ in pairs], [source for _, source in pairs])
+
+
+class Loan:
+    """A recording for one forward pass and its backward passes."""
+
+    def __init__(self, recording: Recording) -> None:
+        """Use a recording that nobody else uses."""
+        self.forward, self.backward = recording.forward, recording.backward
+
+
+class Kind(NamedTuple):
+    """What passes have in common that can share a recording."""
+
+    constants: tuple[Any, ...]
+    arrays: tuple[Any, ...]
+    device: torch.device
+    stream: Any
+    is_learning: bool
+
+
+def _kind_of(pass_: Pass, inputs: Inputs, is_learning: bool) -> Kind:
+    flags = tuple((pass_.kind.flags or {}).items())
+    constants = (pass_.kind.hidden, pass_.kind.width, flags, pass_.low, pass_.lengths is not None, pass_.reverse)
+    arrays = tuple(None if array is None else (array.shape, array.dtype) for array in inputs)
+    at = inputs.w.device
+    return Kind(constants, arrays, at, torch.cuda.current_stream(at) if inputs.w.is_cuda else None, is_learning)
+
+
+class _Recordings:
+    """All of this process; those that are lent belong to their loans."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.seen: OrderedDict[Kind, int] = OrderedDict()
+        self.free: OrderedDict[Kind, list[Recording]] = OrderedDict()
+        self.sizes: weakref.WeakKeyDictionary[Recording, int] = weakref.WeakKeyDictionary()
+        self.returned: deque[tuple[Kind, Recording]] = deque()
+
+    def borrow(self, pass_: Pass, inputs: Inputs, is_learning: bool) -> Loan | None:
+        kind = _kind_of(pass_, inputs, is_learning)
+        with self.lock:
+            self._take_back()
+            recording = self.free[kind].pop() if self.free.get(kind) else None
+            if recording is None:
+                size = 4 * inputs.x_gates.nbytes  # these, the activations, their gradients, and all states
+                if self._count(kind) <= RARE or not self._make_room(size, _memory(inputs.w.device)):
+                    return None
+                recording = Recording(pass_, inputs, is_learning)
+                self.sizes[recording] = size
+        loan = Loan(recording)
+        # The end of a loan may come at any point of the program, so it takes no lock.
+        weakref.finalize(loan, self.returned.append, (kind, recording)).atexit = False
+        return loan
+
+    def _take_back(self) -> None:
+        while self.returned:
+            kind, recording = self.returned.popleft()
+            self.free.setdefault(kind, []).append(recording)
+            self.free.move_to_end(kind)
+
+    def _count(self, kind: Kind) -> int:
+        self.seen[kind] = self.seen.pop(kind, 0) + 1
+        if len(self.seen) > MOST_KINDS:
+            self.seen.popitem(last=False)
+        return self.seen[kind]
+
+    def _make_room(self, size: int, memory: int) -> bool:
+        """Forget the recordings that were not used for the longest time, until a new one has room; whether it has."""
+        while sum(self.sizes.values()) + size > memory * MEMORY_SHARE:
+            if not self.free:
+                return False
+            self.free.popitem(last=False)
+        return True
+
+
+def _memory(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).total_memory
+
+
+_recordings = _Recordings()

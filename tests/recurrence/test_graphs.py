@@ -1,0 +1,148 @@
+"""Recorded passes. There is no GPU here: a recording runs the pass again, over the same arrays as a graph would."""
+
+import gc
+from importlib.util import find_spec
+
+import pytest
+import torch
+from beside_plain_loop import assert_same, random_state, results, with_random_weights
+
+from seqtrain.cells import GRUCell, LSTMCell, OdysseyCell, PeepholeCell
+from seqtrain.recurrence import graphs
+from seqtrain.recurrence.triton_loop import unroll_triton
+
+pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+
+T, B, I, H = 3, 3, 2, 4
+CELLS = {
+    "peephole": lambda: PeepholeCell(I, H),
+    "gru": lambda: GRUCell(I, H, reset="before"),
+    "full gate recurrence": lambda: OdysseyCell(I, H, ablation="full_gate_recurrence"),
+}
+
+
+def flatten(value):
+    return [part for item in value for part in flatten(item)] if isinstance(value, tuple) else [value]
+
+
+@pytest.fixture
+def recorded(float64, monkeypatch):
+    """The passes that were recorded."""
+    made = []
+
+    def record(run, pool):
+        made.append(first := run())
+
+        def repeat():
+            for to, source in zip(flatten(first), flatten(run()), strict=True):
+                if to is not None:
+                    to.copy_(source)
+
+        return repeat, first, "pool"
+
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(graphs, "_record", record)
+    monkeypatch.setattr(graphs, "_can_record", lambda _: True)
+    monkeypatch.setattr(graphs, "_memory", lambda _: 2**30)
+    monkeypatch.setattr(graphs, "_recordings", graphs._Recordings())
+    torch.manual_seed(0)
+    return made
+
+
+def forget(recorded):
+    """How many passes were recorded since the last call."""
+    count = len(recorded)
+    recorded.clear()
+    return count
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_recording_equals_the_plain_loop_with_new_values(name, recorded):
+    cell = with_random_weights(CELLS[name]())
+    for _ in range(2):
+        assert_same(unroll_triton, cell, torch.randn(T, B, I), random_state(cell, B))
+    assert not recorded
+    for _ in range(3):
+        with torch.no_grad():
+            for parameter in cell.parameters():
+                parameter += 0.1
+        assert_same(unroll_triton, cell, torch.randn(T, B, I), random_state(cell, B))
+    assert forget(recorded) == 2  # a forward and a backward pass, once
+    for lengths in ([2, 0, 3], [3, 1, 1], [1, 2, 3], [0, 3, 2], [3, 3, 1]):
+        x = torch.randn(T, B, I)
+        assert_same(unroll_triton, cell, x, random_state(cell, B), lengths=torch.tensor(lengths), reverse=True)
+    assert forget(recorded) == 2
+
+
+def test_two_layers_of_one_kind_do_not_share_a_recording(recorded):
+    layers = [with_random_weights(PeepholeCell(H, H)) for _ in range(2)]
+    plain = [results(unroll_triton, layers[0], x := torch.randn(T, B, H))]
+    for _ in range(4):
+        x_here = x.clone().requires_grad_()
+        first, _ = unroll_triton(layers[0], x_here)
+        second, _ = unroll_triton(layers[1], first)
+        alone = unroll_triton(layers[0], x)[0]
+        (first + 0 * second + 0 * alone).sum().backward()
+    found = results(unroll_triton, layers[0], x)
+    assert torch.equal(found["outputs"], plain[0]["outputs"])
+    assert recorded
+
+
+def test_a_recording_is_lent_until_no_backward_pass_can_come(recorded):
+    cell, x = with_random_weights(PeepholeCell(I, H)), torch.randn(T, B, I, requires_grad=True)
+    for _ in range(2):
+        unroll_triton(cell, x)
+    outputs = unroll_triton(cell, x)[0]
+    weighting = torch.randn(T, B, H)
+    wanted = torch.autograd.grad((outputs * weighting).sum(), [x], retain_graph=True)[0]
+    unroll_triton(cell, 2 * x)[0].sum().backward()  # another recording, as the first may be asked again
+    again = torch.autograd.grad((outputs * weighting).sum(), [x])[0]
+    assert torch.equal(again, wanted)
+    assert forget(recorded) == 4
+    del outputs
+    gc.collect()
+    for _ in range(3):
+        unroll_triton(cell, x)[0].sum().backward()
+    assert not recorded
+
+
+def test_without_gradients_there_is_no_backward_pass(recorded):
+    cell, x = with_random_weights(LSTMCell(I, H)), torch.randn(T, B, I)
+    with torch.inference_mode():
+        inferred = [unroll_triton(cell, x)[0] for _ in range(4)]
+    with torch.no_grad():
+        outputs = unroll_triton(cell, x)[0]
+    assert all(torch.equal(outputs, other) for other in inferred)
+    assert forget(recorded) == 1
+    for _ in range(3):
+        unroll_triton(cell, x)[0].sum().backward()
+    assert forget(recorded) == 2
+
+
+def test_the_oldest_recordings_make_room(recorded, monkeypatch):
+    cell, sizes = with_random_weights(LSTMCell(I, H)), []
+    size = 4 * T * B * 4 * H * 8
+    monkeypatch.setattr(graphs, "_memory", lambda _: 1.7 * size / graphs.MEMORY_SHARE)
+
+    def run(columns, times=1):
+        for _ in range(times):
+            with torch.no_grad():
+                unroll_triton(cell, torch.randn(T, columns, I))
+        sizes.append(forget(recorded))
+
+    for columns in (B, B - 1, B, B - 2, B, B - 1):
+        run(columns, 4)
+    assert sizes == [1, 1, 0, 1, 0, 1]  # the fourth takes the room of the second
+    run(20 * B, 5)
+    assert sizes[-1] == 0
+
+
+def test_a_rare_kind_is_not_recorded(recorded):
+    cell = with_random_weights(LSTMCell(I, H))
+    for _ in range(2):
+        for columns in range(1, graphs.MOST_KINDS + 3):
+            with torch.no_grad():
+                unroll_triton(cell, torch.randn(1, columns, I))
+    with torch.no_grad():
+        unroll_triton(cell, torch.randn(1, 1, I))
+    assert not recorded

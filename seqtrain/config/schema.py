@@ -33,8 +33,8 @@ class Config(Section):
     """CPU threads; null for what PyTorch finds. Results repeat to the byte only with the same number."""
     engine: Annotated[Literal["auto", "reference", "fused"], Affects.SPEED] = "auto"
     """What runs the cells over time: fused is the compiled engine (on the CPU, for the cells that it has a kernel for;
-    on a GPU cuDNN, or kernels in Triton that no GPU has run yet), reference the plain loop, auto the fused one wherever
-    it serves, without Triton. All but reference also use the compiled engine for large output layers on the CPU."""
+    on a GPU cuDNN, or kernels in Triton), reference the plain loop, auto the fused one wherever it serves. All but
+    reference also use the compiled engine for large output layers on the CPU."""
     precision: Precision = "float32"
     """Of the factors of matrix products. bfloat16 keeps 8 significant bits, and is faster on processors made for it;
     weights, states, sums and the optimizer stay in float32."""

@@ -60,15 +60,14 @@ struct WordTile {
 class Prefetch {
 public:
     Prefetch(const float* from, std::int64_t count, std::int64_t turns)
-        : from_(from), lines_(from ? parts_of(count, kLine) : 0), turns_(turns) {}
+        : from_(from), lines_(from ? parts_of(count, kLineFloats) : 0), turns_(turns) {}
 
     void fetch() {
         for (const std::int64_t end = std::min(lines_, parts_of(lines_ * ++turn_, turns_)); line_ < end; ++line_)
-            __builtin_prefetch(from_ + line_ * kLine, 0, 2);
+            __builtin_prefetch(from_ + line_ * kLineFloats, 0, 2);
     }
 
 private:
-    static constexpr std::int64_t kLine = 16;  // floats
     const float* from_;
     std::int64_t lines_, turns_, turn_ = 0, line_ = 0;
 };

@@ -138,11 +138,18 @@ private:
             base = sums;
             base_stride = width;
         }
+        if (turned) prefetch_turned(count, inside, turned + unit * factor.rows + first);
         b.multiply(panel, groups_of<Storage>(depth), rows, count, step, sums, width, base, base_stride);
         if (turned)
             store_turned(sums, width, count, inside, turned + unit * factor.rows + first);
         else
             for (int r = 0; r < count; ++r) std::copy_n(sums + r * width, inside, to + r * stride);
+    }
+
+    // Brings the place of a transpose nearer, as its rows are too far apart for the processor to see them coming.
+    void prefetch_turned(int count, std::int64_t columns, const float* to) const {
+        for (std::int64_t k = 0; k < columns; ++k, to += factor.rows)
+            for (int r = 0; r < count + kLineFloats - 1; r += kLineFloats) __builtin_prefetch(to + std::min(r, count - 1), 1, 2);
     }
 
     // The transpose of `count` rows of sums, in squares where there are whole ones.

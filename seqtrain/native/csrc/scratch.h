@@ -11,7 +11,8 @@ namespace seqtrain {
 constexpr std::size_t kKeptBlocks = 8;
 
 // A vector whose address is no multiple of its size lies in two lines of the cache.
-constexpr std::align_val_t kLine{64};
+constexpr int kLineFloats = 16;  // of a line of the cache
+constexpr std::align_val_t kLine{kLineFloats * sizeof(float)};
 
 struct Free {
     void operator()(float* data) const { ::operator delete[](data, kLine); }

@@ -90,7 +90,7 @@ def compare(name: str) -> bool:
         loop = choose_loop("fused", copy.deepcopy(cell).cuda())
         if with_lengths:
             options["lengths"] = lengths.cuda()
-        single = 5e-5 if loop.name == "cudnn" else 2e-5  # cuDNN's own float32, which torch.nn has too: 2.2e-5 on an H200
+        single = 5e-5 if loop.name == "cudnn" else 2e-5  # cuDNN's own, as in torch.nn: 2.2e-5 on an H200
         for dtype, bound in ((torch.float64, 1e-10), (torch.float32, single)):
             # The third time, the triton loop records a graph.
             found, *others = (results(loop.unroll, cell, x, state, dtype, "cuda", **options) for _ in range(4))

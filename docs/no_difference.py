@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from seqtrain.comparison.load_runs import FinishedRun, Group, read_runs
+from seqtrain.comparison.records import Question
 from seqtrain.comparison.significance import judge
 
 SIZES = ((5, 0.1), (6, 0.05), (8, 0.05), (8, 0.1), (12, 0.05))
@@ -30,7 +31,7 @@ def main() -> None:
 def verdict(first: list[FinishedRun], second: list[FinishedRun], level: float) -> str:
     """The verdict of one row against the other."""
     groups = [Group("first", None, numbered(first)), Group("second", None, numbered(second))]
-    _, verdict_of_second = judge(groups, "first", level)
+    _, verdict_of_second = judge(groups, Question(reference="first", level=level))
     return verdict_of_second.verdict if verdict_of_second else ""
 
 

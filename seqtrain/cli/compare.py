@@ -123,7 +123,7 @@ def compare(
         typer.Option(
             metavar="KEY=A,B,C",
             autocompletion=completion.keys,
-            help="Compare at each of these values, e.g. of task.length.",
+            help="Compare the cells at each of these values, e.g. of task.length; or compare the values for one cell.",
         ),
     ] = None,
     budget: Annotated[

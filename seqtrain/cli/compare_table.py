@@ -1,7 +1,6 @@
 """A comparison as a table and sentences for people."""
 
 from collections.abc import Sequence
-from itertools import groupby
 
 from seqtrain.comparison.records import Results, Row, Tuning, label
 from seqtrain.comparison.statistics import Estimate
@@ -29,7 +28,7 @@ def compare_tables(results: Results) -> list[Grid | str]:
 
 
 def _table(results: Results) -> Grid:
-    """One line a row, and the baseline; a block for each value of the varied setting."""
+    """One line a row, and the baseline; a block for the rows that are compared with one another."""
     rows, name, varied = results.cells, results.metric.name, results.varied
     unit = "tokens" if "tokens_per_s" in rows[0].model_fields_set else "sequences"
     better = "higher" if results.metric.higher_is_better else "lower"
@@ -44,13 +43,14 @@ def _table(results: Results) -> Grid:
         ),
         elsewhere="--json, results.json and a wider terminal have them",
     )
-    for at, block in groupby(rows, key=lambda row: row.at):
-        point = [visible(str(at))] if varied else []
-        for row in block:
+    for together in results.compared_together(rows):
+        for row in together:
+            point = [visible(str(row.at))] if varied else []
             figures = (str(row.hidden_size), f"{row.parameters:,}", figure(row.metric.mean), _interval(row.metric))
             speed = figure(row.sequences_per_s if unit == "sequences" else row.tokens_per_s)
             table.add(row.cell, *point, *figures, *_judged(row, name), speed)
         table.end_section()
+        point = point if len({row.at for row in together}) == 1 else [""]
         others = len(table.columns) - len(point) - 4
         table.add("baseline", *point, "", "", figure(row.baseline.get(name)), *[""] * others, dim=True)
         table.end_section()

@@ -30,8 +30,8 @@ def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = F
     ----------
     gathered : whether the runs existed before the question, so that no option can make others.
     """
-    first = groups[0].summary
-    verdicts = judge(groups, question.reference, question.level, timed=question.timed)
+    first, question = groups[0].summary, question.settled(row.cell for row in question.cells or groups)
+    verdicts = judge(groups, question)
     rows = [
         row_of(group, verdict, _left_over(group, groups, question))
         for group, verdict in zip(groups, verdicts, strict=True)
@@ -58,7 +58,7 @@ def summarise(groups: Sequence[Group], question: Question, *, gathered: bool = F
             for run in group.runs
         ],
         "versions": versions(),
-        "question": _question(first.task, rows, question.varied),
+        "question": _question(first.task, rows, question),
         "summary": _summary(rows, question, outcome),
     }
     return Results.model_validate(asked | found | common)
@@ -123,12 +123,16 @@ def _means(runs: Sequence[Mapping[str, float | None]]) -> Figures:
 def _left_over(group: Group, groups: Sequence[Group], question: Question) -> float | None:
     """See `RowKey.off`."""
     if question.match == "hidden":
-        others = (other.summary for other in groups if (other.cell, other.at) == (question.reference, group.at))
-        return next((group.summary.parameters / other.parameters - 1 for other in others), None)
+        together = next(rows for rows in question.compared_together(groups) if any(row is group for row in rows))
+        reference = question.reference_of(together)
+        return None if reference is None else group.summary.parameters / reference.summary.parameters - 1
     return next((row.off for row in question.cells if (row.cell, row.at) == (group.cell, group.at)), None)
 
 
-def _question(task: str, rows: Sequence[Row], varied: str | None) -> str:
+def _question(task: str, rows: Sequence[Row], question: Question) -> str:
+    varied = question.varied
+    if question.between == "values":
+        return f"Which {varied} is better on {task}: {_listed([row.label for row in rows], 'or')}?"
     names = _listed(list(dict.fromkeys(row.cell for row in rows)), "or")
     return f"Which is better on {task}{f' over {varied}' if varied else ''}: {names}?"
 
@@ -141,7 +145,9 @@ def _listed(names: Sequence[str], word: str) -> str:
 def _summary(rows: Sequence[Row], question: Question, outcome: str) -> str:
     """The answer in a few sentences."""
     sentences = []
-    reference = f"{question.reference} at the same {question.varied}" if question.varied else question.reference
+    reference = question.reference_label(rows)
+    if question.varied and question.between == "cells":
+        reference += f" at the same {question.varied}"
     for verdict, sentence in VERDICTS.items():
         labels = [row.label for row in rows if row.versus is not None and row.versus.verdict == verdict]
         if labels:

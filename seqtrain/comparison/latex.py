@@ -69,7 +69,7 @@ def latex_of(results: Results) -> str:
     name, better = results.metric.name, "higher" if results.metric.higher_is_better else "lower"
     method = (
         f"Task {results.task}, test {name} ({better} is better); {results.outcome} decides, level "
-        f"{results.level:g}, reference {results.reference}"
+        f"{results.level:g}, reference {results.reference_label(results.cells)}"
     )
     if results.match not in (None, "hidden"):
         method += f", sizes matched by {results.match}"

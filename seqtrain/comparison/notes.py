@@ -35,10 +35,10 @@ def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *
     missing = len(question.runs) - sum(len(group.runs) for group in groups)
     found: list[str | Note] = [
         *([f"runs of this comparison that are not there yet: {missing}"] if missing > 0 else []),
-        *_one_cell(rows, gathered=gathered),
+        *_nothing_to_compare(rows, question, gathered=gathered),
         *(_too_few_seeds(rows, question.level) if gathered else ()),  # else it was said before the training
         *_missed(rows),
-        *_sizes(rows, question.match, gathered=gathered),
+        *_sizes(rows, question, gathered=gathered),
         *_speeds(rows, question.match),
         *_divergence(rows),
         *_far_worse(rows, groups[0].summary),
@@ -46,17 +46,21 @@ def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *
         *(remark for entry in question.tuning for remark in entry.remarks()),
         *budget_sentences(question.tuning),
         *_coarse(groups, rows, timed=question.timed),
-        *(_bought_steps(groups) if question.timed else _unequal_budgets(groups)),
+        *(_bought_steps if question.timed else _unequal_budgets)(groups, question),
         *_unfinished(groups),
         *_other_different_settings(groups, question),
     ]
     return [Note(note) if isinstance(note, str) else note for note in found]
 
 
-def _one_cell(rows: Sequence[Row], *, gathered: bool) -> Iterator[Note]:
-    if len(cells := {row.cell for row in rows}) == 1:
+def _nothing_to_compare(rows: Sequence[Row], question: Question, *, gathered: bool) -> Iterator[Note]:
+    why = "so there is nothing to compare it with"
+    if question.between == "values":
+        if len(rows) == 1:
+            yield Note(f"{rows[0].label} is the only row, {why}")
+    elif len(cells := {row.cell for row in rows}) == 1:
         cure = "name a run of another" if gathered else "name others with --cells"
-        yield Note(f"{cells.pop()} is the only cell, so there is nothing to compare it with", cure)
+        yield Note(f"{cells.pop()} is the only cell, {why}", cure)
 
 
 def _too_few_seeds(rows: Sequence[Row], level: float) -> Iterator[str]:
@@ -77,18 +81,22 @@ def _missed(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def _sizes(rows: Sequence[Row], match: str | None, *, gathered: bool) -> Iterator[Note]:
-    """That the cells at one value are of different sizes; the first such value is enough."""
+def _sizes(rows: Sequence[Row], question: Question, *, gathered: bool) -> Iterator[Note]:
+    """That rows that are compared are of different sizes; the first value of the varied setting is enough."""
+    if question.match not in (None, "hidden"):
+        return
     when = ", when a config is compared," if gathered else ""
-    for at in dict.fromkeys(row.at for row in rows if match in (None, "hidden")):
-        sizes = {row.cell: row.parameters for row in rows if row.at == at}
-        small, large = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
-        if (ratio := sizes[large] / sizes[small]) > UNEQUAL_SIZES:
-            yield Note(
-                f"the cells are of different sizes: {large} has {ratio:.1f} times the parameters of {small}",
-                f"--match params{when} makes them equal",
-            )
-            return
+    for together in question.compared_together(rows):
+        small, large = (extreme(together, key=lambda row: row.parameters) for extreme in (min, max))
+        if (ratio := large.parameters / small.parameters) <= UNEQUAL_SIZES:
+            continue
+        if question.between == "values":  # a setting that changes the size cannot be matched by the size
+            fact = f"{large.label} has {ratio:.1f} times the parameters of {small.label}"
+            yield Note(f"the models are of different sizes: {fact}")
+        else:
+            fact = f"{large.cell} has {ratio:.1f} times the parameters of {small.cell}"
+            yield Note(f"the cells are of different sizes: {fact}", f"--match params{when} makes them equal")
+        return
 
 
 def _speeds(rows: Sequence[Row], match: str | None) -> Iterator[Note]:
@@ -117,7 +125,7 @@ def _far_worse(rows: Sequence[Row], summary: Summary) -> Iterator[str | Note]:
 
 
 def _divergence(rows: Sequence[Row]) -> Iterator[str]:
-    if diverged := ", ".join(f"{row.cell} {row.diverged} of {row.runs}" for row in rows if row.diverged):
+    if diverged := ", ".join(f"{row.label} {row.diverged} of {row.runs}" for row in rows if row.diverged):
         meaning = "such a run counts with its best checkpoint, and as worse than all others if it has none"
         yield f"diverged: {diverged}; {meaning}"
 
@@ -142,7 +150,7 @@ def _coarse(groups: Sequence[Group], rows: Sequence[Row], *, timed: bool) -> Ite
         yield Note(f"steps to solve are counted in evaluations, every {every} steps", cure)
 
 
-def _bought_steps(groups: Sequence[Group]) -> Iterator[str | Note]:
+def _bought_steps(groups: Sequence[Group], question: Question) -> Iterator[str | Note]:
     """The steps that a budget in seconds gave each row, and that they took unequal times.
 
     They do if the machine was busy while they were timed.
@@ -152,19 +160,20 @@ def _bought_steps(groups: Sequence[Group]) -> Iterator[str | Note]:
         f"the budget bought {steps} steps, by timings on this machine; times that differ by {100 * SAME_SPEED:g} % or "
         "less count as equal"
     )
-    for at in dict.fromkeys(group.at for group in groups):
-        times = {label(group.cell, at): _seconds(group) for group in groups if group.at == at}
+    what = "values" if question.between == "values" else "cells"
+    for together in question.compared_together(groups):
+        times = {label(group.cell, group.at): _seconds(group) for group in together}
         if max(times.values()) > UNEQUAL_TIMES * min(times.values()):
             each = ", ".join(f"{name} {figure(seconds)}" for name, seconds in times.items())
             yield Note(
-                f"the cells did not train equally long: {each} seconds for all their steps",
+                f"the {what} did not train equally long: {each} seconds for all their steps",
                 f"remove {MEASURED} and the runs to have the steps timed anew, on a machine that does nothing else",
             )
 
 
-def _unequal_budgets(groups: Sequence[Group]) -> Iterator[str]:
-    budgets = {(group.at, _budget(group)) for group in groups}
-    if len(budgets) > len({at for at, _ in budgets}) and outcome_of(groups) == STEPS:
+def _unequal_budgets(groups: Sequence[Group], question: Question) -> Iterator[str]:
+    budgets = [{_budget(group) for group in together} for together in question.compared_together(groups)]
+    if any(len(own) > 1 for own in budgets) and outcome_of(groups) == STEPS:
         meaning = "what was solved later than the shortest ends counts as unsolved"
         yield f"runs were given different numbers of steps; {meaning}"
 
@@ -194,12 +203,17 @@ def _unfinished(groups: Sequence[Group]) -> Iterator[Note]:
 
 
 def _other_different_settings(groups: Sequence[Group], question: Question) -> Iterator[str]:
-    """That cells differ in more than the cell, as runs that were trained one by one may."""
+    """That what is compared differs in more than it should, as runs that were trained one by one may."""
+    what, where, varied = "cells", "the cell", ""
+    if question.between == "values":
+        what, where, varied = "values", str(question.varied), f"{question.varied}".removesuffix(".name")
     expected = {key for entry in question.tuning for key in entry.chosen if key.startswith(TUNED)}
     expected |= {*PER_RUN, *(BUDGET if question.timed else ())}
     others: dict[str, None] = {}
-    for at in dict.fromkeys(group.at for group in groups):
-        differ = different_settings([run for group in groups if group.at == at for run in group.runs])
+    for together in question.compared_together(groups):
+        differ = different_settings([run for group in together for run in group.runs])
         others |= dict.fromkeys(key for key in differ if key not in expected and not key.startswith(CELL))
+    if varied:
+        others = {key: None for key in others if not f"{key}.".startswith(f"{varied}.")}
     if others:
-        yield f"the cells do not differ in the cell alone, but also in {', '.join(others)}"
+        yield f"the {what} do not differ in {where} alone, but also in {', '.join(others)}"

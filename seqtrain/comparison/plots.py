@@ -43,6 +43,7 @@ def draw(
     varied: str | None,
     out: Path,
     *,
+    values_compared: bool = False,
     timed: bool = False,
     form: str = "png",
     tuning: Sequence[Tuning] = (),
@@ -51,6 +52,7 @@ def draw(
 
     Parameters
     ----------
+    values_compared : whether the verdicts are between the values of what is varied.
     timed : as for `outcome_of`.
     form : of the files that are returned. There is always a PNG beside, which the page of the report shows.
     tuning : of each row; a search is drawn, a grid is not.
@@ -58,12 +60,12 @@ def draw(
     plots = {"curves": _curves(groups, varied)}
     if varied is None:
         plots["metric"] = _metric(groups, rows)
-        if outcome_of(groups) == STEPS:
-            plots = {"steps": _steps(groups, rows, timed=timed), **plots}
     elif rows[0].solvable:
         plots["success"] = _success(rows, varied)
     else:
         plots["metric"] = _metric_over(rows, varied, groups[0].summary.metric.name)
+    if outcome_of(groups) == STEPS and (varied is None or values_compared):
+        plots = {"steps": _steps(groups, rows, timed=timed), **plots}
     if entries := searched(tuning):
         plots["tuning"] = _budgets(entries, groups[0].summary.variant, varied)
     for name, figure in plots.items():
@@ -241,12 +243,11 @@ def _steps(groups: Sequence[Group], rows: Sequence[Row], *, timed: bool) -> Figu
 
 
 def _row_by_row(rows: Sequence[Row], variant: str) -> tuple[Figure, Axes]:
-    """Axes on which each cell has a line of its own."""
-    figure = Figure(
-        figsize=(8, 1.4 + ENTRY + 0.3 * len(rows) + 0.2 * _lines(row.cell for row in rows)), layout="constrained"
-    )
+    """Axes on which each row has a line of its own."""
+    labels = [row.label for row in rows]
+    figure = Figure(figsize=(8, 1.4 + ENTRY + 0.3 * len(rows) + 0.2 * _lines(labels)), layout="constrained")
     axes = figure.subplots()
-    axes.set_yticks(range(len(rows)), [_plain(row.cell) for row in rows])
+    axes.set_yticks(range(len(rows)), [_plain(label) for label in labels])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_title(visible(variant), parse_math=False)
     axes.grid(alpha=0.3, axis="x")

@@ -3,8 +3,8 @@
 A field that does not apply to a comparison, such as `variant` where the variants differ, is unset and not written.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from pydantic import Field
 
@@ -39,6 +39,21 @@ VerdictName = Literal["better", "worse", "not distinguishable", "too few seeds",
 def label(cell: str, at: Point) -> str:
     """The name of a row in sentences and conditions."""
     return cell if at is None else visible(f"{cell} at {at}")
+
+
+class Keyed(Protocol):
+    """What belongs to a row: to a cell, at one value of the varied setting."""
+
+    @property
+    def cell(self) -> str:
+        """The label of the cell."""
+
+    @property
+    def at(self) -> Point:
+        """The value; None if nothing is varied."""
+
+
+K = TypeVar("K", bound=Keyed)
 
 
 class RowKey(Record):
@@ -88,8 +103,10 @@ class StepsToSolve(Record):
 
 
 class Verdict(Record):
-    """A row against the row of the reference at the same value, paired by seed.
+    """A row against the row of the reference, paired by seed.
 
+    reference_at : the value of the varied setting at which the reference stands: the first one if the values of one
+        cell are compared, else that of the row, as in the files of earlier versions, which do not say it.
     solved, diverged : numbers of runs, of the row and of the reference.
     difference : the mean of the differences of the pairs.
     ratio : the geometric mean of the ratios of the pairs, if the test compares logarithms, as of steps to solve; else
@@ -118,6 +135,17 @@ class Verdict(Record):
     level: float
     verdict: VerdictName
     sentence: str
+    reference_at: Point = Field(default_factory=lambda verdict: verdict["at"])
+
+    @property
+    def row_label(self) -> str:
+        """The name of the row in sentences, where that of the reference has the value if it is the same."""
+        return self.cell if self.at == self.reference_at else label(self.cell, self.at)
+
+    @property
+    def reference_label(self) -> str:
+        """The name of the reference in sentences."""
+        return label(self.reference, self.reference_at)
 
 
 class Row(RowKey):
@@ -264,6 +292,8 @@ class Question(Record):
     reference : the cell that the others are compared with.
     level : the probability with which a verdict may be wrong by chance.
     varied : the setting that has another value at each point; None for none.
+    between : what is compared: cells, at each value; or the values of the varied setting, each with the first. None if
+        it is not known yet, or the version that wrote it only knew cells; see `settled`.
     match : what is equal over the cells; None if unknown.
     timed : whether a budget in seconds decided the steps of every run.
     eval_lengths : other lengths to evaluate the trained models at; only in `question.json`.
@@ -274,6 +304,7 @@ class Question(Record):
     reference: str
     level: float = LEVEL
     varied: str | None = None
+    between: Literal["cells", "values"] | None = None
     match: str | None = None
     timed: bool = False
     drawn_as: Literal["png", "svg", "pdf"] = "png"
@@ -284,6 +315,30 @@ class Question(Record):
     cells: Sequence[RowKey] = ()
     runs: Sequence[RunKey] = ()
 
+    def settled(self, cells: Iterable[str]) -> Self:
+        """The same with `between`, if it is not known yet: the values are compared if one cell was asked for.
+
+        Another value of a setting of the task makes another task, which may be harder: those are not compared.
+        """
+        if self.between is not None:
+            return self
+        is_of_task = self.varied is None or self.varied.partition(".")[0] == "task"
+        return self.model_copy(update={"between": "cells" if is_of_task or len(set(cells)) > 1 else "values"})
+
+    def compared_together(self, rows: Sequence[K]) -> list[list[K]]:
+        """The rows that are compared with one another: all of them if values are compared, else those of each value."""
+        if self.between == "values":
+            return [[*rows]]
+        return [[row for row in rows if row.at == at] for at in dict.fromkeys(row.at for row in rows)]
+
+    def reference_of(self, together: Sequence[K]) -> K | None:
+        """The row with which others are compared: of the values of one cell, the first; None if it is missing."""
+        return next((row for row in together if row.cell == self.reference), None)
+
+    def reference_label(self, rows: Sequence[Keyed]) -> str:
+        """The name of what the others are compared with: of a cell, or of the row at the first value."""
+        return label(self.reference, rows[0].at) if self.between == "values" else self.reference
+
     def fault(self) -> str | None:
         """Which parts do not fit each other; None if all do."""
         rows = [(row.cell, repr(row.at)) for row in self.cells]
@@ -291,6 +346,8 @@ class Question(Record):
             return "its cells are not those of its runs"
         if self.reference not in (row.cell for row in self.cells):
             return "its reference is none of its cells"
+        if self.between == "values" and (self.varied is None or len({cell for cell, _ in rows}) > 1):
+            return "it compares values, but has no varied setting or several cells"
         for entry in self.tuning:
             tried = all(entry.chosen.keys() <= point.settings.keys() for point in entry.points)
             if not tried or not set(entry.at_the_edge) <= entry.chosen.keys():

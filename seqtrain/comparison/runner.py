@@ -139,10 +139,9 @@ def _reported(
     SeqtrainError : no run of the reference is done.
     """
     reasons = {failure.run.out: failure.reason for failure in failures}
+    _check_references(request, rows, failures)
     done = [row._replace(runs=own) for row in rows if (own := [run for run in row.runs if run.out not in reasons])]
     question = _question(request, done, tuning)
-    if {row.at for row in rows} != {row.at for row in done if row.cell == question.reference}:
-        raise _too_many_failed(failures, f"no run of {question.reference}, the reference, is done")
     failed = [
         FailedRun(row=row.cell, at=row.at, run=str(run.out), reason=reasons[run.out])
         for row in rows
@@ -153,6 +152,21 @@ def _reported(
     groups = [Group(row.cell, row.at, [next(finished) for _ in row.runs]) for row in done]
     results = report(groups, question, request.eval_lengths, request.out, failed=failed, quiet=quiet)
     return results, _code_of(failures) if failures else 0
+
+
+def _check_references(request: TrainingRequest, rows: Sequence[Contender], failures: Sequence[Failure]) -> None:
+    """Refuse to compare with a row of which no run is done.
+
+    Raises
+    ------
+    SeqtrainError : no run of a reference is done.
+    """
+    failed, question = {failure.run.out for failure in failures}, _question(request, rows, [])
+    for together in question.compared_together(rows):
+        reference = question.reference_of(together)
+        if reference is not None and failed.issuperset(run.out for run in reference.runs):
+            name = label(reference.cell, reference.at)
+            raise _too_many_failed(failures, f"no run of {name}, the reference, is done")
 
 
 def _too_many_failed(failures: Sequence[Failure], why: str) -> SeqtrainError:
@@ -233,7 +247,7 @@ def _prepare(request: TrainingRequest, *, quiet: bool) -> list[Contender]:
         task = tasks[contender.at]
         check_model_memory(contender.config, task.spec)
         model_to_train(contender.config, task, quiet=quiet)
-    tests = len(contenders) - len(tasks)  # at each point, all but the reference
+    tests = len(contenders) - len(_question(request, contenders, []).compared_together(contenders))
     few = shortage(request.seeds, tests, request.level or LEVEL, option=True)
     if request.place.is_apart:  # with one job, each run prints them itself
         remarks += chain.from_iterable(task.remarks(points[at].train.batch_size) for at, task in tasks.items())
@@ -259,7 +273,7 @@ def _question(request: TrainingRequest, rows: Sequence[Contender], tuning: list[
     """What is asked of the runs after training."""
     labels = [cell_label(cell) for cell in request.cells]
     own = request.config.model.cell.name
-    return Question(
+    question = Question(
         reference=request.reference or (own if own in labels else labels[0]),
         level=request.level or LEVEL,
         varied=request.vary.key if request.vary else None,
@@ -272,3 +286,4 @@ def _question(request: TrainingRequest, rows: Sequence[Contender], tuning: list[
         cells=[RowKey(cell=each.cell, at=each.at, off=each.off) for each in rows],
         runs=[RunKey(row=row.cell, at=row.at, run=str(run.out)) for row in rows for run in row.runs],
     )
+    return question.settled(labels)  # also if all runs of a cell have failed

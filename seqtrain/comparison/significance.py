@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from seqtrain.comparison.defaults import ADVISED_SEEDS
 from seqtrain.comparison.load_runs import FinishedRun, Group
-from seqtrain.comparison.records import Point, Verdict, VerdictName, label
+from seqtrain.comparison.records import Point, Question, Verdict, VerdictName
 from seqtrain.comparison.statistics import effect_size, holm, least_p, mean_interval, pairs_needed, sign_flip_p
 from seqtrain.system.progress import counted, figure
 
@@ -53,27 +53,32 @@ def outcome_of(groups: Sequence[Group], *, timed: bool = False) -> Outcome:
     return Outcome(f"test {metric.name}", not metric.higher_is_better)
 
 
-def judge(groups: Sequence[Group], reference: str, level: float, *, timed: bool = False) -> list[Verdict | None]:
-    """Every group against the reference of the same value, in order; None for the reference, or if that is missing.
+def judge(groups: Sequence[Group], question: Question) -> list[Verdict | None]:
+    """Every group against its reference, in order; None for the reference itself, or if that is missing.
 
-    Holm's correction is over all these comparisons: the probability that any verdict is wrong by chance is at most
-    `level`.
+    The reference is that of the same value, or that of the first value if the values of one cell are compared. Holm's
+    correction is over all these comparisons: the probability that any verdict is wrong by chance is at most the level.
     """
-    outcome = outcome_of(groups, timed=timed)
-    references = {group.at: group for group in reversed(groups) if group.cell == reference}
-    tests = [(group, other) for group in groups if (other := references.get(group.at, group)) is not group]
-    pairs = [_pairs(group, other, outcome, groups) for group, other in tests]
+    outcome = outcome_of(groups, timed=question.timed)
+    tests = [
+        (group, reference, peers)
+        for peers in question.compared_together(groups)
+        if (reference := question.reference_of(peers)) is not None
+        for group in peers
+        if group is not reference
+    ]
+    pairs = [_pairs(group, reference, outcome, peers) for group, reference, peers in tests]
     corrected = holm([sign_flip_p(_tested(values, outcome)) for values in pairs])
     verdicts = {
-        (group.cell, group.at): _verdict(group, other, outcome, values, p, len(tests), level)
-        for (group, other), values, p in zip(tests, pairs, corrected, strict=True)
+        (group.cell, group.at): _verdict(group, reference, outcome, values, p, len(tests), question.level)
+        for (group, reference, _), values, p in zip(tests, pairs, corrected, strict=True)
     }
     return [verdicts.get((group.cell, group.at)) for group in groups]
 
 
-def _pairs(group: Group, reference: Group, outcome: Outcome, groups: Sequence[Group]) -> list[tuple[float, float]]:
+def _pairs(group: Group, reference: Group, outcome: Outcome, peers: Sequence[Group]) -> list[tuple[float, float]]:
     """The values of the runs with the same seed; two that are too close to tell apart are equal."""
-    own, other = (_values(row, outcome, groups) for row in (group, reference))
+    own, other = (_values(row, outcome, peers) for row in (group, reference))
     close = SAME_SPEED if outcome == SHARE else 0.0
     pairs = [(own[seed], other[seed]) for seed in own if seed in other]
     return [(a, a if abs(a - b) <= close * max(a, b) else b) for a, b in pairs]
@@ -84,23 +89,27 @@ def _tested(pairs: Sequence[tuple[float, float]], outcome: Outcome) -> list[floa
     return [math.log(a) - math.log(b) if outcome.on_logarithms else a - b for a, b in pairs]
 
 
-def _values(group: Group, outcome: Outcome, groups: Sequence[Group]) -> dict[int, float]:
+def _values(group: Group, outcome: Outcome, peers: Sequence[Group]) -> dict[int, float]:
     """The outcome of every run by seed.
 
     A run that was not solved within the steps that all were given counts as solved at the evaluation after them. A run
     without a metric, as it diverged, counts as worse than the worst of all by the distance of the worst from the best.
+
+    Parameters
+    ----------
+    peers : all rows that are compared with one another.
     """
-    peers = [run for peer in groups if peer.at == group.at for run in peer.runs]
+    runs = [run for peer in peers for run in peer.runs]
     if outcome in (STEPS, SHARE):
 
         def used(run: FinishedRun, steps: int | None) -> float:
             return (steps or math.inf) / (run.summary.planned_steps if outcome == SHARE else 1)
 
-        horizon = min(used(run, run.summary.planned_steps) for run in peers)
-        missing = horizon + max(used(run, run.config.train.eval_every) for run in peers)
+        horizon = min(used(run, run.summary.planned_steps) for run in runs)
+        missing = horizon + max(used(run, run.config.train.eval_every) for run in runs)
         solved = {run.summary.seed: used(run, run.summary.solved_at_step) for run in group.runs}
         return {seed: steps if steps <= horizon else missing for seed, steps in solved.items()}
-    missing = missing_value([value for run in peers if (value := run.test_metric) is not None], outcome)
+    missing = missing_value([value for run in runs if (value := run.test_metric) is not None], outcome)
     return {run.summary.seed: missing if (value := run.test_metric) is None else value for run in group.runs}
 
 
@@ -128,6 +137,7 @@ def _verdict(
         cell=group.cell,
         at=group.at,
         reference=reference.cell,
+        reference_at=reference.at,
         outcome=outcome.name,
         lower_is_better=outcome.lower_is_better,
         pairs=len(differences),
@@ -168,7 +178,7 @@ def _name(verdict: Verdict, *, is_lower: bool) -> VerdictName:
 
 def _sentence(verdict: Verdict, name: VerdictName) -> str:
     """The verdict for people."""
-    cell, reference = verdict.cell, label(verdict.reference, verdict.at)
+    cell, reference = verdict.row_label, verdict.reference_label
     match name:
         case "none solved":
             cure = "train longer, or judge by the metric with train.stop_when_solved=false"
@@ -184,7 +194,7 @@ def _sentence(verdict: Verdict, name: VerdictName) -> str:
             begin = f"{cell} and {reference}: undecided, as too many pairs are equal;"
         case _:
             begin = f"{cell} is not distinguishable from {reference}:"
-    return f"{begin} {_evidence(verdict, reference)}"
+    return f"{begin} {_evidence(verdict)}"
 
 
 def fact_of(verdict: Verdict) -> str:
@@ -193,8 +203,8 @@ def fact_of(verdict: Verdict) -> str:
 
 
 def _none_solved(verdict: Verdict) -> str:
-    reference = label(verdict.reference, verdict.at)
-    return f"{verdict.cell} and {reference}: no run of either was solved, so {verdict.outcome} cannot tell"
+    both = f"{verdict.row_label} and {verdict.reference_label}"
+    return f"{both}: no run of either was solved, so {verdict.outcome} cannot tell"
 
 
 def _enough(level: float, tests: int) -> str:
@@ -204,9 +214,10 @@ def _enough(level: float, tests: int) -> str:
     return "" if needed is None else f" ({needed} are the fewest{advised})"
 
 
-def _evidence(verdict: Verdict, reference: str) -> str:
+def _evidence(verdict: Verdict) -> str:
     """Difference or ratio, effect size, pairs and p, in words that say which cell is meant."""
-    cell, estimate = verdict.cell, verdict.ratio or verdict.difference
+    cell, reference = verdict.row_label, verdict.reference_label
+    estimate = verdict.ratio or verdict.difference
     if estimate.mean is None:
         change = f"the difference in {verdict.outcome} is unknown"
     elif verdict.ratio is not None:

@@ -240,3 +240,20 @@ def test_nothing_is_compared_or_tuned_without_the_runs_that_it_needs(seqtrain, m
     assert "lr=0.01-seed1000000: failed" in tuned.err
     assert "nothing can be chosen without them" in tuned.err
     assert not Path("t/results.json").exists()
+
+
+def test_values_of_one_cell_need_a_run_of_the_first(seqtrain, monkeypatch):
+    """Of cells that are compared at each value, it stays so if no run of all but one could be trained."""
+    options = ("--seeds", 1, "--vary", "optimizer.lr=0.02,0.01", "--on", "dask", "--json")
+    first, second, other = (f"quickstart-{name}-seed0" for name in ("rnn-lr=0.02", "rnn-lr=0.01", "gru-lr=0.02"))
+    command = ("compare", "quickstart", *QUICK, *options, "--cells")
+    failing(monkeypatch, first)
+    refused = seqtrain(*command, "rnn", "--out", "o")
+    assert (refused.code, "no run of rnn at 0.02, the reference, is done" in refused.err) == (1, True)
+    failing(monkeypatch, second)
+    alone = seqtrain(*command, "rnn", "--out", "o")
+    assert (alone.code, [row["at"] for row in alone.json["cells"]]) == (1, [0.02])
+    assert "rnn at 0.02 is the only row, so there is nothing to compare it with" in alone.json["notes"]
+    failing(monkeypatch, other, "quickstart-gru-lr=0.01-seed0")
+    cells = seqtrain(*command, "rnn,gru", "--reference", "rnn", "--out", "o")
+    assert (cells.code, [row["versus"] for row in cells.json["cells"]]) == (1, [None, None])

@@ -15,10 +15,10 @@
 namespace seqtrain {
 
 // Each lane rounded to the nearest bfloat16, ties to even; the lower halves are zero. NaN stays NaN.
-inline Ints rounded_bits(Vec v) {
-    const Ints bits = reinterpret_cast<Ints>(v);
-    const Ints nearest = (bits + 0x7fff + ((bits >> 16) & 1)) & static_cast<std::int32_t>(0xffff0000);
-    const Ints quiet_nan = (bits & static_cast<std::int32_t>(0xffff0000)) | 0x00400000;
+inline Words rounded_bits(Vec v) {
+    const Words bits = reinterpret_cast<Words>(v);
+    const Words nearest = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
+    const Words quiet_nan = (bits & 0xffff0000u) | 0x00400000u;
     return v == v ? nearest : quiet_nan;
 }
 
@@ -67,8 +67,7 @@ struct Pairs {
     static constexpr bool as_is = false;
 
     static Vec join(Vec first, Vec second) {
-        const Ints low = (rounded_bits(first) >> 16) & 0xffff;
-        return reinterpret_cast<Vec>(low | rounded_bits(second));
+        return reinterpret_cast<Vec>((rounded_bits(first) >> 16) | rounded_bits(second));
     }
     static float join(float first, float second) {
         return as_float((rounded_bits(first) >> 16) | rounded_bits(second));

@@ -39,6 +39,7 @@ constexpr int kRegisters = 16;
 
 typedef float Vec __attribute__((vector_size(4 * kLanes)));
 typedef std::int32_t Ints __attribute__((vector_size(4 * kLanes)));
+typedef std::uint32_t Words __attribute__((vector_size(4 * kLanes)));
 // Through this type memory of any alignment is read by one plain load; memcpy would go by way of the stack.
 typedef float LooseVec __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
@@ -133,7 +134,7 @@ inline Exponential exponential(Vec x) {  // |x| at most 87, or NaN
     // ln(2) in two parts; the first has so few bits that n times it is exact, with and without fused multiply-add.
     const Vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     const Vec q = 0.5f + r * (0.16666576266f + r * (0.04166655242f + r * (0.00836323295f + r * 0.00139262504f)));
-    const Ints exponent = (reinterpret_cast<Ints>(shifted) << 23) + (127 << 23);
+    const Words exponent = (reinterpret_cast<Words>(shifted) << 23) + (127u << 23);
     return {reinterpret_cast<Vec>(exponent), r + r * r * q};
 }
 

@@ -9,6 +9,7 @@ from a forward pass until its backward pass cannot come any more. A pass of the 
 another recording.
 """
 
+import sys
 import threading
 import weakref
 from collections import OrderedDict, deque
@@ -24,6 +25,9 @@ FEWEST_STEPS = 8
 
 RARE = 2
 """A pass that was seen so often at most is not recorded."""
+
+NEVER = -sys.maxsize
+"""The count of a kind of pass that is not tried again."""
 
 MOST_KINDS = 64
 """How many kinds of passes, the last ones, are counted."""
@@ -143,7 +147,11 @@ class _Recordings:
                 size = 4 * inputs.x_gates.nbytes  # these, the activations, their gradients, and all states
                 if self._count(kind) <= RARE or not self._make_room(size, _memory(inputs.w.device)):
                     return None
-                recording = Recording(pass_, inputs, is_learning)
+                try:
+                    recording = Recording(pass_, inputs, is_learning)
+                except torch.OutOfMemoryError:  # a pass that is launched needs less
+                    self.seen[kind] = NEVER
+                    return None
                 self.sizes[recording] = size
         loan = Loan(recording)
         # The end of a loan may come at any point of the program, so it takes no lock.

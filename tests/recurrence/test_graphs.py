@@ -146,3 +146,17 @@ def test_a_rare_kind_is_not_recorded(recorded):
     with torch.no_grad():
         unroll_triton(cell, torch.randn(1, 1, I))
     assert not recorded
+
+
+def test_a_pass_that_finds_no_memory_to_be_recorded_is_launched(recorded, monkeypatch):
+    tries = []
+
+    def no_memory(run, pool):
+        tries.append(run)
+        raise torch.OutOfMemoryError("none left")
+
+    monkeypatch.setattr(graphs, "_record", no_memory)
+    cell = with_random_weights(PeepholeCell(I, H))
+    for _ in range(5):
+        assert_same(unroll_triton, cell, torch.randn(T, B, I), random_state(cell, B))
+    assert len(tries) == 1

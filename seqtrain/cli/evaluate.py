@@ -86,6 +86,7 @@ def eval_table(result: "Evaluation") -> Facts:
         *in_figures(result.split, result.figures | result.conversions),
         *in_figures("baseline", result.baseline),
         *in_words(result.data),
+        ("on", f"engine {result.engine}, {result.precision}"),
         *([] if result.solved is None else [("solved", "yes" if result.solved else "no")]),
         *([("note", worse)] if worse else []),
     ]

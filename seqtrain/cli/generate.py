@@ -55,7 +55,7 @@ def generate(
     sampling = Sampling(temperature, top_k, top_p)
     check_options(sampling.faults(tokens, samples))
     model, prompt = load(run, prompt, quiet=json)
-    say_idle_options(sampling, seed, quiet=json)
+    say_idle_options(sampling, seed, samples, quiet=json)
     how: dict[str, Any] = {**sampling._asdict(), "seed": seed, "allow_unk": allow_unk}
     with live_text() as write:
         if samples > 1:
@@ -77,12 +77,14 @@ def in_parts(result: "Samples") -> Iterator[str]:
         yield f"--- {number} of {len(result.samples)} ---\n{sample.text}{end}"
 
 
-def say_idle_options(sampling: "Sampling", seed: int, *, quiet: bool) -> None:
+def say_idle_options(sampling: "Sampling", seed: int, samples: int, *, quiet: bool) -> None:
     """Name the options that change nothing, as nothing is drawn by chance."""
     given = {"--seed": seed != 0, "--top-k": sampling.top_k is not None, "--top-p": sampling.top_p != TOP_P}
     idle = [option for option, is_given in given.items() if is_given]
-    if sampling.temperature == 0 and idle and not quiet:
-        to_stderr(f"--temperature 0 always takes the most likely token, so it ignores {', '.join(idle)}")
+    effects = [f"it ignores {', '.join(idle)}"] if idle else []
+    effects += [f"all {samples} texts are the same"] if samples > 1 else []
+    if sampling.temperature == 0 and effects and not quiet:
+        to_stderr(f"--temperature 0 always takes the most likely token, so {', and '.join(effects)}")
 
 
 def another_text(sampling: "Sampling", unit: str) -> str:

@@ -59,7 +59,7 @@ def run_table(trained: "Trained") -> Facts:
         *in_figures("baseline", summary.baseline),
         *in_words(summary.data),
         ("time", f"{summary.elapsed_s:.1f} s, {counted(summary.steps, 'step')}, {speed}"),
-        ("on", f"{summary.device}, {counted(summary.threads, 'thread')}, engine {summary.engine}"),
+        ("on", f"{summary.device}, {counted(summary.threads, 'thread')}, engine {summary.engine}, {summary.precision}"),
         ("run", str(trained.path)),
         *([("note", worse + cure)] if worse else []),
     ]

@@ -59,12 +59,15 @@ def check_precision(config: Config) -> str | None:
     reason = why_no_gain()
     if reason is None:
         return None
-    if not has_pairs() and os.environ.get("SEQTRAIN_BFLOAT16") != "emulated":
+    wish = os.environ.get("SEQTRAIN_BFLOAT16", "")
+    if wish not in ("", "emulated"):
+        raise ConfigError(f"SEQTRAIN_BFLOAT16 is {wish!r}; set it to emulated, or leave it out")
+    if not has_pairs() and not wish:
         raise ConfigError(
             f"precision is 'bfloat16', but {reason}, so it is no faster than float32; use precision: float32, or set "
-            "SEQTRAIN_BFLOAT16=emulated to train with the same rounding all the same"
+            "SEQTRAIN_BFLOAT16=emulated, which rounds in the same way at the speed of float32"
         )
-    return f"precision: {reason}; so bfloat16 is rounded, but no faster than float32 here"
+    return f"precision: {reason}; so factors are rounded to bfloat16 and multiplied in float32, at the speed of float32"
 
 
 def build_task(

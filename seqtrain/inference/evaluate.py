@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seqtrain.config.describe import affects_of
 from seqtrain.inference.load import Restored, restore
 from seqtrain.inference.predictions.evaluated import check_picture, draw_evaluation
+from seqtrain.native.storage import Precision
 from seqtrain.system.errors import ConfigError, Diverged
 from seqtrain.system.progress import Progress, figure, say
 from seqtrain.system.runtime import settings_restored
@@ -100,6 +101,7 @@ class Evaluation:
     conversions: dict[str, float]
     data: Mapping[str, str | float]
     engine: str
+    precision: Precision
     baseline: dict[str, float]
     solved: bool | None
     draw: "Callable[[], Figure] | None" = field(default=None, repr=False, compare=False)
@@ -183,6 +185,7 @@ def evaluate(
         conversions=task.conversions(split, figures["loss"]),
         data=task.facts(split),
         engine=restored.model.stack.loop.name,
+        precision=restored.model.precision,
         baseline=baseline,
         solved=task.solved(figures) and learned if task.solvable else None,  # at some lengths, a guess would do
         draw=(lambda: draw_evaluation(restored.path, task, split)) if picture else None,

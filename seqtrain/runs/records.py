@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, Tag, ValidationErr
 from pydantic_core import ErrorDetails
 
 from seqtrain.config import Config
+from seqtrain.native.storage import Precision
 from seqtrain.system import strict_json
 from seqtrain.system.errors import plain, short
 from seqtrain.system.settings import ONE_OR_EACH
@@ -104,6 +105,7 @@ class Summary(Record):
     elapsed_s : seconds of the run, interruptions left out.
     sequences_per_s, tokens_per_s : training speed of the last process; the file has the one of the task's unit.
     engine : what ran the cells over time.
+    precision : of the factors of matrix products.
     divergence : what is known about the first number that was not finite; None if the run did not diverge.
     data : what was read for the test set, such as its size and what was left out; of data of the user.
     own_task : of a user's own task, so that its code is not needed to read the summary; None for a built-in task.
@@ -132,6 +134,7 @@ class Summary(Record):
     sequences_per_s: float | None = None
     tokens_per_s: float | None = None
     engine: str
+    precision: Precision = "float32"
     device: str
     threads: Size
     versions: dict[str, str] = {}

@@ -110,12 +110,17 @@ def check_same(config: Config, checkpoint: Checkpoint, run: RunDir) -> list[str]
         f"{key} {short(old)}, the config says {short(new)}"
         for key, (old, new) in changes.items()
         if not _may_change(key, config)
-        or (key == "train.epochs" and None in (old, new))  # other defaults depend on the unit
     )
     if names := other_codes(changes, config):
         raise CheckpointError(
             f"{run.last}: the code of {' and '.join(names)} has changed since it was saved; restore the code, or "
             "start anew with --overwrite or another --out"
+        )
+    if None in changes.get("train.epochs", (0, 0)):
+        unit, other = ("steps", "epochs") if saved.train.epochs is None else ("epochs", "steps")
+        raise CheckpointError(
+            f"{run.last} is of a run that counts its training in {unit}, and the config counts in {other}; set "
+            f"train.{unit} instead of train.{other}"
         )
     if named:
         raise CheckpointError(

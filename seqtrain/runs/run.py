@@ -39,7 +39,7 @@ from seqtrain.runs.resume import (
 from seqtrain.system import strict_json
 from seqtrain.system.files import write_whole
 from seqtrain.system.process_group import ProcessGroup
-from seqtrain.system.progress import say
+from seqtrain.system.progress import say, say_once
 from seqtrain.system.settings import UserClass
 from seqtrain.training.recipe import Recipe
 from seqtrain.training.state import TrainState
@@ -145,7 +145,7 @@ def build_run(
     for remark in task.remarks(config.train.batch_size):
         say(remark, quiet=quiet)
     if (no_gain := check_precision(config)) is not None:
-        say(no_gain, quiet=quiet)
+        say_once(no_gain, quiet=quiet)
     recipe = build_recipe(config, task)
     model, _ = model_to_train(config, task, processes=group.size, quiet=quiet)
     loop = model.stack.loop

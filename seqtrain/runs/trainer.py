@@ -270,6 +270,7 @@ def _summarise(run: Run, ending: _Ending, earlier: Summary | None) -> Summary:
         solved_at_step=state.solved_at_step,
         elapsed_s=round(run.clock.elapsed_s, 3),
         engine=state.model.stack.loop.name,
+        precision=config.precision,
         device=config.device,
         threads=torch.get_num_threads(),
         versions=versions(),

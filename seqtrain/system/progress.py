@@ -129,6 +129,16 @@ def _importance(name: str) -> int:
     return -1 if name.startswith("valid ") else name.endswith("/s")
 
 
+_said: set[str] = set()
+
+
+def say_once(message: str, *, quiet: bool = False) -> None:
+    """A line about the machine, which is the same for all runs of a process."""
+    if not quiet and message not in _said:
+        _said.add(message)
+        say(message)
+
+
 def say(message: str, *, quiet: bool = False) -> None:
     """A line on stderr."""
     if not quiet:

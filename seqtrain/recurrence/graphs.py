@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -44,14 +45,30 @@ def borrow(pass_: Pass, inputs: Inputs, is_learning: bool) -> "Loan | None":
 
 
 def _can_record(inputs: Inputs) -> bool:
-    return inputs.w.is_cuda and len(inputs.x_gates) >= FEWEST_STEPS and not torch.cuda.is_current_stream_capturing()
+    if not inputs.w.is_cuda or len(inputs.x_gates) < FEWEST_STEPS or _saves_elsewhere():
+        return False
+    return not torch.cuda.is_current_stream_capturing()
+
+
+def _saves_elsewhere() -> bool:
+    """Whether hooks are to see the tensors that are saved, as in `torch.utils.checkpoint`: a recording saves none."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+
+
+@cache
+def _stream_beside(stream: torch.cuda.Stream) -> torch.cuda.Stream:
+    """Where passes of a stream are recorded; the stream that torch takes by default is on the first GPU in use."""
+    return torch.cuda.Stream(stream.device)  # type: ignore[no-untyped-call]
 
 
 def _record(run: Callable[[], Any], pool: Any) -> tuple[Callable[[], object], Any, Any]:
     """What repeats a function, what it returns each time, and where the arrays of the recording are."""
     run()  # loads the kernels, which is not possible while it is recorded
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    with (
+        torch.cuda.stream(stream),  # torch does not return to it if the recording fails
+        torch.cuda.graph(graph, pool=pool, stream=_stream_beside(stream), capture_error_mode="thread_local"),
+    ):
         result = run()
     return graph.replay, result, graph.pool()
 

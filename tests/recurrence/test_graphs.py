@@ -1,11 +1,13 @@
 """Recorded passes. There is no GPU here: a recording runs the pass again, over the same arrays as a graph would."""
 
 import gc
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import pytest
 import torch
 from beside_plain_loop import assert_same, random_state, results, with_random_weights
+from torch.utils.checkpoint import checkpoint
 
 from seqtrain.cells import GRUCell, LSTMCell, OdysseyCell, PeepholeCell
 from seqtrain.recurrence import graphs
@@ -160,3 +162,44 @@ def test_a_pass_that_finds_no_memory_to_be_recorded_is_launched(recorded, monkey
     for _ in range(5):
         assert_same(unroll_triton, cell, torch.randn(T, B, I), random_state(cell, B))
     assert len(tries) == 1
+
+
+def test_a_pass_whose_saved_tensors_are_watched_is_not_recorded(recorded, monkeypatch):
+    cell, other = (with_random_weights(PeepholeCell(H, H)) for _ in range(2))
+    monkeypatch.setattr(graphs, "_can_record", lambda _: not graphs._saves_elsewhere())
+    x, gradients = torch.randn(1, B, H, requires_grad=True), []
+    for _ in range(4):  # each pass is computed again, which must save as many tensors
+        outputs = checkpoint(lambda x: unroll_triton(other, unroll_triton(cell, x)[0])[0], x, use_reentrant=False)
+        gradients += torch.autograd.grad(outputs.sum(), [x])
+    assert all(torch.equal(gradients[0], gradient) for gradient in gradients)
+    assert not recorded
+
+
+def test_a_pass_is_recorded_beside_its_own_stream_which_comes_back(monkeypatch):
+    """The streams are names here, `DEVICE.NUMBER`."""
+    current, entered = ["cuda:1.0"], []
+
+    @contextmanager
+    def on(stream):
+        before, current[0] = current[0], stream
+        try:
+            yield
+        finally:
+            current[0] = before
+
+    @contextmanager
+    def fail(_graph, *, stream, **_):
+        entered.append(stream)
+        current[0] = stream
+        raise RuntimeError("no recording")
+        yield
+
+    monkeypatch.setattr(graphs, "_stream_beside", lambda stream: f"beside {stream}")
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: current[0])
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "graph", fail)
+    with pytest.raises(RuntimeError, match="no recording"):
+        graphs._record(lambda: None, None)
+    assert entered == ["beside cuda:1.0"]
+    assert current == ["cuda:1.0"]

@@ -139,10 +139,14 @@ class Kind(NamedTuple):
 
 def _kind_of(pass_: Pass, inputs: Inputs, is_learning: bool) -> Kind:
     flags = tuple((pass_.kind.flags or {}).items())
-    constants = (pass_.kind.hidden, pass_.kind.width, flags, pass_.low, pass_.lengths is not None, pass_.reverse)
+    matmul = torch.backends.cuda.matmul
+    rounding = getattr(matmul, "fp32_precision", None) or matmul.allow_tf32  # the first is new in torch 2.9
+    given = (pass_.kind.hidden, pass_.kind.width, flags, pass_.low, pass_.lengths is not None, pass_.reverse)
     arrays = tuple(None if array is None else (array.shape, array.dtype) for array in inputs)
     at = inputs.w.device
-    return Kind(constants, arrays, at, torch.cuda.current_stream(at) if inputs.w.is_cuda else None, is_learning)
+    return Kind(
+        (*given, rounding), arrays, at, torch.cuda.current_stream(at) if inputs.w.is_cuda else None, is_learning
+    )
 
 
 class _Recordings:
@@ -161,7 +165,9 @@ class _Recordings:
             self._take_back()
             recording = self.free[kind].pop() if self.free.get(kind) else None
             if recording is None:
-                size = 4 * inputs.x_gates.nbytes  # these, the activations, their gradients, and all states
+                # The sums of the gates, the activations, their gradients, and all states; the weights and their
+                # gradient, and the roundings of the weights for both passes.
+                size = 4 * inputs.x_gates.nbytes + 3 * inputs.w.nbytes
                 if self._count(kind) <= RARE or not self._make_room(size, _memory(inputs.w.device)):
                     return None
                 try:
@@ -189,10 +195,14 @@ class _Recordings:
 
     def _make_room(self, size: int, memory: int) -> bool:
         """Forget the recordings that were not used for the longest time, until a new one has room; whether it has."""
-        while sum(self.sizes.values()) + size > memory * MEMORY_SHARE:
-            if not self.free:
-                return False
-            self.free.popitem(last=False)
+        limit = memory * MEMORY_SHARE - size
+        free = sum(self.sizes[recording] for recordings in self.free.values() for recording in recordings)
+        if sum(self.sizes.values()) - free > limit:
+            return False
+        while sum(self.sizes.values()) > limit:
+            kind = next(iter(self.free))
+            del self.free[kind]
+            self.seen.pop(kind, None)  # or kinds in turns, of which one has no room, would be recorded each time
         return True
 
 

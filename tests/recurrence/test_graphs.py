@@ -123,8 +123,8 @@ def test_without_gradients_there_is_no_backward_pass(recorded):
 
 def test_the_oldest_recordings_make_room(recorded, monkeypatch):
     cell, sizes = with_random_weights(LSTMCell(I, H)), []
-    size = 4 * T * B * 4 * H * 8
-    monkeypatch.setattr(graphs, "_memory", lambda _: 1.7 * size / graphs.MEMORY_SHARE)
+    size = (4 * T * B * 4 * H + 3 * 4 * H * H) * 8
+    monkeypatch.setattr(graphs, "_memory", lambda _: 1.8 * size / graphs.MEMORY_SHARE)
 
     def run(columns, times=1):
         for _ in range(times):
@@ -136,17 +136,18 @@ def test_the_oldest_recordings_make_room(recorded, monkeypatch):
         run(columns, 4)
     assert sizes == [1, 1, 0, 1, 0, 1]  # the fourth takes the room of the second
     run(20 * B, 5)
-    assert sizes[-1] == 0
+    run(B, 3)
+    assert sizes[-2:] == [0, 0]  # what can have no room takes none from others
+    run(B - 2, 2)
+    assert sizes[-1] == 0  # what was forgotten is not recorded at once again
 
 
-def test_a_rare_kind_is_not_recorded(recorded):
-    cell = with_random_weights(LSTMCell(I, H))
-    for _ in range(2):
-        for columns in range(1, graphs.MOST_KINDS + 3):
-            with torch.no_grad():
-                unroll_triton(cell, torch.randn(1, columns, I))
+def test_the_weights_count_as_memory_of_a_recording(recorded, monkeypatch):
+    cell = with_random_weights(LSTMCell(I, 32))
+    monkeypatch.setattr(graphs, "_memory", lambda _: 2 * cell.w_h.nbytes / graphs.MEMORY_SHARE)
     with torch.no_grad():
-        unroll_triton(cell, torch.randn(1, 1, I))
+        for _ in range(4):
+            unroll_triton(cell, torch.randn(1, 1, I))
     assert not recorded
 
 
@@ -173,6 +174,18 @@ def test_a_pass_whose_saved_tensors_are_watched_is_not_recorded(recorded, monkey
         gradients += torch.autograd.grad(outputs.sum(), [x])
     assert all(torch.equal(gradients[0], gradient) for gradient in gradients)
     assert not recorded
+
+
+def test_a_recording_rounds_products_as_it_was_asked_to(recorded):
+    cell, matmul = with_random_weights(LSTMCell(I, H)), torch.backends.cuda.matmul
+    before = matmul.fp32_precision if hasattr(matmul, "fp32_precision") else pytest.skip("torch has no such setting")
+    with torch.no_grad():
+        for precision, recordings in (("ieee", 1), ("tf32", 1), ("ieee", 0)):
+            matmul.fp32_precision = precision
+            for _ in range(3):
+                unroll_triton(cell, torch.randn(1, B, I))
+            matmul.fp32_precision = before
+            assert forget(recorded) == recordings
 
 
 def test_a_pass_is_recorded_beside_its_own_stream_which_comes_back(monkeypatch):
@@ -203,3 +216,14 @@ def test_a_pass_is_recorded_beside_its_own_stream_which_comes_back(monkeypatch):
         graphs._record(lambda: None, None)
     assert entered == ["beside cuda:1.0"]
     assert current == ["cuda:1.0"]
+
+
+def test_a_rare_kind_is_not_recorded(recorded):
+    cell = with_random_weights(LSTMCell(I, H))
+    for _ in range(2):
+        for columns in range(1, graphs.MOST_KINDS + 3):
+            with torch.no_grad():
+                unroll_triton(cell, torch.randn(1, columns, I))
+    with torch.no_grad():
+        unroll_triton(cell, torch.randn(1, 1, I))
+    assert not recorded

@@ -65,8 +65,9 @@ def unroll(
         # A compilation with fullgraph=True fails at the next line and shows it.
         outside: Unroll = torch.compiler.disable(unroll)  # type: ignore  # one graph needs engine: reference
         return outside(cell, x, state, lengths=lengths, reverse=reverse, engine=engine)
-    if x.dtype in HALF and is_under_autocast(x):
-        x = x.float()  # from a layer before under autocast
+    if is_under_autocast(x):  # they may come from a layer before under autocast
+        x = _in_full(x)
+        state = state._make(map(_in_full, state)) if hasattr(state, "_make") else state
     if engine not in get_args(Engine):
         raise ValueError(f"engine is {engine!r}; use one of {', '.join(get_args(Engine))}")
     if x.dim() != 3 or len(x) == 0 or x.shape[2] != cell.input_size:
@@ -76,6 +77,10 @@ def unroll(
         check_lengths(lengths, x)
     run = unroll_reference if engine == "reference" else _chosen(engine, cell, x, state, lengths)
     return run(cell, x, state, lengths=lengths, reverse=reverse)
+
+
+def _in_full(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in HALF else tensor
 
 
 def _chosen(engine: Engine, cell: Cell, x: Tensor, state: Any, lengths: Tensor | None) -> Unroll:

@@ -207,6 +207,8 @@ def test_states_and_outputs_stay_float32_under_autocast(make, engine):
     in_float32, _ = unroll(cell, x, engine=engine)
     with torch.autocast("cpu", torch.bfloat16):
         outputs, state = unroll(cell, x.bfloat16(), engine=engine)
+        start = cell.state_type(*(torch.ones(4, 19).bfloat16() for _ in state))
+        _, state = unroll(cell, x, start, engine=engine)  # from an encoder under autocast
     assert {outputs.dtype, *(part.dtype for part in state)} == {torch.float32}
     apart = (outputs - in_float32).abs().max()
     assert 1e-4 < apart < 0.05

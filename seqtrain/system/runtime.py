@@ -39,9 +39,9 @@ def prepare_gpu() -> None:
 
 def why_no_device(name: str) -> str | None:
     """Why this machine cannot compute on `cpu`, `cuda`, `cuda:1` and so on; None if it can."""
-    device, count = torch.device(name), torch.cuda.device_count()
-    is_there = device.type != "cuda" or (device.index or 0) < count
-    return None if is_there else f"PyTorch finds {count} CUDA devices here"
+    count = torch.cuda.device_count()
+    there = ["cpu", *(["cuda"] if count else []), *(f"cuda:{number}" for number in range(count))]
+    return None if name in there else f"PyTorch finds {count} CUDA devices here"
 
 
 _LOCK = threading.Lock()

@@ -43,6 +43,8 @@ def test_bench_times_each_cell_on_each_shape(seqtrain):
         (("--threads", 100000), "4096"),
         (("--device", "gpu"), "--device is 'gpu'; write it as cpu, cuda or cuda:1"),
         (("--device", "cuda:7"), "--device is 'cuda:7', but PyTorch finds"),
+        (("--device", "cuda:999"), "--device is 'cuda:999', but PyTorch finds"),
+        (("--device", "cuda:01"), "--device is 'cuda:01', but PyTorch finds"),
         (
             ("--precision", "bfloat61"),
             "--precision is 'bfloat61'; choose one of bfloat16, float32 (did you mean 'bfloat16'",

@@ -307,6 +307,7 @@ MISTAKES = {
     "task: adding\nmodel: {cell: lstm}\ntrain: {stop_when_solved: 'yes'}\n": "train.stop_when_solved",
     "task: adding\nmodel: {cell: lstm}\ndevice: gpu\n": "device",
     "task: adding\nmodel: {cell: lstm}\ndevice: cuda:7\n": "device",
+    "task: adding\nmodel: {cell: lstm}\ndevice: cuda:128\n": "device",
     "task: adding\nmodel: {cell: lstm}\nthreads: 0\n": "threads",
     "task: adding\nmodel: {cell: lstm}\nseed: 1e3\n": "seed",
     "task: adding\nmodel: {cell: lstm}\nschedule: {name: cosine, steps: 100}\n": "schedule.steps",

@@ -131,6 +131,9 @@ class AdaptiveHead(nn.Module):
         self.clusters = nn.AdaptiveLogSoftmaxWithLoss(
             input_size, output_size, list(cutoffs), div_value=shrink, head_bias=True
         )
+        for layer in self.clusters.modules():
+            if isinstance(layer, nn.Linear):
+                layer.__class__ = Linear  # torch cannot collect the results of its own layers under autocast
 
     def forward(self, features: Tensor) -> Tensor:
         """`[..., H]` to log-probabilities `[..., V]`."""

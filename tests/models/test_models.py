@@ -363,6 +363,17 @@ def test_an_adaptive_head_gives_a_distribution_and_its_negative_log_likelihood()
     assert count_parameters(head) == 8 * (4 + 2) + 6 + (8 * 4 + 4 * 6) + (8 * 2 + 2 * 10)
 
 
+def test_an_adaptive_head_keeps_its_sums_in_float32_under_autocast():
+    head = AdaptiveHead(8, 20, [4, 10], 2.0).float()
+    features, targets = torch.randn(30, 8).float(), torch.arange(30) % 20
+    exact = token_nats(head, features, targets, fused=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        nats, scores = token_nats(head, features, targets, fused=True), head(features)
+    assert nats.dtype == scores.dtype == torch.float32
+    torch.testing.assert_close(nats, -scores.gather(-1, targets[:, None])[:, 0])
+    assert 1e-5 < (nats - exact).abs().max() < 0.05
+
+
 def test_dropout_preserves_the_mean_and_drops_with_its_probability():
     dropped = drop(torch.ones(100_000), 0.3, generator("x"))
     assert set(dropped.unique().tolist()) == {0.0, 1 / 0.7}

@@ -3,6 +3,7 @@
 import gc
 from contextlib import contextmanager
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -74,6 +75,32 @@ def test_a_recording_equals_the_plain_loop_with_new_values(name, recorded):
         x = torch.randn(T, B, I)
         assert_same(unroll_triton, cell, x, random_state(cell, B), lengths=torch.tensor(lengths), reverse=True)
     assert forget(recorded) == 2
+
+
+def test_passes_that_differ_do_not_share_a_recording(recorded):
+    cell, x = with_random_weights(LSTMCell(I, H)).float(), torch.randn(2, B, I).float()
+
+    def run(reverse, low):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=low):
+            return unroll_triton(cell, x, reverse=reverse)[0]
+
+    ways = [(False, False), (True, False), (False, True)]
+    launched = [run(*way) for way in ways]
+    for _ in range(3):
+        assert all(torch.equal(run(*way), outputs) for way, outputs in zip(ways, launched, strict=True))
+    assert forget(recorded) == len(ways)
+
+
+@pytest.mark.parametrize(
+    ("steps", "is_cuda", "is_capturing", "wanted"),
+    [(8, True, False, True), (7, True, False, False), (8, False, False, False), (8, True, True, False)],
+)
+def test_short_passes_and_those_that_somebody_records_are_not_recorded(
+    steps, is_cuda, is_capturing, wanted, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: is_capturing)
+    inputs = SimpleNamespace(w=SimpleNamespace(is_cuda=is_cuda), x_gates=torch.empty(steps, B, H))
+    assert graphs._can_record(inputs) == wanted
 
 
 def test_two_layers_of_one_kind_do_not_share_a_recording(recorded):

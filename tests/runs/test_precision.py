@@ -64,12 +64,15 @@ def made(*overrides):
 
 def test_it_is_refused_without_the_instruction_unless_emulation_is_asked_for(monkeypatch, tmp_path):
     monkeypatch.setattr(storage, "_abilities", lambda: 0)
-    assert "no faster than float32" in check_precision(made())
-    run(tmp_path, "precision=bfloat16", "train.steps=2")
+    assert "at the speed of float32" in check_precision(made())
+    assert run(tmp_path, "precision=bfloat16", "train.steps=2").summary.precision == "bfloat16"
+    monkeypatch.setenv("SEQTRAIN_BFLOAT16", "yes")
+    with pytest.raises(ConfigError, match="SEQTRAIN_BFLOAT16 is 'yes'; set it to emulated, or leave it out"):
+        run(tmp_path / "other", "precision=bfloat16", "train.steps=2")
     monkeypatch.delenv("SEQTRAIN_BFLOAT16")
     with pytest.raises(ConfigError, match=r"no bfloat16 instruction.*SEQTRAIN_BFLOAT16=emulated"):
         run(tmp_path / "other", "precision=bfloat16", "train.steps=2")
-    assert evaluate(tmp_path).figures  # trained weights are evaluated everywhere
+    assert evaluate(tmp_path).as_json()["precision"] == "bfloat16"  # trained weights are evaluated everywhere
 
 
 @pytest.mark.parametrize(("abilities", "remark"), [(1, "slower than its float32 ones"), (2, None)])

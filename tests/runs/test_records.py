@@ -37,7 +37,7 @@ def test_the_keys_of_the_files_have_their_order(trained):
         "steps",
         "skipped_steps", "planned_steps", "metric", "best", "lost_best_step",
         "test", "baseline", "solved_at_step", "elapsed_s",
-        "sequences_per_s", "engine", "device", "threads", "versions", "divergence",
+        "sequences_per_s", "engine", "precision", "device", "threads", "versions", "divergence",
     ]  # fmt: skip
     keys = {record["split"]: list(record) for record in map(json.loads, run.metrics.read_text().splitlines())}
     assert keys == {"train": [*HEAD, "mse", *TAIL], "valid": [*HEAD, "mse", *TAIL, "accuracy"]}

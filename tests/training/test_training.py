@@ -747,8 +747,9 @@ def test_resume_takes_more_epochs_but_not_steps_instead_of_epochs(text_folder):
         for more in ((), ("train.epochs=3",), ("train.epochs=null", "train.steps=4"))
     )
     check_same(more, checkpoint_of(epochs), RunDir(Path("run")))
-    for saved, config in ((epochs, steps), (steps, epochs)):
-        with pytest.raises(CheckpointError, match=r"was saved with train\.epochs .*, the config says"):
+    for saved, config, unit, other in ((epochs, steps, "epochs", "steps"), (steps, epochs, "steps", "epochs")):
+        wanted = f"counts its training in {unit}, and the config counts in {other}; set train.{unit} instead"
+        with pytest.raises(CheckpointError, match=wanted):
             check_same(config, checkpoint_of(saved), RunDir(Path("run")))
 
 
@@ -799,7 +800,7 @@ def test_files_of_a_run(name, unit):
         "status", "task", "variant", "fingerprints", "cell", "direction", "depth", "hidden_size", "parameters", "seed",
         "steps",
         "planned_steps", "metric", "best", "lost_best_step",
-        "test", "baseline", "solved_at_step", "elapsed_s", f"{unit}_per_s", "engine",
+        "test", "baseline", "solved_at_step", "elapsed_s", f"{unit}_per_s", "engine", "precision",
         "device", "threads", "versions", "divergence", "skipped_steps",
     }  # fmt: skip
     assert ("data" in summary) == (name == "words")

@@ -78,6 +78,17 @@ _TINY = 5e-324
 """The smallest float64: zero where subnormal numbers are flushed."""
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread on the CPU: to wake another takes longer than it saves where there is little to do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def keep_freed_memory() -> bool:
     """Keep the memory of large freed arrays in the process; returns whether the C library can do that.
 

@@ -33,7 +33,7 @@ from seqtrain.tasks.marked_numbers import Adding
 from seqtrain.training.loop import evaluate
 from seqtrain.training.optimizers import base
 from seqtrain.training.state import TrainState
-from seqtrain.training.step import current_lr, train_step
+from seqtrain.training.step import FEW_WEIGHTS, current_lr, train_step
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +113,32 @@ def test_a_step_holds_nothing_that_it_has_no_use_for(monkeypatch):
     train_step(state, recipe, recipe.task.train_batch(1, 8))
     assert seen
     assert all(gradient is None for gradient in seen)
+
+
+def test_one_thread_updates_few_weights(monkeypatch):
+    state, recipe, _ = one_step(small("words"))
+    threads = torch.get_num_threads()
+    update, used = state.optimizer.step, []
+
+    def watched():
+        used.append(torch.get_num_threads())
+        update()
+
+    monkeypatch.setattr(state.optimizer, "step", watched)
+    torch.set_num_threads(3)
+    try:
+        for limit in (FEW_WEIGHTS, 10):
+            monkeypatch.setattr("seqtrain.training.step.FEW_WEIGHTS", limit)
+            train_step(state, recipe, recipe.task.train_batch(1, 8))
+            used.append(torch.get_num_threads())
+        monkeypatch.setattr("seqtrain.training.step.FEW_WEIGHTS", FEW_WEIGHTS)
+        monkeypatch.setattr(state.optimizer, "step", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train_step(state, recipe, recipe.task.train_batch(1, 8))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    assert used == [1, 3, 3, 3]
 
 
 def test_an_evaluation_holds_one_prediction_at_a_time(monkeypatch):

@@ -131,7 +131,7 @@ def test_a_language_model_is_used_next(seqtrain, text_folder):
         "generate", "run", "--prompt", "the", "--tokens", 2, "--temperature", 0, "--seed", 3, "--top-k", 4
     )
     assert called.remarks == "--temperature 0 always takes the most likely token, so it ignores --seed, --top-k\n"
-    called = seqtrain("generate", "run", "--tokens", 2, "--temperature", 0, "--samples", 2)
+    called = seqtrain("generate", "run", "--prompt", "the", "--tokens", 2, "--temperature", 0, "--samples", 2)
     assert called.remarks == "--temperature 0 always takes the most likely token, so all 2 texts are the same\n"
 
 

@@ -158,7 +158,8 @@ def test_a_forked_process_has_workers_of_its_own(threads):
 def test_the_process_ends_although_workers_wait():
     child = forked.Forked(WAITING)
     try:
-        assert child.communicate(30) == (0, "", "")
+        code, out, _ = child.communicate(30)  # Triton, if a test before has loaded it, writes to stderr at the end
+        assert (code, out) == (0, "")
     finally:
         child.close()
 

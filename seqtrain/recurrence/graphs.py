@@ -4,9 +4,9 @@ The CPU needs longer to start most operations than the GPU needs to do them, and
 graph of CUDA starts all of them at once. It reads and writes the same addresses each time, so what comes in is copied
 to arrays of its own, and what goes out is copied from there. The operations are the same, and so are the bits.
 
-A pass is recorded when it is seen for the third time, as that takes about as long as two passes. A recording is lent
-from a forward pass until its backward pass cannot come any more. A pass of the same kind that begins in between gets
-another recording.
+A pass is recorded when it is seen for the third time, as that takes about as long as two passes. A recording is in use
+from a forward pass until no backward pass can follow it. A pass of the same kind that begins in between gets another
+recording.
 """
 
 import sys
@@ -37,11 +37,11 @@ MEMORY_SHARE = 1 / 8
 """The share of the GPU's memory that all recordings may take together."""
 
 
-def borrow(pass_: Pass, inputs: Inputs, is_learning: bool) -> "Loan | None":
+def acquire(pass_: Pass, inputs: Inputs, is_learning: bool) -> "InUse | None":
     """A recording of such a pass, with the backward pass if it is for learning; None if the caller has to launch it."""
     if not _can_record(inputs):
         return None
-    return _recordings.borrow(pass_, inputs, is_learning)
+    return _recordings.acquire(pass_, inputs, is_learning)
 
 
 def _can_record(inputs: Inputs) -> bool:
@@ -119,15 +119,15 @@ def _write(own: Arrays, given: Arrays) -> None:
     torch._foreach_copy_([to for to, _ in pairs], [source for _, source in pairs])
 
 
-class Loan:
-    """A recording for one forward pass and its backward passes."""
+class InUse:
+    """A recording in use by one forward pass and its backward passes; it is free again when this object is deleted."""
 
     def __init__(self, recording: Recording) -> None:
         """Use a recording that nobody else uses."""
         self.forward, self.backward = recording.forward, recording.backward
 
 
-class Kind(NamedTuple):
+class Key(NamedTuple):
     """What passes have in common that can share a recording."""
 
     constants: tuple[Any, ...]
@@ -137,61 +137,59 @@ class Kind(NamedTuple):
     is_learning: bool
 
 
-def _kind_of(pass_: Pass, inputs: Inputs, is_learning: bool) -> Kind:
+def _key(pass_: Pass, inputs: Inputs, is_learning: bool) -> Key:
     flags = tuple((pass_.kind.flags or {}).items())
     matmul = torch.backends.cuda.matmul
     rounding = getattr(matmul, "fp32_precision", None) or matmul.allow_tf32  # the first is new in torch 2.9
     given = (pass_.kind.hidden, pass_.kind.width, flags, pass_.low, pass_.lengths is not None, pass_.reverse)
     arrays = tuple(None if array is None else (array.shape, array.dtype) for array in inputs)
     at = inputs.w.device
-    return Kind(
-        (*given, rounding), arrays, at, torch.cuda.current_stream(at) if inputs.w.is_cuda else None, is_learning
-    )
+    return Key((*given, rounding), arrays, at, torch.cuda.current_stream(at) if inputs.w.is_cuda else None, is_learning)
 
 
 class _Recordings:
-    """All of this process; those that are lent belong to their loans."""
+    """All of this process; one that is in use is not among the free ones."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.seen: OrderedDict[Kind, int] = OrderedDict()
-        self.free: OrderedDict[Kind, list[Recording]] = OrderedDict()
+        self.seen: OrderedDict[Key, int] = OrderedDict()
+        self.free: OrderedDict[Key, list[Recording]] = OrderedDict()
         self.sizes: weakref.WeakKeyDictionary[Recording, int] = weakref.WeakKeyDictionary()
-        self.returned: deque[tuple[Kind, Recording]] = deque()
+        self.released: deque[tuple[Key, Recording]] = deque()
 
-    def borrow(self, pass_: Pass, inputs: Inputs, is_learning: bool) -> Loan | None:
-        kind = _kind_of(pass_, inputs, is_learning)
+    def acquire(self, pass_: Pass, inputs: Inputs, is_learning: bool) -> InUse | None:
+        key = _key(pass_, inputs, is_learning)
         with self.lock:
-            self._take_back()
-            recording = self.free[kind].pop() if self.free.get(kind) else None
+            self._collect_released()
+            recording = self.free[key].pop() if self.free.get(key) else None
             if recording is None:
                 # The sums of the gates, the activations, their gradients, and all states; the weights and their
                 # gradient, and the roundings of the weights for both passes.
                 size = 4 * inputs.x_gates.nbytes + 3 * inputs.w.nbytes
-                if self._count(kind) <= RARE or not self._make_room(size, _memory(inputs.w.device)):
+                if self._count(key) <= RARE or not self._make_room(size, _memory(inputs.w.device)):
                     return None
                 try:
                     recording = Recording(pass_, inputs, is_learning)
                 except torch.OutOfMemoryError:  # a pass that is launched needs less
-                    self.seen[kind] = NEVER
+                    self.seen[key] = NEVER
                     return None
                 self.sizes[recording] = size
-        loan = Loan(recording)
-        # The end of a loan may come at any point of the program, so it takes no lock.
-        weakref.finalize(loan, self.returned.append, (kind, recording)).atexit = False
-        return loan
+        used = InUse(recording)
+        # Its end may come at any point of the program, so it takes no lock.
+        weakref.finalize(used, self.released.append, (key, recording)).atexit = False
+        return used
 
-    def _take_back(self) -> None:
-        while self.returned:
-            kind, recording = self.returned.popleft()
-            self.free.setdefault(kind, []).append(recording)
-            self.free.move_to_end(kind)
+    def _collect_released(self) -> None:
+        while self.released:
+            key, recording = self.released.popleft()
+            self.free.setdefault(key, []).append(recording)
+            self.free.move_to_end(key)
 
-    def _count(self, kind: Kind) -> int:
-        self.seen[kind] = self.seen.pop(kind, 0) + 1
+    def _count(self, key: Key) -> int:
+        self.seen[key] = self.seen.pop(key, 0) + 1
         if len(self.seen) > MOST_KINDS:
             self.seen.popitem(last=False)
-        return self.seen[kind]
+        return self.seen[key]
 
     def _make_room(self, size: int, memory: int) -> bool:
         """Forget the recordings that were not used for the longest time, until a new one has room; whether it has."""
@@ -200,9 +198,9 @@ class _Recordings:
         if sum(self.sizes.values()) - free > limit:
             return False
         while sum(self.sizes.values()) > limit:
-            kind = next(iter(self.free))
-            del self.free[kind]
-            self.seen.pop(kind, None)  # or kinds in turns, of which one has no room, would be recorded each time
+            key = next(iter(self.free))
+            del self.free[key]
+            self.seen.pop(key, None)  # or kinds in turns, of which one has no room, would be recorded each time
         return True
 
 

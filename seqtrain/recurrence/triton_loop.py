@@ -10,7 +10,7 @@ from torch import Tensor
 from seqtrain.cells import Cell, GRUCell, OdysseyCell
 from seqtrain.cells.base import GateCell
 from seqtrain.recurrence.checks import autocast_type, check_tensors, padded, why_step_by_step
-from seqtrain.recurrence.graphs import borrow
+from seqtrain.recurrence.graphs import acquire
 from seqtrain.recurrence.kernels import is_changed
 from seqtrain.recurrence.launches import PEEPHOLES, Inputs, Kept, Pass, Results, kind_of, run_backward, run_forward
 from seqtrain.recurrence.reference import unroll_reference
@@ -101,9 +101,9 @@ class _Walk(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pass_: Pass, is_learning: bool, *arrays: Tensor | None) -> tuple[Tensor | None, ...]:
         inputs = Inputs(*arrays)  # type: ignore[arg-type]  # those that are never None are given
-        ctx.pass_, ctx.loan = pass_, (loan := borrow(pass_, inputs, is_learning))
-        if loan is not None:
-            return loan.forward(pass_, inputs)
+        ctx.pass_, ctx.recorded = pass_, (recorded := acquire(pass_, inputs, is_learning))
+        if recorded is not None:
+            return recorded.forward(pass_, inputs)
         kept, results = run_forward(pass_, inputs)
         ctx.save_for_backward(inputs.w, *kept)
         return results
@@ -112,8 +112,8 @@ class _Walk(torch.autograd.Function):
     def backward(ctx: Any, *d_results: Tensor) -> tuple[Any, ...]:
         if torch.is_grad_enabled():  # as with create_graph=True
             raise RuntimeError("the kernels in Triton have no gradients of gradients; use engine: reference")
-        if ctx.loan is not None:
-            return None, None, *ctx.loan.backward(Results(*d_results))
+        if ctx.recorded is not None:
+            return None, None, *ctx.recorded.backward(Results(*d_results))
         w, *kept = ctx.saved_tensors
         with torch.autocast(w.device.type, enabled=False), _device_of(w):
             return None, None, *run_backward(ctx.pass_, w, Kept(*kept), Results(*d_results))

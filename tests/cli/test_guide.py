@@ -139,6 +139,7 @@ def test_a_result_far_worse_than_its_baseline_is_said(seqtrain):
     small = (*SMALL, *SMALL_SETS, "optimizer.lr=1", "optimizer.clip_norm=null")
     for called in (seqtrain("train", "quickstart", *small, "--out", "run"), seqtrain("eval", "run")):
         assert re.search(r"mse [\d,.]+ is far worse than the baseline's 0\.1", called.out)
+        assert re.search(r"engine \S+, float32", called.out)
     called = seqtrain("compare", "quickstart", *small, "--cells", "lstm", "--seeds", 1, "--out", "c")
     assert "far worse than the baseline, a guess without a memory: lstm" in called.out
 

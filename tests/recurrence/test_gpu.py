@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from seqtrain.cells import CELLS, GRUCell, LSTMCell
+from seqtrain.config import load_config
+from seqtrain.config.build import build_model, build_task
 from seqtrain.recurrence import choose_loop, dispatch, triton_loop, unroll, unroll_reference
 
 T, B, I, H = 3, 2, 2, 4
@@ -86,3 +88,10 @@ def test_unroll_gives_what_the_plain_loop_gives():
     wanted, last = unroll_reference(cell, x, lengths=torch.tensor([3, 1]), reverse=True)
     torch.testing.assert_close(outputs, wanted)
     torch.testing.assert_close(tuple(state), tuple(last))
+
+
+@pytest.mark.parametrize(("precision", "wanted"), [("float32", "cudnn"), ("bfloat16", "triton")])
+def test_a_model_names_the_loop_of_its_precision(precision, wanted, monkeypatch):
+    monkeypatch.setattr(triton_loop, "find_spec", lambda _: True)
+    config = load_config("quickstart", [f"precision={precision}"])
+    assert build_model(config, build_task(config).spec).stack.loop.name == wanted

@@ -117,7 +117,7 @@ def test_two_layers_of_one_kind_do_not_share_a_recording(recorded):
     assert recorded
 
 
-def test_a_recording_is_lent_until_no_backward_pass_can_come(recorded):
+def test_a_recording_is_in_use_until_no_backward_pass_can_follow(recorded):
     cell, x = with_random_weights(PeepholeCell(I, H)), torch.randn(T, B, I, requires_grad=True)
     for _ in range(2):
         unroll_triton(cell, x)
@@ -254,3 +254,15 @@ def test_a_rare_kind_is_not_recorded(recorded):
     with torch.no_grad():
         unroll_triton(cell, torch.randn(1, 1, I))
     assert not recorded
+
+
+def test_another_precision_has_a_recording_of_its_own(recorded):
+    cell, x = with_random_weights(PeepholeCell(I, H)).float(), torch.randn(T, B, I).float()
+    with torch.no_grad():
+        exact = [unroll_triton(cell, x)[0] for _ in range(4)]
+        assert forget(recorded) == 1
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = [unroll_triton(cell, x)[0] for _ in range(4)]
+    assert forget(recorded) == 1
+    assert all(torch.equal(outputs, rounded[0]) for outputs in rounded)
+    assert not torch.equal(exact[-1], rounded[-1])

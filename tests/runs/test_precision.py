@@ -9,6 +9,7 @@ from seqtrain.config import read_config
 from seqtrain.config.build import build_model, check_precision
 from seqtrain.native import storage
 from seqtrain.native.library import library
+from seqtrain.system import progress
 from seqtrain.system.errors import ConfigError, SeqtrainError
 
 pytestmark = pytest.mark.skipif(isinstance(library(), str), reason=str(library()))
@@ -98,3 +99,12 @@ def test_scores_stay_float32_and_are_rounded_only_in_products():
     assert not torch.equal(scores, scores.bfloat16().float())
     assert 0 < (rounded.features - exact.features).abs().max() < 0.05  # the cells round
     assert 0 < (scores - model.head(rounded.features)).abs().max() < 0.05  # and the head
+
+
+def test_that_nothing_is_gained_is_said_once_for_all_runs_of_a_process(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(storage, "_abilities", lambda: 0)
+    monkeypatch.setattr(progress, "_said", set())
+    for n in range(2):
+        options = [*TINY, "precision=bfloat16", "train.steps=2"]
+        train("quickstart", options, out=tmp_path / str(n), quiet=False)
+    assert capsys.readouterr().err.count("at the speed of float32") == 1

@@ -146,10 +146,11 @@ private:
             for (int r = 0; r < count; ++r) std::copy_n(sums + r * width, inside, to + r * stride);
     }
 
-    // Brings the place of a transpose nearer, as its rows are too far apart for the processor to see them coming.
+    // Loads the place of a transpose into the cache early. Its rows are too far apart for the processor to do so itself.
     void prefetch_turned(int count, std::int64_t columns, const float* to) const {
         for (std::int64_t k = 0; k < columns; ++k, to += factor.rows)
-            for (int r = 0; r < count + kLineFloats - 1; r += kLineFloats) __builtin_prefetch(to + std::min(r, count - 1), 1, 2);
+            for (int r = 0; r < count + kLineFloats - 1; r += kLineFloats)
+                __builtin_prefetch(to + std::min(r, count - 1), 1, 2);
     }
 
     // The transpose of `count` rows of sums, in squares where there are whole ones.

@@ -3,7 +3,7 @@
 The public names are those of `__all__`, and the attributes of what they give. Everything else is private and may change
 in any version.
 
-train, evaluate, predict, inspect, compare : what the verbs of the command line do, with typed results.
+train, evaluate, predict, inspect, compare, export : what the verbs of the command line do, with typed results.
 load_model, load_text_model : a trained model back from its checkpoint.
 CELLS : the built-in cells by name; `seqtrain.cells.Cell` is the base of a user's own cell.
 unroll : run a cell over a batch of sequences.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from seqtrain.inference.load import load_model, load_text_model
     from seqtrain.inference.predictions import predict
     from seqtrain.inspection.api import inspect
+    from seqtrain.interchange.export import export
     from seqtrain.recurrence import unroll
     from seqtrain.runs.train import train
 
@@ -41,6 +42,7 @@ __all__ = [
     "SeqtrainError",
     "compare",
     "evaluate",
+    "export",
     "inspect",
     "load_model",
     "load_text_model",
@@ -54,6 +56,7 @@ _MODULES = {
     "CELLS": "seqtrain.cells",
     "compare": "seqtrain.comparison",
     "evaluate": "seqtrain.inference.evaluate",
+    "export": "seqtrain.interchange.export",
     "inspect": "seqtrain.inspection.api",
     "load_model": "seqtrain.inference.load",
     "load_text_model": "seqtrain.inference.load",

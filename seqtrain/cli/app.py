@@ -10,6 +10,7 @@ from seqtrain.cli.check import check
 from seqtrain.cli.compare import CompareCommand, compare
 from seqtrain.cli.data import data
 from seqtrain.cli.evaluate import evaluate
+from seqtrain.cli.export import export
 from seqtrain.cli.generate import generate
 from seqtrain.cli.guide import START, examples
 from seqtrain.cli.inspect import inspect
@@ -30,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (
-    data, train, evaluate, generate, predict, score, inspect, compare, track,
+    data, train, evaluate, generate, predict, score, inspect, compare, export, track,
     bench, validate, check, cells, tasks, settings,
 ):  # fmt: skip
     name = "eval" if verb is evaluate else verb.__name__

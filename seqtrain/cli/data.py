@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqtrain.cli.arguments import Json
-from seqtrain.cli.files import Overwrite, check_output, write_output
+from seqtrain.cli.files import Overwrite
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.system.errors import ConfigError
+from seqtrain.system.outputs import check_output, write_output
 from seqtrain.system.streams import to_stderr
 from seqtrain.system.tables import Column, Facts, Grid, Part
 from seqtrain.system.words import counted, visible

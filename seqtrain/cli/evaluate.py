@@ -8,9 +8,10 @@ import typer
 
 from seqtrain.cli import completion
 from seqtrain.cli.arguments import Json, Quiet, RunOrCheckpoint
-from seqtrain.cli.files import Overwrite, check_output, check_overwrite, write_output
+from seqtrain.cli.files import Overwrite, check_overwrite
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import in_figures, in_words, print_result
+from seqtrain.system.outputs import check_output, write_output
 from seqtrain.system.pictures import FORMATS, encoded
 from seqtrain.system.progress import say
 from seqtrain.system.tables import Facts

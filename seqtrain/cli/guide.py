@@ -46,6 +46,10 @@ EXAMPLES = {
         "seqtrain compare quickstart --cells lstm,gru --vary task.length=50,100",
         "seqtrain compare runs/quickstart-lstm-seed0 runs/gru",
     ),
+    "export": (
+        "seqtrain export runs/quickstart-lstm-seed0 --to safetensors --license mit",
+        "seqtrain export runs/words --to safetensors --out hub/words",
+    ),
     "track": (
         "seqtrain track runs/quickstart-lstm-seed0",
         "seqtrain track runs/compare-quickstart --to tensorboard --follow",

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqtrain.cli.arguments import Json, RunOrCheckpoint
-from seqtrain.cli.files import Overwrite, check_output, check_overwrite, write_output
+from seqtrain.cli.files import Overwrite, check_overwrite
 from seqtrain.cli.generate import check_options, read_prompt
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
 from seqtrain.inference.defaults import TOP
 from seqtrain.system.errors import ConfigError
+from seqtrain.system.outputs import check_output, write_output
 from seqtrain.system.pictures import FORMATS, encoded
 from seqtrain.system.streams import to_stderr
 from seqtrain.system.tables import WIDE, Column, Grid

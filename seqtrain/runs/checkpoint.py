@@ -142,11 +142,21 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     ------
     SeqtrainError : it cannot be encoded, or the file cannot be written.
     """
+    write_whole(path, *parts_of_file(checkpoint))
+
+
+def parts_of_file(checkpoint: Checkpoint) -> tuple[memoryview, bytes, memoryview]:
+    """The bytes of a file: what stands before its checksum, the checksum, and what stands behind it.
+
+    Raises
+    ------
+    CheckpointError : it cannot be encoded.
+    """
     content = encoded(checkpoint)
     start = _START.match(content)
     assert start is not None
     view, (begin, end) = memoryview(content), start.span("digest")
-    write_whole(path, view[:begin], hashlib.sha256(content).hexdigest().encode(), view[end:])
+    return view[:begin], hashlib.sha256(content).hexdigest().encode(), view[end:]
 
 
 def encoded(checkpoint: Checkpoint) -> bytes:

@@ -43,6 +43,12 @@ class Diverged(SeqtrainError):
         super().__init__(message)
 
 
+class Differs(SeqtrainError):
+    """Something that was made from a model computes something else than the model."""
+
+    exit_code = 4
+
+
 class LostProcess(SeqtrainError):
     """Another process that trains the same run has ended, so that this one cannot go on."""
 

@@ -63,6 +63,7 @@ def test_commands_and_examples_run_in_order(page, seqtrain, quick_check, tmp_pat
     monkeypatch.setattr("seqtrain.inspection.pictures.write_pictures", lambda *_: [])  # tests/inspection draws them
     monkeypatch.setattr("seqtrain.inspection.page.write_page", lambda *_: None)
     monkeypatch.setattr("seqtrain.inspection.subject.MOST_PROBED", 60)
+    monkeypatch.setenv("SEQTRAIN_BFLOAT16", "emulated")  # else a processor without it refuses precision=bfloat16
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     for name in ("my_text.txt", "other_text.txt"):
         (tmp_path / name).write_text("the cat sat on the mat\n" * 200)

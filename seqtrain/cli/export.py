@@ -1,0 +1,62 @@
+"""`seqtrain export`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seqtrain.cli import completion
+from seqtrain.cli.arguments import Json, RunOrCheckpoint
+from seqtrain.cli.files import Overwrite
+from seqtrain.cli.guide import suggest
+from seqtrain.cli.render import print_result
+from seqtrain.interchange.formats import FORMATS
+from seqtrain.system.errors import ConfigError
+from seqtrain.system.streams import to_stderr
+from seqtrain.system.tables import Facts
+from seqtrain.system.words import in_words
+
+if TYPE_CHECKING:
+    from seqtrain.interchange.export import Exported
+
+
+def export(
+    run: RunOrCheckpoint,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT", autocompletion=completion.one_of(*FORMATS), help=f"One of {', '.join(FORMATS)}."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file, or the folder of several; by default in the run directory.")
+    ] = None,
+    license: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of safetensors: for the model card, e.g. mit.")
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Write a trained model for other programs."""
+    from seqtrain.interchange.export import export
+
+    if to is None:
+        raise ConfigError(f"--to is missing; choose one of {', '.join(FORMATS)} (docs/export.md says what each is)")
+    result = export(run, to, out, license=license, overwrite=overwrite)
+    for remark in result.remarks:
+        to_stderr(remark)
+    print_result(result, json, lambda _: [export_table(result)])
+    others = ", ".join(name for name in FORMATS if name != to)
+    suggest(f"docs/export.md says how to use it; other formats are {others}", quiet=json)
+
+
+def export_table(result: "Exported") -> Facts:
+    """What was written, and how far it is from the model."""
+    check = "not checked" if result.check is None else f"{result.check.difference:.1e} in {result.check.program}"
+    rows = [
+        ("checkpoint", result.checkpoint),
+        ("written", ", ".join(result.files)),
+        ("size", in_words(result.bytes) if result.bytes >= 2**20 else f"{result.bytes / 2**10:,.0f} KiB"),
+        ("largest difference", check),
+    ]
+    return Facts(f"{result.cell} on {result.task} as {result.format}", rows)

@@ -1,0 +1,124 @@
+"""Write a trained model in another format: what `seqtrain export` does."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from seqtrain.inference.load import Trained, load_trained
+from seqtrain.interchange import safetensors_format
+from seqtrain.interchange.content import Check, Content, Options
+from seqtrain.interchange.formats import FORMATS, TOLERANCE
+from seqtrain.system.errors import ConfigError, Differs
+from seqtrain.system.outputs import check_output, check_replaced, write_output
+from seqtrain.system.runtime import prepare, settings_restored
+
+WRITERS: dict[str, Callable[[Trained, Options], Content]] = {
+    "safetensors": safetensors_format.write,
+}
+"""What makes the files of each of `FORMATS`."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model that was written in another format.
+
+    format : one of `FORMATS`.
+    files : that were written.
+    bytes : of all of them.
+    check : None if the exported model was not run beside the model.
+    remarks : what a user should know.
+    """
+
+    checkpoint: str
+    task: str
+    cell: str
+    format: str
+    files: list[str]
+    bytes: int
+    check: Check | None
+    remarks: list[str]
+
+    def as_json(self) -> dict[str, object]:
+        """What `seqtrain export --json` prints."""
+        return asdict(self) | {"check": None if self.check is None else self.check._asdict()}
+
+
+@settings_restored()
+def export(
+    run_or_checkpoint: str | Path,
+    to: str,
+    out: str | Path | None = None,
+    *,
+    license: str | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Write a trained model in another format.
+
+    Parameters
+    ----------
+    run_or_checkpoint : a checkpoint, or a run directory, which stands for its best one.
+    to : one of `FORMATS`.
+    out : the file, or the folder of several; by default one in the directory of the checkpoint.
+    license : see `Options`.
+    overwrite : replace files that exist.
+
+    Raises
+    ------
+    SeqtrainError : the checkpoint cannot be used, the format cannot hold the model, or a file exists.
+    Differs : the exported model computes something else. In all cases nothing is written.
+    """
+    given = {"license": license}
+    _check(to, given)
+    prepare(None)
+    trained = load_trained(run_or_checkpoint)
+    target = Path(out) if out is not None else trained.path.parent / FORMATS[to].file
+    _check_target(to, target, overwrite=overwrite)
+    content = WRITERS[to](trained, Options(target.suffix.lower().removeprefix("."), **given))
+    if content.check is not None and not content.check.difference <= TOLERANCE:  # it may be NaN
+        raise Differs(
+            f"{target}: {content.check.program} is {content.check.difference:.2g} off the model, more than "
+            f"{TOLERANCE:g}; nothing is written. Please report the config of the run"
+        )
+    files = _paths(to, target, content)
+    for file in files:
+        check_replaced("--out", file, overwrite=overwrite)
+    for file, data in zip(files, content.files.values(), strict=True):
+        write_output(file, data)
+    return Exported(
+        checkpoint=str(trained.path),
+        task=trained.config.task.name,
+        cell=trained.config.model.cell.name,
+        format=to,
+        files=[str(file) for file in files],
+        bytes=sum(map(len, content.files.values())),
+        check=content.check,
+        remarks=[*content.remarks],
+    )
+
+
+def _check(to: str, given: Mapping[str, Any]) -> None:
+    """Refuse an unknown format, and options of another one."""
+    if to not in FORMATS:
+        raise ConfigError(f"--to is {to!r}; choose one of {', '.join(FORMATS)}")
+    faults = [
+        f"--{name} is for --to {other}; leave it out"
+        for other, one in FORMATS.items()
+        for name in one.options
+        if other != to and given[name] not in (None, False)
+    ]
+    if faults:
+        raise ConfigError(faults)
+
+
+def _check_target(to: str, target: Path, *, overwrite: bool) -> None:
+    """Refuse a file, or a folder of several files, that could not be written, before any work."""
+    endings = FORMATS[to].endings
+    if endings:
+        check_output("--out", target, endings, overwrite=overwrite)
+    elif target.exists() and not target.is_dir():
+        raise ConfigError(f"{target}: is no folder, and --to {to} writes several files; choose another name with --out")
+
+
+def _paths(to: str, target: Path, content: Content) -> list[Path]:
+    return [target / name for name in content.files] if not FORMATS[to].endings else [target]

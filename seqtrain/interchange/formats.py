@@ -1,0 +1,29 @@
+"""What `seqtrain export` can write."""
+
+from typing import NamedTuple
+
+
+class Format(NamedTuple):
+    """One of `FORMATS`.
+
+    what : it is, in words.
+    file : the name of the file, or of the folder, in the run directory unless the user names another.
+    endings : that the name may have; none for a folder.
+    options : of `export` that belong to it.
+    """
+
+    what: str
+    file: str
+    endings: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "safetensors": Format(
+        "a folder for the Hugging Face hub: weights, config and a model card", "hub", (), ("license",)
+    ),
+}
+"""By the name that `--to` takes."""
+
+TOLERANCE = 1e-5
+"""The largest difference between an exported model and the model itself; above it nothing is written."""

@@ -1,0 +1,65 @@
+"""What an exported model takes, and inputs to try it on."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from seqtrain.config.schema import UserTask
+from seqtrain.inference.load import Trained, restore
+from seqtrain.models import SequenceModel
+from seqtrain.models.stack import StackState
+from seqtrain.system.rng import generator
+
+
+class Inputs(NamedTuple):
+    """What a model takes at a step.
+
+    symbols : whole numbers below `size`, rather than `size` real numbers.
+    together : F, symbols a step whose vectors are added; None if there is one, so that the inputs are `[T, B]`.
+    """
+
+    symbols: bool
+    size: int
+    together: int | None = None
+
+    def draw(self, steps: int, batch_size: int, seed: int = 0) -> Tensor:
+        """`[T, B, I]` real numbers, or symbols `[T, B]` or `[T, B, F]`."""
+        draw = generator("export", seed)
+        if not self.symbols:
+            return torch.randn(steps, batch_size, self.size, generator=draw)
+        shape = (steps, batch_size) if self.together is None else (steps, batch_size, self.together)
+        return torch.randint(self.size, shape, generator=draw)
+
+
+def inputs_of(trained: Trained) -> Inputs:
+    """What a trained model takes. Of symbols in a user's own task, a sequence is drawn to see how many a step has."""
+    spec, task = trained.header.spec, trained.config.task
+    together = None
+    if spec.symbols and task.name == "tagging":
+        alphabets = (trained.header.fitted or {}).get("alphabets")
+        count = len(alphabets) if isinstance(alphabets, list) else 1
+        together = count if count > 1 else None
+    elif spec.symbols and isinstance(task, UserTask):
+        inputs = restore(trained.path, quiet=True).task.specimen("test", 1).inputs
+        together = inputs.shape[2] if inputs.dim() == 3 else None
+    return Inputs(spec.symbols, spec.input_size, together)
+
+
+def draw_state(model: SequenceModel, batch_size: int, seed: int = 0) -> StackState:
+    """A state that is not the initial one: numbers within (-1, 1), as most states are."""
+    draw = generator("state to export", seed)
+
+    def drawn(state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return type(state)(*(torch.rand(part.shape, generator=draw) * 2 - 1 for part in state))
+
+    return [[drawn(cell.initial_state(batch_size)) for cell in layer] for layer in model.stack.cells()]
+
+
+def difference(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference, divided by the largest number of ours where that is above 1; NaN if one is not finite."""
+    if ours.shape != theirs.shape:
+        return float("nan")
+    if not ours.numel():
+        return 0.0
+    return float((ours.double() - theirs.double()).abs().max() / ours.double().abs().max().clamp(min=1))

@@ -1,0 +1,49 @@
+"""Files that a user names for a result."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqtrain.system.errors import ConfigError
+from seqtrain.system.files import UnwritableError, write_whole
+
+
+def check_output(option: str, path: Path | None, endings: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse a file that could not be written, before any work.
+
+    Raises
+    ------
+    ConfigError : it has another ending, or exists already, or is no file.
+    """
+    if path is None:
+        return
+    if path.suffix.lower().removeprefix(".") not in endings:
+        wanted = ", ".join(f".{ending}" for ending in endings)
+        raise ConfigError(f"{option} is {str(path)!r}; its ending says what to write, so choose one of {wanted}")
+    check_replaced(option, path, overwrite=overwrite)
+
+
+def check_replaced(option: str, path: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a file unasked, and to replace what is no file.
+
+    Raises
+    ------
+    ConfigError : that would happen.
+    """
+    if path.is_dir() or (path.exists() and not path.is_file()):
+        raise ConfigError(f"{path}: is no file that {option} could write; choose another name")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path}: exists already; replace it with --overwrite, or choose another name with {option}")
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file whole, and its folder if that does not exist.
+
+    Raises
+    ------
+    SeqtrainError : it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableError(path, error) from None
+    write_whole(path, content)

@@ -314,7 +314,9 @@ def test_same_seed_peephole_starts_as_the_lstm():
     torch.manual_seed(3)
     peephole = CELLS["peephole"](I, H)
     x = torch.randn(T, B, I)
-    assert torch.equal(outputs_of(lstm, x), outputs_of(peephole, x))
+    assert torch.equal(unroll_fused(lstm, x)[0], unroll_fused(peephole, x)[0])
+    # In the plain loop, torch rounds sigmoid(x) by where x lies in memory, which depends on the processor.
+    torch.testing.assert_close(outputs_of(lstm, x), outputs_of(peephole, x), rtol=0, atol=2e-7)
 
 
 # --- initialisation --------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ def test_train_warns_of_unknown_words_unless_quiet(seqtrain, text_folder):
 
 def test_the_table_of_a_run_that_ran_out_of_patience(seqtrain):
     shown = seqtrain(
-        "train", "quickstart", *SMALL, "train.steps=40", "train.patience=1", "optimizer.lr=1e-12", "--out", "p"
+        "train", "quickstart", *SMALL, "train.steps=40", "train.patience=1", "optimizer.lr=1e-30", "--out", "p"
     )
     assert "finished, not solved, out of patience after 4 of 40 steps" in " ".join(shown.out.split())
 

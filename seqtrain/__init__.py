@@ -8,14 +8,15 @@ load_model, load_text_model : a trained model back from its checkpoint.
 CELLS : the built-in cells by name; `seqtrain.cells.Cell` is the base of a user's own cell.
 unroll : run a cell over a batch of sequences.
 nn : `seqtrain.nn.Recurrent`, recurrent layers with the interface of `torch.nn.LSTM`.
-SeqtrainError : the base of `ConfigError`, `DataError`, `CheckpointError` and `Diverged`; any other exception is a bug.
+SeqtrainError : the base of `ConfigError`, `DataError`, `CheckpointError`, `Diverged` and `Differs`; any other exception
+    is a bug.
 """
 
 import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from seqtrain.system.errors import CheckpointError, ConfigError, DataError, Diverged, SeqtrainError
+from seqtrain.system.errors import CheckpointError, ConfigError, DataError, Differs, Diverged, SeqtrainError
 
 # Read when torch is loaded: how long a waiting thread spins. With OpenMP's default, two trainings at the same time on a
 # machine slow each other down to a standstill (docs/LOG.md, 2026-11-21).
@@ -38,6 +39,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "Differs",
     "Diverged",
     "SeqtrainError",
     "compare",

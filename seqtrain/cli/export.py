@@ -1,7 +1,7 @@
 """`seqtrain export`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -17,6 +17,7 @@ from seqtrain.system.tables import Facts
 from seqtrain.system.words import in_words
 
 if TYPE_CHECKING:
+    from seqtrain.interchange.content import Form
     from seqtrain.interchange.export import Exported
 
 
@@ -31,6 +32,24 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="The file, or the folder of several; by default in the run directory.")
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORM",
+            autocompletion=completion.one_of("op", "scan"),
+            help="Of onnx: op (an operator a layer) or scan (its equations); by default what is right everywhere.",
+        ),
+    ] = None,
+    lengths: Annotated[
+        bool, typer.Option("--lengths", help="Of onnx: an input for the length of each sequence.")
+    ] = False,
+    states: Annotated[
+        bool | None,
+        typer.Option(
+            "--states/--no-states",
+            help="Of onnx: the states are inputs and outputs; by default if the model reads forward.",
+        ),
+    ] = None,
     license: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of safetensors: for the model card, e.g. mit.")
     ] = None,
@@ -42,7 +61,10 @@ def export(
 
     if to is None:
         raise ConfigError(f"--to is missing; choose one of {', '.join(FORMATS)} (docs/export.md says what each is)")
-    result = export(run, to, out, license=license, overwrite=overwrite)
+    result = export(
+        run, to, out, form=cast("Form | None", form), lengths=lengths, states=states, license=license,
+        overwrite=overwrite,
+    )  # fmt: skip
     for remark in result.remarks:
         to_stderr(remark)
     print_result(result, json, lambda _: [export_table(result)])
@@ -57,6 +79,7 @@ def export_table(result: "Exported") -> Facts:
         ("checkpoint", result.checkpoint),
         ("written", ", ".join(result.files)),
         ("size", in_words(result.bytes) if result.bytes >= 2**20 else f"{result.bytes / 2**10:,.0f} KiB"),
+        *result.facts.items(),
         ("largest difference", check),
     ]
     return Facts(f"{result.cell} on {result.task} as {result.format}", rows)

@@ -47,8 +47,8 @@ EXAMPLES = {
         "seqtrain compare runs/quickstart-lstm-seed0 runs/gru",
     ),
     "export": (
-        "seqtrain export runs/quickstart-lstm-seed0 --to safetensors --license mit",
-        "seqtrain export runs/words --to safetensors --out hub/words",
+        "seqtrain export runs/quickstart-lstm-seed0 --to onnx",
+        "seqtrain export runs/words --to safetensors --license mit",
     ),
     "track": (
         "seqtrain track runs/quickstart-lstm-seed0",

@@ -1,19 +1,28 @@
 """What each format makes of a trained model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from seqtrain.system.errors import ConfigError
+
+Form = Literal["op", "scan"]
 
 
 class Options(NamedTuple):
     """The options of all formats, with the ending of the file; what belongs to another format has its default.
 
+    form : of a layer in ONNX: an operator of its own, or its equations in a Scan; None for what is right in every
+        runtime.
+    lengths : the ONNX model takes the length of each sequence.
+    states : the ONNX model takes the states and returns them; None if all its layers read forward.
     license : for the model card.
     """
 
-    ending: str
+    ending: str = ""
+    form: Form | None = None
+    lengths: bool = False
+    states: bool | None = None
     license: str | None = None
 
 
@@ -35,11 +44,13 @@ class Content:
     files : by name; a single one has the name that the user gave.
     check : None if the exported model was not run.
     remarks : what a user should know.
+    facts : about the file, in words.
     """
 
     files: Mapping[str, bytes]
     check: Check | None = None
     remarks: Sequence[str] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def refuse(name: str, reasons: Sequence[str], nearest: str) -> None:

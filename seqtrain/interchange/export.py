@@ -1,19 +1,20 @@
 """Write a trained model in another format: what `seqtrain export` does."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 from seqtrain.inference.load import Trained, load_trained
-from seqtrain.interchange import safetensors_format
-from seqtrain.interchange.content import Check, Content, Options
+from seqtrain.interchange import onnx_format, safetensors_format
+from seqtrain.interchange.content import Check, Content, Form, Options
 from seqtrain.interchange.formats import FORMATS, TOLERANCE
 from seqtrain.system.errors import ConfigError, Differs
 from seqtrain.system.outputs import check_output, check_replaced, write_output
 from seqtrain.system.runtime import prepare, settings_restored
 
 WRITERS: dict[str, Callable[[Trained, Options], Content]] = {
+    "onnx": onnx_format.write,
     "safetensors": safetensors_format.write,
 }
 """What makes the files of each of `FORMATS`."""
@@ -28,6 +29,7 @@ class Exported:
     bytes : of all of them.
     check : None if the exported model was not run beside the model.
     remarks : what a user should know.
+    facts : about the file, in words.
     """
 
     checkpoint: str
@@ -38,6 +40,7 @@ class Exported:
     bytes: int
     check: Check | None
     remarks: list[str]
+    facts: dict[str, str]
 
     def as_json(self) -> dict[str, object]:
         """What `seqtrain export --json` prints."""
@@ -50,6 +53,9 @@ def export(
     to: str,
     out: str | Path | None = None,
     *,
+    form: Form | None = None,
+    lengths: bool = False,
+    states: bool | None = None,
     license: str | None = None,
     overwrite: bool = False,
 ) -> Exported:
@@ -60,7 +66,7 @@ def export(
     run_or_checkpoint : a checkpoint, or a run directory, which stands for its best one.
     to : one of `FORMATS`.
     out : the file, or the folder of several; by default one in the directory of the checkpoint.
-    license : see `Options`.
+    form, lengths, states, license : see `Options`; each belongs to one format.
     overwrite : replace files that exist.
 
     Raises
@@ -68,13 +74,13 @@ def export(
     SeqtrainError : the checkpoint cannot be used, the format cannot hold the model, or a file exists.
     Differs : the exported model computes something else. In all cases nothing is written.
     """
-    given = {"license": license}
-    _check(to, given)
+    options = Options(form=form, lengths=lengths, states=states, license=license)
+    _check(to, options)
     prepare(None)
     trained = load_trained(run_or_checkpoint)
     target = Path(out) if out is not None else trained.path.parent / FORMATS[to].file
     _check_target(to, target, overwrite=overwrite)
-    content = WRITERS[to](trained, Options(target.suffix.lower().removeprefix("."), **given))
+    content = WRITERS[to](trained, options._replace(ending=target.suffix.lower().removeprefix(".")))
     if content.check is not None and not content.check.difference <= TOLERANCE:  # it may be NaN
         raise Differs(
             f"{target}: {content.check.program} is {content.check.difference:.2g} off the model, more than "
@@ -94,10 +100,11 @@ def export(
         bytes=sum(map(len, content.files.values())),
         check=content.check,
         remarks=[*content.remarks],
+        facts={**content.facts},
     )
 
 
-def _check(to: str, given: Mapping[str, Any]) -> None:
+def _check(to: str, options: Options) -> None:
     """Refuse an unknown format, and options of another one."""
     if to not in FORMATS:
         raise ConfigError(f"--to is {to!r}; choose one of {', '.join(FORMATS)}")
@@ -105,8 +112,10 @@ def _check(to: str, given: Mapping[str, Any]) -> None:
         f"--{name} is for --to {other}; leave it out"
         for other, one in FORMATS.items()
         for name in one.options
-        if other != to and given[name] not in (None, False)
+        if other != to and getattr(options, name) not in (None, False)
     ]
+    if options.form is not None and options.form not in get_args(Form):
+        faults.append(f"--form is {options.form!r}; choose one of {', '.join(get_args(Form))}")
     if faults:
         raise ConfigError(faults)
 

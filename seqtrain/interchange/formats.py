@@ -19,6 +19,7 @@ class Format(NamedTuple):
 
 
 FORMATS = {
+    "onnx": Format("the whole model, for ONNX runtimes", "model.onnx", ("onnx",), ("form", "lengths", "states")),
     "safetensors": Format(
         "a folder for the Hugging Face hub: weights, config and a model card", "hub", (), ("license",)
     ),

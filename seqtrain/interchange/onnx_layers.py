@@ -1,0 +1,165 @@
+"""A layer of recurrent cells in ONNX, in one of two forms.
+
+`op` : the operator LSTM, GRU or RNN. The operators know lengths, peepholes and coupled gates too, but some runtimes
+    ignore these without a word (docs/export.md), so they are used only where every runtime has them right.
+`scan` : the operator Scan around the equations of a step, which every runtime computes as they stand.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from seqtrain.cells import CoupledCell, GRUCell, LSTMCell, OdysseyCell, PeepholeCell, RNNCell
+from seqtrain.cells.base import GateCell
+from seqtrain.interchange.content import Form
+from seqtrain.interchange.gate_order import ONNX, reordered
+from seqtrain.interchange.onnx_graph import BOOL, INT32, Graph, Shape
+from seqtrain.interchange.onnx_steps import add_step
+
+
+class Lengths(NamedTuple):
+    """The lengths of the sequences.
+
+    each : `[B]`.
+    inside : `[T, B, 1]`, whether a step is none of padding.
+    """
+
+    each: str
+    inside: str
+
+
+def form_of(cell: GateCell, *, backward: bool, lengths: bool) -> Form:
+    """The form that every runtime computes right.
+
+    backward : whether a layer reads backward.
+    """
+    has_operator = isinstance(cell, CoupledCell | GRUCell | LSTMCell | RNNCell)
+    return "op" if has_operator and not ignored(cell, backward=backward, lengths=lengths) else "scan"
+
+
+def why_no_operator(cell: GateCell) -> str | None:
+    """Why a cell cannot have the form `op`; None if it can."""
+    if isinstance(cell, OdysseyCell):
+        return "no operator of ONNX computes cell odyssey"
+    return None
+
+
+def ignored(cell: GateCell, *, backward: bool, lengths: bool) -> list[str]:
+    """What some runtime ignores in the form `op` (OpenVINO 2026.4 the first two, tract 0.23 the last three)."""
+    what = {
+        "peepholes": getattr(cell, "p", None) is not None,
+        "lengths": lengths,
+        "the direction backward": backward,
+        "relu": isinstance(cell, RNNCell) and cell.nonlinearity == "relu",
+    }
+    return [name for name, is_used in what.items() if is_used]
+
+
+def add_cell(
+    graph: Graph,
+    form: Form,
+    cell: GateCell,
+    reverse: bool,
+    x: str,
+    state: Sequence[str],
+    lengths: Lengths | None,
+    name: str,
+) -> tuple[str, list[str]]:
+    """Add one direction of a layer.
+
+    Parameters
+    ----------
+    x : `[T, B, I]`.
+    state : to start from, `[B, H]` for each field.
+    name : how the names of its constants begin.
+
+    Returns
+    -------
+    The outputs `[T, B, H]`, and the state after the last step.
+    """
+    add = _add_operator if form == "op" else _add_scan
+    return add(graph, cell, reverse, x, state, lengths, name)
+
+
+def _add_operator(
+    graph: Graph, cell: GateCell, reverse: bool, x: str, states: Sequence[str], lengths: Lengths | None, name: str
+) -> tuple[str, list[str]]:
+    """See `add_cell`. Two bidirectional operators in a row crash OpenVINO 2026.4, so each direction has its own."""
+    each = "" if lengths is None else graph("Cast", lengths.each, to=INT32)
+    operands = zip("WRBP", _operands(cell), strict=False)  # not all have P
+    w, r, b, *p = (graph.constant(value[None], f"{name}/{operand}") for operand, value in operands)
+    start = [graph("Unsqueeze", state, graph.constant([0])) for state in states]
+    operator, attributes = _operator(cell)
+    direction = "reverse" if reverse else "forward"
+    inputs = [x, w, r, b, each, *start, *p]
+    outputs, *new = graph.several(
+        operator, 1 + len(states), *inputs, hidden_size=cell.hidden_size, direction=direction, **attributes
+    )
+    ended = [graph("Squeeze", state, graph.constant([0])) for state in new]
+    if lengths is not None:  # an empty sequence keeps its state, which the operator sets to zero
+        empty = graph("Unsqueeze", graph("Equal", lengths.each, graph.constant([0])), graph.constant([1]))  # [B, 1]
+        ended = [graph("Where", empty, old, after) for old, after in zip(states, ended, strict=True)]
+    return graph("Squeeze", outputs, graph.constant([1])), ended
+
+
+def _operator(cell: GateCell) -> tuple[str, dict[str, object]]:
+    """The operator of a cell and its attributes."""
+    if isinstance(cell, GRUCell):
+        return "GRU", {"linear_before_reset": int(cell.reset == "after")}
+    if isinstance(cell, RNNCell):
+        return "RNN", {"activations": [cell.nonlinearity.capitalize()]}
+    return "LSTM", {}
+
+
+def _operands(cell: GateCell) -> list[Tensor]:
+    """W, R, B of one direction, and P if it has peepholes."""
+    assert isinstance(cell, CoupledCell | GRUCell | LSTMCell | PeepholeCell | RNNCell)
+    weights = [cell.w_x.detach(), cell.w_h.detach(), cell.bias().detach()]
+    if isinstance(cell, CoupledCell):
+        # 1 - sigmoid(x) = sigmoid(-x): the input gate has the weights of the forget gate with the other sign.
+        full = [torch.cat([-rows[: cell.hidden_size], rows]) for rows in weights]  # i, f, g, o
+        w, r, b = (reordered(rows, "ifgo", ONNX["lstm"]) for rows in full)
+        peepholes = [] if cell.p is None else [torch.cat([-cell.p[0], cell.p[1], cell.p[0]]).detach()]  # i, o, f
+        return [w, r, torch.cat([b, torch.zeros_like(b)]), *peepholes]
+    kind = "gru" if isinstance(cell, GRUCell) else "rnn" if isinstance(cell, RNNCell) else "lstm"
+    w, r, b = (reordered(rows, cell.gates, ONNX[kind]) for rows in weights)
+    recurrent = torch.zeros_like(b)
+    if isinstance(cell, GRUCell) and cell.b_hn is not None:
+        recurrent[-cell.hidden_size :] = cell.b_hn.detach()
+    peepholes = [cell.p[[0, 2, 1]].detach().flatten()] if isinstance(cell, PeepholeCell) else []  # i, o, f
+    return [w, r, torch.cat([b, recurrent]), *peepholes]
+
+
+def _add_scan(
+    graph: Graph, cell: GateCell, reverse: bool, x: str, states: Sequence[str], lengths: Lengths | None, name: str
+) -> tuple[str, list[str]]:
+    """See `add_cell`."""
+    x_gates = graph.linear(x, cell.w_x, cell.bias(), f"{name}/w_x")
+    body = Graph(f"{name}/step/")
+    shape: Shape = ["batch", cell.hidden_size]
+    old = [body.input(f"{name}/old_{number}", shape) for number in range(len(states))]
+    sums = body.input(f"{name}/x_gates", ["batch", cell.w_x.shape[0]])
+    new = add_step(body, cell, sums, old)
+    seen = new[0]
+    scanned = [x_gates]
+    if lengths is not None:
+        inside = body.input(f"{name}/inside", ["batch", 1], BOOL)
+        seen = body("Where", inside, seen, body.constant(torch.zeros(1)))
+        new = [body("Where", inside, after, before) for after, before in zip(new, old, strict=True)]
+        scanned.append(lengths.inside)
+    for number, state in enumerate(new):
+        body.output(state, f"{name}/new_{number}", shape)
+    body.output(seen, f"{name}/seen", shape)
+    *last, outputs = graph.several(
+        "Scan",
+        len(states) + 1,
+        *states,
+        *scanned,
+        body=body.proto(f"{name}/step"),
+        num_scan_inputs=len(scanned),
+        scan_input_directions=[int(reverse)] * len(scanned),
+        scan_output_directions=[int(reverse)],
+    )
+    return outputs, last

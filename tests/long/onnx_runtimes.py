@@ -1,0 +1,124 @@
+"""Every cell, direction, depth and head, with lengths or none, with states or none, in each ONNX runtime at hand.
+
+    python tests/long/onnx_runtimes.py [--every-form] [onnxruntime] [openvino] [tract]
+
+It prints the number of cases and the largest difference from the plain loop, and what is wrong or refused. The forms
+are those that are written by default; `--every-form` runs `op` and `scan` of all. Each case runs two inputs: one
+sequence of one step, and three sequences of up to seven steps, one of them empty where there are lengths.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "interchange"))
+from exported import CELLS, DIRECTIONS, HEADS, trained
+
+from seqtrain.interchange import onnx_format, onnx_layers, onnx_model
+from seqtrain.interchange.samples import difference, draw_state, inputs_of
+
+Run = Callable[[bytes, list[dict[str, np.ndarray]]], list[dict[str, np.ndarray]]]
+"""A file and its inputs, each by name, to the outputs."""
+
+
+def in_onnxruntime(content: bytes, given: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return [dict(zip(names, session.run(names, one), strict=True)) for one in given]
+
+
+def in_openvino(content: bytes, given: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    import openvino
+
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(content), "CPU")
+    return [{next(iter(out.names)): value for out, value in compiled(one).items()} for one in given]
+
+
+def in_tract(content: bytes, given: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    import tract
+
+    with tempfile.TemporaryDirectory() as folder:
+        (file := Path(folder) / "model.onnx").write_bytes(content)
+        model = tract.onnx().load(str(file)).into_model()
+    names = [model.output_name(number) for number in range(model.output_count())]
+    runnable = model.into_runnable()
+    ran = [runnable.run([*one.values()]) for one in given]
+    return [{name: out.to_numpy() for name, out in zip(names, outs, strict=True)} for outs in ran]
+
+
+RUNTIMES: dict[str, Run] = {"onnxruntime": in_onnxruntime, "openvino": in_openvino, "tract": in_tract}
+
+
+def cases(every_form: bool) -> Iterator[tuple[Any, ...]]:
+    for cell, direction, depth, head in product(CELLS, DIRECTIONS, (1, 2), HEADS):
+        model = trained(cell, head, direction=direction, depth=depth)
+        kind: Any = model.model.stack.cells()[0][0]
+        for lengths, states in product((False, True), (False, True)):
+            usual = onnx_layers.form_of(kind, backward=direction != "forward", lengths=lengths)
+            forms = ("scan",) if onnx_layers.why_no_operator(kind) else ("op", "scan")
+            for form in forms if every_form else (usual,):
+                yield model, form, lengths, states, f"{cell} {direction} {form}{' lengths' if lengths else ''}"
+
+
+def off(run: Run, model: Any, form: Any, lengths: bool, states: bool) -> float:
+    """The largest difference of a case."""
+    content = onnx_model.build(model, inputs_of(model), form, lengths=lengths, states=states).SerializeToString()
+    given, wanted = [], []
+    for steps, sizes in ((1, [1]), (7, [7, 0, 3])):
+        x = inputs_of(model).draw(steps, len(sizes))
+        each = torch.tensor(sizes) if lengths else None
+        state = draw_state(model.model, len(sizes)) if states else None
+        with torch.inference_mode():
+            y, after = model.model(x, each, state)
+        values = {"x": x} | ({} if each is None else {"lengths": each})
+        given.append(values | ({} if state is None else onnx_format.named_states(state)))
+        ended = {f"{name}_out": value for name, value in onnx_format.named_states(after).items()} if states else {}
+        wanted.append({"y": y} | ended)
+    got = run(content, [{name: value.numpy() for name, value in one.items()} for one in given])
+    pairs = [
+        (ours, torch.from_numpy(np.array(b[name])))
+        for a, b in zip(wanted, got, strict=True)
+        for name, ours in a.items()
+    ]
+    return max(difference(ours, theirs) for ours, theirs in pairs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runtimes", nargs="*", default=[*RUNTIMES])
+    parser.add_argument("--every-form", action="store_true")
+    arguments = parser.parse_args()
+    for name in arguments.runtimes:
+        if find_spec(name) is None:
+            print(f"{name}: not installed")
+            continue
+        right, worst, others = 0, 0.0, Counter[str]()
+        for model, form, lengths, states, label in cases(arguments.every_form):
+            try:
+                value = off(RUNTIMES[name], model, form, lengths, states)
+            except Exception as error:  # each runtime has errors of its own
+                others[f"{label}: refused ({str(error).splitlines()[0][:100]})"] += 1
+                continue
+            if value <= 1e-5:
+                right, worst = right + 1, max(worst, value)
+            else:
+                others[f"{label}: WRONG"] += 1
+        print(f"{name}: {right} cases right, largest difference {worst:.2g}; {others.total()} others")
+        for label, count in sorted(others.items()):
+            print(f"  {count} x {label}")
+
+
+if __name__ == "__main__":
+    main()

@@ -48,20 +48,21 @@ def run_table(trained: "Trained") -> Facts:
     name, best = summary.metric.name, summary.best
     worse = summary.judged_by.remark((summary.test or {}).get(name), summary.baseline)
     has_rules = summary.judged_by.best_rule(summary.baseline) is not None  # a good model may lose to these
-    cure = "" if has_rules else "; try a lower optimizer.lr, or more steps"
+    cure = "try a lower optimizer.lr, or more steps" if summary.steps else "was it trained on the inputs of this task?"
     speed = f"{figure(summary.throughput)} {summary.work_unit}/s"
     rows = [
         ("status", _status(summary, solvable=summary.traits.solvable)),
         ("task", summary.variant),
         ("model", model_line(vars(summary))),
-        (f"best valid {name}", f"{figure(best.value)} at step {best.step}" if best.step else "-"),
+        *([("first weights", f"imported from {summary.imported}")] if summary.imported else []),
+        (f"best valid {name}", f"{figure(best.value)} at step {best.step}" if best.step is not None else "-"),
         *in_figures("test", summary.test or {}),
         *in_figures("baseline", summary.baseline),
         *in_words(summary.data),
         ("time", f"{summary.elapsed_s:.1f} s, {counted(summary.steps, 'step')}, {speed}"),
         ("on", f"{summary.device}, {counted(summary.threads, 'thread')}, engine {summary.engine}, {summary.precision}"),
         ("run", str(trained.path)),
-        *([("note", worse + cure)] if worse else []),
+        *([("note", worse + ("" if has_rules else f"; {cure}"))] if worse else []),
     ]
     return Facts(f"{summary.cell} on {summary.task}", rows)
 
@@ -72,6 +73,6 @@ def _status(summary: "Summary", *, solvable: bool) -> str:
         status += f" at step {summary.solved_at_step}"
     elif solvable:
         status += ", not solved"
-    if summary.status == "finished" and summary.steps < summary.planned_steps:
+    if summary.status == "finished" and 0 < summary.steps < summary.planned_steps:  # 0: imported, not trained here
         status += f", out of patience after {summary.steps:,} of {summary.planned_steps:,} steps"
     return status + (f", {counted(summary.skipped_steps, 'step')} skipped" if summary.skipped_steps else "")

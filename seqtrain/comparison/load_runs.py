@@ -36,13 +36,18 @@ class FinishedRun:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """The settings of the config by dotted key."""
-        return flatten(self.config.model_dump(mode="json"))
+        """The settings of the config by dotted key, and whether the first weights were imported."""
+        return flatten(self.config.model_dump(mode="json")) | self._origin
 
     @cached_property
     def choices(self) -> Mapping[str, Any]:
         """The settings by dotted key, with None for values that follow from other settings."""
-        return flatten(unresolved(self.config).model_dump(mode="json"))
+        return flatten(unresolved(self.config).model_dump(mode="json")) | self._origin
+
+    @property
+    def _origin(self) -> dict[str, Any]:
+        """What tells a run from one of the same config that drew its first weights."""
+        return {} if self.summary.imported is None else {"imported": True}
 
     @property
     def variant(self) -> str:
@@ -135,7 +140,7 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
             faults.append(str(error))
     runs, firsts = _by_content(runs), dict[str, FinishedRun]()
     for run in runs:
-        first = firsts.setdefault(json.dumps(run.settings, sort_keys=True), run)
+        first = firsts.setdefault(json.dumps([run.settings, run.summary.imported], sort_keys=True), run)
         if first is not run:
             faults.append(f"{run.path}: is the same run as {first.path} (config and seed agree); give it once")
     if faults:

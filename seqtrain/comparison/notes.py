@@ -43,6 +43,7 @@ def notes_of(groups: Sequence[Group], rows: Sequence[Row], question: Question, *
         *_divergence(rows),
         *_far_worse(rows, groups[0].summary),
         *_lost(groups),
+        *_imported(groups),
         *(remark for entry in question.tuning for remark in entry.remarks()),
         *budget_sentences(question.tuning),
         *_coarse(groups, rows, timed=question.timed),
@@ -140,6 +141,14 @@ def _lost(groups: Sequence[Group]) -> Iterator[str]:
         yield f"a better checkpoint was removed, and a later one counts, of {', '.join(lost)}"
 
 
+def _imported(groups: Sequence[Group]) -> Iterator[str]:
+    """That a run did not start from drawn weights."""
+    runs = [run for group in groups for run in group.runs if run.summary.imported is not None]
+    if runs:
+        each = ", ".join(f"{run.path} (from {run.summary.imported})" for run in runs)
+        yield f"imported weights were trained elsewhere too, for steps that are not counted here, in {each}"
+
+
 def _coarse(groups: Sequence[Group], rows: Sequence[Row], *, timed: bool) -> Iterator[Note]:
     """That pairs are equal because a task is only found to be solved when it is evaluated."""
     verdicts = [row.versus for row in rows if row.versus is not None]
@@ -197,7 +206,7 @@ def _unfinished(groups: Sequence[Group]) -> Iterator[Note]:
     """That most runs were best at their very end, so that longer training may change the result."""
     summaries = [run.summary for group in groups for run in group.runs]
     finished = [summary for summary in summaries if summary.status == "finished"]
-    rising = sum(summary.best.step == summary.steps for summary in finished)
+    rising = sum(summary.best.step == summary.steps > 0 for summary in finished)
     if 2 * rising > len(summaries):
         yield Note(f"{rising} of {counted(len(finished), 'run')} improved until the end", "train longer")
 

@@ -103,7 +103,10 @@ def _values(group: Group, outcome: Outcome, peers: Sequence[Group]) -> dict[int,
     if outcome in (STEPS, SHARE):
 
         def used(run: FinishedRun, steps: int | None) -> float:
-            return (steps or math.inf) / (run.summary.planned_steps if outcome == SHARE else 1)
+            if steps is None:
+                return math.inf
+            # imported weights may solve a task before the first step, and zero has no logarithm
+            return max(steps, 1) / (run.summary.planned_steps if outcome == SHARE else 1)
 
         horizon = min(used(run, run.summary.planned_steps) for run in runs)
         missing = horizon + max(used(run, run.config.train.eval_every) for run in runs)

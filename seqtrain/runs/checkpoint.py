@@ -44,6 +44,9 @@ LARGEST_HEADER, MOST_VALUES, MOST_TENSORS = 1 << 25, 4_000_000, 100_000
 """Bytes, plain values and tensors in a header: limits to the memory that a hostile file can cost (a value of two bytes
 takes about a hundred in memory). A vocabulary of two million words is within them."""
 
+RARE = ("fitted", "imported")
+"""Plain values that are in a file only where a run has them."""
+
 _ZEROS = "0" * 64
 _START = re.compile(
     rb'.{8}\{"__metadata__":\{"seqtrain":"\{\\"format\\":(?P<format>\d{1,9}),\\"sha256\\":\\"(?P<digest>[0-9a-f]{64})',
@@ -69,6 +72,7 @@ class Header(BaseModel):
     spec : what the model takes and gives.
     vocabulary, counts : the tokens of a text model and how often each stood in its training text.
     fitted : what the task measured on its training data, such as the scaling of a table.
+    imported : the name of the file that the first weights of the run came from; None if they were drawn.
     step : training steps done.
     training : the rest of the training state; None in a checkpoint that training cannot go on from.
     """
@@ -84,6 +88,7 @@ class Header(BaseModel):
     vocabulary: Annotated[list[str], Field(fail_fast=True)] | None
     counts: Annotated[list[Whole], Field(fail_fast=True)] | None
     fitted: dict[str, JsonValue] | None = None
+    imported: str | None = None
     step: Whole = 0
     lost_best_step: Whole | None = None
     training: TrainingRecord | None = None
@@ -122,8 +127,8 @@ class Checkpoint(NamedTuple):
         return Checkpoint(self.header.model_copy(update={"training": None}), self.weights, {})
 
 
-def header_of(config: Config, task: Task) -> Header:
-    """What every checkpoint of a run says, before the first step."""
+def header_of(config: Config, task: Task, imported: str | None = None) -> Header:
+    """What every checkpoint of a run says, before the first step; for `imported` see `Header`."""
     return Header(
         config=config.model_dump(mode="json"),
         variant=task.definition,
@@ -132,6 +137,7 @@ def header_of(config: Config, task: Task) -> Header:
         vocabulary=task.vocabulary if task.spec.words else None,
         counts=task.counts,
         fitted=task.fitted,
+        imported=imported,
     )
 
 
@@ -169,7 +175,7 @@ def encoded(checkpoint: Checkpoint) -> bytes:
     tensors = checkpoint.weights | {PREFIX + name: tensor for name, tensor in checkpoint.training.items()}
     try:
         header = checkpoint.header.model_copy(update={"sha256": _ZEROS})
-        text = header.model_dump_json(exclude={"fitted"} if header.fitted is None else None)
+        text = header.model_dump_json(exclude={name for name in RARE if getattr(header, name) is None})
         content = save(_separate(tensors), {KEY: text})
     except (AttributeError, KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(

@@ -109,6 +109,7 @@ class Summary(Record):
     divergence : what is known about the first number that was not finite; None if the run did not diverge.
     data : what was read for the test set, such as its size and what was left out; of data of the user.
     own_task : of a user's own task, so that its code is not needed to read the summary; None for a built-in task.
+    imported : the name of the file that the first weights came from; None if they were drawn.
     """
 
     status: Status
@@ -141,6 +142,7 @@ class Summary(Record):
     divergence: dict[str, JsonValue] | None = None
     data: dict[str, JsonValue] = {}
     own_task: Traits | None = None
+    imported: str | None = None
 
     def fault_beside(self, config: Config) -> str | None:
         """What is wrong with the summary beside the config of its run, in words; None if nothing is."""

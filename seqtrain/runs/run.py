@@ -41,6 +41,7 @@ from seqtrain.system.files import write_whole
 from seqtrain.system.process_group import ProcessGroup
 from seqtrain.system.progress import say, say_once
 from seqtrain.system.settings import UserClass
+from seqtrain.tasks import Task
 from seqtrain.training.recipe import Recipe
 from seqtrain.training.state import TrainState
 from seqtrain.training.throughput import Clock
@@ -134,11 +135,20 @@ def build_run(
     group: ProcessGroup,
     *,
     quiet: bool,
+    task: Task | None = None,
+    imported: str | None = None,
 ) -> Run:
-    """Build everything that the config asks for; what cannot work is refused here."""
+    """Build everything that the config asks for; what cannot work is refused here.
+
+    Parameters
+    ----------
+    checkpoint : that the run goes on from.
+    task : if it is built already.
+    imported : the name of the file that the weights of a new run will come from.
+    """
     header = None if checkpoint is None else checkpoint.header
     known, fitted = (None, None) if header is None else (header.known_words(), header.fitted)
-    task = build_task(config, known, fitted=fitted, quiet=quiet)
+    task = task or build_task(config, known, fitted=fitted, quiet=quiet)
     check_batch_size(config, task)
     check_shards(config, task)
     check_model_memory(config, task.spec)
@@ -151,7 +161,7 @@ def build_run(
     loop = model.stack.loop
     if loop.missing is not None:
         say(f"engine: {loop.missing}; {loop.instead} runs instead", quiet=quiet)
-    header = header_of(config, task)
+    header = header_of(config, task, imported if header is None else header.imported)
     encoded(Checkpoint(header, model.state_dict(), {}))  # what cannot be saved is refused now, not after hours
     if checkpoint is not None:
         check_resumable(config, task, recipe.steps, header, checkpoint, model, directory)

@@ -54,7 +54,7 @@ def train(
             data, where = group.share()
             resolved, path = config_from(data, "the config"), Path(where)
         return train_run(
-            resolved, path, resume=resume, overwrite=overwrite, quiet=quiet, on_end=_draw_curve, group=group
+            resolved, path, resume=resume, overwrite=overwrite, quiet=quiet, on_end=draw_curve, group=group
         )
 
 
@@ -85,7 +85,7 @@ def _check_group(config: Config, group: ProcessGroup) -> None:
     check_device(group, config.device)
 
 
-def _draw_curve(directory: RunDir, summary: Summary) -> None:
+def draw_curve(directory: RunDir, summary: Summary) -> None:
     """Write the learning curve of a run that has ended. If that fails, only a warning says so: the run is saved."""
     try:
         from seqtrain.runs.curve import as_png  # importing matplotlib takes a while

@@ -244,12 +244,19 @@ def _summarise(run: Run, ending: _Ending, earlier: Summary | None) -> Summary:
         run.say(f"{ending.status} already, nothing to train{_why_ended(run)}")
         same_budget = earlier.planned_steps == run.recipe.steps
         return earlier if same_budget else earlier.model_copy(update={"planned_steps": run.recipe.steps})
+    return summary_of(run, ending.status, ending.divergence)
+
+
+def summary_of(run: Run, status: Status, divergence: dict[str, JsonValue] | None = None) -> Summary:
+    """The summary of a run as it is now; its best checkpoint is tested, unless the run is interrupted."""
     config, task, state = run.config, run.recipe.task, run.state
     further: dict[str, Any] = {f"{task.work_unit}_per_s": run.clock.throughput()}
     if facts := task.facts("test"):
         further["data"] = strict_json.finite(facts)
+    if run.header.imported is not None:
+        further["imported"] = run.header.imported
     summary = Summary(
-        status=ending.status,
+        status=status,
         task=config.task.name,
         variant=task.definition,
         fingerprints=run.header.fingerprints,
@@ -265,7 +272,7 @@ def _summarise(run: Run, ending: _Ending, earlier: Summary | None) -> Summary:
         metric=Metric(**task.metric._asdict()),
         best=Best(step=state.best_step, value=state.best_value),
         lost_best_step=state.lost_best_step,
-        test=strict_json.finite(_test_figures(run)) if ending.status != "interrupted" else None,
+        test=strict_json.finite(_test_figures(run)) if status != "interrupted" else None,
         baseline=strict_json.finite(task.baseline("test")),
         solved_at_step=state.solved_at_step,
         elapsed_s=round(run.clock.elapsed_s, 3),
@@ -274,7 +281,7 @@ def _summarise(run: Run, ending: _Ending, earlier: Summary | None) -> Summary:
         device=config.device,
         threads=torch.get_num_threads(),
         versions=versions(),
-        divergence=strict_json.finite(ending.divergence),
+        divergence=strict_json.finite(divergence),
         **further,
     )
     is_own = isinstance(config.task, UserClass)

@@ -168,10 +168,14 @@ def _evaluate(
     record("valid", **means)
     if not math.isfinite(means["loss"]):
         raise _diverged(state, recipe, means["loss"])
-    value = means[task.metric.name]
-    progress.show(**{f"valid {task.metric.name}": value})
+    progress.show(**{f"valid {task.metric.name}": means[task.metric.name]})
+    return judge(state, recipe, means)
+
+
+def judge(state: TrainState, recipe: Recipe, means: dict[str, float]) -> bool:
+    """Note the figures of an evaluation on the validation set; returns whether it is the best so far."""
     _start_averaging(state, recipe, means["loss"])
-    return _judge(state, recipe, value, solved=task.solved(means))
+    return _judge(state, recipe, means[recipe.task.metric.name], solved=recipe.task.solved(means))
 
 
 def _judge(state: TrainState, recipe: Recipe, value: float, *, solved: bool) -> bool:

@@ -3,7 +3,8 @@
 The public names are those of `__all__`, and the attributes of what they give. Everything else is private and may change
 in any version.
 
-train, evaluate, predict, inspect, compare, export : what the verbs of the command line do, with typed results.
+train, evaluate, predict, inspect, compare, export, import_torch : what the verbs of the command line do, with typed
+    results.
 load_model, load_text_model : a trained model back from its checkpoint.
 CELLS : the built-in cells by name; `seqtrain.cells.Cell` is the base of a user's own cell.
 unroll : run a cell over a batch of sequences.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from seqtrain.inference.predictions import predict
     from seqtrain.inspection.api import inspect
     from seqtrain.interchange.export import export
+    from seqtrain.interchange.import_torch import import_torch
     from seqtrain.recurrence import unroll
     from seqtrain.runs.train import train
 
@@ -45,6 +47,7 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "import_torch",
     "inspect",
     "load_model",
     "load_text_model",
@@ -59,6 +62,7 @@ _MODULES = {
     "compare": "seqtrain.comparison",
     "evaluate": "seqtrain.inference.evaluate",
     "export": "seqtrain.interchange.export",
+    "import_torch": "seqtrain.interchange.import_torch",
     "inspect": "seqtrain.inspection.api",
     "load_model": "seqtrain.inference.load",
     "load_text_model": "seqtrain.inference.load",

@@ -6,9 +6,9 @@ mypy also reports an unused `type: ignore`, so the line that has one is proved t
 from pathlib import Path
 from typing import assert_type
 
-from torch import Tensor, randn
+from torch import Tensor, nn, randn
 
-from seqtrain import CELLS, ConfigError, compare, evaluate, load_model, load_text_model, train, unroll
+from seqtrain import CELLS, ConfigError, compare, evaluate, import_torch, load_model, load_text_model, train, unroll
 
 SMALL = ["model.hidden_size=4", "train.batch_size=4", "train.steps=2", "train.eval_every=1"]
 
@@ -27,6 +27,10 @@ assert_type(compared.records[0].best.value, float | None)
 assert_type(compared.exit_code, int)
 outputs, _ = load_model(trained.path)(randn(5, 3, 2))
 assert outputs.shape == (3, 1)
+
+layers = {"layers": nn.LSTM(2, 3).state_dict(), "head": nn.Linear(3, 1).state_dict()}
+imported = import_torch(layers, "quickstart", ["task.valid_size=8", "task.test_size=8"], out="imported")
+assert_type(imported.summary.imported, str | None)
 
 text = load_text_model(train("words", [*SMALL, "task.path=shipped:stories"], out="words").path)
 assert_type(text.generate("the", 3, temperature=0.8).nats, list[float])

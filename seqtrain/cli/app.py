@@ -13,6 +13,7 @@ from seqtrain.cli.evaluate import evaluate
 from seqtrain.cli.export import export
 from seqtrain.cli.generate import generate
 from seqtrain.cli.guide import START, examples
+from seqtrain.cli.import_torch import import_torch
 from seqtrain.cli.inspect import inspect
 from seqtrain.cli.predict import predict
 from seqtrain.cli.score import score
@@ -31,10 +32,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (
-    data, train, evaluate, generate, predict, score, inspect, compare, export, track,
+    data, train, evaluate, generate, predict, score, inspect, compare, export, import_torch, track,
     bench, validate, check, cells, tasks, settings,
 ):  # fmt: skip
-    name = "eval" if verb is evaluate else verb.__name__
+    name = "eval" if verb is evaluate else verb.__name__.replace("_", "-")
     kind = CompareCommand if verb is compare else None
     app.command(name, cls=kind, epilog=examples(name))(results_apart(verb))
 

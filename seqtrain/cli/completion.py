@@ -137,7 +137,8 @@ def _is_run(path: Path) -> bool:
 
 def _words(context: typer.Context) -> list[str]:
     """The words before the one that is being typed, as far as they belong to the last argument of the verb."""
-    lists = [value for value in context.params.values() if isinstance(value, list | tuple)]
+    arguments = {each.name for each in context.command.params if each.param_type_name == "argument"}
+    lists = [given for name, given in context.params.items() if name in arguments and isinstance(given, list | tuple)]
     return [*map(str, lists[0])] if lists else []
 
 

@@ -50,6 +50,11 @@ EXAMPLES = {
         "seqtrain export runs/quickstart-lstm-seed0 --to onnx",
         "seqtrain export runs/words --to safetensors --license mit",
     ),
+    "import-torch": (
+        "seqtrain import-torch model.pt --like quickstart",
+        "seqtrain import-torch lm.safetensors --like words task.path=my_text.txt --vocabulary tokens.txt",
+        "seqtrain import-torch model.pt --like quickstart model.cell=gru --rename fc.weight=head.weight",
+    ),
     "track": (
         "seqtrain track runs/quickstart-lstm-seed0",
         "seqtrain track runs/compare-quickstart --to tensorboard --follow",
@@ -101,6 +106,16 @@ def after_training(trained: "Trained", config: str, overrides: Sequence[str] | N
         return f"seqtrain eval {run} --split valid, or seqtrain compare {name}, which asks which cell is better"
     further = f"seqtrain eval {run} task.{task.reach}=N how far this one reaches"
     return f"seqtrain compare {name} asks which cell is better, {further}"
+
+
+def after_import(made: "Trained") -> str:
+    """What suits a run of imported weights."""
+    run, summary = shlex.quote(str(made.path)), made.summary
+    further = " train.stop_when_solved=false" if summary.status == "solved" else ""
+    return (
+        f"seqtrain train {run} --resume{further} trains it further, seqtrain eval {run} evaluates it, seqtrain compare "
+        f"{run} OTHER_RUN compares it"
+    )
 
 
 def command(verb: str, config: str, overrides: Sequence[str] | None) -> str:

@@ -67,6 +67,7 @@ def _card(trained: Trained, license: str) -> str:
         model=model,
         parameters=count_parameters(trained.model),
         step=trained.header.step,
+        imported=trained.header.imported,
         summary=summary,
         figures=_figures(summary),
         weights=WEIGHTS,

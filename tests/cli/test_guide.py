@@ -51,6 +51,8 @@ def test_an_example_is_understood(name, line, tmp_path, monkeypatch):
     context = COMMANDS[name].make_context(name, words)
     if name in ("train", "validate", "check"):
         load_config(context.params["config"], context.params["overrides"] or ())
+    if name == "import-torch":
+        load_config(context.params["like"], context.params["overrides"] or ())
     if name == "compare" and not context.params["targets"][0].startswith("runs/"):
         chosen = {
             key: context.params[key] for key in ("cells", "seeds", "match", "vary", "jobs") if context.params[key]

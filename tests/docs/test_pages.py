@@ -142,7 +142,7 @@ def test_the_messages_on_the_page_are_those_that_are_printed(seqtrain, tmp_path)
 
 
 def test_every_command_is_on_a_page(seqtrain):
-    verbs = re.findall(r"^│ ([a-z]+) ", seqtrain("--help").out, re.MULTILINE)
+    verbs = re.findall(r"^│ ([a-z-]+) ", seqtrain("--help").out, re.MULTILINE)
     assert len(verbs) > 10
     assert [verb for verb in verbs if not any(f"seqtrain {verb}" in text for text in PAGES.values())] == []
 

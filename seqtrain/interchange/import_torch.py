@@ -1,0 +1,212 @@
+"""Make a run of the weights of a PyTorch model: what `seqtrain import-torch` does."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from seqtrain.config import Config, read_config
+from seqtrain.config.build import build_task
+from seqtrain.config.plugins import as_defined
+from seqtrain.config.resolve import resolved
+from seqtrain.interchange.torch_file import Weights, listed, read_weights
+from seqtrain.interchange.torch_model import check_fits, check_numbers, in_float32, remarks_on, weights_for, with_sizes
+from seqtrain.interchange.torch_parts import Parts, Wanted, find_parts, renamed
+from seqtrain.interchange.torch_recurrent import Recurrent, find_recurrent
+from seqtrain.interchange.vocabulary_order import Rows, in_order, read_rows
+from seqtrain.runs.directory import RunDir
+from seqtrain.runs.resume import check_free
+from seqtrain.runs.run import Run, begin, build_run
+from seqtrain.runs.train import draw_curve
+from seqtrain.runs.trainer import RUNS, Trained, run_name, summary_of
+from seqtrain.system.errors import CheckpointError, ConfigError
+from seqtrain.system.process_group import ALONE
+from seqtrain.system.progress import Progress, say
+from seqtrain.system.runtime import keep_freed_memory, prepare, settings_restored
+from seqtrain.tasks import Task
+from seqtrain.training.loop import evaluate, judge
+
+
+@settings_restored()
+def import_torch(
+    weights: str | Path | Mapping[str, Any],
+    like: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    recurrent: Sequence[str] = (),
+    rename: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
+    vocabulary: str | Path | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    quiet: bool = True,
+) -> Trained:
+    """Make a run of the weights of a model with `nn.LSTM`, `nn.GRU` or `nn.RNN`, as if training had ended at step 0.
+
+    The run is evaluated on the validation and the test set. Then it can be evaluated, compared, exported and trained
+    further as any other.
+
+    Parameters
+    ----------
+    weights : a file of torch.save or safetensors with a `state_dict()`, or a `state_dict()`.
+    like : the config, as for `train`. Sizes, direction and ties of the model follow from the weights.
+    overrides : settings to change, each `KEY=VALUE`: `model.cell=gru`.
+    recurrent : names of the recurrent modules, if there are several; each reads the outputs of the one before.
+    rename : names of the weights, to `encoder.weight` (the embedding), `head.weight`, `head.bias`,
+        `head.projection.weight`, or to that of a recurrent weight.
+    ignore : names of weights to leave out, or what they begin with and a star.
+    vocabulary : a file with a token a line, in the order of the rows of the embedding and the head.
+    out : the run directory; by default `runs/<config>-<cell>-seed<seed>-imported`.
+    overwrite : replace the run in the directory.
+    quiet : no progress and no remarks on stderr.
+
+    Raises
+    ------
+    SeqtrainError : the file, the config, its data or the directory cannot be used, or the model computes something
+        else than a model of seqtrain can. In all cases nothing is written.
+    """
+    found = read_weights(weights)
+    config, source = read_config(like, overrides, quiet=quiet)
+    prepare(config.threads)
+    keep_freed_memory()
+    config = as_defined(config)
+    directory = RunDir(Path(out) if out is not None else RUNS / _name(like, source, config))
+    with directory.locked():
+        check_free(directory, resume=False, overwrite=overwrite)
+        made = _understood(found, config, source, recurrent, rename or {}, ignore, vocabulary, quiet=quiet)
+        for remark in made.remarks:
+            say(f"{found.source}: {remark}", quiet=quiet)
+        run = build_run(
+            resolved(made.config),
+            directory,
+            None,
+            lambda _: None,
+            ALONE,
+            quiet=quiet,
+            task=made.task,
+            imported=found.source,
+        )
+        model = run.state.model
+        model.load_state_dict(weights_for(config.model.cell.name, made.layers, made.parts, model.state_dict()))
+        return _written(run, found.source)
+
+
+class _Understood(NamedTuple):
+    """What the weights are, and the config and the task of a model that has them."""
+
+    config: Config
+    task: Task
+    layers: Recurrent
+    parts: Parts
+    remarks: list[str]
+
+
+def _understood(
+    found: Weights,
+    config: Config,
+    source: Path,
+    recurrent: Sequence[str],
+    rename: Mapping[str, str],
+    ignore: Sequence[str],
+    vocabulary: str | Path | None,
+    *,
+    quiet: bool,
+) -> _Understood:
+    with _about(found.source):
+        named, said = renamed(found.tensors, rename, ignore)
+        tensors, converted = in_float32(named)
+        layers = find_recurrent(tensors, recurrent)
+        check_fits(config, layers)
+    task = build_task(config, quiet=quiet)
+    rows = None if vocabulary is None else _rows(Path(vocabulary), task)
+    with _about(found.source):
+        parts = find_parts(tensors, layers, _wanted(config, task, rows), said)
+        check_numbers(tensors)
+    if rows is not None and rows.vocabulary is not None:
+        task = build_task(config, rows.vocabulary, quiet=quiet)
+    parts = _as_the_task_needs(parts, task, rows)
+    config, changes = with_sizes(config, source, layers, parts)
+    remarks = [
+        *found.remarks,
+        *converted,
+        f"{parts.remark}; the recurrent layers are {listed(layers.names, most=1)}",
+        *changes,
+        *remarks_on(config, layers, parts),
+        *_of_task(task, rows),
+    ]
+    return _Understood(config, task, layers, parts, remarks)
+
+
+@contextmanager
+def _about(source: str) -> Iterator[None]:
+    """Put the file of the weights before each fault."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError([f"{source}: {fault}" for fault in error.faults]) from None
+
+
+def _name(like: str | Path | Mapping[str, Any], source: Path, config: Config) -> str:
+    """The directory of the run; that of a run as the config has its name in it."""
+    is_run = not isinstance(like, Mapping) and Path(like).is_dir()
+    name = source.absolute().parent.name if is_run else run_name(source.stem, config)
+    return f"{name}-imported"
+
+
+def _rows(file: Path, task: Task) -> Rows:
+    """What the rows of the embedding and the head stand for."""
+    if not task.spec.words:
+        raise ConfigError(f"--vocabulary is for the words of a text, and task {task.name!r} has none; leave it out")
+    return read_rows(file, task)
+
+
+def _wanted(config: Config, task: Task, rows: Rows | None) -> Wanted:
+    spec, model = task.spec, config.model
+    inputs, outputs = (spec.input_size, spec.output_size) if rows is None else 2 * (len(rows.tokens),)
+    return Wanted(task.name, spec.symbols, inputs, outputs, spec.words, model.tied)
+
+
+def _as_the_task_needs(parts: Parts, task: Task, rows: Rows | None) -> Parts:
+    """With an embedding where a model of the task has one, and with rows in the order of its vocabulary."""
+    if parts.embedding is None and (task.words or task.embedded):  # then symbols entered one-hot
+        parts = parts._replace(embedding=torch.eye(task.input_size if rows is None else len(rows.tokens)))
+    return parts if rows is None else in_order(parts, rows.tokens, task.vocabulary)
+
+
+def _of_task(task: Task, rows: Rows | None) -> Iterator[str]:
+    """What the user must see to, as no file says it."""
+    yield from [] if rows is None else rows.remarks
+    if task.spec.words and rows is None:
+        yield (
+            "the rows of the embedding and of the head are taken to be in the order of the vocabulary of the task; "
+            "--vocabulary FILE says another order"
+        )
+    if task.fitted is not None:
+        yield (
+            f"task {task.name!r} scales or numbers its data as its training part says; the weights must be those of a "
+            "model that was trained on the same inputs"
+        )
+
+
+def _written(run: Run, source: str) -> Trained:
+    """Evaluate the model and write the run."""
+    task, recipe, directory = run.recipe.task, run.recipe, run.directory
+    batches = task.count_eval_batches("valid", recipe.eval_batch_size)
+    with Progress(batches, label=directory.path.name, unit="batch", quiet=run.quiet) as progress:
+        means = evaluate(run.state.model, task, "valid", recipe.eval_batch_size, on_batch=progress.advance)
+    name = task.metric.name
+    if not (math.isfinite(means["loss"]) and math.isfinite(means[name])):
+        raise CheckpointError(
+            f"{source}: with these weights the validation loss is {means['loss']:g} and {name} is {means[name]:g}; "
+            "check that they are those of a trained model for this task"
+        )
+    begin(run, None, resume=False)
+    run.record("valid", **means)
+    run.save(judge(run.state, recipe, means))
+    summary = summary_of(run, "finished" if run.state.solved_at_step is None else "solved")
+    directory.write_summary(summary)
+    draw_curve(directory, summary)
+    return Trained(directory.path, summary, 0, None)

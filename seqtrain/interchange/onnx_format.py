@@ -24,6 +24,7 @@ from seqtrain.interchange.content import Check, Content, Options, refuse
 from seqtrain.interchange.samples import Inputs, difference, draw_state, inputs_of
 from seqtrain.models import SequenceModel
 from seqtrain.models.stack import StackState
+from seqtrain.models.zoneout import Zoneout
 from seqtrain.system.errors import ConfigError
 
 MOST_BYTES = 2**31 - 2**20
@@ -45,13 +46,14 @@ def write(trained: Trained, options: Options) -> Content:
     from seqtrain.interchange import onnx_layers, onnx_model
 
     model = trained.model
-    cell = cast("GateCell", model.stack.cells()[0][0])
+    own = model.stack.cells()[0][0]
     reasons = []
-    if type(cell) not in CELLS.values():
+    if type(own) not in CELLS.values():
         reasons.append(f"cell {trained.config.model.cell.name} is your own, and its equations are Python")
     if (size := sum(value.nbytes for value in model.state_dict().values())) > MOST_BYTES:
         reasons.append(f"the weights have {size:,} bytes, more than the 2 GiB of a file of ONNX")
     refuse("onnx", reasons, "--to torch can")
+    cell = cast("GateCell | Zoneout", model.stack.as_run(own))
     backward = any(model.stack.reversed)
     form = options.form or onnx_layers.form_of(cell, backward=backward, lengths=options.lengths)
     if form == "op" and (why_not := onnx_layers.why_no_operator(cell)):

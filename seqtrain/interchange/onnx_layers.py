@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from seqtrain.interchange.content import Form
 from seqtrain.interchange.gate_order import ONNX, reordered
 from seqtrain.interchange.onnx_graph import BOOL, INT32, Graph, Shape
 from seqtrain.interchange.onnx_steps import add_step
+from seqtrain.models.zoneout import Zoneout
 
 
 class Lengths(NamedTuple):
@@ -30,23 +31,25 @@ class Lengths(NamedTuple):
     inside: str
 
 
-def form_of(cell: GateCell, *, backward: bool, lengths: bool) -> Form:
+def form_of(cell: GateCell | Zoneout, *, backward: bool, lengths: bool) -> Form:
     """The form that every runtime computes right.
 
     backward : whether a layer reads backward.
     """
-    has_operator = isinstance(cell, CoupledCell | GRUCell | LSTMCell | RNNCell)
+    has_operator = isinstance(cell, CoupledCell | GRUCell | LSTMCell | RNNCell)  # not odyssey, none with zoneout
     return "op" if has_operator and not ignored(cell, backward=backward, lengths=lengths) else "scan"
 
 
-def why_no_operator(cell: GateCell) -> str | None:
+def why_no_operator(cell: GateCell | Zoneout) -> str | None:
     """Why a cell cannot have the form `op`; None if it can."""
     if isinstance(cell, OdysseyCell):
         return "no operator of ONNX computes cell odyssey"
+    if isinstance(cell, Zoneout):
+        return "no operator of ONNX computes zoneout"
     return None
 
 
-def ignored(cell: GateCell, *, backward: bool, lengths: bool) -> list[str]:
+def ignored(cell: GateCell | Zoneout, *, backward: bool, lengths: bool) -> list[str]:
     """What some runtime ignores in the form `op` (OpenVINO 2026.4 the first two, tract 0.23 the last three)."""
     what = {
         "peepholes": getattr(cell, "p", None) is not None,
@@ -60,7 +63,7 @@ def ignored(cell: GateCell, *, backward: bool, lengths: bool) -> list[str]:
 def add_cell(
     graph: Graph,
     form: Form,
-    cell: GateCell,
+    cell: GateCell | Zoneout,
     reverse: bool,
     x: str,
     state: Sequence[str],
@@ -79,8 +82,10 @@ def add_cell(
     -------
     The outputs `[T, B, H]`, and the state after the last step.
     """
-    add = _add_operator if form == "op" else _add_scan
-    return add(graph, cell, reverse, x, state, lengths, name)
+    if form == "scan":
+        return _add_scan(graph, cell, reverse, x, state, lengths, name)
+    assert not isinstance(cell, Zoneout)  # see `why_no_operator`
+    return _add_operator(graph, cell, reverse, x, state, lengths, name)
 
 
 def _add_operator(
@@ -133,14 +138,21 @@ def _operands(cell: GateCell) -> list[Tensor]:
 
 
 def _add_scan(
-    graph: Graph, cell: GateCell, reverse: bool, x: str, states: Sequence[str], lengths: Lengths | None, name: str
+    graph: Graph,
+    cell: GateCell | Zoneout,
+    reverse: bool,
+    x: str,
+    states: Sequence[str],
+    lengths: Lengths | None,
+    name: str,
 ) -> tuple[str, list[str]]:
     """See `add_cell`."""
-    x_gates = graph.linear(x, cell.w_x, cell.bias(), f"{name}/w_x")
+    gates = cast("GateCell", cell.cell) if isinstance(cell, Zoneout) else cell
+    x_gates = graph.linear(x, gates.w_x, gates.bias(), f"{name}/w_x")
     body = Graph(f"{name}/step/")
     shape: Shape = ["batch", cell.hidden_size]
     old = [body.input(f"{name}/old_{number}", shape) for number in range(len(states))]
-    sums = body.input(f"{name}/x_gates", ["batch", cell.w_x.shape[0]])
+    sums = body.input(f"{name}/x_gates", ["batch", gates.w_x.shape[0]])
     new = add_step(body, cell, sums, old)
     seen = new[0]
     scanned = [x_gates]

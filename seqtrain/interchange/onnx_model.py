@@ -16,6 +16,7 @@ from seqtrain.interchange.onnx_layers import Lengths, add_cell
 from seqtrain.interchange.samples import Inputs
 from seqtrain.models import AdaptiveHead, OneHot, TiedHead
 from seqtrain.models.stack import Stack
+from seqtrain.models.zoneout import Zoneout
 from seqtrain.system import strict_json
 
 
@@ -86,10 +87,10 @@ def _add_stack(
             starts = [[graph("Gather", one, graph.constant(way), axis=0) for one in given] for way in range(len(cells))]
         else:
             starts = [_add_initial(graph, cell, batch) for cell in cells]
-        ways = zip(cells, stack.reversed, starts, strict=True)
+        run = [cast("GateCell | Zoneout", stack.as_run(cell)) for cell in cells]
         ran = [
             add_cell(graph, form, cell, reverse, outputs, start, sizes, f"layer_{depth}/{way}")
-            for way, (cell, reverse, start) in enumerate(ways)
+            for way, (cell, reverse, start) in enumerate(zip(run, stack.reversed, starts, strict=True))
         ]
         outputs = _merged(graph, stack, [output for output, _ in ran])
         final = _merged(graph, stack, [after[0] for _, after in ran])

@@ -1,17 +1,19 @@
 """The equations of one time step of each cell in ONNX; `seqtrain.cells` has them in words."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor
 
 from seqtrain.cells import CoupledCell, GRUCell, LSTMCell, OdysseyCell, PeepholeCell, RNNCell
 from seqtrain.cells.base import GateCell
 from seqtrain.interchange.onnx_graph import Graph
+from seqtrain.models.zoneout import Zoneout
 
 
-def add_step(graph: Graph, cell: GateCell, x_gates: str, state: Sequence[str]) -> list[str]:
-    """Add a step of a built-in cell.
+def add_step(graph: Graph, cell: GateCell | Zoneout, x_gates: str, state: Sequence[str]) -> list[str]:
+    """Add a step of a built-in cell, with zoneout around it or not.
 
     Parameters
     ----------
@@ -22,12 +24,23 @@ def add_step(graph: Graph, cell: GateCell, x_gates: str, state: Sequence[str]) -
     -------
     The fields of the new state.
     """
+    if isinstance(cell, Zoneout):
+        gates = cast("GateCell", cell.cell)
+        mixed = zip(add_step(graph, gates, x_gates, state), state, cell.rates(gates.state_type._fields), strict=True)
+        return [_zoned_out(graph, new, old, rate) for new, old, rate in mixed]
     if isinstance(cell, RNNCell):
         sums = graph("Add", x_gates, _recurrent(graph, cell, state[0]))
         return [graph(cell.nonlinearity.capitalize(), sums)]
     if isinstance(cell, GRUCell):
         return [_gru(graph, cell, x_gates, state[0])]
     return _lstm(graph, cell, _traits(cell), x_gates, state)
+
+
+def _zoned_out(graph: Graph, new: str, old: str, rate: float) -> str:
+    """`new + rate * (old - new)`, as zoneout is in evaluation."""
+    if rate == 0:
+        return new
+    return graph("Add", new, graph("Mul", graph.constant(torch.tensor([rate])), graph("Sub", old, new)))
 
 
 def _recurrent(graph: Graph, cell: GateCell, h: str) -> str:

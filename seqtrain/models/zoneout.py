@@ -1,5 +1,6 @@
 """Zoneout: a random part of a cell's state keeps its previous value."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -44,8 +45,11 @@ class Zoneout(Cell):
     def step(self, x_gates: Tensor, state: Any) -> Any:
         """One step of the cell, after which a part of the state gets its previous value."""
         new = self.cell.step(x_gates, state)
-        rates = [self.hidden, *(0.0 if field in self.cell.transient else self.memory for field in new._fields[1:])]
-        return type(new)(*(self._mixed(*parts) for parts in zip(new, state, rates, strict=True)))
+        return type(new)(*(self._mixed(*parts) for parts in zip(new, state, self.rates(new._fields), strict=True)))
+
+    def rates(self, fields: Sequence[str]) -> list[float]:
+        """The probability of each field of the state, whose names are given."""
+        return [self.hidden, *(0.0 if field in self.cell.transient else self.memory for field in fields[1:])]
 
     def _mixed(self, new: Tensor, old: Tensor, probability: float) -> Tensor:
         if probability == 0 or not new.is_floating_point():

@@ -9,7 +9,7 @@ import torch
 from conftest import SMALL, SMALL_SETS
 from exported import CELLS, DIRECTIONS, HEADS, trained
 
-from seqtrain import Differs, export, load_model, train
+from seqtrain import ConfigError, Differs, export, load_model, train
 from seqtrain.config.build import build_task
 from seqtrain.inference.load import load_text_model, load_trained
 from seqtrain.interchange import onnx_format, onnx_layers, samples
@@ -63,6 +63,16 @@ def test_a_file_computes_what_the_model_computes(cell, direction, form, depth, h
     assert len(got) == len(wanted)
     for ours, theirs in zip(wanted, got, strict=True):
         torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", [{"name": "lstm"}, {"name": "gru"}, CELLS[-1]])
+def test_zoneout_keeps_its_share_of_the_state(cell):
+    model = trained(cell, "words", depth=2, zoneout_hidden=0.3, zoneout_memory=0.1 if cell["name"] != "gru" else 0.0)
+    content = onnx_format.write(model, Options())
+    assert content.check.difference <= 1e-6
+    assert "Scan" in nodes(content.files["model.onnx"])
+    with pytest.raises(ConfigError, match="no operator of ONNX computes"):
+        onnx_format.write(model, Options(form="op"))
 
 
 @pytest.mark.parametrize("cell", [{"name": "lstm"}, {"name": "peephole"}, {"name": "gru"}, CELLS[-1]])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from seqtrain.inference.load import Trained, load_trained
-from seqtrain.interchange import onnx_format, safetensors_format
+from seqtrain.interchange import flax_format, keras_format, onnx_format, safetensors_format
 from seqtrain.interchange.content import Check, Content, Form, Options
 from seqtrain.interchange.formats import FORMATS, TOLERANCE
 from seqtrain.system.errors import ConfigError, Differs
@@ -15,6 +15,8 @@ from seqtrain.system.runtime import prepare, settings_restored
 
 WRITERS: dict[str, Callable[[Trained, Options], Content]] = {
     "onnx": onnx_format.write,
+    "keras": keras_format.write,
+    "flax": flax_format.write,
     "safetensors": safetensors_format.write,
 }
 """What makes the files of each of `FORMATS`."""

@@ -20,6 +20,8 @@ class Format(NamedTuple):
 
 FORMATS = {
     "onnx": Format("the whole model, for ONNX runtimes", "model.onnx", ("onnx",), ("form", "lengths", "states")),
+    "keras": Format("weights in the layout of Keras", "keras.npz", ("npz",)),
+    "flax": Format("weights in the layout of Flax", "flax.npz", ("npz",)),
     "safetensors": Format(
         "a folder for the Hugging Face hub: weights, config and a model card", "hub", (), ("license",)
     ),

@@ -11,12 +11,13 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from seqtrain.cells import CoupledCell, GRUCell, LSTMCell, OdysseyCell, PeepholeCell, RNNCell
+from seqtrain.cells import OdysseyCell, RNNCell
 from seqtrain.cells.base import GateCell
 from seqtrain.interchange.content import Form
-from seqtrain.interchange.gate_order import ONNX, reordered
+from seqtrain.interchange.gate_order import ONNX, TORCH, reordered
 from seqtrain.interchange.onnx_graph import BOOL, INT32, Graph, Shape
 from seqtrain.interchange.onnx_steps import add_step
+from seqtrain.interchange.plain_cell import PlainCell, plain_cell
 from seqtrain.models.zoneout import Zoneout
 
 
@@ -36,16 +37,16 @@ def form_of(cell: GateCell | Zoneout, *, backward: bool, lengths: bool) -> Form:
 
     backward : whether a layer reads backward.
     """
-    has_operator = isinstance(cell, CoupledCell | GRUCell | LSTMCell | RNNCell)  # not odyssey, none with zoneout
-    return "op" if has_operator and not ignored(cell, backward=backward, lengths=lengths) else "scan"
+    is_safe = why_no_operator(cell) is None and not ignored(cell, backward=backward, lengths=lengths)
+    return "op" if is_safe else "scan"
 
 
 def why_no_operator(cell: GateCell | Zoneout) -> str | None:
     """Why a cell cannot have the form `op`; None if it can."""
-    if isinstance(cell, OdysseyCell):
-        return "no operator of ONNX computes cell odyssey"
     if isinstance(cell, Zoneout):
         return "no operator of ONNX computes zoneout"
+    if isinstance(cell, OdysseyCell) and plain_cell(cell) is None:
+        return f"no operator of ONNX computes cell odyssey with ablation {cell.ablation}"
     return None
 
 
@@ -84,7 +85,7 @@ def add_cell(
     """
     if form == "scan":
         return _add_scan(graph, cell, reverse, x, state, lengths, name)
-    assert not isinstance(cell, Zoneout)  # see `why_no_operator`
+    assert not isinstance(cell, Zoneout)  # it has no operator
     return _add_operator(graph, cell, reverse, x, state, lengths, name)
 
 
@@ -93,10 +94,12 @@ def _add_operator(
 ) -> tuple[str, list[str]]:
     """See `add_cell`. Two bidirectional operators in a row crash OpenVINO 2026.4, so each direction has its own."""
     each = "" if lengths is None else graph("Cast", lengths.each, to=INT32)
-    operands = zip("WRBP", _operands(cell), strict=False)  # not all have P
+    plain = plain_cell(cell)
+    assert plain is not None  # see `why_no_operator`
+    operands = zip("WRBP", _operands(plain), strict=False)  # not all have P
     w, r, b, *p = (graph.constant(value[None], f"{name}/{operand}") for operand, value in operands)
     start = [graph("Unsqueeze", state, graph.constant([0])) for state in states]
-    operator, attributes = _operator(cell)
+    operator, attributes = _operator(cell, plain)
     direction = "reverse" if reverse else "forward"
     inputs = [x, w, r, b, each, *start, *p]
     outputs, *new = graph.several(
@@ -109,31 +112,20 @@ def _add_operator(
     return graph("Squeeze", outputs, graph.constant([1])), ended
 
 
-def _operator(cell: GateCell) -> tuple[str, dict[str, object]]:
+def _operator(cell: GateCell, plain: PlainCell) -> tuple[str, dict[str, object]]:
     """The operator of a cell and its attributes."""
-    if isinstance(cell, GRUCell):
-        return "GRU", {"linear_before_reset": int(cell.reset == "after")}
     if isinstance(cell, RNNCell):
         return "RNN", {"activations": [cell.nonlinearity.capitalize()]}
-    return "LSTM", {}
+    return plain.kind.upper(), {"linear_before_reset": int(plain.b_hn is not None)} if plain.kind == "gru" else {}
 
 
-def _operands(cell: GateCell) -> list[Tensor]:
-    """W, R, B of one direction, and P if it has peepholes."""
-    assert isinstance(cell, CoupledCell | GRUCell | LSTMCell | PeepholeCell | RNNCell)
-    weights = [cell.w_x.detach(), cell.w_h.detach(), cell.bias().detach()]
-    if isinstance(cell, CoupledCell):
-        # 1 - sigmoid(x) = sigmoid(-x): the input gate has the weights of the forget gate with the other sign.
-        full = [torch.cat([-rows[: cell.hidden_size], rows]) for rows in weights]  # i, f, g, o
-        w, r, b = (reordered(rows, "ifgo", ONNX["lstm"]) for rows in full)
-        peepholes = [] if cell.p is None else [torch.cat([-cell.p[0], cell.p[1], cell.p[0]]).detach()]  # i, o, f
-        return [w, r, torch.cat([b, torch.zeros_like(b)]), *peepholes]
-    kind = "gru" if isinstance(cell, GRUCell) else "rnn" if isinstance(cell, RNNCell) else "lstm"
-    w, r, b = (reordered(rows, cell.gates, ONNX[kind]) for rows in weights)
+def _operands(cell: PlainCell) -> list[Tensor]:
+    """W, R and B, and P if it has peepholes."""
+    w, r, b = (reordered(rows, TORCH[cell.kind], ONNX[cell.kind]) for rows in (cell.w_x, cell.w_h, cell.b))
     recurrent = torch.zeros_like(b)
-    if isinstance(cell, GRUCell) and cell.b_hn is not None:
-        recurrent[-cell.hidden_size :] = cell.b_hn.detach()
-    peepholes = [cell.p[[0, 2, 1]].detach().flatten()] if isinstance(cell, PeepholeCell) else []  # i, o, f
+    if cell.b_hn is not None:
+        recurrent[-len(cell.b_hn) :] = cell.b_hn
+    peepholes = [] if cell.p is None else [cell.p[[0, 2, 1]].flatten()]  # i, o, f
     return [w, r, torch.cat([b, recurrent]), *peepholes]
 
 

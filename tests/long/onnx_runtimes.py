@@ -26,36 +26,36 @@ from exported import CELLS, DIRECTIONS, HEADS, trained
 from seqtrain.interchange import onnx_format, onnx_layers, onnx_model
 from seqtrain.interchange.samples import difference, draw_state, inputs_of
 
-Run = Callable[[bytes, list[dict[str, np.ndarray]]], list[dict[str, np.ndarray]]]
-"""A file and its inputs, each by name, to the outputs."""
+Outputs = list[list[np.ndarray]]
+"""Of each run, in the order of the file."""
+
+Run = Callable[[bytes, list[dict[str, np.ndarray]]], Outputs]
+"""A file and its inputs, by name for each run, to the outputs."""
 
 
-def in_onnxruntime(content: bytes, given: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+def in_onnxruntime(content: bytes, given: list[dict[str, np.ndarray]]) -> Outputs:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return [dict(zip(names, session.run(names, one), strict=True)) for one in given]
+    return [session.run(None, one) for one in given]
 
 
-def in_openvino(content: bytes, given: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+def in_openvino(content: bytes, given: list[dict[str, np.ndarray]]) -> Outputs:
     import openvino
 
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(content), "CPU")
-    return [{next(iter(out.names)): value for out, value in compiled(one).items()} for one in given]
+    return [[np.array(ran[out]) for out in compiled.outputs] for ran in map(compiled, given)]
 
 
-def in_tract(content: bytes, given: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+def in_tract(content: bytes, given: list[dict[str, np.ndarray]]) -> Outputs:
     import tract
 
     with tempfile.TemporaryDirectory() as folder:
         (file := Path(folder) / "model.onnx").write_bytes(content)
         model = tract.onnx().load(str(file)).into_model()
-    names = [model.output_name(number) for number in range(model.output_count())]
     runnable = model.into_runnable()
-    ran = [runnable.run([*one.values()]) for one in given]
-    return [{name: out.to_numpy() for name, out in zip(names, outs, strict=True)} for outs in ran]
+    return [[out.to_numpy() for out in runnable.run([*one.values()])] for one in given]
 
 
 RUNTIMES: dict[str, Run] = {"onnxruntime": in_onnxruntime, "openvino": in_openvino, "tract": in_tract}
@@ -84,14 +84,9 @@ def off(run: Run, model: Any, form: Any, lengths: bool, states: bool) -> float:
             y, after = model.model(x, each, state)
         values = {"x": x} | ({} if each is None else {"lengths": each})
         given.append(values | ({} if state is None else onnx_format.named_states(state)))
-        ended = {f"{name}_out": value for name, value in onnx_format.named_states(after).items()} if states else {}
-        wanted.append({"y": y} | ended)
+        wanted.append([y, *(onnx_format.named_states(after).values() if states else ())])
     got = run(content, [{name: value.numpy() for name, value in one.items()} for one in given])
-    pairs = [
-        (ours, torch.from_numpy(np.array(b[name])))
-        for a, b in zip(wanted, got, strict=True)
-        for name, ours in a.items()
-    ]
+    pairs = [pair for a, b in zip(wanted, got, strict=True) for pair in zip(a, map(torch.tensor, b), strict=True)]
     return max(difference(ours, theirs) for ours, theirs in pairs)
 
 

@@ -1,0 +1,142 @@
+"""Weights for Keras and Flax: the arrays, and what the installed libraries compute with them.
+
+The libraries run the example of docs/export.md, which loads the weights of any model that has a counterpart there.
+"""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from exported import CELLS, trained
+
+from seqtrain import ConfigError
+from seqtrain.interchange import flax_format, keras_format
+from seqtrain.interchange.content import Options
+from seqtrain.interchange.samples import inputs_of
+
+PAGE = (Path(__file__).parents[2] / "docs/export.md").read_text("utf-8")
+
+KERAS_CELLS = [
+    *({"name": name} for name in ("lstm", "gru", "rnn", "coupled")),
+    {"name": "lstm", "biases": 2},
+    {"name": "rnn", "nonlinearity": "relu"},
+    {"name": "gru", "reset": "before"},
+    {"name": "odyssey", "ablation": "no_peepholes"},
+]
+FLAX_CELLS = [cell for cell in KERAS_CELLS if "reset" not in cell]
+
+
+def example(title: str) -> dict:
+    """The names that the first Python block under a heading defines."""
+    block = re.search(rf"^### {title}\n.*?^```py\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[1]
+    names: dict = {"__name__": "example"}
+    exec(compile(block, title, "exec"), names)
+    return names
+
+
+def arrays(content) -> dict[str, np.ndarray]:
+    (file,) = content.files.values()
+    return dict(np.load(io.BytesIO(file)))
+
+
+def ours(model) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs `[B, T, ...]`, and what the model says."""
+    x = inputs_of(model).draw(6, 3)
+    with torch.inference_mode():
+        y, _ = model.model(x)
+    first = (1, 0, *range(2, x.dim()))
+    return x.permute(first).numpy(), y.transpose(0, 1).numpy() if y.dim() == 3 else y.numpy()
+
+
+@pytest.mark.parametrize("head", ["regression", "words", "projected"])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize(("direction", "merge"), [("forward", None), ("bidirectional", None), ("bidirectional", "sum")])
+@pytest.mark.parametrize("cell", KERAS_CELLS)
+def test_keras_computes_what_the_model_computes(cell, direction, merge, depth, head, monkeypatch):
+    pytest.importorskip("keras")
+    model = trained(cell, head, direction=direction, merge=merge, depth=depth)
+    x, wanted = ours(model)
+    load = example("Keras")["load"]
+    settings = {
+        "GRU": {"reset_after": cell.get("reset") != "before"},
+        "SimpleRNN": {"activation": cell.get("nonlinearity", "tanh")},
+        "LSTM": {},
+    }
+    kind = {"gru": "GRU", "rnn": "SimpleRNN"}.get(cell["name"], "LSTM")
+    further = {"every_step": model.model.every_step, "merge": merge or "concat"} | settings[kind]
+    said = load(arrays(keras_format.write(model, Options())), kind, **further)(x)
+    np.testing.assert_allclose(np.asarray(said), wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["values", "words"])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("cell", FLAX_CELLS)
+def test_flax_computes_what_the_model_computes(cell, depth, head):
+    linen = pytest.importorskip("flax.linen")
+    import jax
+
+    model = trained(cell, head, depth=depth)
+    x, wanted = ours(model)
+    kinds = {"gru": linen.GRUCell, "rnn": linen.SimpleCell}
+    make = kinds.get(cell["name"], linen.OptimizedLSTMCell)
+    settings = {"activation_fn": jax.nn.relu} if "nonlinearity" in cell else {}
+    apply = example("Flax")["apply"]
+    said = np.asarray(apply(arrays(flax_format.write(model, Options())), lambda units: make(units, **settings), x))
+    np.testing.assert_allclose(said, wanted, rtol=0, atol=1e-6)
+
+
+def test_the_arrays_hold_the_weights_of_the_model():
+    """Against the layouts by hand, where neither library is installed."""
+    model = trained({"name": "gru"}, "words", direction="bidirectional")
+    cell, H = model.model.stack.cells()[0][1], 7
+    r, z, n = cell.w_x.detach().numpy().reshape(3, H, -1)
+    keras = arrays(keras_format.write(model, Options()))
+    np.testing.assert_array_equal(keras["layer0/backward/kernel"], np.concatenate([z.T, r.T, n.T], 1))
+    np.testing.assert_array_equal(keras["layer0/backward/bias"][1], np.r_[np.zeros(2 * H), cell.b_hn.detach()])
+    np.testing.assert_array_equal(keras["embedding/embeddings"], model.model.encoder.weight.detach())
+    flax = arrays(flax_format.write(model, Options()))
+    np.testing.assert_array_equal(flax["layer0/backward/iz/kernel"], z.T)
+    np.testing.assert_array_equal(flax["layer0/backward/hn/bias"], cell.b_hn.detach())
+    np.testing.assert_array_equal(flax["head/kernel"], model.model.head.weight.detach().T)
+
+
+@pytest.mark.parametrize(
+    ("cell", "head", "settings", "wanted"),
+    [
+        ({"name": "peephole"}, "regression", {}, "has no cell peephole"),
+        ({"name": "coupled", "peepholes": True}, "regression", {}, "has no cell coupled as "),
+        (CELLS[-1], "regression", {}, "has no cell odyssey as "),
+        ({"name": "lstm"}, "adaptive", {}, "has no adaptive softmax"),
+        ({"name": "lstm"}, "regression", {"zoneout_hidden": 0.1}, "no zoneout"),
+    ],
+)
+@pytest.mark.parametrize("format_", [keras_format, flax_format])
+def test_what_they_do_not_have_is_refused(format_, cell, head, settings, wanted):
+    with pytest.raises(ConfigError, match=wanted) as refused:
+        format_.write(trained(cell, head, **settings), Options())
+    assert "--to onnx and --to torch can" in str(refused.value)
+
+
+def test_flax_has_no_gru_that_resets_before_the_product():
+    with pytest.raises(ConfigError, match="resets after the recurrent product"):
+        flax_format.write(trained({"name": "gru", "reset": "before"}), Options())
+
+
+def test_a_learnt_initial_state_is_named():
+    content = keras_format.write(trained({"name": "gru", "learn_initial_state": True}), Options())
+    assert content.remarks == ["the initial state is learnt: give layer0/forward/initial_hidden to the layers"]
+    assert arrays(content)["layer0/forward/initial_hidden"].shape == (7,)
+
+
+def test_the_verb_writes_them(seqtrain, tmp_path):
+    from conftest import SMALL, SMALL_SETS
+
+    assert seqtrain("train", "quickstart", *SMALL, *SMALL_SETS, "--out", "run").code == 0
+    for name in ("keras", "flax"):
+        called = seqtrain("export", "run", "--to", name, "--json")
+        assert called.code == 0
+        assert called.json["check"] is None
+        assert np.load(tmp_path / f"run/{name}.npz")["head/kernel"].shape == (6, 1)

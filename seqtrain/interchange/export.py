@@ -114,7 +114,7 @@ def _check(to: str, options: Options) -> None:
         f"--{name} is for --to {other}; leave it out"
         for other, one in FORMATS.items()
         for name in one.options
-        if other != to and getattr(options, name) not in (None, False)
+        if other != to and getattr(options, name) != Options._field_defaults[name]
     ]
     if options.form is not None and options.form not in get_args(Form):
         faults.append(f"--form is {options.form!r}; choose one of {', '.join(get_args(Form))}")

@@ -219,6 +219,7 @@ def test_what_onnx_cannot_hold_is_refused(seqtrain, lstm_run, tmp_path, monkeypa
     assert "--license is for --to safetensors; leave it out" in called.err
     assert "--form is 'loop'; choose one of op, scan" in called.err
     assert "its ending says what to write" in seqtrain("export", lstm_run, "--to", "onnx", "--out", "a.txt").err
+    assert "--states is for --to onnx" in seqtrain("export", lstm_run, "--to", "keras", "--no-states").err
     monkeypatch.setattr(onnx_format, "MOST_BYTES", 100)
     called = seqtrain("export", lstm_run, "--to", "onnx", "--out", "a.onnx")
     assert called.code == 2

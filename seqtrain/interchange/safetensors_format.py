@@ -8,11 +8,10 @@ import re
 import shlex
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from seqtrain.config import config_from, to_yaml, yaml
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Content, Options
+from seqtrain.interchange.rendering import render
 from seqtrain.models import count_parameters
 from seqtrain.runs.checkpoint import Checkpoint, parts_of_file
 from seqtrain.runs.directory import RunDir
@@ -51,16 +50,9 @@ def _card(trained: Trained, license: str) -> str:
     config, model = trained.config, trained.config.model
     tags = ["seqtrain", "recurrent", model.cell.name, config.task.name]
     summary = _summary(trained)
-    environment = Environment(
-        loader=PackageLoader("seqtrain.interchange", "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters["figure"] = figure
-    return environment.get_template("card.md.jinja").render(
+    return render(
+        "card.md.jinja",
+        figure=figure,
         metadata=yaml.dump({"license": license, "library_name": "seqtrain", "tags": tags}),
         name=f"{model.cell.name} on {config.task.name}",
         variant=trained.header.variant,

@@ -14,7 +14,7 @@ from seqtrain.interchange.formats import FORMATS
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.streams import to_stderr
 from seqtrain.system.tables import Facts
-from seqtrain.system.words import in_words
+from seqtrain.system.words import figure, in_words
 
 if TYPE_CHECKING:
     from seqtrain.interchange.content import Form
@@ -53,6 +53,9 @@ def export(
     license: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of safetensors: for the model card, e.g. mit.")
     ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Of c: round the matrices to 8 bits, and say what the loss becomes.")
+    ] = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -62,7 +65,7 @@ def export(
     if to is None:
         raise ConfigError(f"--to is missing; choose one of {', '.join(FORMATS)} (docs/export.md says what each is)")
     result = export(
-        run, to, out, form=cast("Form | None", form), lengths=lengths, states=states, license=license,
+        run, to, out, form=cast("Form | None", form), lengths=lengths, states=states, license=license, int8=int8,
         overwrite=overwrite,
     )  # fmt: skip
     for remark in result.remarks:
@@ -81,5 +84,10 @@ def export_table(result: "Exported") -> Facts:
         ("size", in_words(result.bytes) if result.bytes >= 2**20 else f"{result.bytes / 2**10:,.0f} KiB"),
         *result.facts.items(),
         ("largest difference", check),
+        *(
+            (f"test {name} in {kind}", "not measured" if value is None else figure(value))
+            for kind, figures in result.figures.items()
+            for name, value in figures.items()
+        ),
     ]
     return Facts(f"{result.cell} on {result.task} as {result.format}", rows)

@@ -48,6 +48,7 @@ EXAMPLES = {
     ),
     "export": (
         "seqtrain export runs/quickstart-lstm-seed0 --to onnx",
+        "seqtrain export runs/words --to c --int8",
         "seqtrain export runs/words --to safetensors --license mit",
     ),
     "import-torch": (

@@ -8,6 +8,9 @@ from seqtrain.system.errors import ConfigError
 
 Form = Literal["op", "scan"]
 
+Figures = Mapping[str, Mapping[str, float | None]]
+"""Measured figures by name, of several models by name."""
+
 
 class Options(NamedTuple):
     """The options of all formats, with the ending of the file; what belongs to another format has its default.
@@ -17,6 +20,7 @@ class Options(NamedTuple):
     lengths : the ONNX model takes the length of each sequence.
     states : the ONNX model takes the states and returns them; None if all its layers read forward.
     license : for the model card.
+    int8 : round the matrices to eight bits.
     """
 
     ending: str = ""
@@ -24,6 +28,7 @@ class Options(NamedTuple):
     lengths: bool = False
     states: bool | None = None
     license: str | None = None
+    int8: bool = False
 
 
 class Check(NamedTuple):
@@ -45,12 +50,14 @@ class Content:
     check : None if the exported model was not run.
     remarks : what a user should know.
     facts : about the file, in words.
+    figures : of the model on the test set, by the kind of its weights; None for one that was not measured.
     """
 
     files: Mapping[str, bytes]
     check: Check | None = None
     remarks: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    figures: Figures = field(default_factory=dict)
 
 
 def refuse(name: str, reasons: Sequence[str], nearest: str) -> None:

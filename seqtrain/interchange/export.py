@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import get_args
 
 from seqtrain.inference.load import Trained, load_trained
-from seqtrain.interchange import flax_format, keras_format, onnx_format, safetensors_format
-from seqtrain.interchange.content import Check, Content, Form, Options
+from seqtrain.interchange import c_format, flax_format, keras_format, onnx_format, safetensors_format
+from seqtrain.interchange.content import Check, Content, Figures, Form, Options
 from seqtrain.interchange.formats import FORMATS, TOLERANCE
 from seqtrain.system.errors import ConfigError, Differs
 from seqtrain.system.outputs import check_output, check_replaced, write_output
@@ -15,6 +15,7 @@ from seqtrain.system.runtime import prepare, settings_restored
 
 WRITERS: dict[str, Callable[[Trained, Options], Content]] = {
     "onnx": onnx_format.write,
+    "c": c_format.write,
     "keras": keras_format.write,
     "flax": flax_format.write,
     "safetensors": safetensors_format.write,
@@ -32,6 +33,7 @@ class Exported:
     check : None if the exported model was not run beside the model.
     remarks : what a user should know.
     facts : about the file, in words.
+    figures : see `Content`.
     """
 
     checkpoint: str
@@ -43,6 +45,7 @@ class Exported:
     check: Check | None
     remarks: list[str]
     facts: dict[str, str]
+    figures: Figures
 
     def as_json(self) -> dict[str, object]:
         """What `seqtrain export --json` prints."""
@@ -59,6 +62,7 @@ def export(
     lengths: bool = False,
     states: bool | None = None,
     license: str | None = None,
+    int8: bool = False,
     overwrite: bool = False,
 ) -> Exported:
     """Write a trained model in another format.
@@ -68,7 +72,7 @@ def export(
     run_or_checkpoint : a checkpoint, or a run directory, which stands for its best one.
     to : one of `FORMATS`.
     out : the file, or the folder of several; by default one in the directory of the checkpoint.
-    form, lengths, states, license : see `Options`; each belongs to one format.
+    form, lengths, states, license, int8 : see `Options`; each belongs to one format.
     overwrite : replace files that exist.
 
     Raises
@@ -76,7 +80,7 @@ def export(
     SeqtrainError : the checkpoint cannot be used, the format cannot hold the model, or a file exists.
     Differs : the exported model computes something else. In all cases nothing is written.
     """
-    options = Options(form=form, lengths=lengths, states=states, license=license)
+    options = Options(form=form, lengths=lengths, states=states, license=license, int8=int8)
     _check(to, options)
     prepare(None)
     trained = load_trained(run_or_checkpoint)
@@ -103,6 +107,7 @@ def export(
         check=content.check,
         remarks=[*content.remarks],
         facts={**content.facts},
+        figures=content.figures,
     )
 
 

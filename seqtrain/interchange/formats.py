@@ -20,6 +20,7 @@ class Format(NamedTuple):
 
 FORMATS = {
     "onnx": Format("the whole model, for ONNX runtimes", "model.onnx", ("onnx",), ("form", "lengths", "states")),
+    "c": Format("one header in C99 with a step function", "model.h", ("h",), ("int8",)),
     "keras": Format("weights in the layout of Keras", "keras.npz", ("npz",)),
     "flax": Format("weights in the layout of Flax", "flax.npz", ("npz",)),
     "safetensors": Format(

@@ -4,6 +4,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -70,10 +71,10 @@ def test_commands_and_examples_run_in_order(page, seqtrain, quick_check, tmp_pat
     table = "".join(f"{2000 + m // 12}-{m % 12 + 1:02d}-01,{m % 7}\n" for m in range(120))
     (tmp_path / "my.csv").write_text("month,sales\n" + table)
     names = {"__name__": "example"}  # the examples of a page share their names
-    for language, block in blocks(page, "sh", "python", "yaml"):
-        if named := re.match(r"# (\w+\.(py|yaml))\n", block):
+    for language, block in blocks(page, "sh", "python", "yaml", "c"):
+        if named := re.match(r"(?:#|/\*) (\w+\.(?:py|yaml|c))(?: \*/)?\n", block):
             (tmp_path / named[1]).write_text(block)
-        if language == "yaml":
+        if language in ("yaml", "c"):
             continue
         if language == "python":
             exec(compile(block, page, "exec"), names)
@@ -84,10 +85,13 @@ def test_commands_and_examples_run_in_order(page, seqtrain, quick_check, tmp_pat
 
 
 def run(command, seqtrain, folder):
-    """Run a command in this process, or in a shell if it has a pipe."""
+    """Run a command in this process, or in a shell if it has a pipe or compiles and runs a program in C."""
     words = shlex.split(command)
-    assert "seqtrain" in words, command
-    if "|" in words:
+    in_c = words[0] == "cc" or words[0].startswith("./")
+    if in_c and shutil.which("cc") is None:
+        return
+    assert in_c or "seqtrain" in words, command
+    if in_c or "|" in words:
         ran = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, f"{command}\n{ran.stderr}"
         return

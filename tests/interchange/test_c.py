@@ -1,0 +1,314 @@
+"""The exported C beside the model: compiled without a warning, it computes the same in every cell, option and head."""
+
+import ctypes
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from c_programs import CC, STRICT, compiled, compiler, error, flat, header
+from conftest import SMALL, SMALL_SETS
+from exported import CELLS, HEADS, trained
+
+from seqtrain import evaluate, export, train
+from seqtrain.inference.load import load_trained
+from seqtrain.interchange import c_format, c_literals
+from seqtrain.interchange.content import Options
+from seqtrain.interchange.samples import Inputs, draw_state
+from seqtrain.models import TiedHead
+from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
+from seqtrain.system.errors import ConfigError
+
+pytestmark = pytest.mark.skipif(CC is None, reason="there is no C compiler")
+
+T, B = 5, 2
+CLOSE = 1e-5
+
+
+def every_model():
+    """Every cell with every option in one layer and in two, and every head; by turns with learnt states and zoneout."""
+    models = {}
+    for number, cell in enumerate(CELLS):
+        for depth, sizes in enumerate(([6], [4, 7])):
+            head = [*HEADS][(number + 3 * depth) % len(HEADS)]
+            zoneout = {"zoneout_hidden": 0.1} if number % 3 == depth else {}
+            if zoneout and cell["name"] not in ("rnn", "gru"):
+                zoneout |= {"zoneout_memory": 0.3}
+            own = cell | {"learn_initial_state": (number + depth) % 2 == 0}
+            models[f"m{len(models)}"] = trained(own, head, hidden_size=sizes, depth=len(sizes), **zoneout)
+    return models
+
+
+def with_words(one, words):
+    """The same model with other words."""
+    return one._replace(header=one.header.model_copy(update={"vocabulary": words}))
+
+
+def errors(models, programs):
+    """By name those above `CLOSE`."""
+    found = {}
+    for name, one in models.items():
+        inputs = Inputs(one.header.spec.symbols, one.header.spec.input_size).draw(T, B)
+        of_both = [error(one, programs[name], inputs, state) for state in (None, draw_state(one.model, B))]
+        found[name] = float(np.max(of_both))  # NaN if one is
+    return {f"{name}: {models[name].config.model}": value for name, value in found.items() if not value <= CLOSE}
+
+
+def test_every_cell_in_one_layer_and_in_two_computes_what_the_model_does(tmp_path):
+    models = every_model()
+    parts = [one.model.encoder for one in models.values()] + [
+        one.model.head.projection for one in models.values() if isinstance(one.model.head, TiedHead)
+    ]
+    assert {type(part).__name__ for part in parts} == {"Identity", "OneHot", "Embedding", "Linear"}
+    assert errors(models, compiled({name: header(one) for name, one in models.items()}, tmp_path)) == {}
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_every_head_computes_what_the_model_does_also_with_rounded_weights(tmp_path, int8):
+    """The rounding is restated: the largest number of a row is 127."""
+    cells = [
+        {"name": "lstm"},
+        {"name": "gru", "reset": "before"},
+        {"name": "odyssey", "ablation": "full_gate_recurrence"},
+    ]
+    models = {f"m{n}": trained(cells[n % 3], head, hidden_size=[4, 6], depth=2) for n, head in enumerate(HEADS)}
+    programs = compiled({name: header(one, int8=int8) for name, one in models.items()}, tmp_path)
+    if int8:
+        for name, one in models.items():
+            assert error(one, programs[name], Inputs(*one.header.spec[1::-1]).draw(T, B)) > 10 * CLOSE
+            for key, parameter in one.model.named_parameters():
+                if parameter.dim() == 2 and not key.endswith(".p"):
+                    parameter.data.copy_(torch.from_numpy(restated(parameter.detach().numpy())))
+    assert errors(models, programs) == {}
+
+
+def restated(w):
+    """A matrix after rounding."""
+    scale = np.abs(w).max(1, keepdims=True) / np.float32(127)
+    return (np.rint(w / scale) * scale).astype(np.float32)
+
+
+def test_several_symbols_a_step_are_added_and_what_is_no_symbol_adds_nothing(tmp_path):
+    models = {head: trained({"name": "lstm"}, head) for head in ("classes", "tags", "tied")}
+    texts = {head: header(one) for head, one in models.items()}
+    three = {f"{name}_3": re.sub(r"(define MODEL_INPUTS +)1 ", r"\g<1>3 ", text) for name, text in texts.items()}
+    programs = compiled(texts | three, tmp_path)
+    for name, one in zip(texts, models.values(), strict=True):
+        inputs = torch.randint(5, (T, B, 3), generator=torch.Generator().manual_seed(0))
+        assert error(one, programs[f"{name}_3"], inputs) <= CLOSE
+        start = programs[name].initial()
+        for strange in (-1.0, -0.5, one.header.spec.input_size, 1e30, -np.inf, np.nan):
+            _, after = programs[name].run(torch.full((1, 1), strange), start)
+            with torch.no_grad():
+                _, _, wanted = one.model.stack(torch.zeros(1, 1, one.model.stack.input_size))
+            np.testing.assert_allclose(after, flat(wanted, 0), atol=1e-6)
+
+
+def test_of_tagging_the_header_says_how_many_symbols_a_step_has(tmp_path):
+    run = train("agreement", (*SMALL, "model.direction=forward"), out=tmp_path / "run").path
+    export(run, "c", tmp_path / "model.h")
+    text = (tmp_path / "model.h").read_text()
+    one = load_trained(run)
+    fitted = one.header.fitted
+    assert f"#define MODEL_INPUTS   {len(fitted['alphabets'])} " in text
+    assert f"#define MODEL_SYMBOLS  {sum(map(len, fitted['alphabets']))} " in text
+    names = re.search(r"model_output_names\[MODEL_OUTPUTS\] = \{\n(.*?)\};", text, re.DOTALL)[1]
+    assert re.findall(r'"(.*)"', names) == [*fitted["tags"], "any other tag"]
+    inputs = torch.randint(one.header.spec.input_size, (T, B, len(fitted["alphabets"])))
+    assert error(one, compiled({"model": text}, tmp_path)["model"], inputs) <= CLOSE
+
+
+def test_without_y_the_state_is_the_same(tmp_path):
+    models = {head: trained({"name": "peephole"}, head) for head in ("regression", "classes", "adaptive")}
+    programs = compiled({name: header(one) for name, one in models.items()}, tmp_path)
+    for name, one in models.items():
+        inputs = Inputs(one.header.spec.symbols, one.header.spec.input_size).draw(T, 1)[:, 0]
+        program = programs[name]
+        (_, state), (nothing, same) = (program.run(inputs, program.initial(), y=y) for y in (True, False))
+        assert np.array_equal(state, same)
+        assert np.isnan(nothing).all()
+
+
+# --- text -------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_read_back_with_the_same_bits(tmp_path):
+    bits = np.random.default_rng(0).integers(0, 2**32, 4000, np.uint32)
+    values = np.concatenate([bits.view(np.float32), np.float32([0, -0.0, 1, -1, 2**24, 1e-37, 3.4028235e38, 1 / 3])])
+    exponent = values.view(np.uint32) >> 23 & 255
+    values = values[(exponent < 255) & ((exponent > 0) | (values.view(np.uint32) << 1 == 0))]  # finite, not subnormal
+    doubles = np.random.default_rng(1).normal(size=200) * 10.0 ** np.arange(-100, 100)
+    text = f"const float floats[] = {{\n{c_literals.floats(torch.from_numpy(values))}}};\n"
+    text += f"const double doubles[] = {{\n{c_literals.doubles(doubles)}}};\n"
+    (tmp_path / "numbers.c").write_text(text)
+    compiler(*STRICT, "-fPIC", "-shared", "-o", tmp_path / "numbers.so", tmp_path / "numbers.c")
+    library = ctypes.CDLL(str(tmp_path / "numbers.so"))
+    assert bytes((ctypes.c_float * len(values)).in_dll(library, "floats")) == values.tobytes()
+    assert bytes((ctypes.c_double * len(doubles)).in_dll(library, "doubles")) == doubles.tobytes()
+
+
+HOSTILE = ['"', "\\", "??=", "??/", "'", "\n\r\t\v", "größe", "語1", "\u202e*/", "\x7f\x00\x0123", "%s\\n", "/*"]
+
+
+def test_words_are_those_of_the_vocabulary_whatever_they_hold(tmp_path):
+    words = [["<unk>", *HOSTILE[:8]], ["<unk>", *HOSTILE[8:], *map(str, range(4))]]
+    for strings in words:
+        one = with_words(trained({"name": "rnn"}, "words"), strings)
+        one = one._replace(header=one.header.model_copy(update={"variant": "*/ int x; /* ??/\n\\ \u202e ö"}))
+        folder = tmp_path / str(words.index(strings))
+        folder.mkdir()
+        (folder / "model.h").write_text(header(one), "ascii")
+        exports = "const char *word(int n);\nconst char *word(int n) { return model_vocabulary[n]; }\n"
+        (folder / "words.c").write_text(f'#include "model.h"\n{exports}')
+        compiler(*STRICT, "-fPIC", "-shared", "-o", folder / "words.so", folder / "words.c", "-lm")
+        library = ctypes.CDLL(str(folder / "words.so"))
+        library.word.restype = ctypes.c_void_p
+        for number, word in enumerate(strings):
+            size = len(word.encode())
+            assert ctypes.string_at(library.word(number), size + 1) == word.encode() + b"\0"
+
+
+MAIN = """
+#include "model.h"
+float other(void);
+int main(void)
+{
+    float x = 1.0f, state[MODEL_STATE], y[MODEL_OUTPUTS];
+    model_init(state);
+    if (other() != state[0])
+        return 1;
+    model_step(&x, state, y);
+    return !(y[0] < 0.0f);
+}
+"""
+OTHER = """
+#include "model.h"
+float other(void);
+float other(void) { float state[MODEL_STATE]; model_init(state); return state[0]; }
+"""
+
+
+def test_several_files_include_it_and_need_not_use_it(tmp_path):
+    for int8 in (False, True):
+        text = header(trained({"name": "gru", "learn_initial_state": True}, "adaptive"), int8=int8)
+        (tmp_path / "model.h").write_text(text)
+        for name, code in {"main": MAIN, "other": OTHER, "unused": '#include "model.h"\n#include "model.h"\n'}.items():
+            (tmp_path / f"{name}.c").write_text(code)
+        compiler(*STRICT, "-O3", "-o", "main", "main.c", "other.c", "unused.c", "-lm", cwd=tmp_path)
+        assert subprocess.run([tmp_path / "main"], check=False).returncode == 0
+        if shutil.which("c++"):
+            compiler("-x", "c++", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "main.c", cwd=tmp_path)
+
+
+def test_nothing_is_allocated_or_kept_between_calls():
+    for one in (trained({"name": "lstm"}, "adaptive"), trained({"name": "gru", "reset": "before"}, "classes")):
+        text = header(one)
+        assert re.findall(r"#include (\S+)\n", text.partition("*/")[2]) == ["<math.h>"]
+        assert set(re.findall(r"\bstatic (\w+)", text)) == {"const", "inline"}
+        assert "alloc" not in text.replace("is allocated", "")
+
+
+def test_two_models_in_one_file_are_an_error(tmp_path):
+    for name, one in {"a": trained({"name": "rnn"}), "b": trained({"name": "rnn"}, hidden_size=4)}.items():
+        own = one.header.model_copy(update={"sha256": name * 64})
+        (tmp_path / f"{name}.h").write_text(header(one._replace(header=own)))
+    (tmp_path / "both.c").write_text('#include "a.h"\n#include "b.h"\n')
+    with pytest.raises(AssertionError, match=r"redefin|conflicting"):
+        compiler(*STRICT, "-fsyntax-only", "both.c", cwd=tmp_path)
+
+
+# --- eight bits -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", ["quickstart", "words"])
+def test_the_losses_are_those_that_eval_finds(seqtrain, tmp_path, config):
+    sets = SMALL_SETS if config == "quickstart" else ("task.path=shipped:stories/valid.txt",)
+    run = train(config, (*SMALL, *sets), out=tmp_path / "run").path
+    assert "choose one of .h" in seqtrain("export", run, "--to", "c", "--out", "model.c").err
+    called = seqtrain("export", run, "--to", "c", "--int8", "--json")
+    assert called.code == 0
+    figures = called.json["figures"]
+    assert figures["float32"]["loss"] == evaluate(run).figures["loss"]
+    checkpoint = load_checkpoint(run / "best.safetensors").for_evaluation()
+    for weight in checkpoint.weights.values():
+        if weight.dim() == 2:
+            weight.copy_(torch.from_numpy(restated(weight.numpy())))
+    save_checkpoint(tmp_path / "rounded.safetensors", checkpoint)
+    rounded = evaluate(tmp_path / "rounded.safetensors").figures["loss"]
+    assert figures["int8"]["loss"] == pytest.approx(rounded, rel=1e-6)
+    assert rounded != figures["float32"]["loss"]
+    shown = seqtrain("export", run, "--to", "c", "--int8", "--overwrite").out
+    assert f" test loss in int8     {rounded:.4g}\n" in shown
+
+
+def test_without_its_data_a_model_is_written_and_its_loss_is_not_measured(seqtrain, text_folder):
+    run = train("words", (*SMALL, f"task.path={text_folder}"), out="run").path
+    shutil.rmtree(text_folder)
+    called = seqtrain("export", run, "--to", "c", "--int8", "--json")
+    assert called.code == 0
+    assert called.json["figures"] == {"float32": {"loss": None}, "int8": {"loss": None}}
+    (remark,) = called.json["remarks"]
+    assert remark.startswith("the loss on the test set was not measured: ")
+    assert str(text_folder) in remark
+    assert "int8_t model_encoder_weight" in (run / "model.h").read_text()
+    assert "not measured" in seqtrain("export", run, "--to", "c", "--int8", "--overwrite").out
+
+
+def test_a_row_of_zeros_stays_zero(tmp_path):
+    one = trained({"name": "rnn"}, "regression")
+    with torch.no_grad():
+        one.model.head.weight[0] = 0.0
+        one.model.head.weight[1] = 0.0
+        one.model.head.weight[1, :3] = torch.tensor([1e-44, 0.0, -1e-44])
+    program = compiled({"m": header(one, int8=True)}, tmp_path)["m"]
+    y, _ = program.run(torch.ones(1, 3), program.initial())
+    np.testing.assert_array_equal(y[0], one.model.head.bias.detach().numpy())
+
+
+def test_the_option_belongs_to_c(seqtrain):
+    called = seqtrain("export", "run", "--to", "safetensors", "--int8")
+    assert called.code == 2
+    assert "--int8 is for --to c; leave it out" in called.err
+
+
+def test_a_model_trained_in_bfloat16_computes_in_float32():
+    one = trained({"name": "lstm"})
+    assert not c_format.write(one, Options("h")).remarks
+    half = one._replace(config=one.config.model_copy(update={"precision": "bfloat16"}))
+    (remark,) = c_format.write(half, Options("h")).remarks
+    assert remark == "precision: the model was trained with products in bfloat16; C has float32"
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------
+
+
+def test_what_c_cannot_hold_is_refused_with_all_reasons(seqtrain, tmp_path, monkeypatch):
+    Path("mine.py").write_text("from seqtrain.cells import LSTMCell\n\n\nclass Mine(LSTMCell):\n    pass\n")
+    run = train("quickstart", (*SMALL, *SMALL_SETS, "model.cell=mine:Mine", "model.direction=bidirectional")).path
+    checkpoint = load_checkpoint(run / "best.safetensors").for_evaluation()
+    checkpoint.weights["head.bias"][0] = torch.nan
+    save_checkpoint(tmp_path / "broken.safetensors", checkpoint)
+    monkeypatch.setattr(c_format, "MOST_PARAMETERS", 100)
+    called = seqtrain("export", "broken.safetensors", "--to", "c")
+    assert called.code == 2
+    for reason in (
+        "--to c: cell mine:Mine is your own, and its equations are Python; ",
+        "--to c: direction is 'bidirectional', and one step cannot read the future; ",
+        "parameters, and a compiler handles at most 100 numbers as text; ",
+        "--to c: head.bias: has numbers that are not finite; ",
+    ):
+        assert reason in called.err
+    assert not (tmp_path / "model.h").exists()
+    assert len(called.err.splitlines()) == 4
+
+
+def test_a_backward_model_and_a_word_that_is_no_string_of_c99_are_refused():
+    with pytest.raises(ConfigError, match="direction is 'backward'"):
+        header(trained({"name": "gru"}, direction="backward"))
+    words = ["<unk>", "é" * 2048, *map(str, range(7))]
+    with pytest.raises(ConfigError, match="a word or name has 4,096 bytes, and a string of C99 at most 4,095"):
+        header(with_words(trained({"name": "gru"}, "words"), words))
+    header(with_words(trained({"name": "gru"}, "words"), ["<unk>", "é" * 2047, *words[2:]]))

@@ -6,7 +6,7 @@
     projection            [E, D*H]                   head.projection.weight     only before the weights of the embedding
     head                  [O, D*H], or [V, E]        head.weight, head.bias
 
-The names are those of `seqtrain export --to torch`; other programs have others. So the shapes decide: E and D*H are
+The names are those of seqtrain; other programs have others. So the shapes decide: E and D*H are
 those of the recurrent layers, V and O those of the task. Where several weights fit, an embedding has no bias beside it;
 it comes before the recurrent layers and the head after them; else the user says which is which.
 """

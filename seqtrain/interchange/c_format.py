@@ -55,8 +55,8 @@ def _faults(trained: Trained, meaning: Meaning) -> Iterator[str]:
     section, model = trained.config.model, trained.model
     if section.cell.name not in CELLS:
         yield (
-            f"cell {section.cell.name} is your own, and its equations are Python; seqtrain.load_model gives the model to "
-            "a program in Python"
+            f"cell {section.cell.name} is your own, and its equations are Python; seqtrain.load_model gives the model "
+            "to a program in Python"
         )
     if section.direction != "forward":
         yield f"direction is {section.direction!r}, and one step cannot read the future; --to onnx can"

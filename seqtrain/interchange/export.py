@@ -84,6 +84,7 @@ def export(
     _check(to, options)
     prepare(None)
     trained = load_trained(run_or_checkpoint)
+    trained.model.precision = "float32"  # as every format computes
     target = Path(out) if out is not None else trained.path.parent / FORMATS[to].file
     _check_target(to, target, overwrite=overwrite)
     content = WRITERS[to](trained, options._replace(ending=target.suffix.lower().removeprefix(".")))

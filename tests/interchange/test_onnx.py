@@ -179,6 +179,12 @@ def test_the_verb_prints_inputs_outputs_and_the_difference(seqtrain, lstm_run, t
     torch.testing.assert_close(y, load_model(lstm_run)(torch.from_numpy(x))[0].detach(), rtol=0, atol=1e-6)
 
 
+def test_a_model_trained_in_bfloat16_is_compared_in_float32(seqtrain, monkeypatch):
+    monkeypatch.setenv("SEQTRAIN_BFLOAT16", "emulated")
+    assert seqtrain("train", "quickstart", *SMALL, *SMALL_SETS, "precision=bfloat16", "--out", "run").code == 0
+    assert seqtrain("export", "run", "--to", "onnx", "--json").json["check"]["difference"] <= 1e-6
+
+
 def test_a_text_model_brings_its_vocabulary(seqtrain, tmp_path):
     assert seqtrain("train", "words", *SMALL, "--out", "run").code == 0
     assert seqtrain("export", "run", "--to", "onnx").code == 0

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqtrain.cells import CoupledCell, GRUCell, LSTMCell, OdysseyCell, PeepholeCell, RNNCell
+from seqtrain.cells import CELLS, CoupledCell, GRUCell, LSTMCell, OdysseyCell, PeepholeCell, RNNCell
 
 Kind = Literal["lstm", "gru", "rnn"]
 
@@ -27,7 +27,9 @@ class PlainCell(NamedTuple):
 
 
 def plain_cell(cell: nn.Module) -> PlainCell | None:
-    """The cell as one of these; None if it is none."""
+    """The cell as one of these; None if it is none. The step of a user's own is Python, whatever it derives from."""
+    if type(cell) not in CELLS.values():
+        return None
     if isinstance(cell, GRUCell):
         b_hn = None if cell.b_hn is None else cell.b_hn.detach()
         return PlainCell("gru", cell.w_x.detach(), cell.w_h.detach(), cell.bias().detach(), b_hn)

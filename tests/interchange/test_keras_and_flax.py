@@ -13,6 +13,7 @@ import torch
 from exported import CELLS, trained
 
 from seqtrain import ConfigError
+from seqtrain.cells import LSTMCell
 from seqtrain.interchange import flax_format, keras_format
 from seqtrain.interchange.content import Options
 from seqtrain.interchange.samples import inputs_of
@@ -51,12 +52,13 @@ def ours(model) -> tuple[np.ndarray, np.ndarray]:
     return x.permute(first).numpy(), y.transpose(0, 1).numpy() if y.dim() == 3 else y.numpy()
 
 
+@pytest.mark.filterwarnings("ignore:__array__")  # of Keras on PyTorch
 @pytest.mark.parametrize("head", ["regression", "words", "projected"])
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize(("direction", "merge"), [("forward", None), ("bidirectional", None), ("bidirectional", "sum")])
 @pytest.mark.parametrize("cell", KERAS_CELLS)
 def test_keras_computes_what_the_model_computes(cell, direction, merge, depth, head, monkeypatch):
-    pytest.importorskip("keras")
+    keras = pytest.importorskip("keras")
     model = trained(cell, head, direction=direction, merge=merge, depth=depth)
     x, wanted = ours(model)
     load = example("Keras")["load"]
@@ -68,7 +70,7 @@ def test_keras_computes_what_the_model_computes(cell, direction, merge, depth, h
     kind = {"gru": "GRU", "rnn": "SimpleRNN"}.get(cell["name"], "LSTM")
     further = {"every_step": model.model.every_step, "merge": merge or "concat"} | settings[kind]
     said = load(arrays(keras_format.write(model, Options())), kind, **further)(x)
-    np.testing.assert_allclose(np.asarray(said), wanted, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(said), wanted, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("head", ["values", "words"])
@@ -118,6 +120,17 @@ def test_what_they_do_not_have_is_refused(format_, cell, head, settings, wanted)
     with pytest.raises(ConfigError, match=wanted) as refused:
         format_.write(trained(cell, head, **settings), Options())
     assert "--to onnx can" in str(refused.value)
+
+
+@pytest.mark.parametrize("format_", [keras_format, flax_format])
+def test_a_cell_of_the_user_is_not_taken_for_the_one_that_it_derives_from(format_):
+    class Own(LSTMCell):
+        """Its step may be any."""
+
+    model = trained({"name": "lstm"})
+    model.model.stack.layers[0][0] = Own(3, 7)
+    with pytest.raises(ConfigError, match="it has no cell"):
+        format_.write(model, Options())
 
 
 def test_flax_has_no_gru_that_resets_before_the_product():

@@ -15,23 +15,18 @@ from importlib.util import find_spec
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
 from seqtrain.cells import CELLS
 from seqtrain.cells.base import GateCell
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Check, Content, Options, refuse
-from seqtrain.interchange.samples import Inputs, difference, draw_state, inputs_of
+from seqtrain.interchange.samples import TRIED, Inputs, draw_state, inputs_of, largest, named_states
 from seqtrain.models import SequenceModel
-from seqtrain.models.stack import StackState
 from seqtrain.models.zoneout import Zoneout
 from seqtrain.system.errors import ConfigError
 
 MOST_BYTES = 2**31 - 2**20
 """Of the weights: a file of ONNX has at most 2 GiB."""
-
-TRIED = ((1, 1), (7, 3))
-"""Steps and sequences on which the file is run beside the model."""
 
 
 def write(trained: Trained, options: Options) -> Content:
@@ -111,15 +106,5 @@ def _check(content: bytes, model: SequenceModel, inputs: Inputs, *, lengths: boo
             outputs, after = model(x, sizes, state)
         wanted = [outputs, *(named_states(after).values() if has_states else ())]
         got = session.run(names, {name: value.numpy() for name, value in given.items()})
-        differences = [difference(ours, torch.from_numpy(theirs)) for ours, theirs in zip(wanted, got, strict=True)]
-        worst = max(worst, *(float("inf") if value != value else value for value in differences))
+        worst = max(worst, largest(zip(wanted, map(torch.from_numpy, got), strict=True)))
     return Check(f"onnxruntime {onnxruntime.__version__}", worst)
-
-
-def named_states(state: StackState) -> dict[str, Tensor]:
-    """The states of all layers as ONNX has them: `hidden_0` of the lowest layer is `[D, B, H]`, and so on."""
-    return {
-        f"{field}_{depth}": torch.stack([getattr(one, field) for one in layer])
-        for depth, layer in enumerate(state)
-        for field in layer[0]._fields
-    }

@@ -1,7 +1,7 @@
 """The graph of a whole model: encoder, layers, head."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import onnx
 import torch
@@ -11,13 +11,13 @@ from torch import nn
 from seqtrain.cells.base import GateCell
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Form
+from seqtrain.interchange.metadata import metadata_of
 from seqtrain.interchange.onnx_graph import INT64, IR_VERSION, OPSET, Graph
 from seqtrain.interchange.onnx_layers import Lengths, add_cell
 from seqtrain.interchange.samples import Inputs
 from seqtrain.models import AdaptiveHead, OneHot, TiedHead
 from seqtrain.models.stack import Stack
 from seqtrain.models.zoneout import Zoneout
-from seqtrain.system import strict_json
 
 
 def build(trained: Trained, inputs: Inputs, form: Form, *, lengths: bool, states: bool) -> onnx.ModelProto:
@@ -49,7 +49,7 @@ def build(trained: Trained, inputs: Inputs, form: Form, *, lengths: bool, states
         ir_version=IR_VERSION,
         producer_name="seqtrain",
     )
-    helper.set_model_props(proto, _metadata(trained))
+    helper.set_model_props(proto, metadata_of(trained))
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
@@ -147,22 +147,3 @@ def _add_clusters(graph: Graph, clusters: nn.AdaptiveLogSoftmaxWithLoss, feature
             scores = graph.linear(scores, layer.get_parameter("weight"), None, f"tail_{number}_{place}")
         parts.append(graph("Add", graph("LogSoftmax", scores, axis=-1), log_probability))
     return graph("Concat", *parts, axis=-1)
-
-
-def _metadata(trained: Trained) -> dict[str, str]:
-    """What a program should know of the model."""
-    header = trained.header
-    values: dict[str, Any] = {}
-    cells = trained.model.stack.cells()
-    if header.vocabulary is not None:
-        values["vocabulary"] = header.vocabulary
-    if header.fitted is not None:
-        values["fitted"] = header.fitted
-    values["config"] = header.config
-    if getattr(cells[0][0], "learn_initial_state", False):
-        values["initial_state"] = {
-            f"{field}_{depth}": [getattr(cell.initial_state(1), field)[0].tolist() for cell in layer]
-            for depth, layer in enumerate(cells)
-            for field in layer[0].initial_state(1)._fields
-        }
-    return {"task": header.variant} | {name: strict_json.dumps(value) for name, value in values.items()}

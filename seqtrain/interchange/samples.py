@@ -1,5 +1,7 @@
 """What an exported model takes, and inputs to try it on."""
 
+import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -10,6 +12,9 @@ from seqtrain.inference.load import Trained, restore
 from seqtrain.models import SequenceModel
 from seqtrain.models.stack import StackState
 from seqtrain.system.rng import generator
+
+TRIED = ((1, 1), (7, 3))
+"""Steps and sequences on which an exported model is run beside the model."""
 
 
 class Inputs(NamedTuple):
@@ -47,11 +52,14 @@ def inputs_of(trained: Trained) -> Inputs:
 
 
 def draw_state(model: SequenceModel, batch_size: int, seed: int = 0) -> StackState:
-    """A state that is not the initial one: numbers within (-1, 1), as most states are."""
+    """A state that is not the initial one: numbers within (-1, 1), as most states are; whole numbers stay."""
     draw = generator("state to export", seed)
 
     def drawn(state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return type(state)(*(torch.rand(part.shape, generator=draw) * 2 - 1 for part in state))
+        return type(state)(*map(drawn_part, state))
+
+    def drawn_part(part: Tensor) -> Tensor:
+        return torch.rand(part.shape, generator=draw) * 2 - 1 if part.is_floating_point() else part
 
     return [[drawn(cell.initial_state(batch_size)) for cell in layer] for layer in model.stack.cells()]
 
@@ -63,3 +71,18 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
     if not ours.numel():
         return 0.0
     return float((ours.double() - theirs.double()).abs().max() / ours.double().abs().max().clamp(min=1))
+
+
+def largest(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """The largest difference of several outputs, ours and theirs; infinite if one is not finite."""
+    differences = [difference(ours, theirs) for ours, theirs in pairs]
+    return max(float("inf") if math.isnan(value) else value for value in differences)
+
+
+def named_states(state: StackState) -> dict[str, Tensor]:
+    """The states of all layers as other programs get them: `hidden_0` of the lowest layer is `[D, B, H]`, and so on."""
+    return {
+        f"{field}_{depth}": torch.stack([getattr(one, field) for one in layer])
+        for depth, layer in enumerate(state)
+        for field in layer[0]._fields
+    }

@@ -57,8 +57,8 @@ def test_a_file_computes_what_the_model_computes(cell, direction, form, depth, h
     if lengths:
         given["lengths"] = sizes
     if states:
-        given |= onnx_format.named_states(state)
-        wanted += onnx_format.named_states(after).values()
+        given |= samples.named_states(state)
+        wanted += samples.named_states(after).values()
     got = run(session, **given)
     assert len(got) == len(wanted)
     for ours, theirs in zip(wanted, got, strict=True):
@@ -81,7 +81,7 @@ def test_a_stream_in_parts_equals_the_whole(cell, part):
     model = trained(cell, "words", depth=2, hidden_size=[7, 5])
     session = session_of(onnx_format.write(model, Options()).files["model.onnx"])
     x = samples.inputs_of(model).draw(20, 3)
-    states = onnx_format.named_states([[c.initial_state(3) for c in layer] for layer in model.model.stack.cells()])
+    states = samples.named_states([[c.initial_state(3) for c in layer] for layer in model.model.stack.cells()])
     whole, *last = run(session, x=x, **{name: state.detach() for name, state in states.items()})
     given, outputs = {name: state.detach() for name, state in states.items()}, []
     for start in range(0, 20, part):

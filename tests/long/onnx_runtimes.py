@@ -23,8 +23,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "interchange"))
 from exported import CELLS, DIRECTIONS, HEADS, trained
 
-from seqtrain.interchange import onnx_format, onnx_layers, onnx_model
-from seqtrain.interchange.samples import difference, draw_state, inputs_of
+from seqtrain.interchange import onnx_layers, onnx_model
+from seqtrain.interchange.samples import difference, draw_state, inputs_of, named_states
 
 Outputs = list[list[np.ndarray]]
 """Of each run, in the order of the file."""
@@ -83,8 +83,8 @@ def off(run: Run, model: Any, form: Any, lengths: bool, states: bool) -> float:
         with torch.inference_mode():
             y, after = model.model(x, each, state)
         values = {"x": x} | ({} if each is None else {"lengths": each})
-        given.append(values | ({} if state is None else onnx_format.named_states(state)))
-        wanted.append([y, *(onnx_format.named_states(after).values() if states else ())])
+        given.append(values | ({} if state is None else named_states(state)))
+        wanted.append([y, *(named_states(after).values() if states else ())])
     got = run(content, [{name: value.numpy() for name, value in one.items()} for one in given])
     pairs = [pair for a, b in zip(wanted, got, strict=True) for pair in zip(a, map(torch.tensor, b), strict=True)]
     return max(difference(ours, theirs) for ours, theirs in pairs)

@@ -41,13 +41,13 @@ def export(
         ),
     ] = None,
     lengths: Annotated[
-        bool, typer.Option("--lengths", help="Of onnx: an input for the length of each sequence.")
+        bool, typer.Option("--lengths", help="Of onnx and torch: an input for the length of each sequence.")
     ] = False,
     states: Annotated[
         bool | None,
         typer.Option(
             "--states/--no-states",
-            help="Of onnx: the states are inputs and outputs; by default if the model reads forward.",
+            help="Of onnx and torch: the states are inputs and outputs; by default in onnx if the model reads forward.",
         ),
     ] = None,
     license: Annotated[

@@ -54,10 +54,7 @@ def _faults(trained: Trained, meaning: Meaning) -> Iterator[str]:
     """Why C cannot hold a model, each with the cure."""
     section, model = trained.config.model, trained.model
     if section.cell.name not in CELLS:
-        yield (
-            f"cell {section.cell.name} is your own, and its equations are Python; seqtrain.load_model gives the model "
-            "to a program in Python"
-        )
+        yield f"cell {section.cell.name} is your own, and its equations are Python; --to torch can"
     if section.direction != "forward":
         yield f"direction is {section.direction!r}, and one step cannot read the future; --to onnx can"
     if (count := count_parameters(model)) > MOST_PARAMETERS:

@@ -17,8 +17,9 @@ class Options(NamedTuple):
 
     form : of a layer in ONNX: an operator of its own, or its equations in a Scan; None for what is right in every
         runtime.
-    lengths : the ONNX model takes the length of each sequence.
-    states : the ONNX model takes the states and returns them; None if all its layers read forward.
+    lengths : of a model in ONNX or for torch.export: it takes the length of each sequence.
+    states : likewise: it takes the states and returns them. None for ONNX: if all its layers read forward; for
+        torch.export: no.
     license : for the model card.
     int8 : round the matrices to eight bits.
     """

@@ -1,20 +1,22 @@
 """Write a trained model in another format: what `seqtrain export` does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
 from seqtrain.inference.load import Trained, load_trained
-from seqtrain.interchange import c_format, flax_format, keras_format, onnx_format, safetensors_format
+from seqtrain.interchange import c_format, flax_format, keras_format, onnx_format, safetensors_format, torch_format
 from seqtrain.interchange.content import Check, Content, Figures, Form, Options
 from seqtrain.interchange.formats import FORMATS, TOLERANCE
+from seqtrain.models import SequenceModel
 from seqtrain.system.errors import ConfigError, Differs
 from seqtrain.system.outputs import check_output, check_replaced, write_output
 from seqtrain.system.runtime import prepare, settings_restored
 
 WRITERS: dict[str, Callable[[Trained, Options], Content]] = {
     "onnx": onnx_format.write,
+    "torch": torch_format.write,
     "c": c_format.write,
     "keras": keras_format.write,
     "flax": flax_format.write,
@@ -72,7 +74,7 @@ def export(
     run_or_checkpoint : a checkpoint, or a run directory, which stands for its best one.
     to : one of `FORMATS`.
     out : the file, or the folder of several; by default one in the directory of the checkpoint.
-    form, lengths, states, license, int8 : see `Options`; each belongs to one format.
+    form, lengths, states, license, int8 : see `Options`, which says to which formats each belongs.
     overwrite : replace files that exist.
 
     Raises
@@ -84,7 +86,7 @@ def export(
     _check(to, options)
     prepare(None)
     trained = load_trained(run_or_checkpoint)
-    trained.model.precision = "float32"  # as every format computes
+    remarks = [] if to == "safetensors" else [*_in_float32(trained.model)]  # that one has the config as it is
     target = Path(out) if out is not None else trained.path.parent / FORMATS[to].file
     _check_target(to, target, overwrite=overwrite)
     content = WRITERS[to](trained, options._replace(ending=target.suffix.lower().removeprefix(".")))
@@ -106,21 +108,31 @@ def export(
         files=[str(file) for file in files],
         bytes=sum(map(len, content.files.values())),
         check=content.check,
-        remarks=[*content.remarks],
+        remarks=[*remarks, *content.remarks],
         facts={**content.facts},
         figures=content.figures,
     )
+
+
+def _in_float32(model: SequenceModel) -> Iterator[str]:
+    """Let a model compute as the exported one does, and say so."""
+    if model.precision != "float32":
+        yield (
+            f"the model was trained with products in {model.precision}; what is written computes in float32, and so "
+            "does the model that it is compared with"
+        )
+        model.precision = "float32"
 
 
 def _check(to: str, options: Options) -> None:
     """Refuse an unknown format, and options of another one."""
     if to not in FORMATS:
         raise ConfigError(f"--to is {to!r}; choose one of {', '.join(FORMATS)}")
+    taking = {name: [to for to, one in FORMATS.items() if name in one.options] for name in Options._fields}
     faults = [
-        f"--{name} is for --to {other}; leave it out"
-        for other, one in FORMATS.items()
-        for name in one.options
-        if other != to and getattr(options, name) != Options._field_defaults[name]
+        f"--{name} is for --to {' or '.join(others)}; leave it out"
+        for name, others in taking.items()
+        if others and to not in others and getattr(options, name) != Options._field_defaults[name]
     ]
     if options.form is not None and options.form not in get_args(Form):
         faults.append(f"--form is {options.form!r}; choose one of {', '.join(get_args(Form))}")

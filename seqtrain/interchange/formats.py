@@ -20,6 +20,12 @@ class Format(NamedTuple):
 
 FORMATS = {
     "onnx": Format("the whole model, for ONNX runtimes", "model.onnx", ("onnx",), ("form", "lengths", "states")),
+    "torch": Format(
+        "the whole model for torch.export (.pt2), or weights for nn.LSTM, nn.GRU or nn.RNN (.pt)",
+        "model.pt2",
+        ("pt2", "pt"),
+        ("lengths", "states"),
+    ),
     "c": Format("one header in C99 with a step function", "model.h", ("h",), ("int8",)),
     "keras": Format("weights in the layout of Keras", "keras.npz", ("npz",)),
     "flax": Format("weights in the layout of Flax", "flax.npz", ("npz",)),

@@ -47,7 +47,7 @@ def arrays_of(
     ConfigError : the other program has no such cell or head.
     """
     model = trained.model
-    refuse(name, [*_reasons(trained, name)], "--to onnx can")
+    refuse(name, [*_reasons(trained, name)], "--to torch can")
     arrays: dict[str, Tensor] = {}
     if isinstance(model.encoder, nn.Embedding):
         arrays[f"embedding/{embedding}"] = model.encoder.weight

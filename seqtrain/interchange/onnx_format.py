@@ -47,7 +47,7 @@ def write(trained: Trained, options: Options) -> Content:
         reasons.append(f"cell {trained.config.model.cell.name} is your own, and its equations are Python")
     if (size := sum(value.nbytes for value in model.state_dict().values())) > MOST_BYTES:
         reasons.append(f"the weights have {size:,} bytes, more than the 2 GiB of a file of ONNX")
-    refuse("onnx", reasons, "seqtrain.load_model gives the model to a program in Python")
+    refuse("onnx", reasons, "--to torch can")
     cell = cast("GateCell | Zoneout", model.stack.as_run(own))
     backward = any(model.stack.reversed)
     form = options.form or onnx_layers.form_of(cell, backward=backward, lengths=options.lengths)

@@ -119,7 +119,7 @@ def test_the_arrays_hold_the_weights_of_the_model():
 def test_what_they_do_not_have_is_refused(format_, cell, head, settings, wanted):
     with pytest.raises(ConfigError, match=wanted) as refused:
         format_.write(trained(cell, head, **settings), Options())
-    assert "--to onnx can" in str(refused.value)
+    assert "--to torch can" in str(refused.value)
 
 
 @pytest.mark.parametrize("format_", [keras_format, flax_format])

@@ -43,8 +43,6 @@ def write(trained: Trained, options: Options) -> Content:
     if options.int8:
         found = losses(trained, {array.source for array in model.arrays() if array.is_matrix})
     remarks = [] if found.reason is None else [f"the loss on the test set was not measured: {found.reason}"]
-    if trained.config.precision != "float32":
-        remarks.append(f"precision: the model was trained with products in {trained.config.precision}; C has float32")
     size = {one.name: one.value for one in sizes(trained, model, inputs)}
     facts = {"arguments": f"x [{size['MODEL_INPUTS']}], state [{size['MODEL_STATE']}], y [{size['MODEL_OUTPUTS']}]"}
     return Content({"model.h": text.encode()}, remarks=remarks, facts=facts, figures=found.figures)

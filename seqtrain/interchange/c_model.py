@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from seqtrain.cells import CoupledCell, GRUCell, LSTMCell, OdysseyCell, PeepholeCell, RNNCell
+from seqtrain.cells import GRUCell, RNNCell
 from seqtrain.cells.base import GateCell
+from seqtrain.interchange.lstm_kind import lstm_kind
 from seqtrain.models import AdaptiveHead, OneHot, SequenceModel, TiedHead
 
 
@@ -43,25 +44,6 @@ class Array:
     def shape(self) -> list[int]:
         """`[N]` or `[R, C]`."""
         return list(self.values.shape)
-
-
-@dataclass(frozen=True)
-class Gates:
-    """How an LSTM of any kind differs from the others.
-
-    blocks : the gates that have weights, in order.
-    peepholes : the gates that see the memory, in the order of the rows of `p`.
-    is_coupled : the input gate is one minus the forget gate.
-    squashes_input, squashes_output : tanh of the candidate, and of the memory.
-    sees_gates : the gates see those of the step before.
-    """
-
-    blocks: tuple[str, ...]
-    peepholes: tuple[str, ...] = ()
-    is_coupled: bool = False
-    squashes_input: bool = True
-    squashes_output: bool = True
-    sees_gates: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,25 +168,7 @@ def _equations(cell: GateCell) -> tuple[str, dict[str, object]]:
         return "rnn", {"nonlinearity": cell.nonlinearity}
     if isinstance(cell, GRUCell):
         return "gru", {"reset": cell.reset}
-    return "lstm", {"gates": _gates(cell)}
-
-
-def _gates(cell: GateCell) -> Gates:
-    if isinstance(cell, LSTMCell):
-        return Gates(cell.gates)
-    if isinstance(cell, PeepholeCell):
-        return Gates(cell.gates, ("i", "f", "o"))
-    if isinstance(cell, CoupledCell):
-        return Gates(cell.gates, ("f", "o") if cell.peepholes else (), is_coupled=True)
-    assert isinstance(cell, OdysseyCell)
-    return Gates(
-        cell.gates,
-        cell.peepholes,
-        is_coupled=cell.ablation == "coupled",
-        squashes_input=cell.ablation != "no_input_activation",
-        squashes_output=cell.ablation != "no_output_activation",
-        sees_gates=cell.w_gates is not None,
-    )
+    return "lstm", {"gates": lstm_kind(cell)}
 
 
 def _layer(cell: GateCell, prefix: str) -> Layer:

@@ -1,13 +1,13 @@
 """The equations of one time step of each cell in ONNX; `seqtrain.cells` has them in words."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
-from torch import Tensor
 
-from seqtrain.cells import CoupledCell, GRUCell, LSTMCell, OdysseyCell, PeepholeCell, RNNCell
+from seqtrain.cells import GRUCell, RNNCell
 from seqtrain.cells.base import GateCell
+from seqtrain.interchange.lstm_kind import lstm_kind
 from seqtrain.interchange.onnx_graph import Graph
 from seqtrain.models.zoneout import Zoneout
 
@@ -33,7 +33,7 @@ def add_step(graph: Graph, cell: GateCell | Zoneout, x_gates: str, state: Sequen
         return [graph(cell.nonlinearity.capitalize(), sums)]
     if isinstance(cell, GRUCell):
         return [_gru(graph, cell, x_gates, state[0])]
-    return _lstm(graph, cell, _traits(cell), x_gates, state)
+    return _lstm(graph, cell, x_gates, state)
 
 
 def _zoned_out(graph: Graph, new: str, old: str, rate: float) -> str:
@@ -62,46 +62,14 @@ def _gru(graph: Graph, cell: GRUCell, x_gates: str, h: str) -> str:
     return graph("Add", n, graph("Mul", z, graph("Sub", h, n)))  # (1 - z) * n + z * h
 
 
-class _Traits(NamedTuple):
-    """How a cell differs from the LSTM.
-
-    peepholes : the peephole of a gate, `[H]`.
-    is_coupled : the input gate is 1 - f.
-    squashes_input, squashes_output : tanh of the candidate, and of the cell.
-    w_gates : `[3H, 3H]`, what the gates see of those of the step before; None if they do not.
-    """
-
-    peepholes: dict[str, Tensor] = {}  # noqa: RUF012  # nothing changes it
-    is_coupled: bool = False
-    squashes_input: bool = True
-    squashes_output: bool = True
-    w_gates: Tensor | None = None
-
-
-def _traits(cell: GateCell) -> _Traits:
-    if isinstance(cell, LSTMCell):
-        return _Traits()
-    if isinstance(cell, PeepholeCell):
-        return _Traits(dict(zip("ifo", cell.p, strict=True)))
-    if isinstance(cell, CoupledCell):
-        return _Traits({} if cell.p is None else dict(zip("fo", cell.p, strict=True)), is_coupled=True)
-    assert isinstance(cell, OdysseyCell)
-    return _Traits(
-        {} if cell.p is None else dict(zip(cell.peepholes, cell.p, strict=True)),
-        is_coupled=cell.ablation == "coupled",
-        squashes_input=cell.ablation != "no_input_activation",
-        squashes_output=cell.ablation != "no_output_activation",
-        w_gates=cell.w_gates,
-    )
-
-
-def _lstm(graph: Graph, cell: GateCell, traits: _Traits, x_gates: str, state: Sequence[str]) -> list[str]:
+def _lstm(graph: Graph, cell: GateCell, x_gates: str, state: Sequence[str]) -> list[str]:
     """Every kind of LSTM. A gate that a cell lacks is 1."""
+    kind = lstm_kind(cell)
     hidden, memory, *before = state
     sums = graph("Add", x_gates, _recurrent(graph, cell, hidden))
     named = dict(zip(cell.gates, graph.several("Split", len(cell.gates), sums, axis=1), strict=True))
-    if traits.w_gates is not None:
-        seen = graph.linear(graph("Concat", *before, axis=1), traits.w_gates, None, "w_gates")
+    if kind.sees_gates:
+        seen = graph.linear(graph("Concat", *before, axis=1), cell.get_parameter("w_gates"), None, "w_gates")
         for name, more in zip("ifo", graph.several("Split", 3, seen, axis=1), strict=True):
             named[name] = graph("Add", named[name], more)
 
@@ -109,22 +77,19 @@ def _lstm(graph: Graph, cell: GateCell, traits: _Traits, x_gates: str, state: Se
         if name not in named:
             return None
         gate_sum = named[name]
-        if name in traits.peepholes:
-            peephole = graph.constant(traits.peepholes[name], f"p_{name}")
+        if name in kind.peepholes:
+            row = cell.get_parameter("p")[kind.peepholes.index(name)]
+            peephole = graph.constant(row, f"p_{name}")
             gate_sum = graph("Add", gate_sum, graph("Mul", peephole, seen_cell))
         return graph("Sigmoid", gate_sum)
 
     f = gate("f", memory)
-    i = (
-        graph("Sub", graph.constant(cell.get_parameter("b").new_ones(1)), f)
-        if traits.is_coupled and f
-        else gate("i", memory)
-    )
-    g = graph("Tanh", named["g"]) if traits.squashes_input else named["g"]
+    i = graph("Sub", graph.constant(torch.ones(1), "one"), f) if kind.is_coupled and f else gate("i", memory)
+    g = graph("Tanh", named["g"]) if kind.squashes_input else named["g"]
     kept = graph("Mul", f, memory) if f else memory
     new_memory = graph("Add", kept, graph("Mul", i, g) if i else g)
     o = gate("o", new_memory)
-    squashed = graph("Tanh", new_memory) if traits.squashes_output else new_memory
+    squashed = graph("Tanh", new_memory) if kind.squashes_output else new_memory
     new_hidden = graph("Mul", o, squashed) if o else squashed
     remembered = [value for value in (i, f, o) if value] if before else []
     return [new_hidden, new_memory, *remembered]

@@ -18,8 +18,8 @@ from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 LARGEST = 1 << 28
 """Bytes of a vocabulary that is read."""
 
-NEVER = -100.0
-"""The score of a token that a model does not know: beside any usual score, its probability is zero in float32."""
+NEVER = -1000.0
+"""The score of a token that a model does not know: beside any usual score, its probability is zero in float64 too."""
 
 
 class Rows(NamedTuple):

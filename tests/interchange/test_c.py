@@ -16,7 +16,7 @@ from exported import CELLS, HEADS, trained
 from seqtrain import evaluate, export, train
 from seqtrain.inference.load import load_trained
 from seqtrain.interchange import c_format, c_literals
-from seqtrain.interchange.content import Options
+from seqtrain.interchange.int8 import rounded as in_eight_bits
 from seqtrain.interchange.samples import Inputs, draw_state
 from seqtrain.models import TiedHead
 from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -274,12 +274,11 @@ def test_the_option_belongs_to_c(seqtrain):
     assert "--int8 is for --to c; leave it out" in called.err
 
 
-def test_a_model_trained_in_bfloat16_computes_in_float32():
-    one = trained({"name": "lstm"})
-    assert not c_format.write(one, Options("h")).remarks
-    half = one._replace(config=one.config.model_copy(update={"precision": "bfloat16"}))
-    (remark,) = c_format.write(half, Options("h")).remarks
-    assert remark == "precision: the model was trained with products in bfloat16; C has float32"
+def test_a_row_of_zeros_stays_zero_in_eight_bits():
+    weight = torch.tensor([[0.0, 0.0], [1e-44, 0.0], [1.0, -2.0]])
+    found = in_eight_bits(weight)
+    torch.testing.assert_close(found.weight[2], weight[2], rtol=0, atol=2 / 127)
+    assert torch.equal(found.weight[:2], torch.zeros(2, 2))
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from seqtrain import (
     SeqtrainError,
     compare,
     evaluate,
+    export,
     import_torch,
     load_model,
     load_text_model,
@@ -374,12 +375,10 @@ def test_no_bit_is_lost_on_the_way_there_and_back(kind, tmp_path):
     net = Net(kind, 2, 1, num_layers=2, bidirectional=True)
     torch.save({"recurrent": net.layers.state_dict(), "head": net.fc.state_dict()}, tmp_path / "m.pt")
     run = import_torch(tmp_path / "m.pt", "quickstart", [*QUICK, f"model.cell={kind}"], out=tmp_path / "run").path
-    ours = load_model(run).state_dict()
-    names = {"w_x": "weight_ih", "w_h": "weight_hh", "b": "bias_ih", "b_h": "bias_hh"}
-    back = {"fc.weight": ours.pop("head.weight"), "fc.bias": ours.pop("head.bias")}
-    for name, weight in ours.items():
-        _, _, layer, direction, own = name.split(".")
-        back[f"layers.{names[own]}_l{layer}{'_reverse' if direction == '1' else ''}"] = weight
+    export(run, "torch", tmp_path / "back.pt")
+    written = torch.load(tmp_path / "back.pt", weights_only=True)
+    back = {f"layers.{name}": weight for name, weight in written["recurrent"].items()}
+    back |= {f"fc.{name}": weight for name, weight in written["head"].items()}
     theirs = net.state_dict()
     assert back.keys() == theirs.keys()
     assert all(torch.equal(back[name], theirs[name]) for name in theirs)

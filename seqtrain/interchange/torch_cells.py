@@ -18,13 +18,13 @@ from torch import Tensor
 from seqtrain.interchange.torch_recurrent import NAMES, CellWeights
 from seqtrain.system.settings import Named
 
-CELLS = {"lstm": ("lstm", "peephole", "odyssey"), "gru": ("gru",), "rnn": ("rnn",)}
+CELLS_OF_KIND = {"lstm": ("lstm", "peephole", "odyssey"), "gru": ("gru",), "rnn": ("rnn",)}
 """The cells that hold the weights of a kind."""
 
 
 def why_not(cell: Named, kind: str) -> str | None:
     """Why a cell cannot compute what the weights of a kind do, with the cure; None if it can."""
-    usable = CELLS[kind]
+    usable = CELLS_OF_KIND[kind]
     if cell.name not in usable:
         cure = " or ".join(f"model.cell={name}" for name in usable[:2])
         return f"model.cell is {cell.name!r}, but the weights are those of {NAMES[kind]}; use {cure}"

@@ -89,7 +89,10 @@ def flat(state, b):
 
 
 def error(one, program, inputs, state=None):
-    """The largest difference of outputs and states over the sequences of a batch, from a state or from the start."""
+    """The largest difference of outputs and states over the sequences of a batch; infinite for NaN.
+
+    state : to start from; by default that at the start of a sequence.
+    """
     with torch.no_grad():
         outputs, after = one.model(inputs, None, state)
     found = []
@@ -98,4 +101,5 @@ def error(one, program, inputs, state=None):
         wanted = outputs[:, b].numpy() if one.header.spec.every_step else outputs[b].numpy()
         y = y if one.header.spec.every_step else y[-1]
         found += [(y, wanted), (end, flat(after, b))]
-    return max(np.abs(ours - theirs).max() / max(1, np.abs(theirs).max()) for ours, theirs in found)
+    largest = np.max([np.abs(ours - theirs).max() / max(1, np.abs(theirs).max()) for ours, theirs in found])
+    return float(np.nan_to_num(largest, nan=np.inf))

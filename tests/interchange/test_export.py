@@ -2,7 +2,9 @@
 
 import json
 import re
+from typing import get_args
 
+import exported
 import pytest
 import torch
 import yaml
@@ -10,12 +12,20 @@ from conftest import SMALL, SMALL_SETS
 from safetensors.torch import load_file
 
 from seqtrain import ConfigError, export, load_model, train
+from seqtrain.cells import CELLS
+from seqtrain.cells.odyssey import Ablation
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A trained run."""
     return train("quickstart", (*SMALL, *SMALL_SETS), out=tmp_path_factory.mktemp("export") / "run").path
+
+
+def test_the_cells_to_export_are_those_that_there_are():
+    """Every other test of exports takes its cells from there."""
+    assert {cell["name"] for cell in exported.CELLS} == CELLS.keys()
+    assert set(exported.ABLATIONS) == set(get_args(Ablation))
 
 
 def test_the_folder_for_the_hub_has_weights_config_and_card(seqtrain, run, tmp_path):

@@ -170,7 +170,7 @@ def test_inputs_that_weights_do_not_have_are_refused(seqtrain, run, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")  # of torch about itself
 def test_a_program_takes_sequences_of_any_length():
-    """The oracle is the plain loop. tests/long/exports.py has every cell, direction and head."""
+    """The oracle is the plain loop. tests/long/torch_exports.py has every cell, direction and head."""
     cell = {"name": "gru", "learn_initial_state": True}
     model = trained(cell, "adaptive", direction="bidirectional", zoneout_hidden=0.2)
     model.model.stack.loop = model.model.stack.loop._replace(unroll=unroll_reference)

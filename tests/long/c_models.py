@@ -4,7 +4,7 @@
 
 It prints the number of models and the largest difference of an output or a state from the plain loop, divided by the
 largest one where that is above 1. Each header is compiled strictly, and runs two sequences of five steps from the
-initial state and from another one.
+initial state and from another one. The exit code is 1 if a model is more than 1e-5 off.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def models():
         yield trained(own, head, hidden_size=sizes, depth=len(sizes), **rates), int8
 
 
-def main() -> None:
+def main() -> int:
     """Compare and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cc-options", default="")
@@ -55,7 +55,8 @@ def main() -> None:
                     print(f"{max(found):.2g}: {one.config.model}")
                 worst, count = max(worst, *found), count + 1
     print(f"{count:,} models, largest difference {worst:.2g}")
+    return int(not worst <= 1e-5)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,9 +2,10 @@
 
     python tests/long/onnx_runtimes.py [--every-form] [onnxruntime] [openvino] [tract]
 
-It prints the number of cases and the largest difference from the plain loop, and what is wrong or refused. The forms
-are those that are written by default; `--every-form` runs `op` and `scan` of all. Each case runs two inputs: one
-sequence of one step, and three sequences of up to seven steps, one of them empty where there are lengths.
+It prints the number of cases and the largest difference from the plain loop, and what is wrong or refused. The exit
+code is 1 if a case is wrong. The forms are those that are written by default; `--every-form` runs `op` and `scan` of
+all. Each case runs two inputs: one sequence of one step, and three sequences of up to seven steps, one of them empty
+where there are lengths.
 """
 
 import argparse
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "interchange"))
 from exported import CELLS, DIRECTIONS, HEADS, trained
 
 from seqtrain.interchange import onnx_layers, onnx_model
-from seqtrain.interchange.samples import difference, draw_state, inputs_of, named_states
+from seqtrain.interchange.samples import draw_state, inputs_of, largest, named_states
 
 Outputs = list[list[np.ndarray]]
 """Of each run, in the order of the file."""
@@ -87,10 +88,12 @@ def off(run: Run, model: Any, form: Any, lengths: bool, states: bool) -> float:
         wanted.append([y, *(named_states(after).values() if states else ())])
     got = run(content, [{name: value.numpy() for name, value in one.items()} for one in given])
     pairs = [pair for a, b in zip(wanted, got, strict=True) for pair in zip(a, map(torch.tensor, b), strict=True)]
-    return max(difference(ours, theirs) for ours, theirs in pairs)
+    return largest(pairs)
 
 
-def main() -> None:
+def main() -> int:
+    """Run every case in each runtime, and print what is right, wrong and refused."""
+    any_wrong = False
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runtimes", nargs="*", default=[*RUNTIMES])
     parser.add_argument("--every-form", action="store_true")
@@ -110,10 +113,12 @@ def main() -> None:
                 right, worst = right + 1, max(worst, value)
             else:
                 others[f"{label}: WRONG"] += 1
+                any_wrong = True
         print(f"{name}: {right} cases right, largest difference {worst:.2g}; {others.total()} others")
         for label, count in sorted(others.items()):
             print(f"  {count} x {label}")
+    return int(any_wrong)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

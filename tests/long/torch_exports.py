@@ -4,7 +4,8 @@
 
 It prints for each kind of file the number of cases, the largest difference, and what is wrong. `pt2`: every cell and
 direction, with lengths or none, with states or none; depths and heads take turns; 1 to 50 steps, 1 to 9 sequences.
-`pt`: every cell that has a module, in every direction, depth and head, in float32.
+`pt`: every cell that has a module, in every direction, depth and head, in float32. The exit code is 1 if a case is
+wrong.
 """
 
 import io
@@ -65,7 +66,9 @@ def modules() -> Iterator[tuple[str, float]]:
 FORMATS = {"pt2": programs, "pt": modules}
 
 
-def main() -> None:
+def main() -> int:
+    """Run every case of each kind, and print what is wrong."""
+    any_wrong = False
     torch.set_num_threads(1)
     for name in sys.argv[1:] or FORMATS:
         found = [*FORMATS[name]()]
@@ -75,7 +78,9 @@ def main() -> None:
         )
         for label in wrong:
             print(f"  WRONG: {label}")
+        any_wrong = any_wrong or bool(wrong)
+    return int(any_wrong)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

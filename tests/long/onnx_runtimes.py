@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "interchange"))
 from exported import CELLS, DIRECTIONS, HEADS, trained
@@ -103,7 +104,7 @@ def main() -> int:
             print(f"{name}: not installed")
             continue
         right, worst, others = 0, 0.0, Counter[str]()
-        for model, form, lengths, states, label in cases(arguments.every_form):
+        for model, form, lengths, states, label in tqdm(cases(arguments.every_form), name, unit=" cases"):
             try:
                 value = off(RUNTIMES[name], model, form, lengths, states)
             except Exception as error:  # each runtime has errors of its own

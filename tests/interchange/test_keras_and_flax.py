@@ -27,6 +27,7 @@ KERAS_CELLS = [
     {"name": "gru", "reset": "before"},
     {"name": "odyssey", "ablation": "no_peepholes"},
 ]
+HIDDEN = 7
 FLAX_CELLS = [cell for cell in KERAS_CELLS if "reset" not in cell]
 
 
@@ -90,19 +91,86 @@ def test_flax_computes_what_the_model_computes(cell, depth, head):
     np.testing.assert_allclose(said, wanted, rtol=0, atol=1e-6)
 
 
-def test_the_arrays_hold_the_weights_of_the_model():
-    """Against the layouts by hand, where neither library is installed."""
-    model = trained({"name": "gru"}, "words", direction="bidirectional")
-    cell, H = model.model.stack.cells()[0][1], 7
-    r, z, n = cell.w_x.detach().numpy().reshape(3, H, -1)
-    keras = arrays(keras_format.write(model, Options()))
-    np.testing.assert_array_equal(keras["layer0/backward/kernel"], np.concatenate([z.T, r.T, n.T], 1))
-    np.testing.assert_array_equal(keras["layer0/backward/bias"][1], np.r_[np.zeros(2 * H), cell.b_hn.detach()])
-    np.testing.assert_array_equal(keras["embedding/embeddings"], model.model.encoder.weight.detach())
-    flax = arrays(flax_format.write(model, Options()))
-    np.testing.assert_array_equal(flax["layer0/backward/iz/kernel"], z.T)
-    np.testing.assert_array_equal(flax["layer0/backward/hn/bias"], cell.b_hn.detach())
-    np.testing.assert_array_equal(flax["head/kernel"], model.model.head.weight.detach().T)
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def keras_step(w, cell, x, state):
+    """A time step of a layer of Keras, by its documentation: gates i, f, c, o, or z, r, h."""
+    h, c = state
+    kernel, recurrent, bias = w["kernel"], w["recurrent_kernel"], w["bias"]
+    if cell["name"] == "rnn":
+        sums = x @ kernel + h @ recurrent + bias
+        return np.maximum(sums, 0) if cell.get("nonlinearity") == "relu" else np.tanh(sums), c
+    if cell["name"] == "gru":
+        b_x, b_h = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
+        (x_z, x_r, x_n), (z, r, n) = np.split(x @ kernel + b_x, 3, -1), np.split(h @ recurrent + b_h, 3, -1)
+        z, r = sigmoid(x_z + z), sigmoid(x_r + r)
+        n = r * n if bias.ndim == 2 else (r * h) @ np.split(recurrent, 3, -1)[2]
+        return z * h + (1 - z) * np.tanh(x_n + n), c
+    i, f, g, o = np.split(x @ kernel + h @ recurrent + bias, 4, -1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def flax_step(w, cell, x, state):
+    """A time step of a cell of `flax.linen`, by its documentation: a kernel for each gate, and a bias for some."""
+    h, c = state
+
+    def sums(gate):
+        b = w.get(f"i{gate}/bias", 0) + w.get(f"h{gate}/bias", 0)
+        return x @ w[f"i{gate}/kernel"] + h @ w[f"h{gate}/kernel"] + b
+
+    if cell["name"] == "rnn":
+        return np.maximum(sums(""), 0) if cell.get("nonlinearity") == "relu" else np.tanh(sums("")), c
+    if cell["name"] == "gru":
+        z = sigmoid(sums("z"))
+        inner = sigmoid(sums("r")) * (h @ w["hn/kernel"] + w["hn/bias"])
+        return (1 - z) * np.tanh(x @ w["in/kernel"] + w["in/bias"] + inner) + z * h, c
+    c = sigmoid(sums("f")) * c + sigmoid(sums("i")) * np.tanh(sums("g"))
+    return sigmoid(sums("o")) * np.tanh(c), c
+
+
+def in_numpy(step, weights, cell, x):
+    """The states of a layer over the steps of `[T, B, I]`, from zero: `[T, B, H]`."""
+    h = c = np.zeros((x.shape[1], HIDDEN))
+    outputs = []
+    for one in x:
+        h, c = step(weights, cell, one, (h, c))
+        outputs.append(h)
+    return np.stack(outputs)
+
+
+@pytest.mark.parametrize(
+    ("format_", "step", "cell"),
+    [
+        *((keras_format, keras_step, cell) for cell in KERAS_CELLS),
+        *((flax_format, flax_step, cell) for cell in FLAX_CELLS),
+    ],
+)
+def test_the_arrays_compute_in_numpy_what_the_model_computes(format_, step, cell):
+    """Where neither library is installed."""
+    model = trained(cell, "values", direction="bidirectional", hidden_size=HIDDEN)
+    weights = arrays(format_.write(model, Options()))
+    x, wanted = ours(model)
+    x, outputs = x.swapaxes(0, 1), []
+    for way, order in (("forward", 1), ("backward", -1)):
+        prefix = f"layer0/{way}/"
+        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        outputs.append(in_numpy(step, own, cell, x[::order])[::order])
+    y = np.concatenate(outputs, -1) @ weights["head/kernel"] + weights["head/bias"]
+    np.testing.assert_allclose(y.swapaxes(0, 1), wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("format_", [keras_format, flax_format])
+def test_the_embedding_and_the_head_are_those_of_the_model(format_):
+    model = trained({"name": "gru"}, "projected")
+    weights = arrays(format_.write(model, Options()))
+    rows = model.model.encoder.weight.detach()
+    name = "embedding/embeddings" if format_ is keras_format else "embedding/embedding"
+    np.testing.assert_array_equal(weights[name], rows)
+    np.testing.assert_array_equal(weights["head/kernel"], rows.T)
+    np.testing.assert_array_equal(weights["projection/kernel"], model.model.head.projection.weight.detach().T)
 
 
 @pytest.mark.parametrize(

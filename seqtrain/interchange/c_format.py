@@ -43,7 +43,7 @@ def write(trained: Trained, options: Options) -> Content:
     if options.int8:
         found = losses(trained, {array.source for array in model.arrays() if array.is_matrix})
     remarks = [] if found.reason is None else [f"the loss on the test set was not measured: {found.reason}"]
-    size = {one.name: one.value for one in sizes(trained, model, inputs)}
+    size = {one.name: one.value for one in sizes(trained, model, meaning, inputs)}
     facts = {"arguments": f"x [{size['MODEL_INPUTS']}], state [{size['MODEL_STATE']}], y [{size['MODEL_OUTPUTS']}]"}
     return Content({"model.h": text.encode()}, remarks=remarks, facts=facts, figures=found.figures)
 
@@ -80,7 +80,7 @@ def _header(trained: Trained, model: CModel, meaning: Meaning, inputs: Inputs, *
         parameters=count_parameters(trained.model),
         interface=[*interface(trained, model, meaning, inputs)],
         stack=4 * (model.stack_size + tile),
-        sizes=[*sizes(trained, model, inputs)],
+        sizes=[*sizes(trained, model, meaning, inputs)],
         tables=[*tables(meaning)],
         arrays=[*model.arrays()],
         matrices={name: array for name, array in matrices.items() if array is not None},

@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from seqtrain.inference.load import Trained, text_model
+from seqtrain.inference.load import Trained
 from seqtrain.interchange import c_literals as c
 from seqtrain.interchange.c_model import CModel
 from seqtrain.interchange.meaning import Meaning
 from seqtrain.interchange.samples import Inputs
-from seqtrain.tasks import LanguageModel
-from seqtrain.tasks.stories import Stories
 
 
 class Size(NamedTuple):
@@ -30,22 +28,17 @@ class Table(NamedTuple):
     lines: str
 
 
-def sizes(trained: Trained, model: CModel, inputs: Inputs) -> Iterator[Size]:
+def sizes(trained: Trained, model: CModel, meaning: Meaning, inputs: Inputs) -> Iterator[Size]:
     """The macros of a model."""
     if inputs.symbols:
         yield Size("MODEL_INPUTS", inputs.together or 1, "symbols in x")
         yield Size("MODEL_SYMBOLS", inputs.size, "different symbols")
     else:
         yield Size("MODEL_INPUTS", inputs.size, "numbers in x")
-    if _writes_text(trained):
-        text = text_model(trained)
-        yield Size("MODEL_START", text.vocabulary.numbers[text.start()], "the symbol that a text starts after")
+    if meaning.start is not None:
+        yield Size("MODEL_START", meaning.start, "the symbol that a text starts after")
     yield Size("MODEL_STATE", model.state_size, "numbers in state")
     yield Size("MODEL_OUTPUTS", trained.header.spec.output_size, "numbers in y")
-
-
-def _writes_text(trained: Trained) -> bool:
-    return trained.config.task.name in (LanguageModel.name, Stories.name)
 
 
 def interface(trained: Trained, model: CModel, meaning: Meaning, inputs: Inputs) -> Iterator[str]:
@@ -57,6 +50,8 @@ def interface(trained: Trained, model: CModel, meaning: Meaning, inputs: Inputs)
         yield f"x:     {what} below MODEL_SYMBOLS. Any other number adds nothing."
         if meaning.symbols:
             yield "       model_vocabulary has their text."
+        for number, (what, first, size) in enumerate(meaning.alphabets or ()):
+            yield f"       x[{number}]: {what}, from {first} to {first + size - 1}, `<unk>` for one that is not there."
     elif meaning.inputs is None:
         yield f"x:     the inputs of a step of task {c.comment(trained.config.task.name)}."
     else:

@@ -21,7 +21,7 @@ def write(trained: Trained, _: Options) -> Content:
     ------
     ConfigError : Flax has no such cell or head.
     """
-    return written("flax.npz", arrays_of(trained, "flax", layer, "embedding"))
+    return written("flax.npz", trained, arrays_of(trained, "flax", layer, "embedding"))
 
 
 def layer(cell: PlainCell) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ def write(trained: Trained, _: Options) -> Content:
     ------
     ConfigError : Keras has no such cell or head.
     """
-    return written("keras.npz", arrays_of(trained, "keras", layer, "embeddings"))
+    return written("keras.npz", trained, arrays_of(trained, "keras", layer, "embeddings"))
 
 
 def layer(cell: PlainCell) -> dict[str, Tensor]:

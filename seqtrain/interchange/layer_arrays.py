@@ -3,6 +3,7 @@
 embedding/...                        of symbols, unless they are one-hot
 layer0/forward/...                   each layer and direction, from the lowest layer up
 layer0/forward/initial_hidden [H]    if the initial state is learnt
+metadata/task ...                    strings, see `metadata`
 projection/kernel [F, E]             before a head that shares the embedding, if the sizes differ
 head/kernel [F, O], head/bias [O]
 """
@@ -16,16 +17,19 @@ from torch import Tensor, nn
 from seqtrain.cells import Cell, GRUCell
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Content, refuse
+from seqtrain.interchange.metadata import metadata_of
 from seqtrain.interchange.plain_cell import PlainCell, plain_cell
 from seqtrain.models import AdaptiveHead, TiedHead
 
 WAYS = {False: "forward", True: "backward"}
 
 
-def written(file: str, arrays: dict[str, Tensor]) -> Content:
-    """The arrays as an `.npz` file, with a remark if the initial state is learnt."""
+def written(file: str, trained: Trained, arrays: dict[str, Tensor]) -> Content:
+    """The arrays as an `.npz` file with the metadata, and a remark if the initial state is learnt."""
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **{name: value.detach().numpy() for name, value in arrays.items()})
+    texts = {f"metadata/{name}": np.array(text) for name, text in metadata_of(trained).items()}
+    numbers = {name: value.detach().numpy() for name, value in arrays.items()}
+    np.savez(content, allow_pickle=False, **numbers, **texts)
     learnt = [name for name in arrays if name.rpartition("/")[2].startswith("initial_")]
     remarks = [f"the initial state is learnt: give {', '.join(learnt)} to the layers"] if learnt else []
     return Content({file: content.getvalue()}, remarks=remarks)

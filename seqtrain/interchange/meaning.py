@@ -1,14 +1,17 @@
 """What the numbers that a model takes and gives stand for, as far as its checkpoint says it."""
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqtrain.inference.load import Trained
+from seqtrain.inference.load import Trained, text_model
 from seqtrain.system.errors import CheckpointError
+from seqtrain.tasks import LanguageModel
 from seqtrain.tasks.sequences.amounts import Amounts
 from seqtrain.tasks.sequences.classes import Classes
+from seqtrain.tasks.stories import Stories
 from seqtrain.tasks.tables.scaler import Scaler
 from seqtrain.tasks.tagging.learnt import Learnt
 
@@ -25,16 +28,32 @@ class Numbers(NamedTuple):
     spread: list[float] | None = None
 
 
+class Alphabet(NamedTuple):
+    """The symbols of one kind, of a model that reads several symbols in a step.
+
+    what : each of them is: `the word`.
+    first, size : they are the numbers from `first` on, so many. One of them is `<unk>`, for what is not among them.
+    """
+
+    what: str
+    first: int
+    size: int
+
+
 class Meaning(NamedTuple):
     """What goes in and comes out.
 
     symbols : the text of each symbol; None if the model takes numbers, or symbols without a text.
+    start : the symbol that a text starts after; None if the model writes no text.
+    alphabets : of each symbol of a step; None if there is one, or none.
     inputs : the numbers of a step; None if they are not known, or symbols.
     outputs : None if they are not known, or those of a text, which are scores of its symbols.
     probabilities : what makes probabilities of the outputs, `softmax` or `sigmoid`; None if they are none.
     """
 
     symbols: list[str] | None = None
+    start: int | None = None
+    alphabets: list[Alphabet] | None = None
     inputs: Numbers | None = None
     outputs: Numbers | None = None
     probabilities: str | None = None
@@ -56,13 +75,22 @@ def meaning_of(trained: Trained) -> Meaning:
     header, task = trained.header, trained.config.task
     read = {"series": _of_series, "sequences": _of_sequences, "tagging": _of_tags}.get(task.name)
     if read is None:
-        return Meaning(header.vocabulary)
+        return _of_text(trained)
     found = read(task, header.fitted or {})
     sizes = [(found.symbols, header.spec.input_size), (found.outputs and found.outputs.names, header.spec.output_size)]
     sizes += [(found.inputs.names, header.spec.input_size)] if found.inputs else []
     if any(names is not None and len(names) != size for names, size in sizes):
         raise CheckpointError(f"{trained.path}: its columns, classes or words do not fit its model; use another one")
     return found
+
+
+def _of_text(trained: Trained) -> Meaning:
+    """The words of a text; of other symbols and of numbers nothing is known."""
+    words, start = trained.header.vocabulary, None
+    if trained.config.task.name in (LanguageModel.name, Stories.name):
+        text = text_model(trained)
+        start = text.vocabulary.numbers[text.start()]
+    return Meaning(words, start, probabilities=None if words is None else "softmax")
 
 
 def _of_series(task: Any, fitted: dict[str, Any]) -> Meaning:
@@ -82,7 +110,7 @@ def _of_series(task: Any, fitted: dict[str, Any]) -> Meaning:
         for step in range(1, task.horizon + 1)
         for name in task.targets
     ] or [(name, name) for name in task.targets]
-    return Meaning(None, _scaled(scaler, inputs, masked), _scaled(scaler, outputs))
+    return Meaning(inputs=_scaled(scaler, inputs, masked), outputs=_scaled(scaler, outputs))
 
 
 def _ahead(steps: int) -> str:
@@ -93,21 +121,31 @@ def _of_sequences(task: Any, fitted: dict[str, Any]) -> Meaning:
     """As `seqtrain.tasks.sequences.preparation` does."""
     columns, by_step = [str(name) for name in fitted.get("columns") or []], task.predict.startswith("step")
     if task.predict == "next_step":
-        return Meaning(None, Numbers(columns), Numbers(columns), "sigmoid")
+        return Meaning(inputs=Numbers(columns), outputs=Numbers(columns), probabilities="sigmoid")
     masked = columns if task.missing == "mask" else []
     inputs = _scaled(Scaler.read(fitted, columns, 0), [(name, name) for name in columns], masked)
     if task.predict in ("class", "step_class"):
-        return Meaning(None, inputs, Numbers(Classes.read(fitted, by_step=by_step).names), "softmax")
+        classes = Classes.read(fitted, by_step=by_step).names
+        return Meaning(inputs=inputs, outputs=Numbers(classes), probabilities="softmax")
     names = Amounts.read(fitted, by_step=by_step).names
     own = Scaler.read(fitted["targets"], names, len(names))
-    return Meaning(None, inputs, _scaled(own, [(name, name) for name in names]))
+    return Meaning(inputs=inputs, outputs=_scaled(own, [(name, name) for name in names]))
 
 
 def _of_tags(task: Any, fitted: dict[str, Any]) -> Meaning:
-    """The alphabets one after the other; all tags that training does not have are one output."""
+    """As `seqtrain.tasks.tagging.features` joins the alphabets; all tags that training does not have are one output."""
     learnt = Learnt.read(fitted, 1 + task.suffixes + task.shape)
     symbols = [symbol for alphabet in learnt.alphabets for symbol in alphabet]
-    return Meaning(symbols, None, Numbers([*learnt.tags, "any other tag"]), "softmax")
+    kinds = ["the word", *(_last_characters(size) for size in range(1, task.suffixes + 1))]
+    kinds += ["its shape"] if task.shape else []
+    sizes = [*map(len, learnt.alphabets)]
+    alphabets = [*map(Alphabet, kinds, accumulate([0, *sizes]), sizes)]
+    tags = Numbers([*learnt.tags, "any other tag"])
+    return Meaning(symbols, alphabets=alphabets, outputs=tags, probabilities="softmax")
+
+
+def _last_characters(size: int) -> str:
+    return "its last character" if size == 1 else f"its last {size} characters"
 
 
 def _scaled(scaler: Scaler, named: Iterable[tuple[str, str]], masked: Sequence[str] = ()) -> Numbers:

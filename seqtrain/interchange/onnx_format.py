@@ -8,7 +8,7 @@
     hidden_0   [D, batch, H] of layer 0             hidden_0_out  the state after the last step, the start of
     cell_0     and so on, with states               cell_0_out    the next part of the sequence
 
-The metadata of the file are strings: `config`, `vocabulary`, `fitted` and `initial_state` hold JSON.
+The file has the strings of `metadata`.
 """
 
 from importlib.util import find_spec

@@ -5,6 +5,7 @@ recurrent       nn.LSTM, nn.GRU or nn.RNN
 projection      nn.Linear without bias, before a head that is the embedding but has another size
 head            nn.Linear, or nn.AdaptiveLogSoftmaxWithLoss
 initial_state   h_0 and c_0 [L*D, H], if they were learnt; no module, but an argument of `recurrent`
+metadata        strings, see `metadata`
 """
 
 import io
@@ -19,6 +20,7 @@ from seqtrain.cells import Cell, CoupledCell, RNNCell
 from seqtrain.cells.base import TwoBiasCell
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Check, Content, Options, refuse
+from seqtrain.interchange.metadata import metadata_of
 from seqtrain.interchange.plain_cell import plain_cell
 from seqtrain.interchange.samples import TRIED, Inputs, inputs_of, largest
 from seqtrain.models import AdaptiveHead, OneHot, TiedHead
@@ -48,9 +50,10 @@ def write(trained: Trained, options: Options) -> Content:
     refuse("torch --out model.pt", [*_why_not(trained, options)], "--to torch --out model.pt2 can")
     weights = weights_of(trained)
     with io.BytesIO() as buffer:
-        torch.save(weights, buffer)
+        torch.save(weights | {"metadata": metadata_of(trained)}, buffer)
         content = buffer.getvalue()
-    read: Weights = torch.load(io.BytesIO(content), weights_only=True)
+    read = torch.load(io.BytesIO(content), weights_only=True)
+    del read["metadata"]
     calls = calls_for(trained, read)
     return Content(
         {"model.pt": content},

@@ -13,8 +13,10 @@ from torch import nn
 
 import seqtrain as package
 from seqtrain import ConfigError, export, load_model, load_text_model, train
+from seqtrain.inference.load import load_trained
 from seqtrain.interchange import exported_program, samples, torch_weights
 from seqtrain.interchange.content import Options
+from seqtrain.interchange.metadata import metadata_of
 from seqtrain.models import OneHot
 from seqtrain.recurrence import unroll_reference
 
@@ -108,7 +110,8 @@ def test_the_file_of_weights_and_what_the_verb_says(seqtrain, run):
     assert called.json["check"]["program"] == f"torch.nn of PyTorch {torch.__version__}"
     assert called.json["check"]["difference"] <= 1e-6
     weights = torch.load("model.pt", weights_only=True)
-    assert [*weights] == ["recurrent", "head"]
+    assert [*weights] == ["recurrent", "head", "metadata"]
+    assert weights["metadata"] == metadata_of(load_trained(run))
     model, x = load_model(run), torch.randn(5, 3, 2)
     torch.testing.assert_close(in_torch(weights, "LSTM", model, x), model(x)[0], rtol=0, atol=1e-6)
 
@@ -118,7 +121,7 @@ def test_the_code_that_the_verb_prints_makes_the_modules(head):
     model = trained({"name": "rnn", "nonlinearity": "relu"}, head, direction="bidirectional", depth=2)
     content = torch_weights.write(model, Options("pt"))
     weights = torch.load(io.BytesIO(content.files["model.pt"]), weights_only=True)
-    assert weights.keys() == content.facts.keys()
+    assert weights.keys() == {*content.facts, "metadata"}
     for name, code in content.facts.items():
         assert eval(code, {"nn": nn}).load_state_dict(weights[name])
     assert content.check.difference <= 1e-6

@@ -71,13 +71,12 @@ def export(
     for remark in result.remarks:
         to_stderr(remark)
     print_result(result, json, lambda _: [export_table(result)])
-    others = ", ".join(name for name in FORMATS if name != to)
-    suggest(f"docs/export.md says how to use it; other formats are {others}", quiet=json)
+    suggest("docs/export.md says how to use it", quiet=json)
 
 
 def export_table(result: "Exported") -> Facts:
     """What was written, and how far it is from the model."""
-    check = "not checked" if result.check is None else f"{result.check.difference:.1e} in {result.check.program}"
+    check = "not run here" if result.check is None else f"{result.check.difference:.1e} in {result.check.program}"
     rows = [
         ("checkpoint", result.checkpoint),
         ("written", ", ".join(result.files)),

@@ -22,6 +22,9 @@ MOST_PARAMETERS = 10_000_000
 """A compiler keeps a node of its syntax tree for each number: GCC 12 with -O3 takes 5 s and 0.27 GB for a million, and
 82 s and 2.3 GB for as many as this (an LSTM of 2 x 600 for 7,000 words), which a small machine still has."""
 
+FRAMES = 512
+"""Bytes of stack that the calls need beside the arrays: GCC 12 without optimisation takes about 400."""
+
 MOST_TOGETHER = 1024
 """Sums of a product that are computed together: 4 KiB, which stay in the first cache of a processor."""
 
@@ -51,20 +54,20 @@ def write(trained: Trained, options: Options) -> Content:
 def _faults(trained: Trained, meaning: Meaning) -> Iterator[str]:
     """Why C cannot hold a model, each with the cure."""
     section, model = trained.config.model, trained.model
-    if section.cell.name not in CELLS:
-        yield f"cell {section.cell.name} is your own, and its equations are Python; --to torch can"
+    is_own = section.cell.name not in CELLS
+    others = "--to torch can" if is_own else "--to onnx and --to torch can"
+    if is_own:
+        yield f"cell {section.cell.name} is your own, and its equations are Python; {others}"
     if section.direction != "forward":
-        yield f"direction is {section.direction!r}, and one step cannot read the future; --to onnx can"
+        yield f"direction is {section.direction!r}, and one step cannot read the future; {others}"
     if (count := count_parameters(model)) > MOST_PARAMETERS:
         yield (
             f"the model has {count:,} parameters, and a compiler handles at most {MOST_PARAMETERS:,} numbers as text; "
-            "--to onnx can"
+            f"{others}"
         )
-    if strange := [name for name, weight in model.state_dict().items() if not weight.isfinite().all()]:
-        yield f"{', '.join(strange)}: has numbers that are not finite; use another checkpoint, of a run that converged"
     longest = max((len(text.encode()) for text in meaning.texts), default=0)
     if longest > c.LONGEST_STRING:
-        yield f"a word or name has {longest:,} bytes, and a string of C99 at most {c.LONGEST_STRING:,}; --to onnx can"
+        yield f"a word or name has {longest:,} bytes, and a string of C99 at most {c.LONGEST_STRING:,}; {others}"
 
 
 def _header(trained: Trained, model: CModel, meaning: Meaning, inputs: Inputs, *, int8: bool) -> str:
@@ -79,7 +82,7 @@ def _header(trained: Trained, model: CModel, meaning: Meaning, inputs: Inputs, *
         variant=trained.header.variant,
         parameters=count_parameters(trained.model),
         interface=[*interface(trained, model, meaning, inputs)],
-        stack=4 * (model.stack_size + tile),
+        stack=4 * (model.stack_size + tile) + FRAMES,
         sizes=[*sizes(trained, model, meaning, inputs)],
         tables=[*tables(meaning)],
         arrays=[*model.arrays()],

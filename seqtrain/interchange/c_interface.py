@@ -35,7 +35,7 @@ def sizes(trained: Trained, model: CModel, meaning: Meaning, inputs: Inputs) -> 
         yield Size("MODEL_SYMBOLS", inputs.size, "different symbols")
     else:
         yield Size("MODEL_INPUTS", inputs.size, "numbers in x")
-    if meaning.start is not None:
+    if isinstance(meaning.start, int):
         yield Size("MODEL_START", meaning.start, "the symbol that a text starts after")
     yield Size("MODEL_STATE", model.state_size, "numbers in state")
     yield Size("MODEL_OUTPUTS", trained.header.spec.output_size, "numbers in y")
@@ -57,8 +57,10 @@ def interface(trained: Trained, model: CModel, meaning: Meaning, inputs: Inputs)
     else:
         yield "x:     numbers, of which model_input_names says what they are."
         if meaning.inputs.mean is not None:
-            yield "       x[n] = (value - model_input_mean[n]) / model_input_spread[n]; for a missing value that of the"
-            yield "       last known one, or 0 before the first."
+            yield "       x[n] = (value - model_input_mean[n]) / model_input_spread[n]. A missing value is that of the"
+            yield "       step before, also where a change is computed of it; before the first value x[n] is 0."
+        if meaning.start is not None:
+            yield "       A sequence starts after a step of zeros: y of that step is the prediction of the first one."
     if meaning.outputs is not None:
         scores = "" if meaning.probabilities is None else f" Scores; {meaning.probabilities}(y) are probabilities."
         yield f"y:     numbers, of which model_output_names says what they are.{scores}"

@@ -10,8 +10,8 @@ from seqtrain.interchange import c_format, flax_format, keras_format, onnx_forma
 from seqtrain.interchange.content import Check, Content, Figures, Form, Options
 from seqtrain.interchange.formats import FORMATS, TOLERANCE
 from seqtrain.models import SequenceModel
-from seqtrain.system.errors import ConfigError, Differs
-from seqtrain.system.outputs import check_output, check_replaced, write_output
+from seqtrain.system.errors import CheckpointError, ConfigError, Differs
+from seqtrain.system.outputs import check_output, check_replaced, write_outputs
 from seqtrain.system.runtime import prepare, settings_restored
 
 WRITERS: dict[str, Callable[[Trained, Options], Content]] = {
@@ -23,6 +23,11 @@ WRITERS: dict[str, Callable[[Trained, Options], Content]] = {
     "safetensors": safetensors_format.write,
 }
 """What makes the files of each of `FORMATS`."""
+
+
+AMPLIFIED = 4
+"""A correct program may be so many times as far from the model as the model is from itself in float64: the largest of
+few roundings is the sum of other ones in another order."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +91,20 @@ def export(
     _check(to, options)
     prepare(None)
     trained = load_trained(run_or_checkpoint)
+    _check_finite(trained)
     remarks = [] if to == "safetensors" else [*_in_float32(trained.model)]  # that one has the config as it is
     target = Path(out) if out is not None else trained.path.parent / FORMATS[to].file
     _check_target(to, target, overwrite=overwrite)
     content = WRITERS[to](trained, options._replace(ending=target.suffix.lower().removeprefix(".")))
-    if content.check is not None and not content.check.difference <= TOLERANCE:  # it may be NaN
-        raise Differs(
-            f"{target}: {content.check.program} is {content.check.difference:.2g} off the model, more than "
-            f"{TOLERANCE:g}; nothing is written. Please report the config of the run"
-        )
+    remarks += content.remarks
+    if content.check is not None:
+        remarks += _compared(target, content.check)
     files = _paths(to, target, content)
     for file in files:
         check_replaced("--out", file, overwrite=overwrite)
-    for file, data in zip(files, content.files.values(), strict=True):
-        write_output(file, data)
+    if trained.path.resolve() in [file.resolve() for file in files]:
+        raise ConfigError(f"{trained.path}: is the checkpoint itself; choose another name with --out")
+    write_outputs(dict(zip(files, content.files.values(), strict=True)))
     return Exported(
         checkpoint=str(trained.path),
         task=trained.config.task.name,
@@ -108,9 +113,33 @@ def export(
         files=[str(file) for file in files],
         bytes=sum(map(len, content.files.values())),
         check=content.check,
-        remarks=[*remarks, *content.remarks],
+        remarks=remarks,
         facts={**content.facts},
         figures=content.figures,
+    )
+
+
+def _check_finite(trained: Trained) -> None:
+    strange = [name for name, weight in trained.model.state_dict().items() if not weight.isfinite().all()]
+    if strange:
+        raise CheckpointError(
+            f"{trained.path}: {', '.join(strange)}: has numbers that are not finite; use another checkpoint, of a run "
+            "that converged"
+        )
+
+
+def _compared(target: Path, check: Check) -> Iterator[str]:
+    """Refuse an exported model that computes something else; a remark if the model itself is as far from float64."""
+    if check.difference <= TOLERANCE:
+        return
+    if not check.difference <= AMPLIFIED * check.rounding:  # it may be NaN
+        raise Differs(
+            f"{target}: {check.program} is {check.difference:.2g} off the model, more than {TOLERANCE:g}; nothing is "
+            "written. Please report the config of the run"
+        )
+    yield (
+        f"the model amplifies rounding: in float32 it is up to {check.rounding:.2g} from itself in float64, and what "
+        f"is written is {check.difference:.2g} from it; smaller weights, as of a lower learning rate, are more reliable"
     )
 
 
@@ -145,8 +174,16 @@ def _check_target(to: str, target: Path, *, overwrite: bool) -> None:
     endings = FORMATS[to].endings
     if endings:
         check_output("--out", target, endings, overwrite=overwrite)
+    elif target.suffix.lower() in (".safetensors", ".md"):
+        raise ConfigError(
+            f"--out is {str(target)!r}, but --to {to} writes a folder of several files; leave the ending out"
+        )
     elif target.exists() and not target.is_dir():
         raise ConfigError(f"{target}: is no folder, and --to {to} writes several files; choose another name with --out")
+    elif (card := target / safetensors_format.CARD).is_file() and not safetensors_format.is_card(card):
+        raise ConfigError(
+            f"{card}: is no model card of seqtrain, and would be replaced; choose another folder with --out"
+        )
 
 
 def _paths(to: str, target: Path, content: Content) -> list[Path]:

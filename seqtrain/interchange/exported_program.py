@@ -24,7 +24,7 @@ from seqtrain.cells import CELLS
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Check, Content, Options
 from seqtrain.interchange.metadata import metadata_of
-from seqtrain.interchange.samples import Inputs, draw_state, inputs_of, largest, named_states
+from seqtrain.interchange.samples import Inputs, draw_state, inputs_of, largest, named_states, rounding_of
 from seqtrain.interchange.scan_loop import unroll_scan
 from seqtrain.models import SequenceModel
 from seqtrain.models.stack import StackState
@@ -148,14 +148,16 @@ def _check(content: bytes, model: SequenceModel, inputs: Inputs, options: Option
     """Run the file beside the model, on other numbers of steps and sequences than those of the example."""
     with _quiet():
         program = torch.export.load(io.BytesIO(content)).module()
-    worst = 0.0
+    worst = rounding = 0.0
     for steps, batch_size in TRIED:
         x, given = inputs.draw(steps, batch_size), _given(model, steps, batch_size, options)
         with torch.inference_mode():
             ours, theirs = _Program(model)(x, **given), program(x, **given)
         pairs = zip(_tensors(ours), _tensors(theirs), strict=True)
         worst = max(worst, largest(pairs))
-    return Check(f"torch.export of PyTorch {torch.__version__}", worst)
+        state = _as_state(model, given["states"]) if options.states else None
+        rounding = max(rounding, rounding_of(model, x, given.get("lengths"), state))
+    return Check(f"torch.export of PyTorch {torch.__version__}", worst, rounding)
 
 
 def _tensors(outputs: Any) -> list[Tensor]:

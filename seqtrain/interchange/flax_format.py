@@ -5,13 +5,17 @@ GRUCell                        ir iz in: kernel [I, H], bias [H]     hr hz: kern
 SimpleCell                     i: kernel, bias                       h: kernel
 """
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
+from seqtrain.cells import RNNCell
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Content, Options
 from seqtrain.interchange.gate_order import TORCH
 from seqtrain.interchange.layer_arrays import arrays_of, written
 from seqtrain.interchange.plain_cell import PlainCell
+from seqtrain.interchange.remarks import remarks_on
 
 
 def write(trained: Trained, _: Options) -> Content:
@@ -21,7 +25,18 @@ def write(trained: Trained, _: Options) -> Content:
     ------
     ConfigError : Flax has no such cell or head.
     """
-    return written("flax.npz", trained, arrays_of(trained, "flax", layer, "embedding"))
+    arrays = arrays_of(trained, "flax", layer, "embedding")
+    return written("flax.npz", trained, arrays, _remarks(trained))
+
+
+def _remarks(trained: Trained) -> Iterator[str]:
+    stack = trained.model.stack
+    yield from remarks_on(trained, "jax.nn.one_hot(x, {size}){added}", "embedding[x]")
+    cell = stack.cells()[0][0]
+    if isinstance(cell, RNNCell) and cell.nonlinearity == "relu":
+        yield "the nonlinearity is relu: SimpleCell(..., activation_fn=jax.nn.relu)"
+    if len(stack.reversed) == 2 and stack.merge == "sum":
+        yield "the directions are added: Bidirectional(..., merge_fn=jnp.add)"
 
 
 def layer(cell: PlainCell) -> dict[str, Tensor]:

@@ -4,14 +4,18 @@ kernel [I, G*H], recurrent_kernel [H, G*H], bias [G*H]; gates i, f, c, o of an L
 bias [2, 3H] of a GRU with reset_after: that of the inputs, then that of the recurrent product
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from seqtrain.cells import GRUCell, RNNCell
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Content, Options
 from seqtrain.interchange.gate_order import KERAS, TORCH, reordered
 from seqtrain.interchange.layer_arrays import arrays_of, written
 from seqtrain.interchange.plain_cell import PlainCell
+from seqtrain.interchange.remarks import remarks_on
 
 
 def write(trained: Trained, _: Options) -> Content:
@@ -21,7 +25,20 @@ def write(trained: Trained, _: Options) -> Content:
     ------
     ConfigError : Keras has no such cell or head.
     """
-    return written("keras.npz", trained, arrays_of(trained, "keras", layer, "embeddings"))
+    arrays = arrays_of(trained, "keras", layer, "embeddings")
+    return written("keras.npz", trained, arrays, _remarks(trained))
+
+
+def _remarks(trained: Trained) -> Iterator[str]:
+    stack = trained.model.stack
+    yield from remarks_on(trained, "keras.ops.one_hot(x, {size}){added}", "Embedding(...)(x)")
+    cell = stack.cells()[0][0]
+    if isinstance(cell, RNNCell) and cell.nonlinearity == "relu":
+        yield "the nonlinearity is relu: SimpleRNN(..., activation='relu')"
+    if isinstance(cell, GRUCell) and cell.reset == "before":
+        yield "the reset gate acts before the product: GRU(..., reset_after=False)"
+    if len(stack.reversed) == 2 and stack.merge == "sum":
+        yield "the directions are added: Bidirectional(..., merge_mode='sum')"
 
 
 def layer(cell: PlainCell) -> dict[str, Tensor]:

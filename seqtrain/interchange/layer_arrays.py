@@ -9,30 +9,36 @@ head/kernel [F, O], head/bias [O]
 """
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from seqtrain.cells import Cell, GRUCell
+from seqtrain.cells import CELLS, Cell, GRUCell
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Content, refuse
 from seqtrain.interchange.metadata import metadata_of
-from seqtrain.interchange.plain_cell import PlainCell, plain_cell
+from seqtrain.interchange.plain_cell import PlainCell, described, plain_cell
 from seqtrain.models import AdaptiveHead, TiedHead
 
 WAYS = {False: "forward", True: "backward"}
 
 
-def written(file: str, trained: Trained, arrays: dict[str, Tensor]) -> Content:
-    """The arrays as an `.npz` file with the metadata, and a remark if the initial state is learnt."""
+def written(file: str, trained: Trained, arrays: dict[str, Tensor], remarks: Iterable[str]) -> Content:
+    """The arrays as an `.npz` file with the metadata.
+
+    Parameters
+    ----------
+    remarks : on settings that the layers of the library need.
+    """
     content = io.BytesIO()
-    texts = {f"metadata/{name}": np.array(text) for name, text in metadata_of(trained).items()}
-    numbers = {name: value.detach().numpy() for name, value in arrays.items()}
-    np.savez(content, allow_pickle=False, **numbers, **texts)
+    values: dict[str, Any] = {name: value.detach().numpy() for name, value in arrays.items()}
+    values |= {f"metadata/{name}": np.array(text) for name, text in metadata_of(trained).items()}
+    np.savez(content, **values)
     learnt = [name for name in arrays if name.rpartition("/")[2].startswith("initial_")]
-    remarks = [f"the initial state is learnt: give {', '.join(learnt)} to the layers"] if learnt else []
-    return Content({file: content.getvalue()}, remarks=remarks)
+    said = [*remarks, *([f"the initial state is learnt: give {', '.join(learnt)} to the layers"] if learnt else [])]
+    return Content({file: content.getvalue()}, remarks=said)
 
 
 def arrays_of(
@@ -51,7 +57,8 @@ def arrays_of(
     ConfigError : the other program has no such cell or head.
     """
     model = trained.model
-    refuse(name, [*_reasons(trained, name)], "--to torch can")
+    is_own = type(model.stack.cells()[0][0]) not in CELLS.values()
+    refuse(name, [*_reasons(trained, name)], "--to torch can" if is_own else "--to onnx and --to torch can")
     arrays: dict[str, Tensor] = {}
     if isinstance(model.encoder, nn.Embedding):
         arrays[f"embedding/{embedding}"] = model.encoder.weight
@@ -70,9 +77,9 @@ def _reasons(trained: Trained, name: str) -> list[str]:
     cell: Cell = model.stack.cells()[0][0]
     plain, reasons = plain_cell(cell), []
     if plain is None or plain.p is not None:
-        reasons.append(f"it has no cell {own.name}" + (f" as {own.options()}" if own.options() else ""))
+        reasons.append(f"it has no {described(own)}")
     if name == "flax" and isinstance(cell, GRUCell) and cell.reset == "before":
-        reasons.append("its GRU resets after the recurrent product, that of the model before it")
+        reasons.append("its GRU resets after the recurrent product, but the model has reset 'before'")
     if model.dropout.zoneout_hidden or model.dropout.zoneout_memory:
         reasons.append("its layers have no zoneout, which acts in evaluation too")
     if isinstance(model.head, AdaptiveHead):

@@ -44,7 +44,7 @@ class Meaning(NamedTuple):
     """What goes in and comes out.
 
     symbols : the text of each symbol; None if the model takes numbers, or symbols without a text.
-    start : the symbol that a text starts after; None if the model writes no text.
+    start : what a sequence starts after, of a model that predicts the next step: a symbol, or the numbers of a step.
     alphabets : of each symbol of a step; None if there is one, or none.
     inputs : the numbers of a step; None if they are not known, or symbols.
     outputs : None if they are not known, or those of a text, which are scores of its symbols.
@@ -52,7 +52,7 @@ class Meaning(NamedTuple):
     """
 
     symbols: list[str] | None = None
-    start: int | None = None
+    start: int | list[float] | None = None
     alphabets: list[Alphabet] | None = None
     inputs: Numbers | None = None
     outputs: Numbers | None = None
@@ -121,7 +121,8 @@ def _of_sequences(task: Any, fitted: dict[str, Any]) -> Meaning:
     """As `seqtrain.tasks.sequences.preparation` does."""
     columns, by_step = [str(name) for name in fitted.get("columns") or []], task.predict.startswith("step")
     if task.predict == "next_step":
-        return Meaning(inputs=Numbers(columns), outputs=Numbers(columns), probabilities="sigmoid")
+        ahead = Numbers([f"{name}, 1 step ahead" for name in columns])
+        return Meaning(start=[0.0] * len(columns), inputs=Numbers(columns), outputs=ahead, probabilities="sigmoid")
     masked = columns if task.missing == "mask" else []
     inputs = _scaled(Scaler.read(fitted, columns, 0), [(name, name) for name in columns], masked)
     if task.predict in ("class", "step_class"):

@@ -3,7 +3,7 @@
 task            what the model was trained on
 config          the config of the run; the files of its task by their names alone
 vocabulary      of a text: the text of each symbol
-start           of a text: the symbol that it starts after
+start           what a sequence starts after, of a model that predicts the next step: a symbol, or the numbers of a step
 alphabets       of several symbols in a step: what each is, the first number of its kind, and how many there are
 inputs          of numbers: their names, and where they are scaled, `number = (value - mean) / spread`
 outputs         likewise: `value = number * spread + mean`; of classes and tags the names
@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from seqtrain.config.plugins import without_folders
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.meaning import Numbers, meaning_of
 from seqtrain.interchange.samples import named_states
 from seqtrain.system import strict_json
-from seqtrain.system.settings import files_of
+from seqtrain.system.settings import Section, files_of
 from seqtrain.system.shipped import PREFIX
 
 
@@ -50,10 +51,13 @@ def metadata_of(trained: Trained) -> dict[str, str]:
 
 def shareable_config(trained: Trained) -> dict[str, Any]:
     """The config without the folders of this machine, which concern nobody else."""
-    config: dict[str, Any] = {**trained.header.config}
-    own = files_of(trained.config.task)
-    names = {name: PurePath(place).name for name, place in own.items() if not place.startswith(PREFIX)}
-    return config | {"task": config["task"] | names}
+    config: dict[str, Any] = without_folders(trained.header.config)[0]
+    return config | {"task": config["task"] | files_by_name(trained.config.task)}
+
+
+def files_by_name(task: Section) -> dict[str, str]:
+    """The files and folders that a task reads, by their settings, without the folders in which they lie."""
+    return {name: PurePath(place).name for name, place in files_of(task).items() if not place.startswith(PREFIX)}
 
 
 def _as_json(numbers: Numbers) -> Mapping[str, Any]:

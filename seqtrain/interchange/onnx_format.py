@@ -20,7 +20,7 @@ from seqtrain.cells import CELLS
 from seqtrain.cells.base import GateCell
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Check, Content, Options, refuse
-from seqtrain.interchange.samples import TRIED, Inputs, draw_state, inputs_of, largest, named_states
+from seqtrain.interchange.samples import TRIED, Inputs, draw_state, inputs_of, largest, named_states, rounding_of
 from seqtrain.models import SequenceModel
 from seqtrain.models.zoneout import Zoneout
 from seqtrain.system.errors import ConfigError
@@ -91,7 +91,7 @@ def _check(content: bytes, model: SequenceModel, inputs: Inputs, *, lengths: boo
     options.log_severity_level = 3  # a warning of its optimizer concerns no user
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    worst = 0.0
+    worst = rounding = 0.0
     for steps, batch_size in TRIED:
         x = inputs.draw(steps, batch_size)
         given = {"x": x}
@@ -104,7 +104,8 @@ def _check(content: bytes, model: SequenceModel, inputs: Inputs, *, lengths: boo
             given["lengths"] = sizes
         with torch.inference_mode():
             outputs, after = model(x, sizes, state)
+        rounding = max(rounding, rounding_of(model, x, sizes, state))
         wanted = [outputs, *(named_states(after).values() if has_states else ())]
         got = session.run(names, {name: value.numpy() for name, value in given.items()})
         worst = max(worst, largest(zip(wanted, map(torch.from_numpy, got), strict=True)))
-    return Check(f"onnxruntime {onnxruntime.__version__}", worst)
+    return Check(f"onnxruntime {onnxruntime.__version__}", worst, rounding)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqtrain.cells import CELLS, CoupledCell, GRUCell, LSTMCell, OdysseyCell, PeepholeCell, RNNCell
+from seqtrain.system.settings import Named
 
 Kind = Literal["lstm", "gru", "rnn"]
 
@@ -24,6 +25,13 @@ class PlainCell(NamedTuple):
     b: Tensor
     b_hn: Tensor | None = None
     p: Tensor | None = None
+
+
+def described(cell: Named) -> str:
+    """A cell with the options for which other programs may not have it: `cell odyssey with ablation coupled`."""
+    options = cell.options()
+    ablation = f" with ablation {options['ablation']}" if "ablation" in options else ""
+    return f"cell {cell.name}{ablation}" + " with peepholes" * bool(options.get("peepholes"))
 
 
 def plain_cell(cell: nn.Module) -> PlainCell | None:

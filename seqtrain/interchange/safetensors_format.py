@@ -6,11 +6,13 @@ the weights under their names.
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
-from seqtrain.config import config_from, to_yaml, yaml
+from seqtrain.config import yaml
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Content, Options
+from seqtrain.interchange.metadata import files_by_name, shareable_config
 from seqtrain.interchange.rendering import render
 from seqtrain.models import count_parameters
 from seqtrain.runs.checkpoint import Checkpoint, parts_of_file
@@ -20,6 +22,9 @@ from seqtrain.system.errors import ConfigError, short
 from seqtrain.system.words import figure
 
 WEIGHTS, CARD = "model.safetensors", "README.md"
+
+LIBRARY = "seqtrain"
+"""The library of a model on the hub, by which a model card of seqtrain is known."""
 
 UNKNOWN = "unknown"
 """What the hub calls a license that nobody has named."""
@@ -39,21 +44,32 @@ def write(trained: Trained, options: Options) -> Content:
         raise ConfigError(
             f"--license is {short(name)}; give an identifier of the Hugging Face hub, such as mit, apache-2.0 or other"
         )
-    header = trained.header.model_copy(update={"training": None})
+    header = trained.header.model_copy(update={"training": None, "config": shareable_config(trained)})
     weights = b"".join(parts_of_file(Checkpoint(header, trained.model.state_dict(), {})))
     remarks = [] if name else [f"the model card says 'license: {UNKNOWN}'; --license NAME says another"]
-    return Content({WEIGHTS: weights, CARD: _card(trained, name or UNKNOWN).encode()}, remarks=remarks)
+    summary = _summary(trained)
+    if summary is None or summary.test is None:
+        remarks.append(
+            f"the model card has no figures: {trained.path} is not the best checkpoint of a run that has ended"
+        )
+    card = _card(trained, header.config, summary, name or UNKNOWN)
+    return Content({WEIGHTS: weights, CARD: card.encode()}, remarks=remarks)
 
 
-def _card(trained: Trained, license: str) -> str:
+def is_card(path: Path) -> bool:
+    """Whether a file is a model card of seqtrain."""
+    with path.open("rb") as file:
+        return f"\nlibrary_name: {LIBRARY}\n".encode() in file.read(10_000)
+
+
+def _card(trained: Trained, shareable: dict[str, Any], summary: Summary | None, license: str) -> str:
     """The model card: metadata in YAML, then what the model is, what it reached, and how to use it."""
     config, model = trained.config, trained.config.model
     tags = ["seqtrain", "recurrent", model.cell.name, config.task.name]
-    summary = _summary(trained)
     return render(
         "card.md.jinja",
         figure=figure,
-        metadata=yaml.dump({"license": license, "library_name": "seqtrain", "tags": tags}),
+        metadata=yaml.dump({"license": license, "library_name": LIBRARY, "tags": tags}),
         name=f"{model.cell.name} on {config.task.name}",
         variant=trained.header.variant,
         model=model,
@@ -64,7 +80,9 @@ def _card(trained: Trained, license: str) -> str:
         figures=_figures(summary),
         weights=WEIGHTS,
         use=_use(trained),
-        config=to_yaml(config_from(trained.header.config, str(trained.path), task_is_built=False)),
+        own=[place for place, name in (("cell", model.cell.name), ("task", config.task.name)) if ":" in name],
+        files=[*files_by_name(config.task).values()],
+        config=yaml.dump(shareable),
     )
 
 
@@ -85,7 +103,8 @@ def _figures(summary: Summary | None) -> list[tuple[str, float | None, float | N
 
 def _use(trained: Trained) -> list[str]:
     """Commands that use the model."""
-    verbs: dict[str, Any] = {"eval": [WEIGHTS]}
+    places = [f"task.{setting}={name}" for setting, name in files_by_name(trained.config.task).items()]
+    verbs: dict[str, Any] = {"eval": [WEIGHTS, *places]}
     if trained.header.vocabulary is not None and trained.config.task.name in ("language_model", "stories"):
         verbs["generate"] = [WEIGHTS]
     verbs["export"] = [WEIGHTS, "--to", "onnx"]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import NamedTuple
 
 import torch
@@ -38,7 +39,12 @@ class Inputs(NamedTuple):
 
 
 def inputs_of(trained: Trained) -> Inputs:
-    """What a trained model takes. Of symbols in a user's own task, a sequence is drawn to see how many a step has."""
+    """What a trained model takes. Of symbols in a user's own task, a sequence is drawn to see how many a step has.
+
+    Raises
+    ------
+    SeqtrainError : such a task cannot be built.
+    """
     spec, task = trained.header.spec, trained.config.task
     together = None
     if spec.symbols and task.name == "tagging":
@@ -46,7 +52,7 @@ def inputs_of(trained: Trained) -> Inputs:
         count = len(alphabets) if isinstance(alphabets, list) else 1
         together = count if count > 1 else None
     elif spec.symbols and isinstance(task, UserTask):
-        inputs = restore(trained.path, quiet=True).task.specimen("test", 1).inputs
+        inputs = restore(trained.path, ["device=cpu", "engine=auto"], quiet=True).task.specimen("test", 1).inputs
         together = inputs.shape[2] if inputs.dim() == 3 else None
     return Inputs(spec.symbols, spec.input_size, together)
 
@@ -77,6 +83,27 @@ def largest(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
     """The largest difference of several outputs, ours and theirs; infinite if one is not finite."""
     differences = [difference(ours, theirs) for ours, theirs in pairs]
     return max(float("inf") if math.isnan(value) else value for value in differences)
+
+
+def rounding_of(model: SequenceModel, x: Tensor, lengths: Tensor | None, state: StackState | None) -> float:
+    """How far a model in float32 is from itself in float64: the `largest` difference of outputs and states.
+
+    It is 0 if a cell of the user cannot compute in float64.
+    """
+
+    def exact(tensor: Tensor) -> Tensor:
+        return tensor.double() if tensor.is_floating_point() else tensor
+
+    double = deepcopy(model).double()
+    given = state and [[type(one)(*map(exact, one)) for one in layer] for layer in state]
+    with torch.inference_mode():
+        ours, after = model(x, lengths, state)
+        try:
+            wanted, ended = double(exact(x), lengths, given)
+        except RuntimeError:
+            return 0.0
+    pairs = zip(named_states(ended).values(), named_states(after).values(), strict=True)
+    return largest([(wanted, ours), *pairs])
 
 
 def named_states(state: StackState) -> dict[str, Tensor]:

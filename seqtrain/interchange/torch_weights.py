@@ -16,13 +16,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqtrain.cells import Cell, CoupledCell, RNNCell
+from seqtrain.cells import Cell, RNNCell
 from seqtrain.cells.base import TwoBiasCell
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Check, Content, Options, refuse
 from seqtrain.interchange.metadata import metadata_of
-from seqtrain.interchange.plain_cell import plain_cell
-from seqtrain.interchange.samples import TRIED, Inputs, inputs_of, largest
+from seqtrain.interchange.plain_cell import described, plain_cell
+from seqtrain.interchange.remarks import remarks_on
+from seqtrain.interchange.samples import TRIED, Inputs, inputs_of, largest, rounding_of
 from seqtrain.models import AdaptiveHead, OneHot, TiedHead
 
 Weights = dict[str, dict[str, Tensor]]
@@ -68,10 +69,7 @@ def _why_not(trained: Trained, options: Options) -> Iterator[str]:
     cells = model.stack.cells()
     plain = plain_cell(cells[0][0])
     if plain is None or plain.p is not None:
-        options_of_cell = own.options()
-        kind = f" with ablation {options_of_cell['ablation']}" if "ablation" in options_of_cell else ""
-        kind += " with peepholes" if options_of_cell.get("peepholes") else ""
-        yield f"cell {own.name}{kind} is no LSTM, GRU or plain RNN of torch.nn"
+        yield f"{described(own)} is no LSTM, GRU or plain RNN of torch.nn"
     if getattr(cells[0][0], "reset", "after") == "before":
         yield "cell gru has reset 'before', and nn.GRU applies its reset gate after the recurrent product"
     if model.dropout.zoneout_hidden or model.dropout.zoneout_memory:
@@ -169,14 +167,7 @@ def made(calls: Mapping[str, Call], weights: Weights) -> dict[str, nn.Module]:
 
 
 def _remarks(trained: Trained, weights: Weights) -> Iterator[str]:
-    encoder, together = trained.model.encoder, inputs_of(trained).together is not None
-    if isinstance(trained.model.stack.cells()[0][0], CoupledCell):
-        yield "an LSTM has two gates where cell coupled has one; they stay coupled unless it is trained further"
-    if isinstance(encoder, OneHot):
-        added = ".sum(2)" * together
-        yield f"the inputs are one-hot: torch.nn.functional.one_hot(x, {encoder.symbols}){added}.float()"
-    elif together:
-        yield "the vectors of the symbols of a step are added: encoder(x).sum(2)"
+    yield from remarks_on(trained, "torch.nn.functional.one_hot(x, {size}){added}.float()", "encoder(x)")
     if "initial_state" in weights:
         yield "the initial state was learnt; give it to the recurrent module, which starts from zero without it"
 
@@ -212,10 +203,11 @@ def run_modules(
 def _check(
     trained: Trained, modules: dict[str, nn.Module], initial_state: dict[str, Tensor] | None, inputs: Inputs
 ) -> Check:
-    model, pairs = trained.model, []
+    model, pairs, rounding = trained.model, [], 0.0
     for steps, batch_size in TRIED:
         x = inputs.draw(steps, batch_size)
         read = model.encoder(x) if isinstance(model.encoder, OneHot) else x
         with torch.inference_mode():
             pairs.append((model(x)[0], run_modules(modules, read, initial_state, every_step=model.every_step)))
-    return Check(f"torch.nn of PyTorch {torch.__version__}", largest(pairs))
+        rounding = max(rounding, rounding_of(model, x, None, None))
+    return Check(f"torch.nn of PyTorch {torch.__version__}", largest(pairs), rounding)

@@ -20,8 +20,8 @@ class UnwritableError(SeqtrainError):
 
     def __init__(self, path: Path, error: OSError) -> None:
         super().__init__(
-            f"{path}: cannot be written ({error.strerror or error}); what was saved before is whole: correct that and "
-            "repeat the command, a training with --resume"
+            f"{path}: cannot be written ({error.strerror or error}); what was saved before is whole; correct that and "
+            "repeat the command, or go on with a training by --resume"
         )
 
 
@@ -111,9 +111,11 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
         _flush_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:  # also Ctrl-C
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         if lease is not None and not lease.is_own() and path.parent.exists():
             error = OSError(error.errno, "the folder is no longer held by this process")
         raise UnwritableError(path, error) from None

@@ -1,6 +1,6 @@
 """Files that a user names for a result."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seqtrain.system.errors import ConfigError
@@ -29,10 +29,28 @@ def check_replaced(option: str, path: Path, *, overwrite: bool) -> None:
     ------
     ConfigError : that would happen.
     """
+    exists = path.exists() or path.is_symlink()  # a link may point to nothing
     if path.is_dir() or (path.exists() and not path.is_file()):
         raise ConfigError(f"{path}: is no file that {option} could write; choose another name")
-    if path.exists() and not overwrite:
+    if exists and not overwrite:
         raise ConfigError(f"{path}: exists already; replace it with --overwrite, or choose another name with {option}")
+
+
+def write_outputs(contents: Mapping[Path, bytes]) -> None:
+    """Write several files; if one cannot be written, or Ctrl-C comes between, those that are new are removed again.
+
+    Raises
+    ------
+    SeqtrainError : one cannot be written.
+    """
+    new = [path for path in contents if not path.exists()]
+    try:
+        for path, content in contents.items():
+            write_output(path, content)
+    except BaseException:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def write_output(path: Path, content: bytes) -> None:

@@ -177,8 +177,8 @@ def test_the_embedding_and_the_head_are_those_of_the_model(format_):
     ("cell", "head", "settings", "wanted"),
     [
         ({"name": "peephole"}, "regression", {}, "has no cell peephole"),
-        ({"name": "coupled", "peepholes": True}, "regression", {}, "has no cell coupled as "),
-        (CELLS[-1], "regression", {}, "has no cell odyssey as "),
+        ({"name": "coupled", "peepholes": True}, "regression", {}, "has no cell coupled with peepholes; "),
+        (CELLS[-1], "regression", {}, "has no cell odyssey with ablation full_gate_recurrence; "),
         ({"name": "lstm"}, "adaptive", {}, "has no adaptive softmax"),
         ({"name": "lstm"}, "regression", {"zoneout_hidden": 0.1}, "no zoneout"),
     ],
@@ -187,7 +187,7 @@ def test_the_embedding_and_the_head_are_those_of_the_model(format_):
 def test_what_they_do_not_have_is_refused(format_, cell, head, settings, wanted):
     with pytest.raises(ConfigError, match=wanted) as refused:
         format_.write(trained(cell, head, **settings), Options())
-    assert "--to torch can" in str(refused.value)
+    assert "; --to onnx and --to torch can" in str(refused.value)
 
 
 @pytest.mark.parametrize("format_", [keras_format, flax_format])

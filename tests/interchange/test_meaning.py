@@ -88,12 +88,17 @@ def test_of_sequences(tmp_path, predict):
     targets = {} if predict == "next_step" else {"targets": ["label"]}
     built, meaning = read(task | {"predict": predict} | targets)
     assert meaning.inputs.names == ["a", "b"]
-    assert meaning.outputs.names == {"class": ["a", "b"], "number": ["label"], "next_step": ["a", "b"]}[predict]
+    ahead = ["a, 1 step ahead", "b, 1 step ahead"]
+    assert meaning.outputs.names == {"class": ["a", "b"], "number": ["label"], "next_step": ahead}[predict]
     assert meaning.probabilities == {"class": "softmax", "number": None, "next_step": "sigmoid"}[predict]
     inputs = torch.cat([batch.inputs for batch in built.eval_batches("test", 1)], 1).numpy()
     if predict == "next_step":
         assert meaning.inputs.mean is None
+        (batch,) = built.eval_batches("test", 100)
+        assert np.array_equal(inputs[0], [meaning.start] * inputs.shape[1])  # and then the targets of the step before
+        assert np.array_equal(inputs[1:], batch.targets[:-1].numpy())
         return
+    assert meaning.start is None
     wanted = [(values - meaning.inputs.mean) / meaning.inputs.spread for values in own.values()]
     for b in range(inputs.shape[1]):
         assert min(np.abs(inputs[:, b] - one).max() for one in wanted) < 1e-5

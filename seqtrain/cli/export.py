@@ -10,7 +10,9 @@ from seqtrain.cli.arguments import Json, RunOrCheckpoint
 from seqtrain.cli.files import Overwrite
 from seqtrain.cli.guide import suggest
 from seqtrain.cli.render import print_result
+from seqtrain.interchange.content import Options
 from seqtrain.interchange.formats import FORMATS
+from seqtrain.interchange.request import check_request, check_target
 from seqtrain.system.errors import ConfigError
 from seqtrain.system.streams import to_stderr
 from seqtrain.system.tables import Facts
@@ -60,14 +62,17 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a trained model for other programs."""
-    from seqtrain.interchange.export import export
-
     if to is None:
         raise ConfigError(f"--to is missing; choose one of {', '.join(FORMATS)} (docs/export.md says what each is)")
+    asked = Options(form=cast("Form | None", form), lengths=lengths, states=states, license=license, int8=int8)
+    check_request(to, asked)
+    if out is not None:
+        check_target(to, out, overwrite=overwrite)
+    from seqtrain.interchange.export import export  # which loads PyTorch
+
     result = export(
-        run, to, out, form=cast("Form | None", form), lengths=lengths, states=states, license=license, int8=int8,
-        overwrite=overwrite,
-    )  # fmt: skip
+        run, to, out, form=asked.form, lengths=lengths, states=states, license=license, int8=int8, overwrite=overwrite
+    )
     for remark in result.remarks:
         to_stderr(remark)
     print_result(result, json, lambda _: [export_table(result)])

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_args
 
 from seqtrain.inference.load import Trained, load_trained
 from seqtrain.interchange import c_format, flax_format, keras_format, onnx_format, safetensors_format, torch_format
 from seqtrain.interchange.content import Check, Content, Figures, Form, Options
 from seqtrain.interchange.formats import FORMATS, TOLERANCE
+from seqtrain.interchange.request import check_request, check_target
 from seqtrain.models import SequenceModel
 from seqtrain.system.errors import CheckpointError, ConfigError, Differs
-from seqtrain.system.outputs import check_output, check_replaced, write_outputs
+from seqtrain.system.outputs import check_replaced, write_outputs
 from seqtrain.system.runtime import prepare, settings_restored
 
 WRITERS: dict[str, Callable[[Trained, Options], Content]] = {
@@ -88,13 +88,13 @@ def export(
     Differs : the exported model computes something else. In all cases nothing is written.
     """
     options = Options(form=form, lengths=lengths, states=states, license=license, int8=int8)
-    _check(to, options)
+    check_request(to, options)
     prepare(None)
     trained = load_trained(run_or_checkpoint)
     _check_finite(trained)
     remarks = [] if to == "safetensors" else [*_in_float32(trained.model)]  # that one has the config as it is
     target = Path(out) if out is not None else trained.path.parent / FORMATS[to].file
-    _check_target(to, target, overwrite=overwrite)
+    check_target(to, target, overwrite=overwrite)
     content = WRITERS[to](trained, options._replace(ending=target.suffix.lower().removeprefix(".")))
     remarks += content.remarks
     if content.check is not None:
@@ -151,39 +151,6 @@ def _in_float32(model: SequenceModel) -> Iterator[str]:
             "does the model that it is compared with"
         )
         model.precision = "float32"
-
-
-def _check(to: str, options: Options) -> None:
-    """Refuse an unknown format, and options of another one."""
-    if to not in FORMATS:
-        raise ConfigError(f"--to is {to!r}; choose one of {', '.join(FORMATS)}")
-    taking = {name: [to for to, one in FORMATS.items() if name in one.options] for name in Options._fields}
-    faults = [
-        f"--{name} is for --to {' or '.join(others)}; leave it out"
-        for name, others in taking.items()
-        if others and to not in others and getattr(options, name) != Options._field_defaults[name]
-    ]
-    if options.form is not None and options.form not in get_args(Form):
-        faults.append(f"--form is {options.form!r}; choose one of {', '.join(get_args(Form))}")
-    if faults:
-        raise ConfigError(faults)
-
-
-def _check_target(to: str, target: Path, *, overwrite: bool) -> None:
-    """Refuse a file, or a folder of several files, that could not be written, before any work."""
-    endings = FORMATS[to].endings
-    if endings:
-        check_output("--out", target, endings, overwrite=overwrite)
-    elif target.suffix.lower() in (".safetensors", ".md"):
-        raise ConfigError(
-            f"--out is {str(target)!r}, but --to {to} writes a folder of several files; leave the ending out"
-        )
-    elif target.exists() and not target.is_dir():
-        raise ConfigError(f"{target}: is no folder, and --to {to} writes several files; choose another name with --out")
-    elif (card := target / safetensors_format.CARD).is_file() and not safetensors_format.is_card(card):
-        raise ConfigError(
-            f"{card}: is no model card of seqtrain, and would be replaced; choose another folder with --out"
-        )
 
 
 def _paths(to: str, target: Path, content: Content) -> list[Path]:

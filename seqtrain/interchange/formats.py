@@ -23,7 +23,7 @@ FORMATS = {
     "torch": Format(
         "the whole model for torch.export (.pt2), or weights for nn.LSTM, nn.GRU or nn.RNN (.pt)",
         "model.pt2",
-        ("pt2", "pt"),
+        ("pt2", "pt", "pth"),
         ("lengths", "states"),
     ),
     "c": Format("one header in C99 with a step function", "model.h", ("h",), ("int8",)),

@@ -6,7 +6,6 @@ the weights under their names.
 
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 from seqtrain.config import yaml
@@ -14,6 +13,7 @@ from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Content, Options
 from seqtrain.interchange.metadata import files_by_name, shareable_config
 from seqtrain.interchange.rendering import render
+from seqtrain.interchange.request import CARD, LIBRARY
 from seqtrain.models import count_parameters
 from seqtrain.runs.checkpoint import Checkpoint, parts_of_file
 from seqtrain.runs.directory import RunDir
@@ -21,10 +21,7 @@ from seqtrain.runs.records import Summary
 from seqtrain.system.errors import ConfigError, short
 from seqtrain.system.words import figure
 
-WEIGHTS, CARD = "model.safetensors", "README.md"
-
-LIBRARY = "seqtrain"
-"""The library of a model on the hub, by which a model card of seqtrain is known."""
+WEIGHTS = "model.safetensors"
 
 UNKNOWN = "unknown"
 """What the hub calls a license that nobody has named."""
@@ -54,12 +51,6 @@ def write(trained: Trained, options: Options) -> Content:
         )
     card = _card(trained, header.config, summary, name or UNKNOWN)
     return Content({WEIGHTS: weights, CARD: card.encode()}, remarks=remarks)
-
-
-def is_card(path: Path) -> bool:
-    """Whether a file is a model card of seqtrain."""
-    with path.open("rb") as file:
-        return f"\nlibrary_name: {LIBRARY}\n".encode() in file.read(10_000)
 
 
 def _card(trained: Trained, shareable: dict[str, Any], summary: Summary | None, license: str) -> str:

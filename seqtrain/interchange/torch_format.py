@@ -12,5 +12,5 @@ def write(trained: Trained, options: Options) -> Content:
     ------
     ConfigError : it cannot hold the model.
     """
-    write = torch_weights.write if options.ending == "pt" else exported_program.write
+    write = torch_weights.write if options.ending in ("pt", "pth") else exported_program.write
     return write(trained, options)

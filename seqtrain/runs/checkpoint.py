@@ -233,6 +233,8 @@ def load_checkpoint(path: Path, cure: str = "use another checkpoint, or train an
     ------
     CheckpointError : there is no such file, or it is not a whole checkpoint of this format.
     """
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise CheckpointError(f"{path}: is a config, no checkpoint; give the run directory that a training of it made")
     try:
         with open_regular(path) as file:
             _check_digest(file)

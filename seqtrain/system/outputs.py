@@ -17,8 +17,9 @@ def check_output(option: str, path: Path | None, endings: Sequence[str], *, over
     if path is None:
         return
     if path.suffix.lower().removeprefix(".") not in endings:
-        wanted = ", ".join(f".{ending}" for ending in endings)
-        raise ConfigError(f"{option} is {str(path)!r}; its ending says what to write, so choose one of {wanted}")
+        *others, last = (f".{ending}" for ending in endings)
+        wanted = f"{', '.join(others)} or {last}" if others else last
+        raise ConfigError(f"{option} is {str(path)!r}; its ending says what to write, so let it end in {wanted}")
     check_replaced(option, path, overwrite=overwrite)
 
 

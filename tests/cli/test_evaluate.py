@@ -177,6 +177,7 @@ def test_eval_of_what_is_not_a_checkpoint(seqtrain, tmp_path):
         ("nowhere", "no such file"),
         ("empty", "is not a run directory"),
         ("x.safetensors", "is not a seqtrain checkpoint"),
+        ("run/config.yaml", "is a config, no checkpoint; give the run directory"),
     ):
         result = seqtrain("eval", argument)
         assert (result.code, result.out) == (2, "")

@@ -57,8 +57,8 @@ def test_files_are_not_overwritten_unless_asked_for(seqtrain, run):
     assert Path("a.csv").read_text().startswith("year,sunspots\n2009,")
     Path("d.png").mkdir()
     for options, wanted in (
-        (["--out", "a.txt"], "--out is 'a.txt'; its ending says what to write, so choose one of .csv, .parquet"),
-        (["--plot", "a"], "--plot is 'a'; its ending says what to write, so choose one of .png, .svg, .pdf"),
+        (["--out", "a.txt"], "--out is 'a.txt'; its ending says what to write, so let it end in .csv or .parquet"),
+        (["--plot", "a"], "--plot is 'a'; its ending says what to write, so let it end in .png, .svg or .pdf"),
         (["--plot", "d.png"], "d.png: is no file that --plot could write"),
         (["--out", "a.csv/b.csv"], "a.csv/b.csv: cannot be written"),
         (["--overwrite"], "--overwrite is for the files of --out and --plot; give one of them, or leave it out"),

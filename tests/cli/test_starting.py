@@ -39,3 +39,21 @@ def test_no_slow_module_is_loaded_to_train_evaluate_and_generate(tmp_path):
     loaded = set(ended.stdout.split())
     assert "torch" in loaded
     assert [name for name in SLOW if name in loaded] == []
+
+
+WRONG = """
+import sys
+from seqtrain.__main__ import main
+sys.argv = ["seqtrain", "export", "run", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as ended:
+    assert ended.code == 2
+assert "torch" not in sys.modules, "PyTorch was loaded"
+"""
+
+
+def test_a_wrong_export_is_refused_before_pytorch_is_loaded():
+    for wrong in (["--to", "pytorch"], ["--to", "onnx", "--out", "model.pt"]):
+        ended = subprocess.run([sys.executable, "-c", WRONG, *wrong], capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr

@@ -138,3 +138,8 @@ def test_the_card_of_a_last_checkpoint_has_no_figures_and_says_so(seqtrain, run)
     assert "the model card has no figures" in called.err
     assert "On the test set" not in Path("hub/README.md").read_text()
     assert "no figures" not in seqtrain("export", run, "--to", "safetensors", "--out", "best").err
+
+
+def test_the_ending_pth_is_that_of_weights_too(run, tmp_path):
+    assert export(run, "torch", tmp_path / "model.pth").facts["recurrent"] == "nn.LSTM(2, 6)"
+    assert "recurrent" in torch.load(tmp_path / "model.pth", weights_only=True)

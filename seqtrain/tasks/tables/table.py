@@ -162,8 +162,16 @@ def read_table(path: Path) -> Table:
 
     names = _read(path, lambda: read(has_header=False, n_rows=1, truncate_ragged_lines=True), first=1).frame.row(0)
     table = _without_empty_end(_read(path, read, first=2))
+    table = replace(table, frame=table.frame.rename(_with_single_quotes(table.frame.columns, names)))
     twice = (name for name, n in Counter(str(name or "").strip() for name in names).items() if n > 1)
     return replace(table, twice=frozenset(twice))
+
+
+def _with_single_quotes(columns: Sequence[str], names: Sequence[str | None]) -> dict[str, str]:
+    """What two quotes in a name become, which stand for one: polars leaves them, in the header alone."""
+    given = {str(name).strip() for name in names}
+    single = {name: name.replace('""', '"') for name in columns if '""' in name}
+    return {name: one for name, one in single.items() if one in given and one not in columns}
 
 
 def _read(path: Path, reader: Callable[[], "polars.DataFrame"], first: int) -> Table:

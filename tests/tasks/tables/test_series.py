@@ -356,6 +356,14 @@ def test_other_ways_to_write_the_same_table(make, text, settings):
     assert make(text, time="t", **settings).fingerprints() == make("t,y\n" + GOOD, time="t").fingerprints()
 
 
+def test_a_quote_in_the_name_of_a_column(make):
+    """Two quotes stand for one, as in the cells."""
+    task = make('t,"rain ""mm"""\n' + GOOD, time="t", targets=['rain "mm"'])
+    assert task.fitted["columns"] == ['rain "mm"']
+    as_it_is = make('t,"a""""b"\n' + GOOD, time="t", targets=['a""b'])
+    assert as_it_is.fitted["columns"] == ['a""b']
+
+
 def test_empty_lines_at_the_end_are_counted(make):
     assert make("t,y\n" + GOOD + "\n,\n\n", time="t").facts("test")["empty_lines"] == 3
     assert "empty_lines" not in make("t,y\n" + GOOD, time="t").facts("test")

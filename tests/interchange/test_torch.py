@@ -2,6 +2,8 @@
 
 import io
 import json
+import logging
+import sys
 from itertools import cycle
 from pathlib import Path
 
@@ -13,10 +15,12 @@ from torch import nn
 
 import seqtrain as package
 from seqtrain import ConfigError, export, load_model, load_text_model, train
+from seqtrain.cells import RNNCell
 from seqtrain.inference.load import load_trained
 from seqtrain.interchange import exported_program, samples, torch_weights
 from seqtrain.interchange.content import Options
 from seqtrain.interchange.metadata import metadata_of
+from seqtrain.interchange.scan_loop import unroll_scan
 from seqtrain.models import OneHot
 from seqtrain.recurrence import unroll_reference
 
@@ -55,8 +59,8 @@ def in_torch(weights, kind, model, x):
         x = nn.functional.one_hot(x, model.encoder.symbols).to(torch.get_default_dtype())
     state = None
     if "initial_state" in weights:
-        h, *c = (row.unsqueeze(1).expand(-1, x.shape[1], -1).contiguous() for row in weights["initial_state"].values())
-        state = (h, *c) if c else h
+        first = {name: row.unsqueeze(1).expand(-1, x.shape[1], -1) for name, row in weights["initial_state"].items()}
+        state = (first["h_0"].contiguous(), first["c_0"].contiguous()) if kind == "LSTM" else first["h_0"].contiguous()
     outputs, _ = layers(x, state)
     if not model.every_step:
         outputs = torch.cat([outputs[-1, :, :H], outputs[0, :, H:]], -1)
@@ -118,14 +122,24 @@ def test_the_file_of_weights_and_what_the_verb_says(seqtrain, run):
 
 @pytest.mark.parametrize("head", HEADS)
 def test_the_code_that_the_verb_prints_makes_the_modules(head):
-    model = trained({"name": "rnn", "nonlinearity": "relu"}, head, direction="bidirectional", depth=2)
+    cell = {"name": "rnn", "nonlinearity": "relu", "learn_initial_state": True}
+    model = trained(cell, head, direction="bidirectional", depth=2)
     content = torch_weights.write(model, Options("pt"))
     weights = torch.load(io.BytesIO(content.files["model.pt"]), weights_only=True)
-    assert weights.keys() == {*content.facts, "metadata"}
+    assert weights.keys() == {*content.facts, "initial_state", "metadata"}
     for name, code in content.facts.items():
         assert eval(code, {"nn": nn}).load_state_dict(weights[name])
     assert content.check.difference <= 1e-6
-    assert any("one-hot" in remark for remark in content.remarks) == (head == "classes")
+    one_hot = "the inputs are one-hot: torch.nn.functional.one_hot(x, 5).float()"
+    learnt = "the initial state was learnt; give it to the recurrent module, which starts from zero without it"
+    assert content.remarks == [one_hot, learnt][head != "classes" :]
+
+
+def test_gates_that_were_coupled_are_remarked():
+    content = torch_weights.write(trained({"name": "coupled"}), Options("pt"))
+    assert content.remarks == [
+        "an LSTM has two gates where cell coupled has one; they stay coupled unless it is trained further"
+    ]
 
 
 def test_a_check_of_weights_sees_that_one_is_wrong(monkeypatch):
@@ -149,6 +163,7 @@ def test_a_check_of_weights_sees_that_one_is_wrong(monkeypatch):
             ["reset 'before'", "have no zoneout", "merge is 'sum'", "several sizes (3, 4)"],
         ),
         ({"name": "rnn"}, {"direction": "backward"}, ["the layers read backward only"]),
+        ({"name": "lstm"}, {"zoneout_memory": 0.1}, ["have no zoneout"]),
     ],
 )  # fmt: skip
 def test_what_no_module_computes_is_refused_with_every_reason(cell, settings, reasons):
@@ -176,9 +191,11 @@ def test_a_program_takes_sequences_of_any_length():
     """The oracle is the plain loop. tests/long/torch_exports.py has every cell, direction and head."""
     cell = {"name": "gru", "learn_initial_state": True}
     model = trained(cell, "adaptive", direction="bidirectional", zoneout_hidden=0.2)
-    model.model.stack.loop = model.model.stack.loop._replace(unroll=unroll_reference)
+    loop = model.model.stack.loop = model.model.stack.loop._replace(unroll=unroll_reference)
     content = exported_program.write(model, Options("pt2", lengths=True, states=True))
     assert content.check.difference <= 1e-6
+    assert model.model.stack.loop == loop
+    assert logging.root.manager.disable == logging.NOTSET
     assert str(Path(package.__file__).parent).encode() not in content.files["model.pt2"]
     program = torch.export.load(io.BytesIO(content.files["model.pt2"])).module()
     for steps, batch_size in ((1, 4), (13, 1), (50, 9)):
@@ -192,13 +209,43 @@ def test_a_program_takes_sequences_of_any_length():
             torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-6)
 
 
+def test_a_program_that_ends_a_longer_sequence_in_a_wrong_state_is_not_written(seqtrain, run, tmp_path, monkeypatch):
+    """All that it computes for as many steps as in the example is right, and so are its outputs for any number."""
+
+    def wrong(cell, x, state=None, **given):
+        outputs, after = unroll_scan(cell, x, state, **given)
+        steps = torch.ones_like(x[:, 0, 0]).sum()  # a tensor: a number of Python would be frozen
+        return outputs, after._replace(cell=after.cell * (1 + 0.01 * (steps - exported_program.EXAMPLE[0])))
+
+    monkeypatch.setattr(exported_program, "unroll_scan", wrong)
+    called = seqtrain("export", run, "--to", "torch", "--states", "--out", "wrong.pt2")
+    assert called.code == 4, called.err
+    assert "off the model, more than 1e-05; nothing is written" in called.err
+    assert not [*tmp_path.iterdir()]
+
+
+class Ahead(RNNCell):
+    """Each step reads the sum of its own input and all later ones."""
+
+    def project(self, x):
+        return super().project(x.flip(0).cumsum(0).flip(0))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_loop_of_a_program_reads_no_padding(reverse):
+    """The plain loop is the oracle."""
+    torch.manual_seed(0)
+    cell, x, lengths = Ahead(3, 4), torch.randn(6, 3, 3), torch.tensor([6, 0, 2])
+    x[torch.arange(6)[:, None] >= lengths] = torch.nan
+    with torch.no_grad():
+        wanted, after = unroll_reference(cell, x, lengths=lengths, reverse=reverse)
+        got, ended = unroll_scan(cell, x, lengths=lengths, reverse=reverse)
+    torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(ended.hidden, after.hidden)
+
+
 IN_ANOTHER_PROGRAM = """
-import sys
-for name in ["seqtrain", *sys.modules]:
-    if name.partition(".")[0] == "seqtrain":
-        sys.modules[name] = None  # cannot be imported
 import torch
-torch.set_num_threads(1)
 metadata = dict.fromkeys(("task", "config", "vocabulary"), "")
 model = torch.export.load("model.pt2", extra_files=metadata).module()
 x, states = torch.load("given.pt")
@@ -211,7 +258,7 @@ torch.save([torch.cat(outputs), metadata], "got.pt")
 """
 
 
-def test_a_text_model_is_read_in_parts_where_seqtrain_is_not_installed(seqtrain, start):
+def test_a_text_model_is_read_in_parts_where_seqtrain_is_not_installed(seqtrain, monkeypatch):
     sizes = ("model.cell=peephole", "model.tied=true", "model.embedding_size=5")  # so that there is a projection
     assert seqtrain("train", "words", *SMALL, *sizes, "--out", "run").code == 0
     called = seqtrain("export", "run", "--to", "torch", "--states", "--out", "model.pt2", "--json")
@@ -221,8 +268,13 @@ def test_a_text_model_is_read_in_parts_where_seqtrain_is_not_installed(seqtrain,
     x = torch.randint(5, (11, 3))
     first = [[cell.initial_state(3) for cell in layer] for layer in model.stack.cells()]
     torch.save((x, {name: state.detach() for name, state in samples.named_states(first).items()}), "given.pt")
-    code, _, err = start(code=IN_ANOTHER_PROGRAM).communicate()
-    assert code == 0, err
+    with monkeypatch.context() as without:
+        for name in ["seqtrain", *sys.modules]:
+            if name.partition(".")[0] == "seqtrain":
+                without.setitem(sys.modules, name, None)  # cannot be imported
+        with pytest.raises(ImportError):
+            exec("import seqtrain.cells", {})
+        exec(IN_ANOTHER_PROGRAM, {})
     outputs, metadata = torch.load("got.pt")
     torch.testing.assert_close(outputs, model(x)[0].detach(), rtol=0, atol=1e-6)
     assert metadata["task"].startswith("language_model/")

@@ -14,6 +14,7 @@ from seqtrain.interchange.content import Options
 from seqtrain.interchange.formats import FORMATS
 from seqtrain.interchange.request import check_request, check_target
 from seqtrain.system.errors import ConfigError
+from seqtrain.system.progress import Progress
 from seqtrain.system.streams import to_stderr
 from seqtrain.system.tables import Facts
 from seqtrain.system.words import figure, in_words
@@ -70,9 +71,13 @@ def export(
         check_target(to, out, overwrite=overwrite)
     from seqtrain.interchange.export import export  # which loads PyTorch
 
-    result = export(
-        run, to, out, form=asked.form, lengths=lengths, states=states, license=license, int8=int8, overwrite=overwrite
-    )
+    with Progress(
+        1, label=f"export to {to}", unit="model", quiet=json
+    ):  # a sign on a terminal: torch.export takes a while
+        result = export(
+            run, to, out, form=asked.form, lengths=lengths, states=states, license=license, int8=int8,
+            overwrite=overwrite,
+        )  # fmt: skip
     for remark in result.remarks:
         to_stderr(remark)
     print_result(result, json, lambda _: [export_table(result)])

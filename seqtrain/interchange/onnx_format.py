@@ -60,8 +60,8 @@ def write(trained: Trained, options: Options) -> Content:
     remarks = []
     if form == "op" and (lost := onnx_layers.ignored(cell, backward=backward, lengths=options.lengths)):
         remarks.append(
-            f"--form op: OpenVINO or tract ignores {', '.join(lost)} of this operator without a word; onnxruntime does "
-            "not, and --form scan is right in all"
+            f"--form op: OpenVINO or tract ignores {', '.join(lost)} of this operator, and gives wrong numbers without "
+            "an error; onnxruntime is right, and with --form scan all are"
         )
     check = None
     if find_spec("onnxruntime") is None:

@@ -1,7 +1,7 @@
 """A layer of recurrent cells in ONNX, in one of two forms.
 
 `op` : the operator LSTM, GRU or RNN. The operators know lengths, peepholes and coupled gates too, but some runtimes
-    ignore these without a word (docs/export.md), so they are used only where every runtime has them right.
+    ignore these without an error (docs/export.md), so they are used only where every runtime has them right.
 `scan` : the operator Scan around the equations of a step, which every runtime computes as they stand.
 """
 

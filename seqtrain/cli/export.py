@@ -71,9 +71,7 @@ def export(
         check_target(to, out, overwrite=overwrite)
     from seqtrain.interchange.export import export  # which loads PyTorch
 
-    with Progress(
-        1, label=f"export to {to}", unit="model", quiet=json
-    ):  # a sign on a terminal: torch.export takes a while
+    with Progress(1, label=f"export to {to}", unit="model", quiet=json):  # torch.export takes a while
         result = export(
             run, to, out, form=asked.form, lengths=lengths, states=states, license=license, int8=int8,
             overwrite=overwrite,

@@ -1,6 +1,7 @@
 """The exported C beside the model: compiled without a warning, it computes the same in every cell, option and head."""
 
 import ctypes
+import json
 import re
 import shutil
 import subprocess
@@ -13,7 +14,8 @@ from c_programs import CC, STRICT, compiled, compiler, error, flat, header
 from conftest import SMALL, SMALL_SETS
 from exported import CELLS, HEADS, trained
 
-from seqtrain import evaluate, export, train
+from seqtrain import evaluate, export, load_text_model, train
+from seqtrain.config.build import build_task
 from seqtrain.inference.load import load_trained
 from seqtrain.interchange import c_format, c_literals
 from seqtrain.interchange.int8 import rounded as in_eight_bits
@@ -21,6 +23,7 @@ from seqtrain.interchange.samples import Inputs, draw_state
 from seqtrain.models import TiedHead
 from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.system.errors import ConfigError
+from seqtrain.tasks.tagging.features import shape_of, symbols_of
 
 pytestmark = pytest.mark.skipif(CC is None, reason="there is no C compiler")
 
@@ -67,15 +70,28 @@ def test_every_cell_in_one_layer_and_in_two_computes_what_the_model_does(tmp_pat
 
 
 @pytest.mark.parametrize("int8", [False, True])
-def test_every_head_computes_what_the_model_does_also_with_rounded_weights(tmp_path, int8):
-    """The rounding is restated: the largest number of a row is 127."""
+def test_every_head_computes_what_the_model_does_also_with_rounded_weights(tmp_path, monkeypatch, int8):
+    """The rounding is restated: the largest number of a row is 127. A product has more rows than are summed together.
+
+    No score of the adaptive softmax has an exponential in float32, and what it gives is the same as without that.
+    """
+    monkeypatch.setattr(c_format, "MOST_TOGETHER", 4)
     cells = [
         {"name": "lstm"},
         {"name": "gru", "reset": "before"},
         {"name": "odyssey", "ablation": "full_gate_recurrence"},
     ]
     models = {f"m{n}": trained(cells[n % 3], head, hidden_size=[4, 6], depth=2) for n, head in enumerate(HEADS)}
-    programs = compiled({name: header(one, int8=int8) for name, one in models.items()}, tmp_path)
+    adaptive = models[f"m{[*HEADS].index('adaptive')}"].model
+    with torch.no_grad():
+        adaptive.head.clusters.head.bias.sub_(110.0)
+    texts = {name: header(one, int8=int8) for name, one in models.items()}
+    programs = compiled(texts, tmp_path)
+    for name, one in models.items():
+        y, _ = programs[name].run(Inputs(*one.header.spec[1::-1]).draw(T, 1)[:, 0], programs[name].initial())
+        assert ("log-probabilities" in said_of("y", texts[name])) == (one.model is adaptive)
+        assert np.allclose(np.exp(y).sum(1), 1) == (one.model is adaptive)
+        assert ("after the last step of a sequence" in said_of("y", texts[name])) == (not one.header.spec.every_step)
     if int8:
         for name, one in models.items():
             assert error(one, programs[name], Inputs(*one.header.spec[1::-1]).draw(T, B)) > 10 * CLOSE
@@ -83,6 +99,11 @@ def test_every_head_computes_what_the_model_does_also_with_rounded_weights(tmp_p
                 if parameter.dim() == 2 and not key.endswith(".p"):
                     parameter.data.copy_(torch.from_numpy(restated(parameter.detach().numpy())))
     assert errors(models, programs) == {}
+
+
+def said_of(name, text):
+    """The lines of the comment on an argument, as one."""
+    return " ".join(re.search(rf"^ \* {name}: +(.*(?:\n \*  .*)*)", text, re.MULTILINE)[1].replace("\n *", "").split())
 
 
 def restated(w):
@@ -119,6 +140,62 @@ def test_of_tagging_the_header_says_how_many_symbols_a_step_has(tmp_path):
     assert re.findall(r'"(.*)"', names) == [*fitted["tags"], "any other tag"]
     inputs = torch.randint(one.header.spec.input_size, (T, B, len(fitted["alphabets"])))
     assert error(one, compiled({"model": text}, tmp_path)["model"], inputs) <= CLOSE
+    lines = re.findall(r"^ \* +x\[(\d)\]: (.*), from (\d+) to (\d+), `<unk>`", text, re.MULTILINE)
+    settings = one.config.task
+    words = ["sheep", "Barn", "near", "the", "3-D", "Xq"]
+    symbols = symbols_of(words, fitted["alphabets"], settings.suffixes, shape=settings.shape)
+    assert [int(number) for number, *_ in lines] == [*range(symbols.shape[1])]
+    vocabulary = [symbol for alphabet in fitted["alphabets"] for symbol in alphabet]
+    for column, (_, what, first, last) in zip(symbols.T.tolist(), lines, strict=True):
+        assert all(int(first) <= symbol <= int(last) for symbol in column)
+        assert [n for n in range(int(first), int(last) + 1) if vocabulary[n] == "<unk>"] == [int(first)]
+        assert int(last) + 1 == len(vocabulary) or vocabulary[int(last) + 1] == "<unk>"
+        parts = [part_of(word, what) for word in words]
+        assert [vocabulary[symbol] for symbol in column if vocabulary[symbol] != "<unk>"] == [
+            part for part, symbol in zip(parts, column, strict=True) if vocabulary[symbol] != "<unk>"
+        ]
+        assert any(vocabulary[symbol] != "<unk>" for symbol in column)
+
+
+def part_of(word, what):
+    """What a name of the comment stands for."""
+    size = re.fullmatch(r"its last (\d+ )?characters?", what)
+    named = {"the word": word, "its shape": shape_of(word)}
+    return word[-int(size[1] or 1) :] if size else named[what]
+
+
+def test_of_a_table_the_formulas_and_scales_of_the_header_give_its_values(tmp_path):
+    draw = np.random.default_rng(0)
+    columns = {"y": np.round(draw.normal(50, 9, 60), 3), "x": np.round(draw.normal(-7, 3, 60), 3)}
+    lines = [",".join(columns), *(f"{y},{x}" for y, x in zip(*columns.values(), strict=True))]
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    config = {
+        "task": {"name": "series", "path": str(tmp_path / "table.csv"), "targets": ["y"], "inputs": ["x"]},
+        "model": {"cell": "rnn", "hidden_size": 3},
+        "train": {"steps": 1, "batch_size": 2},
+    }
+    (tmp_path / "table.yaml").write_text(json.dumps(config))
+    one = load_trained(train(str(tmp_path / "table.yaml"), out=tmp_path / "run").path)
+    text = header(one)
+
+    def table(name):
+        return re.findall(r"^ +(.*),$", re.search(rf"{name}\[\w+\] = \{{\n(.*?)\}};", text, re.DOTALL)[1], re.MULTILINE)
+
+    assert table("model_input_names") == ['"y"', '"x"']
+    scales = {f"model_{name}": [*map(float, table(f"model_{name}"))] for name in
+              ("input_mean", "input_spread", "output_mean", "output_spread")}  # fmt: skip
+    to_number, to_value = re.search(r"x\[n\] = (.*?)\.", text)[1], re.search(r"value = (y\[n\].*)\.", text)[1]
+    task = build_task(one.config, fitted=one.header.fitted)
+    batches = [*task.eval_batches("test", 1)]
+    inputs, targets = (torch.cat([getattr(b, side) for b in batches])[:, 0].numpy() for side in ("inputs", "targets"))
+    first = len(columns["y"]) - len(inputs) - 1  # the last row has no later one
+    for n, values in enumerate(columns.values()):
+        found = [eval(to_number, scales | {"n": n, "value": value}) for value in values[first:-1]]
+        np.testing.assert_allclose(inputs[:, n], found, atol=1e-5)
+    found = np.array([eval(to_value, scales | {"n": 0, "y": y}) for y in targets.tolist()])
+    of_test = ~np.isnan(found)
+    assert of_test.sum() >= 5
+    np.testing.assert_allclose(found[of_test], columns["y"][first + 1 :][of_test], atol=1e-4)
 
 
 def test_without_y_the_state_is_the_same(tmp_path):
@@ -157,7 +234,7 @@ def test_words_are_those_of_the_vocabulary_whatever_they_hold(tmp_path):
     words = [["<unk>", *HOSTILE[:8]], ["<unk>", *HOSTILE[8:], *map(str, range(4))]]
     for strings in words:
         one = with_words(trained({"name": "rnn"}, "words"), strings)
-        one = one._replace(header=one.header.model_copy(update={"variant": "*/ int x; /* ??/\n\\ \u202e ö"}))
+        one = one._replace(header=one.header.model_copy(update={"variant": "*/ int x; /* ??/\n\\ \u202e ö ??/"}))
         folder = tmp_path / str(words.index(strings))
         folder.mkdir()
         (folder / "model.h").write_text(header(one), "ascii")
@@ -211,13 +288,26 @@ def test_nothing_is_allocated_or_kept_between_calls():
         assert "alloc" not in text.replace("is allocated", "")
 
 
-def test_two_models_in_one_file_are_an_error(tmp_path):
-    for name, one in {"a": trained({"name": "rnn"}), "b": trained({"name": "rnn"}, hidden_size=4)}.items():
-        own = one.header.model_copy(update={"sha256": name * 64})
-        (tmp_path / f"{name}.h").write_text(header(one._replace(header=own)))
-    (tmp_path / "both.c").write_text('#include "a.h"\n#include "b.h"\n')
-    with pytest.raises(AssertionError, match=r"redefin|conflicting"):
-        compiler(*STRICT, "-fsyntax-only", "both.c", cwd=tmp_path)
+@pytest.mark.parametrize("head", ["classes", "projected", "adaptive"])
+def test_the_comment_knows_the_arrays_on_the_stack(head):
+    """Those of all functions of a cell that has the most, and what calls need beside them."""
+    text = header(trained({"name": "odyssey", "ablation": "full_gate_recurrence"}, head, hidden_size=100))
+    lines = re.findall(r"^ +float (.*);", text.partition("static inline")[2], re.MULTILINE)
+    needed = 4 * sum(int(size) for line in lines for size in re.findall(r"\w\[(\d+)\]", line))
+    said = int(re.search(r"it needs about\n \* ([\d,]+) bytes", text)[1].replace(",", ""))
+    assert needed + c_format.FRAMES <= said <= 1.25 * needed + c_format.FRAMES
+
+
+def test_two_models_in_one_file_are_an_error_also_two_of_one_run(tmp_path):
+    models = {"a": trained({"name": "rnn"}), "b": trained({"name": "rnn"}, hidden_size=4)}
+    for name, one in models.items():
+        own = one._replace(header=one.header.model_copy(update={"sha256": name * 64}))
+        (tmp_path / f"{name}.h").write_text(header(own))
+        (tmp_path / f"{name}8.h").write_text(header(own, int8=True))
+    for other in ("b", "a8"):
+        (tmp_path / "both.c").write_text(f'#include "a.h"\n#include "{other}.h"\n')
+        with pytest.raises(AssertionError, match=r"redefin|conflicting"):
+            compiler(*STRICT, "-fsyntax-only", "both.c", cwd=tmp_path)
 
 
 # --- eight bits -------------------------------------------------------------------------------------------------
@@ -227,7 +317,7 @@ def test_two_models_in_one_file_are_an_error(tmp_path):
 def test_the_losses_are_those_that_eval_finds(seqtrain, tmp_path, config):
     sets = SMALL_SETS if config == "quickstart" else ("task.path=shipped:stories/valid.txt",)
     run = train(config, (*SMALL, *sets), out=tmp_path / "run").path
-    assert "choose one of .h" in seqtrain("export", run, "--to", "c", "--out", "model.c").err
+    assert "let it end in .h" in seqtrain("export", run, "--to", "c", "--out", "model.c").err
     called = seqtrain("export", run, "--to", "c", "--int8", "--json")
     assert called.code == 0
     figures = called.json["figures"]
@@ -242,6 +332,21 @@ def test_the_losses_are_those_that_eval_finds(seqtrain, tmp_path, config):
     assert rounded != figures["float32"]["loss"]
     shown = seqtrain("export", run, "--to", "c", "--int8", "--overwrite").out
     assert f" test loss in int8     {rounded:.4g}\n" in shown
+    if config == "words":
+        start = re.search(r"#define MODEL_START +(\d+) ", (run / "model.h").read_text())[1]
+        assert load_text_model(run).vocabulary.tokens[int(start)] == "<eos>"
+
+
+def test_the_losses_of_a_run_in_bfloat16_are_those_in_float32(seqtrain, monkeypatch):
+    monkeypatch.setenv("SEQTRAIN_BFLOAT16", "emulated")
+    assert seqtrain("train", "quickstart", *SMALL, *SMALL_SETS, "precision=bfloat16", "--out", "run").code == 0
+    figures = seqtrain("export", "run", "--to", "c", "--int8", "--json").json["figures"]
+    checkpoint = load_checkpoint(Path("run/best.safetensors")).for_evaluation()
+    assert checkpoint.header.config["precision"] == "bfloat16"
+    checkpoint.header.config["precision"] = "float32"
+    save_checkpoint(Path("single.safetensors"), checkpoint)
+    assert figures["float32"]["loss"] == evaluate("single.safetensors").figures["loss"]
+    assert figures["float32"]["loss"] != evaluate("run").figures["loss"]
 
 
 def test_without_its_data_a_model_is_written_and_its_loss_is_not_measured(seqtrain, text_folder):
@@ -275,10 +380,15 @@ def test_the_option_belongs_to_c(seqtrain):
 
 
 def test_a_row_of_zeros_stays_zero_in_eight_bits():
-    weight = torch.tensor([[0.0, 0.0], [1e-44, 0.0], [1.0, -2.0]])
-    found = in_eight_bits(weight)
-    torch.testing.assert_close(found.weight[2], weight[2], rtol=0, atol=2 / 127)
-    assert torch.equal(found.weight[:2], torch.zeros(2, 2))
+    weight = torch.tensor([[0.0, 0.0], [1e-44, 0.0], [1e-37, -1e-37], [1.0, -2.0]])
+    torch.set_flush_denormal(False)  # as in a program that seqtrain does not start
+    try:
+        found = in_eight_bits(weight)
+        assert not found.numbers[:3].any()
+        assert not found.scale[:3].any()
+    finally:
+        torch.set_flush_denormal(True)
+    torch.testing.assert_close(found.weight[3], weight[3], rtol=0, atol=2 / 127)
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------

@@ -306,7 +306,7 @@ def test_what_cannot_be_read_is_refused(seqtrain):
         refused.err
         == "seqtrain: my.yaml: exists already; replace it with --overwrite, or choose another name with --out\n"
     )
-    assert "choose one of .yaml, .yml" in seqtrain("data", "a.csv", "--out", "a.txt").err
+    assert "let it end in .yaml or .yml" in seqtrain("data", "a.csv", "--out", "a.txt").err
     assert "--overwrite is for the file of --out" in seqtrain("data", "a.csv", "--overwrite").err
 
 

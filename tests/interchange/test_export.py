@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 from typing import get_args
 
 import exported
@@ -10,10 +11,17 @@ import torch
 import yaml
 from conftest import SMALL, SMALL_SETS
 from safetensors.torch import load_file
+from torch import nn
 
 from seqtrain import ConfigError, export, load_model, train
 from seqtrain.cells import CELLS
 from seqtrain.cells.odyssey import Ablation
+from seqtrain.config.build import build_task
+from seqtrain.inference.load import load_trained
+from seqtrain.interchange import safetensors_format
+from seqtrain.interchange.content import Options
+from seqtrain.interchange.samples import inputs_of
+from seqtrain.runs.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +72,79 @@ def test_without_a_license_the_card_says_unknown(seqtrain, run, tmp_path):
     assert "license: unknown\n" in card
     assert "On the test set" not in card  # its figures are those of the best checkpoint
     assert not [name for name in load_file(tmp_path / "hub/model.safetensors") if name.startswith("training/")]
+    assert load_checkpoint(run / "last.safetensors").header.training is not None
+    assert load_checkpoint(tmp_path / "hub/model.safetensors").header.training is None
+
+
+def test_the_card_of_a_text_model_says_how_to_generate(seqtrain, text_folder, tmp_path):
+    assert seqtrain("train", "words", *SMALL, f"task.path={text_folder}", "--out", "run").code == 0
+    assert seqtrain("export", "run", "--to", "safetensors", "--out", "hub").code == 0
+    (command,) = re.findall(r"^seqtrain (generate .*)$", (tmp_path / "hub/README.md").read_text(), re.MULTILINE)
+    verb, file, *rest = command.split()
+    assert seqtrain(verb, f"hub/{file}", *rest).code == 0
+
+
+def test_the_card_says_where_the_first_weights_came_from():
+    one = exported.trained({"name": "gru"})
+    cards = [
+        safetensors_format.write(own, Options()).files["README.md"].decode()
+        for own in (one, one._replace(header=one.header.model_copy(update={"imported": "theirs.pt"})))
+    ]
+    assert "`seqtrain import-torch` read its first weights from `theirs.pt`" in cards[1]
+    assert "import-torch" not in cards[0]
+
+
+def test_a_file_is_no_folder_for_the_hub(seqtrain, run, tmp_path):
+    (tmp_path / "hub").write_text("mine")
+    called = seqtrain("export", run, "--to", "safetensors", "--out", "hub", "--overwrite")
+    assert called.code == 2
+    assert "hub: is no folder, and --to safetensors writes several files; choose another name with --out" in called.err
+    assert (tmp_path / "hub").read_text() == "mine"
+
+
+PAIRS = """
+import torch
+from seqtrain.tasks import Batch, Classification
+
+class Pairs(Classification):
+    every_step = True
+    input_size, output_size = 5, 2
+
+    def sample(self, batch_size, generator):
+        x = torch.randint(5, (4, batch_size, 2), generator=generator)
+        return Batch(x, (x.sum(2) > 4).long())
+"""
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch about itself
+def test_two_symbols_a_step_of_a_task_of_the_user(seqtrain, tmp_path):
+    """The code of the remark, and the modules that it is for, compute what the model does."""
+    (tmp_path / "pairs.py").write_text(PAIRS)
+    assert seqtrain("train", "quickstart", "task=pairs:Pairs", *SMALL, "--out", "run").code == 0
+    assert seqtrain("export", "run", "--to", "c", "--json").json["facts"]["arguments"].startswith("x [2], ")
+    for to in ("torch", "onnx") if find_spec("onnx") else ("torch",):
+        called = seqtrain("export", "run", "--to", to, "--json")
+        assert called.code == 0, called.err
+        assert called.json["facts"]["inputs"].startswith("x int64 [steps, batch, 2]")
+    called = seqtrain("export", "run", "--to", "torch", "--out", "model.pt", "--json")
+    (remark,), one = called.json["remarks"], load_trained("run")
+    x = inputs_of(one).draw(6, 3)
+    read = eval(remark.removeprefix("the inputs are one-hot: "), {"torch": torch, "x": x})
+    modules = {name: eval(code, {"nn": nn}) for name, code in called.json["facts"].items()}
+    for name, weights in torch.load("model.pt", weights_only=True).items():
+        if name in modules:
+            modules[name].load_state_dict(weights)
+    y = modules["head"](modules["recurrent"](read)[0])
+    torch.testing.assert_close(y, one.model(x)[0], rtol=0, atol=1e-6)
+
+
+def test_a_tagger_that_reads_words_alone_takes_one_symbol_a_step(seqtrain):
+    alone = ("task.suffixes=0", "task.shape=false", "model.direction=forward")
+    assert seqtrain("train", "agreement", *SMALL, *alone, "--out", "run").code == 0
+    one = load_trained("run")
+    (batch, *_) = build_task(one.config, fitted=one.header.fitted).eval_batches("test", 3)
+    assert inputs_of(one).draw(*batch.inputs.shape[:2]).shape == batch.inputs.shape
+    assert seqtrain("export", "run", "--to", "c", "--json").json["facts"]["arguments"].startswith("x [1], ")
 
 
 def test_files_are_not_replaced_unasked(seqtrain, run):
@@ -80,6 +161,7 @@ def test_files_are_not_replaced_unasked(seqtrain, run):
     [
         ((), "--to is missing; choose one of "),
         (("--to", "tflite"), "--to is 'tflite'; choose one of "),
+        (("--to", "safetensors", "--license", "mit: x"), "--license is 'mit: x'; give an identifier"),
         (("--to", "safetensors", "--license", "My: own"), "--license is 'My: own'; give an identifier"),
     ],
 )

@@ -14,8 +14,10 @@ from exported import CELLS, trained
 
 from seqtrain import ConfigError
 from seqtrain.cells import LSTMCell
+from seqtrain.inference.load import load_trained
 from seqtrain.interchange import flax_format, keras_format
 from seqtrain.interchange.content import Options
+from seqtrain.interchange.metadata import metadata_of
 from seqtrain.interchange.samples import inputs_of
 
 PAGE = (Path(__file__).parents[2] / "docs/export.md").read_text("utf-8")
@@ -181,6 +183,7 @@ def test_the_embedding_and_the_head_are_those_of_the_model(format_):
         (CELLS[-1], "regression", {}, "has no cell odyssey with ablation full_gate_recurrence; "),
         ({"name": "lstm"}, "adaptive", {}, "has no adaptive softmax"),
         ({"name": "lstm"}, "regression", {"zoneout_hidden": 0.1}, "no zoneout"),
+        ({"name": "lstm"}, "regression", {"zoneout_memory": 0.1}, "no zoneout"),
     ],
 )
 @pytest.mark.parametrize("format_", [keras_format, flax_format])
@@ -220,4 +223,7 @@ def test_the_verb_writes_them(seqtrain, tmp_path):
         called = seqtrain("export", "run", "--to", name, "--json")
         assert called.code == 0
         assert called.json["check"] is None
-        assert np.load(tmp_path / f"run/{name}.npz")["head/kernel"].shape == (6, 1)
+        file = np.load(tmp_path / f"run/{name}.npz")
+        assert file["head/kernel"].shape == (6, 1)
+        metadata = {key: str(file[f"metadata/{key}"]) for key in ("task", "config")}
+        assert metadata == metadata_of(load_trained("run"))

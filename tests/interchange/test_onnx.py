@@ -18,6 +18,7 @@ from seqtrain.recurrence import unroll_reference
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
+onnx_model = pytest.importorskip("seqtrain.interchange.onnx_model")  # it needs onnx
 
 
 def session_of(content: bytes):
@@ -140,15 +141,24 @@ def lstm_run(tmp_path_factory):
     return train("quickstart", (*SMALL, *SMALL_SETS), out=tmp_path_factory.mktemp("onnx") / "run").path
 
 
-def test_a_wrong_file_is_not_written(seqtrain, lstm_run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("factor", [1.001, float("nan")])
+def test_a_wrong_file_is_not_written(seqtrain, lstm_run, tmp_path, monkeypatch, factor):
     right = onnx_layers._operands
-    monkeypatch.setattr(onnx_layers, "_operands", lambda cell: [1.001 * value for value in right(cell)])
+    monkeypatch.setattr(onnx_layers, "_operands", lambda cell: [factor * value for value in right(cell)])
     called = seqtrain("export", lstm_run, "--to", "onnx", "--out", "wrong.onnx")
     assert called.code == 4
     assert "off the model, more than 1e-05; nothing is written" in called.err
     assert not (tmp_path / "wrong.onnx").exists()
     with pytest.raises(Differs):
         export(lstm_run, "onnx", tmp_path / "wrong.onnx")
+
+
+def test_a_file_that_ignores_lengths_is_not_written(seqtrain, lstm_run, tmp_path, monkeypatch):
+    right = onnx_model._add_lengths
+    monkeypatch.setattr(onnx_model, "_add_lengths", lambda graph, x: right(graph, x) and None)
+    called = seqtrain("export", lstm_run, "--to", "onnx", "--lengths", "--out", "wrong.onnx")
+    assert called.code == 4, called.err
+    assert not [*tmp_path.iterdir()]
 
 
 def test_without_onnxruntime_the_file_is_not_checked(seqtrain, lstm_run, tmp_path, monkeypatch):

@@ -32,7 +32,11 @@ def import_torch(
     ] = None,
     rename: Annotated[
         list[str] | None,
-        typer.Option(metavar="THEIRS=OURS", help="What a weight is: encoder.weight, head.weight or head.bias."),
+        typer.Option(
+            metavar="THEIRS=OURS",
+            help="What a weight is: encoder.weight, head.weight, head.bias, head.projection.weight, or a recurrent "
+            "name such as lstm.weight_hh_l0.",
+        ),
     ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Leave a weight out; 'norm.*' leaves out several.")

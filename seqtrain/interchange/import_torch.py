@@ -1,7 +1,6 @@
 """Make a run of the weights of a PyTorch model: what `seqtrain import-torch` does."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,22 +11,26 @@ from seqtrain.config import Config, read_config
 from seqtrain.config.build import build_task
 from seqtrain.config.plugins import as_defined
 from seqtrain.config.resolve import resolved
+from seqtrain.interchange.given_settings import check_changes, settings_in
+from seqtrain.interchange.imported_run import write_run, written_aside
+from seqtrain.interchange.remarks_on_inputs import remarks_on_inputs
 from seqtrain.interchange.torch_file import Weights, listed, read_weights
 from seqtrain.interchange.torch_model import check_fits, check_numbers, in_float32, remarks_on, weights_for, with_sizes
-from seqtrain.interchange.torch_parts import Parts, Wanted, find_parts, renamed
+from seqtrain.interchange.torch_names import renamed
+from seqtrain.interchange.torch_parts import Parts, find_parts
 from seqtrain.interchange.torch_recurrent import Recurrent, find_recurrent
+from seqtrain.interchange.torch_search import Wanted
 from seqtrain.interchange.vocabulary_order import Rows, in_order, read_rows
 from seqtrain.runs.directory import RunDir
 from seqtrain.runs.resume import check_free
-from seqtrain.runs.run import Run, begin, build_run
+from seqtrain.runs.run import build_run
 from seqtrain.runs.train import draw_curve
-from seqtrain.runs.trainer import RUNS, Trained, run_name, summary_of
+from seqtrain.runs.trainer import RUNS, Trained, run_name
 from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.process_group import ALONE
-from seqtrain.system.progress import Progress, say
+from seqtrain.system.progress import say
 from seqtrain.system.runtime import keep_freed_memory, prepare, settings_restored
-from seqtrain.tasks import Task
-from seqtrain.training.loop import evaluate, judge
+from seqtrain.tasks import LanguageModel, Task
 
 
 @settings_restored()
@@ -66,32 +69,50 @@ def import_torch(
     Raises
     ------
     SeqtrainError : the file, the config, its data or the directory cannot be used, or the model computes something
-        else than a model of seqtrain can. In all cases nothing is written.
+        else than a model of seqtrain can. The directory is then as it was.
     """
     found = read_weights(weights)
+    _check_like(like)
     config, source = read_config(like, overrides, quiet=quiet)
     prepare(config.threads)
     keep_freed_memory()
-    config = as_defined(config)
+    asked = _Asked(recurrent, rename or {}, ignore, vocabulary, settings_in(overrides))
+    config, of_text = _with_whole_text(as_defined(config), asked)
     directory = RunDir(Path(out) if out is not None else RUNS / _name(like, source, config))
     with directory.locked():
-        check_free(directory, resume=False, overwrite=overwrite)
-        made = _understood(found, config, source, recurrent, rename or {}, ignore, vocabulary, quiet=quiet)
-        for remark in made.remarks:
-            say(f"{found.source}: {remark}", quiet=quiet)
-        run = build_run(
-            resolved(made.config),
-            directory,
-            None,
-            lambda _: None,
-            ALONE,
-            quiet=quiet,
-            task=made.task,
-            imported=found.source,
-        )
-        model = run.state.model
-        model.load_state_dict(weights_for(config.model.cell.name, made.layers, made.parts, model.state_dict()))
-        return _written(run, found.source)
+        _check_free(directory, overwrite=overwrite)
+        made = _understood(found, config, source, asked, quiet=quiet)
+        with written_aside(directory) as aside:
+            run = build_run(
+                resolved(made.config),
+                aside,
+                None,
+                lambda _: None,
+                ALONE,
+                quiet=quiet,
+                task=made.task,
+                imported=found.source,
+            )
+            for remark in (*of_text, *made.remarks, *remarks_on_inputs(run)):
+                say(f"{found.source}: {remark}", quiet=quiet)
+            model = run.state.model
+            model.load_state_dict(weights_for(config.model.cell.name, made.layers, made.parts, model.state_dict()))
+            summary = write_run(run, directory.path.name, found.source)
+        draw_curve(directory, summary)
+        return Trained(directory.path, summary, 0, None)
+
+
+class _Asked(NamedTuple):
+    """What the user says of the weights; see `import_torch`.
+
+    settings : the dotted keys that overrides set.
+    """
+
+    recurrent: Sequence[str]
+    rename: Mapping[str, str]
+    ignore: Sequence[str]
+    vocabulary: str | Path | None
+    settings: Collection[str]
 
 
 class _Understood(NamedTuple):
@@ -104,31 +125,22 @@ class _Understood(NamedTuple):
     remarks: list[str]
 
 
-def _understood(
-    found: Weights,
-    config: Config,
-    source: Path,
-    recurrent: Sequence[str],
-    rename: Mapping[str, str],
-    ignore: Sequence[str],
-    vocabulary: str | Path | None,
-    *,
-    quiet: bool,
-) -> _Understood:
+def _understood(found: Weights, config: Config, source: Path, asked: _Asked, *, quiet: bool) -> _Understood:
     with _about(found.source):
-        named, said = renamed(found.tensors, rename, ignore)
+        named, said = renamed(found.tensors, asked.rename, asked.ignore)
         tensors, converted = in_float32(named)
-        layers = find_recurrent(tensors, recurrent)
+        layers = find_recurrent(tensors, asked.recurrent, in_order=found.in_order)
         check_fits(config, layers)
     task = build_task(config, quiet=quiet)
-    rows = None if vocabulary is None else _rows(Path(vocabulary), task)
+    rows = None if asked.vocabulary is None else _rows(Path(asked.vocabulary), task)
     with _about(found.source):
-        parts = find_parts(tensors, layers, _wanted(config, task, rows), said)
+        parts = find_parts(tensors, layers, _wanted(config, task, rows), said, in_order=found.in_order)
         check_numbers(tensors)
     if rows is not None and rows.vocabulary is not None:
         task = build_task(config, rows.vocabulary, quiet=quiet)
     parts = _as_the_task_needs(parts, task, rows)
-    config, changes = with_sizes(config, source, layers, parts)
+    with _about(found.source):
+        config, changes = with_sizes(config, source, layers, parts, asked.settings)
     remarks = [
         *found.remarks,
         *converted,
@@ -149,11 +161,40 @@ def _about(source: str) -> Iterator[None]:
         raise ConfigError([f"{source}: {fault}" for fault in error.faults]) from None
 
 
+def _check_like(like: str | Path | Mapping[str, Any]) -> None:
+    """Refuse a checkpoint."""
+    if not isinstance(like, Mapping) and Path(like).suffix == ".safetensors":
+        raise ConfigError(f"--like {like}: is a checkpoint; give its run directory, {Path(like).parent}, or a config")
+
+
+def _check_free(directory: RunDir, *, overwrite: bool) -> None:
+    """Refuse to overwrite a run silently, or anything but files."""
+    check_free(directory, resume=False, overwrite=True)
+    if directory.holds_run() and not overwrite:
+        raise CheckpointError(
+            f"{directory.path}: holds a run already; replace it with --overwrite, or choose another directory with "
+            "--out"
+        )
+
+
+def _with_whole_text(config: Config, asked: _Asked) -> tuple[Config, list[str]]:
+    """With a vocabulary of the user, the config in which no word of the text is left out; and a remark on a change."""
+    whole = {"min_count": 1, "max_size": None}
+    if asked.vocabulary is None or config.task.name != LanguageModel.name:
+        return config, []
+    changes = {f"task.{name}": (getattr(config.task, name), new) for name, new in whole.items()}
+    changes = {key: change for key, change in changes.items() if change[0] != change[1]}
+    check_changes(changes, asked.settings, "with --vocabulary, which says the words, it is")
+    config = config.model_copy(update={"task": config.task.model_copy(update=whole)})
+    return config, [f"{key} is {old}; it has no effect with --vocabulary" for key, (old, _) in changes.items()]
+
+
 def _name(like: str | Path | Mapping[str, Any], source: Path, config: Config) -> str:
     """The directory of the run; that of a run as the config has its name in it."""
-    is_run = not isinstance(like, Mapping) and Path(like).is_dir()
-    name = source.absolute().parent.name if is_run else run_name(source.stem, config)
-    return f"{name}-imported"
+    folder = RunDir(source.absolute().parent)
+    of_run = source.name == folder.config.name and folder.metrics.exists()
+    is_run = not isinstance(like, Mapping) and (of_run or Path(like).is_dir())
+    return f"{folder.path.name if is_run else run_name(source.stem, config)}-imported"
 
 
 def _rows(file: Path, task: Task) -> Rows:
@@ -166,7 +207,8 @@ def _rows(file: Path, task: Task) -> Rows:
 def _wanted(config: Config, task: Task, rows: Rows | None) -> Wanted:
     spec, model = task.spec, config.model
     inputs, outputs = (spec.input_size, spec.output_size) if rows is None else 2 * (len(rows.tokens),)
-    return Wanted(task.name, spec.symbols, inputs, outputs, spec.words, model.tied)
+    file = None if rows is None else str(rows.path)
+    return Wanted(task.name, spec.symbols, inputs, outputs, spec.words, model.tied, file)
 
 
 def _as_the_task_needs(parts: Parts, task: Task, rows: Rows | None) -> Parts:
@@ -179,6 +221,11 @@ def _as_the_task_needs(parts: Parts, task: Task, rows: Rows | None) -> Parts:
 def _of_task(task: Task, rows: Rows | None) -> Iterator[str]:
     """What the user must see to, as no file says it."""
     yield from [] if rows is None else rows.remarks
+    if rows is not None and rows.tokens != task.vocabulary:
+        yield (
+            "the rows of the embedding and of the head are now in the order of seqtrain; an export has this order as "
+            "`vocabulary` in its metadata"
+        )
     if task.spec.words and rows is None:
         yield (
             "the rows of the embedding and of the head are taken to be in the order of the vocabulary of the task; "
@@ -189,24 +236,3 @@ def _of_task(task: Task, rows: Rows | None) -> Iterator[str]:
             f"task {task.name!r} scales or numbers its data as its training part says; the weights must be those of a "
             "model that was trained on the same inputs"
         )
-
-
-def _written(run: Run, source: str) -> Trained:
-    """Evaluate the model and write the run."""
-    task, recipe, directory = run.recipe.task, run.recipe, run.directory
-    batches = task.count_eval_batches("valid", recipe.eval_batch_size)
-    with Progress(batches, label=directory.path.name, unit="batch", quiet=run.quiet) as progress:
-        means = evaluate(run.state.model, task, "valid", recipe.eval_batch_size, on_batch=progress.advance)
-    name = task.metric.name
-    if not (math.isfinite(means["loss"]) and math.isfinite(means[name])):
-        raise CheckpointError(
-            f"{source}: with these weights the validation loss is {means['loss']:g} and {name} is {means[name]:g}; "
-            "check that they are those of a trained model for this task"
-        )
-    begin(run, None, resume=False)
-    run.record("valid", **means)
-    run.save(judge(run.state, recipe, means))
-    summary = summary_of(run, "finished" if run.state.solved_at_step is None else "solved")
-    directory.write_summary(summary)
-    draw_curve(directory, summary)
-    return Trained(directory.path, summary, 0, None)

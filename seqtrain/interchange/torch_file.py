@@ -36,11 +36,13 @@ class Weights(NamedTuple):
 
     source : what to call the file in messages.
     remarks : what a user should know.
+    in_order : whether the order may be that of the modules; it is not where the names are sorted, as in safetensors.
     """
 
     source: str
     tensors: dict[str, Tensor]
     remarks: list[str]
+    in_order: bool
 
 
 def read_weights(source: str | Path | Mapping[str, Any]) -> Weights:
@@ -54,6 +56,9 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> Weights:
     ------
     CheckpointError : it is no such file, or it is damaged, or it holds anything but weights and plain values.
     """
+    if not isinstance(source, str | Path | Mapping):
+        cure = "give its .state_dict()" if isinstance(source, torch.nn.Module) else "give a file, or a state_dict()"
+        raise CheckpointError(f"the weights are a {type(source).__name__}; {cure}")
     name = "a state_dict" if isinstance(source, Mapping) else str(source)
     try:
         if isinstance(source, Mapping):
@@ -70,18 +75,36 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> Weights:
         raise CheckpointError(f"{name}: {error}") from None
 
 
+BEGINNINGS = {
+    b"\x93NUMPY": "is an array of NumPy",
+    b"\x89HDF": "is an HDF5 file, as Keras writes",
+    b"version https://git-lfs": "is a pointer of Git LFS, which git lfs pull replaces by the file",
+}
+"""How files of other kinds begin."""
+
+ARCHIVES = {
+    "/constants.pkl": "is a program of TorchScript; write its weights with "
+    "torch.save(torch.jit.load(FILE).state_dict(), OTHER)",
+    ".npy": f"is an archive of NumPy (.npz); {CURE}",
+    "archive_format": "is a program of torch.export; write its weights with "
+    "torch.save(torch.export.load(FILE).state_dict, OTHER)",
+}
+"""How the name of an entry ends in archives of other kinds."""
+
+
 def _content(file: BinaryIO, path: Path, size: int) -> Any:
     """What a file holds, as its first bytes say."""
-    head = file.read(9)
+    head = file.read(32)
     file.seek(0)
-    if head[8:] == b"{" or path.suffix.lower() == ".safetensors":
+    if head[8:9] == b"{":
         return _read_safetensors(path)
     if head.startswith(b"PK\x03\x04"):
         _check_archive(file, size)
         return _loaded(file)
     if head.startswith(b"\x80"):  # a pickle, as torch.save wrote before its version 1.6
         return _loaded(file)
-    raise CheckpointError(f"is no file of PyTorch or safetensors; {CURE}")
+    known = [kind for start, kind in BEGINNINGS.items() if head.startswith(start)]
+    raise CheckpointError(f"{known[0] if known else 'is no file of PyTorch or safetensors'}; {CURE}")
 
 
 def _check_archive(file: BinaryIO, size: int) -> None:
@@ -89,10 +112,9 @@ def _check_archive(file: BinaryIO, size: int) -> None:
     with _whole():
         entries = zipfile.ZipFile(file).infolist()
     file.seek(0)
-    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
-        raise CheckpointError(
-            "is a program of TorchScript; write its weights with torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
-        )
+    for ending, kind in ARCHIVES.items():
+        if any(entry.filename.endswith(ending) for entry in entries):
+            raise CheckpointError(kind)
     if sum(entry.file_size for entry in entries) > size:
         raise CheckpointError(f"claims more bytes than it has; {CURE}")
 
@@ -103,7 +125,7 @@ def _loaded(file: BinaryIO) -> Any:
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            found = re.search(r"Unsupported global: GLOBAL (\S+) was not", str(error))
+            found = re.search(r"[Uu]nsupported (?:global: )?GLOBAL (\S+) (?:was not|whose module)", str(error))
             if found is None:
                 raise
             raise CheckpointError(
@@ -134,10 +156,10 @@ def _weights(source: str, content: Any, size: int | None) -> Weights:
     """The tensors in what was read from a file of that many bytes."""
     if not isinstance(content, Mapping):
         raise CheckpointError(f"holds a {type(content).__name__}, not weights by their names; {CURE}")
-    content, remarks = _unwrapped(content)
+    within, remarks = _unwrapped(content)
     tensors: dict[str, Tensor] = {}
     others: list[str] = []
-    for name, value in _flat(content, "", 0, count()):
+    for name, value in _flat(within, "", 0, count()):
         if not isinstance(value, Tensor):
             others.append(name)
         elif name in tensors:
@@ -148,8 +170,9 @@ def _weights(source: str, content: Any, size: int | None) -> Weights:
     if not tensors:
         raise CheckpointError(f"holds no weights; {CURE}")
     if others:
-        remarks.append(f"not read, as they are no tensors: {listed(others)}")
-    return Weights(source, _own_names(tensors), remarks)
+        remarks.append(f"not read, as they are no weights: {listed(others)}")
+    tensors = _own_names(_without_wrapper(within, tensors) if len(content) > 1 else tensors)
+    return Weights(source, tensors, remarks, [*tensors] != sorted(tensors))
 
 
 def _unwrapped(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], list[str]]:
@@ -160,9 +183,27 @@ def _unwrapped(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], list[str]
     for name in names:
         inner = content.get(name)
         if isinstance(inner, Mapping):
-            others = [key if isinstance(key, str) else short(key) for key in content if key != name]
+            others = [_key(key) for key in content if key != name]
             return inner, [f"read {name!r} alone, and not {listed(others)} beside it"] if others else []
     return content, []
+
+
+def _is_of_optimizer(content: Mapping[Any, Any]) -> bool:
+    """Whether it is what `state_dict()` of an optimizer gives."""
+    return "param_groups" in content and "state" in content
+
+
+def _without_wrapper(content: Mapping[Any, Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names inside of a mapping that holds all tensors."""
+    for key, value in content.items():
+        before = f"{_key(key)}."
+        if isinstance(value, Mapping) and all(name.startswith(before) for name in tensors):
+            return {name.removeprefix(before): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _key(key: Any) -> str:
+    return key if isinstance(key, str) else short(key)
 
 
 def _flat(content: Mapping[Any, Any], before: str, depth: int, visited: Iterator[int]) -> Iterator[tuple[str, Any]]:
@@ -175,8 +216,8 @@ def _flat(content: Mapping[Any, Any], before: str, depth: int, visited: Iterator
     for key, value in content.items():
         if next(visited) >= MOST_TENSORS:
             raise CheckpointError(f"holds more than {MOST_TENSORS:,} values; {CURE}")
-        name = before + (key if isinstance(key, str) else short(key))
-        if isinstance(value, Mapping):
+        name = before + _key(key)
+        if isinstance(value, Mapping) and not _is_of_optimizer(value):
             yield from _flat(value, f"{name}.", depth + 1, visited)
         else:
             yield name, value
@@ -202,5 +243,10 @@ def _own_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def listed(names: Sequence[str], most: int = SHOWN) -> str:
     """The first of some names, and how many there are beside them."""
     more = len(names) - most
-    shown = ", ".join(map(plain, names[:most]))
-    return f"{shown} and {counted(more, 'other')}" if more > 0 else shown
+    first = ", ".join(map(shown, names[:most]))
+    return f"{first} and {counted(more, 'other')}" if more > 0 else first
+
+
+def shown(name: str) -> str:
+    """A name in a message."""
+    return plain(name) if name else "''"

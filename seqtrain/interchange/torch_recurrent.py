@@ -8,18 +8,21 @@ The shapes tell the kind: `weight_hh` is `[4H, H]` in an LSTM, `[3H, H]` in a GR
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
-from seqtrain.interchange.torch_file import listed
+from seqtrain.interchange.torch_file import listed, shown
 from seqtrain.system.errors import ConfigError, plain
 
 KINDS = {4: "lstm", 3: "gru", 1: "rnn"}
 """By the number of blocks of H rows."""
 
 NAMES = {"lstm": "nn.LSTM", "gru": "nn.GRU", "rnn": "nn.RNN"}
+
+WHATS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+"""The weights of a cell, in the order of `torch.nn`."""
 
 NAME = re.compile(
     r"(?:(?P<module>.*)\.)?(?P<what>weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)"
@@ -83,32 +86,33 @@ Places = dict[int, dict[bool, dict[str, str]]]
 """The names of a module's weights by layer, direction (whether it is the backward one), and kind of weight."""
 
 
-def find_recurrent(tensors: Mapping[str, Tensor], chosen: Sequence[str] = ()) -> Recurrent:
+def find_recurrent(tensors: Mapping[str, Tensor], chosen: Sequence[str] = (), *, in_order: bool = True) -> Recurrent:
     """The recurrent layers.
 
     Parameters
     ----------
+    in_order : whether the weights are in the order of the modules; else a message sorts these by name.
     chosen : names of recurrent modules, each of which reads the outputs of the one before; by default the only one.
 
     Raises
     ------
     ConfigError : there are none, several and none is chosen, or their shapes do not fit together.
     """
-    modules = _modules(tensors)
+    modules = _modules(tensors if in_order else sorted(tensors, key=_natural))
     if not modules:
         raise ConfigError(
             f"there are no recurrent weights, which torch.nn calls weight_ih_l0, weight_hh_l0 and so on; there are "
             f"{listed([*tensors])}"
         )
-    shown = ", ".join(map(_shown, modules))
+    names = ", ".join(map(shown, modules))
     if unknown := [module for module in chosen if module not in modules]:
-        raise ConfigError(f"--recurrent {', '.join(map(_shown, unknown))}: is not there; choose one of {shown}")
+        raise ConfigError(f"--recurrent {', '.join(map(shown, unknown))}: is not there; choose one of {names}")
     if len(set(chosen)) < len(chosen):
         raise ConfigError("--recurrent names a module twice; name each once, in the order in which they read")
     if not chosen and len(modules) > 1:
-        all_of_them = " ".join(f"--recurrent {_shown(module)}" for module in modules)
+        all_of_them = " ".join(f"--recurrent {shown(module)}" for module in modules)
         raise ConfigError(
-            f"there are several recurrent modules, {shown}; if each reads the outputs of the one before, give "
+            f"there are several recurrent modules, {names}; if each reads the outputs of the one before, give "
             f"{all_of_them} in their order; else choose one with --recurrent, and leave out the others with --ignore"
         )
     places = [(module, layers) for module, layers in modules.items() if not chosen or module in chosen]
@@ -123,7 +127,7 @@ def find_recurrent(tensors: Mapping[str, Tensor], chosen: Sequence[str] = ()) ->
     found = [[_cell(names, tensors) for _, names in layer] for layer in cells]
     first = [[names["weight_ih"] for _, names in layer] for layer in cells]
     _check([*_faults_together(found, first)])
-    used = [name for layer in cells for _, names in layer for name in names.values()]
+    used = [names[what] for layer in cells for _, names in layer for what in WHATS if what in names]
     return Recurrent(_kind(found[0][0]), found, used)
 
 
@@ -132,11 +136,14 @@ def _check(faults: Sequence[str]) -> None:
         raise ConfigError(faults)
 
 
-def _shown(module: str) -> str:
-    return plain(module) if module else "''"
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """A key to sort names by, with numbers as numbers: `cells.2` before `cells.10`."""
+    digits = re.compile(r"([0-9]+)")
+    pieces = [(piece.lstrip("0"), digits.fullmatch(piece)) for piece in digits.split(name)]
+    return [(match is None, len(piece) if match else 0, piece) for piece, match in pieces]
 
 
-def _modules(tensors: Mapping[str, Tensor]) -> dict[str, Places]:
+def _modules(tensors: Iterable[str]) -> dict[str, Places]:
     modules: dict[str, Places] = {}
     for name in tensors:
         if match := NAME.fullmatch(name):

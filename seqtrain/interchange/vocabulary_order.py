@@ -13,10 +13,14 @@ from seqtrain.system.errors import ConfigError
 from seqtrain.system.files import read_whole
 from seqtrain.system.words import counted, visible
 from seqtrain.tasks import LanguageModel, Task
+from seqtrain.tasks.text.tokenizer import EOS
 from seqtrain.tasks.text.vocabulary import UNK, Vocabulary
 
 LARGEST = 1 << 28
 """Bytes of a vocabulary that is read."""
+
+NAMES_OF_UNKNOWN = ("<UNK>", "[UNK]", "<unknown>", "UNK", "<oov>", "<OOV>")
+"""What other programs call `<unk>`."""
 
 NEVER = -1000.0
 """The score of a token that a model does not know: beside any usual score, its probability is zero in float64 too."""
@@ -25,11 +29,13 @@ NEVER = -1000.0
 class Rows(NamedTuple):
     """What the rows of the weights stand for.
 
+    path : the file that says it.
     tokens : one for each row.
     vocabulary : that the task must have instead of its own, so that each row has a place; None if its own will do.
     remarks : what a user should know.
     """
 
+    path: Path
     tokens: list[str]
     vocabulary: Vocabulary | None
     remarks: list[str]
@@ -46,7 +52,7 @@ def read_rows(path: Path, task: Task) -> Rows:
     SeqtrainError : the file cannot be read, or the task cannot be done with these tokens.
     """
     try:
-        lines = read_whole(path, LARGEST).decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
+        lines = read_whole(path, LARGEST).decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8; convert it, e.g. with iconv -t utf8") from None
     if "" in lines:
@@ -66,7 +72,7 @@ def _rows_for(path: Path, tokens: list[str], task: Task) -> Rows:
     has = f"has {counted(len(more), 'token')} that the training text lacks: {_shown(more)}" if more else ""
     lacks = f"lacks {counted(len(less), 'token')} of the training text: {_shown(less)}" if less else ""
     if not more and not less:
-        return Rows(tokens, None, [])
+        return Rows(path, tokens, None, [])
     if not isinstance(task, LanguageModel):
         raise ConfigError(
             [f"{path}: {fault}; task {task.name!r} has a fixed vocabulary" for fault in (has, lacks) if fault]
@@ -75,13 +81,20 @@ def _rows_for(path: Path, tokens: list[str], task: Task) -> Rows:
         raise ConfigError(
             f"{path}: has no token of the training text; see task.path, and task.unit (word or character)"
         )
+    if EOS in less:
+        raise ConfigError(
+            f"{path}: lacks {EOS!r}, which stands at the end of each line; write {EOS} on the line of your own end "
+            "token"
+        )
+    if UNK not in given and (theirs := [token for token in tokens if token in NAMES_OF_UNKNOWN]):
+        raise ConfigError(f"{path}: lacks {UNK!r}; write {UNK} on the line of your own token for it, {_shown(theirs)}")
     if less and UNK not in given:
         raise ConfigError(
             f"{path}: {lacks}, and {UNK}, as which they would be read; name the text of the model (task.path)"
         )
     remarks = [f"{path}: {fact}" for fact in (has, f"{lacks}, read as {UNK}" if less else "") if fact]
     remarks.append("so its perplexities cannot be compared with those of the vocabulary of the text itself")
-    return Rows(tokens, _counted(tokens, task), remarks)
+    return Rows(path, tokens, _counted(tokens, task), remarks)
 
 
 def _is_unused(token: str, task: Task) -> bool:

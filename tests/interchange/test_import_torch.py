@@ -586,3 +586,204 @@ def test_damaged_files_are_refused_or_read_whole(tmp_path, write):
         file.write_bytes(damaged)
         with contextlib.suppress(CheckpointError):
             assert sum(one.nbytes for one in read_weights(file).tensors.values()) <= len(content)
+
+
+def cross(embedding, head, order):
+    """A model of words without a bias, E equal to H, whose embedding and head have the same shape."""
+    torch.manual_seed(1)
+    V = order[1]
+    parts = {embedding: torch.randn(V, 4), head: torch.randn(V, 4)}
+    recurrent = {f"lstm.{name}": one for name, one in nn.LSTM(4, 4).state_dict().items()}
+    first, second = order[0]
+    return {first: parts[first], **recurrent, second: parts[second]}
+
+
+@pytest.mark.parametrize("by_safetensors", [False, True])
+@pytest.mark.parametrize(
+    ("embedding", "head"), [("word_embedding.weight", "a_head.weight"), ("wte.weight", "out.0.weight")]
+)
+def test_names_tell_the_embedding_and_the_head_apart_where_the_order_misleads(
+    text_folder, tmp_path, by_safetensors, embedding, head
+):
+    V = len(words_of(text_folder).vocabulary)
+    weights = cross(embedding, head, ((head, embedding), V))
+    (save_file if by_safetensors else torch.save)(weights, tmp_path / "m")
+    settings = [*TEXT, f"task.path={text_folder}"]
+    model = load_model(import_torch(tmp_path / "m", "words", settings, out=tmp_path / "run").path)
+    assert torch.equal(model.encoder.weight, weights[embedding])
+    assert torch.equal(model.head.weight, weights[head])
+
+
+def test_without_clear_names_only_the_order_of_a_file_in_order_decides(text_folder, tmp_path):
+    V = len(words_of(text_folder).vocabulary)
+    settings = [*TEXT, f"task.path={text_folder}"]
+    weights = cross("b.weight", "a.weight", (("b.weight", "a.weight"), V))
+    torch.save(weights, tmp_path / "m.pt")
+    model = load_model(import_torch(tmp_path / "m.pt", "words", settings, out=tmp_path / "run").path)
+    assert torch.equal(model.encoder.weight, weights["b.weight"])
+    save_file(weights, tmp_path / "m.safetensors")
+    torch.save(cross("head1.w", "head2.w", (("head1.w", "head2.w"), V)), tmp_path / "both.pt")
+    for file in ("m.safetensors", "both.pt"):
+        with pytest.raises(ConfigError, match=r"--rename NAME=encoder\.weight --rename NAME=head\.weight"):
+            import_torch(tmp_path / file, "words", settings, out=tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["act.weight", "norm.weight", "other.bias"])
+def test_another_weight_of_the_size_of_the_answer_is_no_bias(seqtrain, name):
+    more = {name: torch.ones(1)} | ({"other.weight": torch.ones(3)} if name == "other.bias" else {})
+    torch.save(lstm(**{"fc.bias": None}) | more, "m.pt")
+    refused = seqtrain("import-torch", "m.pt", "--like", "quickstart", *QUICK)
+    assert refused.code == 2
+    assert f"{name} [1]" in refused.err
+    assert "only if the model does not use it for its answer" in refused.err
+
+
+def test_a_bias_alone_or_named_is_that_of_the_head(tmp_path):
+    weights = lstm(**{"fc.bias": None})
+    for options in ({"out_bias": torch.ones(1)}, {"b": torch.ones(1)}):
+        rename = {"b": "head.bias"} if "b" in options else {}
+        run = imported(weights | options, tmp_path, rename=rename)
+        assert load_model(run).head.bias.item() == 1
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_square_layer_is_no_embedding_unless_its_name_says_so(text_folder, tmp_path, behind):
+    V = len(words_of(text_folder).vocabulary)
+    settings = (*TEXT, f"task.path={text_folder}")
+    layers = {f"lstm.{name}": one for name, one in nn.LSTM(V, 6).state_dict().items()}
+    square, head = {"proj.weight": torch.randn(V, V)}, {"fc.weight": torch.randn(V, 6), "fc.bias": torch.zeros(V)}
+    weights = {**layers, **head, **square} if behind else {**square, **layers, **head}
+    with pytest.raises(ConfigError, match=r"--rename proj\.weight=encoder\.weight"):
+        imported(weights, tmp_path, *settings, like="words")
+    run = imported(weights, tmp_path, *settings, like="words", rename={"proj.weight": "encoder.weight"})
+    assert torch.equal(load_model(run).encoder.weight, square["proj.weight"])
+
+
+def test_many_modules_are_named_in_the_order_of_their_numbers(tmp_path):
+    cells = [nn.LSTMCell(2 if n == 0 else 3, 3) for n in range(11)]
+    weights = {f"cells.{n}.{name}": one for n, cell in enumerate(cells) for name, one in cell.state_dict().items()}
+    head = nn.Linear(3, 1)
+    save_file(weights | {"fc.weight": head.weight.data, "fc.bias": head.bias.data}, tmp_path / "m.safetensors")
+    with pytest.raises(ConfigError) as refused:
+        import_torch(tmp_path / "m.safetensors", "quickstart", QUICK, out=tmp_path / "run")
+    names = re.findall(r"--recurrent (\S+)", str(refused.value))[:11]
+    assert names == [f"cells.{n}" for n in range(11)]
+    run = import_torch(tmp_path / "m.safetensors", "quickstart", QUICK, out=tmp_path / "run", recurrent=names).path
+    x = torch.randn(4, 3, 2)
+    steps = [*x]
+    for cell in cells:
+        state, given = None, []
+        for step in steps:
+            state = cell(step, state)
+            given.append(state[0])
+        steps = given
+    torch.testing.assert_close(outputs_of(run, x), head(steps[-1]).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_acts_in_evaluation_without_weights_is_off_unless_the_user_gives_it(tmp_path, capsys):
+    net, x = Net("lstm", 2, 1), torch.randn(6, 3, 2)
+    like = load_config(
+        "quickstart", [*QUICK, "engine=reference", "model.zoneout_hidden=0.3", "model.direction=backward"]
+    ).model_dump()
+    run = import_torch(net.state_dict(), like, out=tmp_path / "run", quiet=False).path
+    torch.testing.assert_close(outputs_of(run, x), net(x).detach(), rtol=1e-6, atol=1e-6)
+    remark = capsys.readouterr().err
+    assert "model.zoneout_hidden=0.0" in remark
+    assert "model.direction=forward" in remark
+    sets = ("engine=reference", "model.zoneout_hidden=0.3", "model.direction=backward")
+    run = imported(net, tmp_path, *sets, quiet=False)
+    err = capsys.readouterr().err
+    assert "model.zoneout_hidden=0.3 changes the outputs" in err
+    assert "the layers read each sequence from its end" in err
+    assert load_config(str(run)).model.zoneout_hidden == 0.3
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["model.hidden_size=77", "model.depth=3", "model.direction=bidirectional", "model={cell: lstm, hidden_size: 77}"],
+)
+def test_a_setting_that_contradicts_the_weights_is_refused(tmp_path, setting):
+    with pytest.raises(ConfigError, match="the weights say"):
+        imported(lstm(), tmp_path, setting)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_vocabulary_counts_the_whole_text_and_may_have_a_mark_at_its_beginning(text_folder, tmp_path, capsys):
+    task = words_of(text_folder)
+    (tmp_path / "v").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(reversed(task.vocabulary)).encode())
+    like = load_config("words", [*TEXT, f"task.path={text_folder}", "task.max_size=5"]).model_dump()
+    net = language_model(task)
+    run = import_torch(net.state_dict(), like, vocabulary=tmp_path / "v", out=tmp_path / "run", quiet=False).path
+    err = capsys.readouterr().err
+    assert "task.max_size is 5; it has no effect with --vocabulary" in err
+    assert "are now in the order of seqtrain" in err
+    assert "lacks" not in err
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["baseline"]["perplexity"] == pytest.approx(task.baseline("test")["perplexity"])
+    assert load_config(str(run)).task.max_size is None
+    with pytest.raises(ConfigError, match=r"task\.max_size=5: with --vocabulary"):
+        imported(net, tmp_path, f"task.path={text_folder}", "task.max_size=5", like="words", vocabulary=tmp_path / "v")
+
+
+@pytest.mark.parametrize(("own", "theirs"), [("<eos>", "</s>"), ("<unk>", "<UNK>")])
+def test_special_tokens_must_have_the_names_of_seqtrain(text_folder, tmp_path, own, theirs):
+    task = words_of(text_folder)
+    (tmp_path / "v").write_text("\n".join(theirs if token == own else token for token in task.vocabulary))
+    with pytest.raises(ConfigError, match=f"lacks '{own}'.*write {own} on the line of your own"):
+        imported(language_model(task), tmp_path, f"task.path={text_folder}", like="words", vocabulary=tmp_path / "v")
+
+
+@pytest.mark.parametrize("dropped", ["fc.weight_g", "fc.*"])
+def test_parts_of_a_weight_are_refused(tmp_path, dropped):
+    v = {"fc.weight": None, "fc.weight_v": torch.ones(1, 5), "fc.weight_g": torch.ones(1, 1)}
+    for weights in (lstm(**v), lstm(**{"fc.weight": None, "fc.parametrizations.weight.original0": torch.ones(1, 5)})):
+        with pytest.raises(ConfigError, match=r"remove_parametrizations before torch\.save") as refused:
+            imported(weights, tmp_path)
+        assert "--ignore" not in str(refused.value)
+    with pytest.raises(ConfigError, match="before torch.save" if dropped == "fc.weight_g" else "no weight is the head"):
+        imported(lstm(**v), tmp_path, ignore=[dropped])
+    raw = {f"rnn.module.{name}": one for name, one in nn.LSTM(2, 5).state_dict().items()}
+    raw["rnn.weight_hh_l0_raw"] = raw.pop("rnn.module.weight_hh_l0")
+    with pytest.raises(ConfigError, match=r"give --rename rnn\.weight_hh_l0_raw=rnn\.module\.weight_hh_l0$"):
+        imported(raw | {"fc.weight": torch.ones(1, 5)}, tmp_path)
+
+
+def test_a_run_stays_if_the_disk_is_full_and_a_new_folder_is_removed(tmp_path, monkeypatch):
+    run = imported(lstm(), tmp_path)
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+
+    def full(path, *_):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("seqtrain.runs.checkpoint.write_whole", full)
+    with pytest.raises(OSError, match="No space left"):
+        imported(lstm(), tmp_path)
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+    with pytest.raises(OSError, match="No space left"):
+        import_torch(lstm(), "quickstart", QUICK, out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_other_faults_say_their_cure(tmp_path, text_folder):
+    net = Net("lstm", 2, 1)
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.randn(3, 2, 2)).sum().backward()
+    optimizer.step()
+    torch.save({"net": net.state_dict(), "opt": optimizer.state_dict(), "epoch": 1}, tmp_path / "m.pt")
+    assert read_weights(tmp_path / "m.pt").tensors.keys() == net.state_dict().keys()
+    with pytest.raises(ConfigError, match="holds bits8"):
+        imported(lstm(extra=torch.empty(3, dtype=torch.bits8)), tmp_path)
+    with pytest.raises(CheckpointError, match=r"give its \.state_dict\(\)"):
+        import_torch(net, "quickstart")
+    with pytest.raises(ConfigError, match="give its run directory, runs/x"):
+        import_torch(lstm(), "runs/x/best.safetensors")
+    with pytest.raises(ConfigError, match="is left out by --ignore"):
+        imported(lstm(), tmp_path, rename={"fc.bias": "head.bias"}, ignore=["fc.bias"])
+    task = words_of(text_folder)
+    (tmp_path / "v").write_text("\n".join(task.vocabulary))
+    V = len(task.vocabulary)
+    larger = Net("lstm", 4, V + 1, symbols=V + 1)
+    with pytest.raises(ConfigError, match=f"has {V} tokens, but embedding.weight has {V + 1} rows"):
+        imported(larger, tmp_path, f"task.path={text_folder}", like="words", vocabulary=tmp_path / "v")
+    with pytest.raises(ConfigError, match="give your vocabulary with --vocabulary FILE"):
+        imported(larger, tmp_path, f"task.path={text_folder}", like="words")

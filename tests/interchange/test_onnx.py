@@ -12,7 +12,7 @@ from exported import CELLS, DIRECTIONS, HEADS, trained
 from seqtrain import ConfigError, Differs, export, load_model, train
 from seqtrain.config.build import build_task
 from seqtrain.inference.load import load_text_model, load_trained
-from seqtrain.interchange import onnx_format, onnx_layers, samples
+from seqtrain.interchange import onnx_format, samples
 from seqtrain.interchange.content import Options
 from seqtrain.recurrence import unroll_reference
 
@@ -143,8 +143,12 @@ def lstm_run(tmp_path_factory):
 
 @pytest.mark.parametrize("factor", [1.001, float("nan")])
 def test_a_wrong_file_is_not_written(seqtrain, lstm_run, tmp_path, monkeypatch, factor):
-    right = onnx_layers._operands
-    monkeypatch.setattr(onnx_layers, "_operands", lambda cell: [factor * value for value in right(cell)])
+    right = onnx_model._add_head
+    monkeypatch.setattr(
+        onnx_model,
+        "_add_head",
+        lambda graph, *given: graph("Mul", right(graph, *given), graph.constant(torch.tensor(factor))),
+    )
     called = seqtrain("export", lstm_run, "--to", "onnx", "--out", "wrong.onnx")
     assert called.code == 4
     assert "off the model, more than 1e-05; nothing is written" in called.err

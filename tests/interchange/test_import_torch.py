@@ -3,12 +3,14 @@
 import contextlib
 import json
 import math
+import os
 import pickle
 import random
 import re
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import SMALL, SMALL_SETS
@@ -787,3 +789,57 @@ def test_other_faults_say_their_cure(tmp_path, text_folder):
         imported(larger, tmp_path, f"task.path={text_folder}", like="words", vocabulary=tmp_path / "v")
     with pytest.raises(ConfigError, match="give your vocabulary with --vocabulary FILE"):
         imported(larger, tmp_path, f"task.path={text_folder}", like="words")
+
+
+class Command:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def test_files_of_other_programs_are_named(tmp_path):
+    file = tmp_path / "m.safetensors"
+    torch.save({"a": Command()}, file)
+    with pytest.raises(CheckpointError, match=r"holds \w+\.system beside weights, and seqtrain loads no code"):
+        read_weights(file)
+    np.savez(tmp_path / "m.npz", a=np.ones(2))
+    with pytest.raises(CheckpointError, match="is an archive of NumPy"):
+        read_weights(tmp_path / "m.npz")
+    torch.save(lstm(), file)
+    assert read_weights(file).tensors.keys() == lstm().keys()
+    file.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(CheckpointError, match="is a pointer of Git LFS"):
+        read_weights(file)
+
+
+def test_the_name_of_a_run_and_what_may_be_done_if_it_exists(seqtrain, tmp_path):
+    made = import_torch(lstm(), "quickstart", QUICK, out=tmp_path / "first").path
+    assert (made / "curve.png").exists()
+    assert sorted(file.name for file in made.iterdir()) == sorted(
+        ["config.yaml", "metrics.jsonl", "summary.json", "last.safetensors", "best.safetensors", "curve.png"]
+    )
+    torch.save(lstm(), "m.pt")
+    for like in (made, made / "config.yaml"):
+        again = seqtrain("import-torch", "m.pt", "--like", like, "--overwrite", "--json")
+        assert again.json["run"] == "runs/first-imported"
+    refused = seqtrain("import-torch", "m.pt", "--like", made)
+    assert "holds a run already; replace it with --overwrite, or choose another directory with --out" in refused.err
+    assert "--resume" not in refused.err
+
+
+def test_the_numbers_of_a_table_are_named_in_their_order(tmp_path, capsys):
+    task = build_task(load_config("sunspots"))
+    net = Net("lstm", task.spec.input_size, task.spec.output_size)
+    imported(net, tmp_path, "train.steps=4", like="sunspots", quiet=False)
+    assert re.search(r"in each step the model must read \d+ numbers? in this order", capsys.readouterr().err)
+
+
+def test_the_backward_direction_may_stand_first_and_modules_are_read_as_chosen(tmp_path):
+    net = Net("lstm", 2, 1, bidirectional=True)
+    weights = dict(sorted(net.state_dict().items(), key=lambda item: not item[0].endswith("_reverse")))
+    x = torch.randn(5, 3, 2)
+    torch.testing.assert_close(outputs_of(imported(weights, tmp_path), x), net(x).detach(), rtol=1e-6, atol=1e-6)
+    first, second, head = nn.LSTM(2, 2), nn.LSTM(2, 2), nn.Linear(2, 1)
+    parts = {"second": second.state_dict(), "first": first.state_dict(), "fc": head.state_dict()}
+    run = imported(parts, tmp_path, recurrent=["first", "second"])
+    wanted = head(second(first(x)[0])[0][-1]).detach()
+    torch.testing.assert_close(outputs_of(run, x), wanted, rtol=1e-6, atol=1e-6)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from seqtrain.interchange.torch_file import shown
+from seqtrain.interchange.torch_names import EMBEDDING, HEAD
 from seqtrain.interchange.torch_recurrent import Recurrent
 from seqtrain.interchange.torch_search import Search, Wanted, are_equal
 from seqtrain.system.errors import ConfigError
@@ -73,4 +74,9 @@ def find_parts(
     tied = wanted.may_tie and embedding is not None and are_equal(embedding, head)
     roles = {"embedding": choice.embedding, "projection": choice.projection, "head": choice.head, "its bias": bias}
     remark = ", ".join(f"the {role} is {shown(name)}".replace("the its", "its") for role, name in roles.items() if name)
+    if search.by_order:
+        remark += (
+            f"; these have one shape, and only their order in the file tells them apart; if it is the other way round, "
+            f"give --rename {shown(choice.head)}={EMBEDDING} --rename {shown(str(choice.embedding))}={HEAD}"
+        )
     return Parts(embedding, head, None if bias is None else tensors[bias], projection, tied, remark)

@@ -56,6 +56,7 @@ class Search:
 
     rest : these weights.
     place : of each weight, negative before the recurrent layers, positive behind them.
+    by_order : whether `choice` had only the order of the weights to tell an embedding from a head.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Search:
         self.wanted = wanted
         self.said = said
         self.in_order = in_order
+        self.by_order = False
         self.read, self.given = recurrent.input_size, recurrent.output_size
         self.first = recurrent.names[0]
         order = {name: number for number, name in enumerate(tensors)}
@@ -104,6 +106,7 @@ class Search:
         named = [choice for choice, own in fair if any(own)]
         usual = [choice for choice, _ in fair if self.in_order and self._is_usual(choice)]
         found = named or usual
+        self.by_order = len(found) == 1 and not named
         return found if len(found) == 1 else choices
 
     def _ambiguous(self, choices: Sequence[Choice]) -> str:

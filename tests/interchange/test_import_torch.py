@@ -616,13 +616,14 @@ def test_names_tell_the_embedding_and_the_head_apart_where_the_order_misleads(
     assert torch.equal(model.head.weight, weights[head])
 
 
-def test_without_clear_names_only_the_order_of_a_file_in_order_decides(text_folder, tmp_path):
+def test_without_clear_names_only_the_order_of_a_file_in_order_decides(text_folder, tmp_path, capsys):
     V = len(words_of(text_folder).vocabulary)
     settings = [*TEXT, f"task.path={text_folder}"]
     weights = cross("b.weight", "a.weight", (("b.weight", "a.weight"), V))
     torch.save(weights, tmp_path / "m.pt")
-    model = load_model(import_torch(tmp_path / "m.pt", "words", settings, out=tmp_path / "run").path)
+    model = load_model(import_torch(tmp_path / "m.pt", "words", settings, out=tmp_path / "run", quiet=False).path)
     assert torch.equal(model.encoder.weight, weights["b.weight"])
+    assert "give --rename a.weight=encoder.weight --rename b.weight=head.weight" in capsys.readouterr().err
     save_file(weights, tmp_path / "m.safetensors")
     torch.save(cross("head1.w", "head2.w", (("head1.w", "head2.w"), V)), tmp_path / "both.pt")
     for file in ("m.safetensors", "both.pt"):

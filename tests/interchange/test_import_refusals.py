@@ -272,7 +272,7 @@ def test_every_wrapper_around_a_module_is_left_out(before):
 
 
 def test_a_part_that_is_called_module_keeps_its_name():
-    names = ["module.fc.weight", "fc.weight"]
+    names = ["module.fc.weight", "head.weight"]
     assert names_in({name: torch.ones(1) for name in names}) == names
 
 

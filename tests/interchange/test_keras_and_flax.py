@@ -223,7 +223,7 @@ def test_the_verb_writes_them(seqtrain, tmp_path):
         called = seqtrain("export", "run", "--to", name, "--json")
         assert called.code == 0
         assert called.json["check"] is None
-        file = np.load(tmp_path / f"run/{name}.npz")
-        assert file["head/kernel"].shape == (6, 1)
-        metadata = {key: str(file[f"metadata/{key}"]) for key in ("task", "config")}
+        with np.load(tmp_path / f"run/{name}.npz") as file:
+            assert file["head/kernel"].shape == (6, 1)
+            metadata = {key: str(file[f"metadata/{key}"]) for key in ("task", "config")}
         assert metadata == metadata_of(load_trained("run"))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from seqtrain.cells import GRUCell, RNNCell
 from seqtrain.cells.base import GateCell
-from seqtrain.interchange.lstm_kind import lstm_kind
+from seqtrain.cells.lstm_kind import lstm_kind
 from seqtrain.models import AdaptiveHead, OneHot, SequenceModel, TiedHead
 
 

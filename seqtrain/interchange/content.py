@@ -37,7 +37,8 @@ class Check(NamedTuple):
 
     program : which ran it, with its version.
     difference : the largest one between two outputs, divided by the largest output where that is above 1.
-    rounding : likewise how far the model in float32 is from itself in float64; no program in float32 can be nearer.
+    rounding : likewise how far the model in float32 is from itself in float64; a right program in float32 is
+        about as far.
     """
 
     program: str

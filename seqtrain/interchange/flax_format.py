@@ -5,17 +5,21 @@ GRUCell                        ir iz in: kernel [I, H], bias [H]     hr hz: kern
 SimpleCell                     i: kernel, bias                       h: kernel
 """
 
-from collections.abc import Iterator
-
 from torch import Tensor
 
-from seqtrain.cells import RNNCell
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Content, Options
 from seqtrain.interchange.gate_order import TORCH
 from seqtrain.interchange.layer_arrays import arrays_of, written
 from seqtrain.interchange.plain_cell import PlainCell
-from seqtrain.interchange.remarks import remarks_on
+from seqtrain.interchange.remarks import Code, remarks_on
+
+CODE = Code(
+    "jax.nn.one_hot(x, {size}){added}",
+    "embedding[x]",
+    "SimpleCell(..., activation_fn=jax.nn.relu)",
+    "Bidirectional(..., merge_fn=jnp.add)",
+)
 
 
 def write(trained: Trained, _: Options) -> Content:
@@ -26,17 +30,7 @@ def write(trained: Trained, _: Options) -> Content:
     ConfigError : Flax has no such cell or head.
     """
     arrays = arrays_of(trained, "flax", layer, "embedding")
-    return written("flax.npz", trained, arrays, _remarks(trained))
-
-
-def _remarks(trained: Trained) -> Iterator[str]:
-    stack = trained.model.stack
-    yield from remarks_on(trained, "jax.nn.one_hot(x, {size}){added}", "embedding[x]")
-    cell = stack.cells()[0][0]
-    if isinstance(cell, RNNCell) and cell.nonlinearity == "relu":
-        yield "the nonlinearity is relu: SimpleCell(..., activation_fn=jax.nn.relu)"
-    if len(stack.reversed) == 2 and stack.merge == "sum":
-        yield "the directions are added: Bidirectional(..., merge_fn=jnp.add)"
+    return written("flax.npz", trained, arrays, remarks_on(trained, CODE))
 
 
 def layer(cell: PlainCell) -> dict[str, Tensor]:

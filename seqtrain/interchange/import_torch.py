@@ -26,7 +26,7 @@ from seqtrain.runs.resume import check_free
 from seqtrain.runs.run import build_run
 from seqtrain.runs.train import draw_curve
 from seqtrain.runs.trainer import RUNS, Trained, run_name
-from seqtrain.system.errors import CheckpointError, ConfigError
+from seqtrain.system.errors import ConfigError
 from seqtrain.system.process_group import ALONE
 from seqtrain.system.progress import say
 from seqtrain.system.runtime import keep_freed_memory, prepare, settings_restored
@@ -80,7 +80,7 @@ def import_torch(
     config, of_text = _with_whole_text(as_defined(config), asked)
     directory = RunDir(Path(out) if out is not None else RUNS / _name(like, source, config))
     with directory.locked():
-        _check_free(directory, overwrite=overwrite)
+        check_free(directory, resume=False, overwrite=overwrite, may_resume=False)
         made = _understood(found, config, source, asked, quiet=quiet)
         with written_aside(directory) as aside:
             run = build_run(
@@ -165,16 +165,6 @@ def _check_like(like: str | Path | Mapping[str, Any]) -> None:
     """Refuse a checkpoint."""
     if not isinstance(like, Mapping) and Path(like).suffix == ".safetensors":
         raise ConfigError(f"--like {like}: is a checkpoint; give its run directory, {Path(like).parent}, or a config")
-
-
-def _check_free(directory: RunDir, *, overwrite: bool) -> None:
-    """Refuse to overwrite a run silently, or anything but files."""
-    check_free(directory, resume=False, overwrite=True)
-    if directory.holds_run() and not overwrite:
-        raise CheckpointError(
-            f"{directory.path}: holds a run already; replace it with --overwrite, or choose another directory with "
-            "--out"
-        )
 
 
 def _with_whole_text(config: Config, asked: _Asked) -> tuple[Config, list[str]]:

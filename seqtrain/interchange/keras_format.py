@@ -9,13 +9,20 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from seqtrain.cells import GRUCell, RNNCell
+from seqtrain.cells import GRUCell
 from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Content, Options
 from seqtrain.interchange.gate_order import KERAS, TORCH, reordered
 from seqtrain.interchange.layer_arrays import arrays_of, written
 from seqtrain.interchange.plain_cell import PlainCell
-from seqtrain.interchange.remarks import remarks_on
+from seqtrain.interchange.remarks import Code, remarks_on
+
+CODE = Code(
+    "keras.ops.one_hot(x, {size}){added}",
+    "Embedding(...)(x)",
+    "SimpleRNN(..., activation='relu')",
+    "Bidirectional(..., merge_mode='sum')",
+)
 
 
 def write(trained: Trained, _: Options) -> Content:
@@ -30,15 +37,10 @@ def write(trained: Trained, _: Options) -> Content:
 
 
 def _remarks(trained: Trained) -> Iterator[str]:
-    stack = trained.model.stack
-    yield from remarks_on(trained, "keras.ops.one_hot(x, {size}){added}", "Embedding(...)(x)")
-    cell = stack.cells()[0][0]
-    if isinstance(cell, RNNCell) and cell.nonlinearity == "relu":
-        yield "the nonlinearity is relu: SimpleRNN(..., activation='relu')"
+    yield from remarks_on(trained, CODE)
+    cell = trained.model.stack.cells()[0][0]
     if isinstance(cell, GRUCell) and cell.reset == "before":
         yield "the reset gate acts before the product: GRU(..., reset_after=False)"
-    if len(stack.reversed) == 2 and stack.merge == "sum":
-        yield "the directions are added: Bidirectional(..., merge_mode='sum')"
 
 
 def layer(cell: PlainCell) -> dict[str, Tensor]:

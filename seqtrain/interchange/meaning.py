@@ -31,8 +31,8 @@ class Numbers(NamedTuple):
 class Alphabet(NamedTuple):
     """The symbols of one kind, of a model that reads several symbols in a step.
 
-    what : each of them is: `the word`.
-    first, size : they are the numbers from `first` on, so many. One of them is `<unk>`, for what is not among them.
+    what : what a symbol stands for: `the word`.
+    first, size : the smallest number of a symbol, and how many symbols there are. One is `<unk>`, for all others.
     """
 
     what: str

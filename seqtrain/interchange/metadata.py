@@ -50,7 +50,7 @@ def metadata_of(trained: Trained) -> dict[str, str]:
 
 
 def shareable_config(trained: Trained) -> dict[str, Any]:
-    """The config without the folders of this machine, which concern nobody else."""
+    """The config without the folders of this machine, which no other user needs."""
     config: dict[str, Any] = without_folders(trained.header.config)[0]
     return config | {"task": config["task"] | files_by_name(trained.config.task)}
 

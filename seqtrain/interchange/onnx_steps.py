@@ -7,7 +7,7 @@ import torch
 
 from seqtrain.cells import GRUCell, RNNCell
 from seqtrain.cells.base import GateCell
-from seqtrain.interchange.lstm_kind import lstm_kind
+from seqtrain.cells.lstm_kind import lstm_kind
 from seqtrain.interchange.onnx_graph import Graph
 from seqtrain.models.zoneout import Zoneout
 

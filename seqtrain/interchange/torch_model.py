@@ -36,7 +36,7 @@ def in_float32(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[s
         try:
             single[name] = tensor.float() if tensor.is_floating_point() else tensor
             is_finite = bool(torch.isfinite(single[name]).all())
-        except RuntimeError:  # of a kind with which PyTorch itself computes nothing
+        except RuntimeError:  # PyTorch cannot compute with this kind of number
             faults.append(f"{shown(name)} holds {_kind_of(tensor)}, and weights are real numbers")
         else:
             faults += [] if is_finite else [f"{shown(name)} has numbers that are not finite"]

@@ -22,7 +22,7 @@ from seqtrain.inference.load import Trained
 from seqtrain.interchange.content import Check, Content, Options, refuse
 from seqtrain.interchange.metadata import metadata_of
 from seqtrain.interchange.plain_cell import described, plain_cell
-from seqtrain.interchange.remarks import remarks_on
+from seqtrain.interchange.remarks import Code, remarks_on
 from seqtrain.interchange.samples import TRIED, Inputs, inputs_of, largest, rounding_of
 from seqtrain.models import AdaptiveHead, OneHot, TiedHead
 
@@ -167,7 +167,7 @@ def made(calls: Mapping[str, Call], weights: Weights) -> dict[str, nn.Module]:
 
 
 def _remarks(trained: Trained, weights: Weights) -> Iterator[str]:
-    yield from remarks_on(trained, "torch.nn.functional.one_hot(x, {size}){added}.float()", "encoder(x)")
+    yield from remarks_on(trained, Code("torch.nn.functional.one_hot(x, {size}){added}.float()", "encoder(x)"))
     if "initial_state" in weights:
         yield "the initial state was learnt; give it to the recurrent module, which starts from zero without it"
 

@@ -16,14 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from seqtrain.cells import Cell, CoupledCell, GRUCell, LSTMCell, OdysseyCell, PeepholeCell
+from seqtrain.cells import GRUCell
 from seqtrain.cells.base import GateCell
+from seqtrain.cells.lstm_kind import lstm_kind
 
 BLOCK = 256
 """Units that one program of a kernel computes."""
-
-PEEPHOLES: dict[type[Cell], str] = {LSTMCell: "", PeepholeCell: "ifo", CoupledCell: "fo"}
-"""The gates that see the cell, in the order of the rows of `p`."""
 
 
 class Kind(NamedTuple):
@@ -43,16 +41,12 @@ def kind_of(cell: GateCell) -> Kind:
     """What the kernels of a cell are compiled for."""
     if isinstance(cell, GRUCell):
         return Kind(cell.hidden_size, None)
-    ablation = cell.ablation if isinstance(cell, OdysseyCell) else "none"
-    rows = "".join(cell.peepholes) if isinstance(cell, OdysseyCell) else PEEPHOLES[type(cell)]
-    if getattr(cell, "p", None) is None:
-        rows = ""
-    gates = "".join(cell.gates)
-    width = 4 if ablation == "full_gate_recurrence" else 1
+    kind = lstm_kind(cell)
+    gates, rows, width = "".join(kind.blocks), "".join(kind.peepholes), 4 if kind.sees_gates else 1
     blocks = {"I": gates.find("i"), "F": gates.find("f"), "C": gates.find("g"), "O": gates.find("o")}
     flags = blocks | {"G": len(gates), "W": width, **{f"P_{gate.upper()}": rows.find(gate) for gate in "ifo"}}
-    flags["COUPLED"] = isinstance(cell, CoupledCell) or ablation == "coupled"
-    flags |= {"SQUASH_INPUT": ablation != "no_input_activation", "SQUASH_OUTPUT": ablation != "no_output_activation"}
+    flags["COUPLED"] = kind.is_coupled
+    flags |= {"SQUASH_INPUT": kind.squashes_input, "SQUASH_OUTPUT": kind.squashes_output}
     return Kind(cell.hidden_size, flags, width)
 
 

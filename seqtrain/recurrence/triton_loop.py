@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqtrain.cells import Cell, GRUCell, OdysseyCell
+from seqtrain.cells import Cell, GRUCell
 from seqtrain.cells.base import GateCell
+from seqtrain.cells.lstm_kind import LSTMS
 from seqtrain.recurrence.checks import autocast_type, check_tensors, padded, why_step_by_step
 from seqtrain.recurrence.graphs import acquire
 from seqtrain.recurrence.kernels import is_changed
-from seqtrain.recurrence.launches import PEEPHOLES, Inputs, Kept, Pass, Results, kind_of, run_backward, run_forward
+from seqtrain.recurrence.launches import Inputs, Kept, Pass, Results, kind_of, run_backward, run_forward
 from seqtrain.recurrence.reference import unroll_reference
 
 
@@ -20,7 +21,7 @@ def why_not_triton(cell: Cell, x: Tensor | None = None, state: Any = None, lengt
     """Why there are no kernels for a cell, on these inputs if they are given; None if there are."""
     kind = type(cell)
     is_gru = kind is GRUCell and cell.b_hn is None
-    if is_changed(cell) or not (is_gru or kind in PEEPHOLES or kind is OdysseyCell):
+    if is_changed(cell) or not (is_gru or kind in LSTMS):
         return f"there is no kernel in Triton for {kind.__name__}"
     if (reason := why_step_by_step(cell, x, state, lengths)) is not None:
         return reason

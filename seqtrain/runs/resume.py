@@ -25,8 +25,12 @@ FREE = (Affects.BUDGET, Affects.CONTENT, Affects.SPEED, Affects.MACHINE, Affects
 """What a setting affects that may change when a run is resumed."""
 
 
-def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
+def check_free(run: RunDir, *, resume: bool, overwrite: bool, may_resume: bool = True) -> None:
     """Refuse to overwrite a run silently, to overwrite anything but files, or to resume a run of an older format.
+
+    Parameters
+    ----------
+    may_resume : the command has `--resume`.
 
     Raises
     ------
@@ -46,9 +50,10 @@ def check_free(run: RunDir, *, resume: bool, overwrite: bool) -> None:
             "it with that version, or train anew with --overwrite or another --out"
         )
     if run.holds_run() and not (resume or overwrite):
+        go_on = "go on with --resume, " if may_resume else ""
         raise CheckpointError(
-            f"{run.path}: holds a run already; go on with --resume, replace it with --overwrite, "
-            "or choose another directory with --out"
+            f"{run.path}: holds a run already; {go_on}replace it with --overwrite, or choose another directory with "
+            "--out"
         )
 
 

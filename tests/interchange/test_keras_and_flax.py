@@ -227,3 +227,28 @@ def test_the_verb_writes_them(seqtrain, tmp_path):
             assert file["head/kernel"].shape == (6, 1)
             metadata = {key: str(file[f"metadata/{key}"]) for key in ("task", "config")}
         assert metadata == metadata_of(load_trained("run"))
+
+
+@pytest.mark.parametrize(
+    ("format_", "cell", "settings", "code"),
+    [
+        (keras_format, {"name": "rnn", "nonlinearity": "relu"}, {}, "activation='relu'"),
+        (flax_format, {"name": "rnn", "nonlinearity": "relu"}, {}, "activation_fn=jax.nn.relu"),
+        (keras_format, {"name": "gru", "reset": "before"}, {}, "reset_after=False"),
+        (keras_format, {"name": "lstm"}, {"direction": "bidirectional", "merge": "sum"}, "merge_mode='sum'"),
+        (flax_format, {"name": "lstm"}, {"direction": "bidirectional", "merge": "sum"}, "merge_fn=jnp.add"),
+        (keras_format, {"name": "coupled"}, {}, "they stay coupled"),
+    ],
+)
+def test_a_remark_says_what_the_layers_do_not_do_by_themselves(format_, cell, settings, code):
+    (remark,) = format_.write(trained(cell, **settings), Options()).remarks
+    assert code in remark
+    plain = format_.write(trained({"name": "gru"}, direction="bidirectional"), Options())
+    assert not plain.remarks
+
+
+@pytest.mark.parametrize(
+    ("format_", "code"), [(keras_format, "keras.ops.one_hot(x, 5)"), (flax_format, "jax.nn.one_hot(x, 5)")]
+)
+def test_a_remark_says_that_symbols_enter_one_hot(format_, code):
+    assert format_.write(trained({"name": "lstm"}, "classes"), Options()).remarks == [f"the inputs are one-hot: {code}"]

@@ -1,9 +1,15 @@
-"""How the kinds of LSTM differ, for formats that write their equations."""
+"""How the kinds of LSTM differ, for code that has the equations of all of them: kernels and exported models."""
 
 from typing import NamedTuple
 
-from seqtrain.cells import CoupledCell, LSTMCell, OdysseyCell, PeepholeCell
 from seqtrain.cells.base import GateCell
+from seqtrain.cells.coupled import CoupledCell
+from seqtrain.cells.lstm import LSTMCell
+from seqtrain.cells.odyssey import OdysseyCell
+from seqtrain.cells.peephole import PeepholeCell
+
+LSTMS = (LSTMCell, PeepholeCell, CoupledCell, OdysseyCell)
+"""The cells that are kinds of LSTM."""
 
 
 class LSTMKind(NamedTuple):

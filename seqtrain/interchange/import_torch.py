@@ -26,7 +26,7 @@ from seqtrain.runs.resume import check_free
 from seqtrain.runs.run import build_run
 from seqtrain.runs.train import draw_curve
 from seqtrain.runs.trainer import RUNS, Trained, run_name
-from seqtrain.system.errors import ConfigError
+from seqtrain.system.errors import CheckpointError, ConfigError
 from seqtrain.system.process_group import ALONE
 from seqtrain.system.progress import say
 from seqtrain.system.runtime import keep_freed_memory, prepare, settings_restored
@@ -71,9 +71,7 @@ def import_torch(
     SeqtrainError : the file, the config, its data or the directory cannot be used, or the model computes something
         else than a model of seqtrain can. The directory is then as it was.
     """
-    found = read_weights(weights)
-    _check_like(like)
-    config, source = read_config(like, overrides, quiet=quiet)
+    found, config, source = _read(weights, like, overrides, quiet=quiet)
     prepare(config.threads)
     keep_freed_memory()
     asked = _Asked(recurrent, rename or {}, ignore, vocabulary, settings_in(overrides))
@@ -123,6 +121,29 @@ class _Understood(NamedTuple):
     layers: Recurrent
     parts: Parts
     remarks: list[str]
+
+
+def _read(
+    weights: str | Path | Mapping[str, Any],
+    like: str | Path | Mapping[str, Any],
+    overrides: Sequence[str],
+    *,
+    quiet: bool,
+) -> tuple[Weights, Config, Path]:
+    """The weights, and the config with its file; the faults of both together."""
+    faults: list[str] = []
+    try:
+        found = read_weights(weights)
+    except CheckpointError as error:
+        faults.append(str(error))
+    try:
+        _check_like(like)
+        config, source = read_config(like, overrides, quiet=quiet)
+    except ConfigError as error:
+        raise ConfigError([*faults, *error.faults]) from None
+    if faults:
+        raise CheckpointError(faults[0])
+    return found, config, source
 
 
 def _understood(found: Weights, config: Config, source: Path, asked: _Asked, *, quiet: bool) -> _Understood:

@@ -1,6 +1,7 @@
 """Files that a user names for a result."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from seqtrain.system.errors import ConfigError
@@ -38,19 +39,23 @@ def check_replaced(option: str, path: Path, *, overwrite: bool) -> None:
 
 
 def write_outputs(contents: Mapping[Path, bytes]) -> None:
-    """Write several files; if one cannot be written, or Ctrl-C comes between, those that are new are removed again.
+    """Write several files. If one cannot be written, or Ctrl-C comes between, the new files and folders are removed.
 
     Raises
     ------
     SeqtrainError : one cannot be written.
     """
     new = [path for path in contents if not path.exists()]
+    new_folders = {path.parent for path in contents if not path.parent.exists()}
     try:
         for path, content in contents.items():
             write_output(path, content)
     except BaseException:
         for path in new:
             path.unlink(missing_ok=True)
+        for folder in new_folders:
+            with suppress(OSError):  # it was never made, or has files of somebody else
+                folder.rmdir()
         raise
 
 

@@ -156,6 +156,12 @@ def test_the_sum_of_the_two_directions_is_no_sum_in_torch():
     assert (model.direction, model.merge) == ("forward", None)
 
 
+def test_the_faults_of_the_file_and_of_the_config_are_said_together(seqtrain):
+    called = seqtrain("import-torch", "none.pt", "--like", "quickstart", "model.hiden_size=3", "train.stps=3")
+    assert called.code == 2
+    assert [fault in called.err for fault in ("none.pt: no such file", "hiden_size", "stps")] == [True] * 3
+
+
 def test_layers_read_backward_only_if_the_user_says_so():
     backward = ["model.direction=backward"]
     assert sized(Net("lstm", 2, 1), backward)[0].direction == "forward"

@@ -18,8 +18,11 @@ from seqtrain import evaluate, export, load_text_model, train
 from seqtrain.config.build import build_task
 from seqtrain.inference.load import load_trained
 from seqtrain.interchange import c_format, c_literals
+from seqtrain.interchange.c_interface import interface
+from seqtrain.interchange.c_model import c_model
 from seqtrain.interchange.int8 import rounded as in_eight_bits
-from seqtrain.interchange.samples import Inputs, draw_state
+from seqtrain.interchange.meaning import Meaning, Numbers
+from seqtrain.interchange.samples import Inputs, draw_state, inputs_of
 from seqtrain.models import TiedHead
 from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 from seqtrain.system.errors import ConfigError
@@ -407,7 +410,7 @@ def test_what_c_cannot_hold_is_refused_with_all_reasons(seqtrain, tmp_path, monk
     ):
         assert reason in called.err
     assert not (tmp_path / "model.h").exists()
-    assert len(called.err.splitlines()) == 3
+    assert [line.rpartition("; ")[2] for line in called.err.splitlines()] == ["--to torch can"] * 3
 
 
 def test_a_backward_model_and_a_word_that_is_no_string_of_c99_are_refused():
@@ -417,3 +420,30 @@ def test_a_backward_model_and_a_word_that_is_no_string_of_c99_are_refused():
     with pytest.raises(ConfigError, match="a word or name has 4,096 bytes, and a string of C99 at most 4,095"):
         header(with_words(trained({"name": "gru"}, "words"), words))
     header(with_words(trained({"name": "gru"}, "words"), ["<unk>", "é" * 2047, *words[2:]]))
+
+
+def test_a_number_that_is_no_symbol_adds_nothing(tmp_path):
+    models = {head: trained({"name": "gru"}, head) for head in ("classes", "words")}  # one-hot, and looked up
+    programs = compiled({head: header(one) for head, one in models.items()}, tmp_path)
+    for program in programs.values():
+
+        def says(x, program=program):
+            y, state = program.run(torch.tensor([[x]]), program.initial())
+            return np.concatenate([y.ravel(), state])
+
+        nothing = says(-1.0)
+        assert all(np.array_equal(says(x), nothing) for x in (1.5, 0.001, 99.0, float("nan"), float("inf")))
+        assert not np.array_equal(says(1.0), nothing)
+
+
+def test_the_comment_says_what_a_sequence_starts_after():
+    one = trained({"name": "gru"}, "values")
+    numbers = Meaning(inputs=Numbers(["a", "b", "c"]), outputs=Numbers(["a", "b"]))
+    said = {
+        "": numbers,
+        "A sequence starts after a step of zeros": numbers._replace(start=[0.0] * 3),
+    }
+    for sentence, meaning in said.items():
+        comment = "\n".join(interface(one, c_model(one.model), meaning, inputs_of(one)))
+        assert ("starts after" in comment) == bool(sentence)
+        assert sentence in comment

@@ -178,3 +178,36 @@ def test_a_program_gets_the_same(run, tmp_path):
     assert exported.check is None
     with pytest.raises(ConfigError, match="exists already"):
         export(run, "safetensors", tmp_path / "hub")
+
+
+def strings_of(folder):
+    """The model card, and the config in the checkpoint beside it."""
+    config = load_checkpoint(folder / "model.safetensors").header.config
+    return (folder / "README.md").read_text(), config
+
+
+def test_what_is_published_names_files_without_their_folders(seqtrain, tmp_path, text_folder):
+    assert seqtrain("train", "words", *SMALL, f"task.path={text_folder}", "--out", "run").code == 0
+    assert seqtrain("export", "run", "--to", "safetensors", "--out", "hub").code == 0
+    card, config = strings_of(tmp_path / "hub")
+    assert config["task"]["path"] == text_folder.name
+    assert str(tmp_path) not in card
+    assert f"read `{text_folder.name}`, which is not here; give your own path" in card
+    assert "Python code" not in card
+    command = f"seqtrain eval model.safetensors task.path={text_folder.name}"
+    assert command in card.splitlines()
+    assert seqtrain(*command.replace("model.safetensors", "hub/model.safetensors").split()[1:]).code == 0
+
+
+def test_a_text_that_comes_with_seqtrain_keeps_its_name_and_own_code_is_said_to_be_missing(seqtrain, tmp_path):
+    (tmp_path / "mine.py").write_text("from seqtrain.cells import LSTMCell\n\n\nclass Mine(LSTMCell):\n    pass\n")
+    settings = ("model.cell=mine:Mine", "model.direction=forward")
+    assert seqtrain("train", "agreement", *SMALL, *settings, "--out", "run").code == 0
+    assert seqtrain("export", "run", "--to", "safetensors", "--out", "hub").code == 0
+    card, config = strings_of(tmp_path / "hub")
+    assert config["task"]["path"] == "shipped:agreement.txt"
+    assert "folder" not in config["model"]["cell"]
+    assert str(tmp_path) not in card
+    assert "The cell is Python code, which is not here" in card
+    assert "give your own path" not in card
+    assert "seqtrain eval model.safetensors" in card.splitlines()

@@ -200,7 +200,7 @@ def test_a_cell_of_the_user_is_not_taken_for_the_one_that_it_derives_from(format
 
     model = trained({"name": "lstm"})
     model.model.stack.layers[0][0] = Own(3, 7)
-    with pytest.raises(ConfigError, match="it has no cell"):
+    with pytest.raises(ConfigError, match=r"it has no cell lstm; --to torch can$"):
         format_.write(model, Options())
 
 

@@ -21,7 +21,7 @@ from seqtrain.inference.load import load_trained
 from seqtrain.interchange import safetensors_format
 from seqtrain.interchange.content import Options
 from seqtrain.interchange.samples import inputs_of
-from seqtrain.runs.checkpoint import load_checkpoint
+from seqtrain.runs.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +211,14 @@ def test_a_text_that_comes_with_seqtrain_keeps_its_name_and_own_code_is_said_to_
     assert "The cell is Python code, which is not here" in card
     assert "give your own path" not in card
     assert "seqtrain eval model.safetensors" in card.splitlines()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device of the training is here")
+def test_a_task_of_the_user_that_was_trained_on_a_gpu_is_exported_without_one(seqtrain, tmp_path):
+    (tmp_path / "pairs.py").write_text(PAIRS)
+    assert seqtrain("train", "quickstart", "task=pairs:Pairs", *SMALL, "--out", "run").code == 0
+    checkpoint = load_checkpoint(tmp_path / "run/best.safetensors").for_evaluation()
+    header = checkpoint.header.model_copy(update={"config": checkpoint.header.config | {"device": "cuda"}})
+    save_checkpoint(tmp_path / "cuda.safetensors", checkpoint._replace(header=header))
+    called = seqtrain("export", "cuda.safetensors", "--to", "c")
+    assert called.code == 0, called.err

@@ -844,3 +844,12 @@ def test_the_backward_direction_may_stand_first_and_modules_are_read_as_chosen(t
     run = imported(parts, tmp_path, recurrent=["first", "second"])
     wanted = head(second(first(x)[0])[0][-1]).detach()
     torch.testing.assert_close(outputs_of(run, x), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_nothing_of_a_run_that_is_replaced_stays(tmp_path, monkeypatch):
+    run = imported(lstm(), tmp_path)
+    assert (run / "curve.png").exists()
+    monkeypatch.setattr("seqtrain.interchange.import_torch.draw_curve", lambda *_: None)
+    assert imported(lstm(), tmp_path) == run
+    assert (run / "summary.json").exists()
+    assert not (run / "curve.png").exists()
